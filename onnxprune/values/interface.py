@@ -1,0 +1,15 @@
+"""What the outside of a model looks like: its inputs and outputs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One graph input or output.
+
+    `shape` holds an int for a fixed dimension and None for a symbolic one; `dtype` is a numpy dtype name.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
