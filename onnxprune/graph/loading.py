@@ -1,0 +1,55 @@
+"""Read a .onnx file, or say in one sentence why it cannot be read."""
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from onnxprune.errors import InputError
+
+
+def load_model(path: Path | str) -> onnx.ModelProto:
+    """Return the model in `path`, its weights included.
+
+    Raises:
+        InputError: no such file, not an ONNX model, a truncated one, or one without nodes or outputs.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a model; name the .onnx file inside it.")
+    if not path.exists():
+        raise InputError(f"No such model: {path}; check the path.")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except DecodeError:
+        raise InputError(
+            f"{path} is not a readable ONNX model (not a model at all, or cut short); export or copy it again."
+        ) from None
+    if not model.graph.node or not model.graph.output or not model.opset_import:
+        raise InputError(f"{path} holds no ONNX graph (no nodes, outputs or opset); export it again.")
+    _load_external(model, path)
+    _refuse_duplicates(model, path)
+    return model
+
+
+def _load_external(model: onnx.ModelProto, path: Path) -> None:
+    """Read weights kept in files beside the model into it; files outside the model's folder are refused by onnx."""
+    if not any(onnx.external_data_helper.uses_external_data(tensor) for tensor in model.graph.initializer):
+        return
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
+        raise InputError(
+            f"The external weights of {path} cannot be read ({str(error).splitlines()[0]}); "
+            "put the data files beside the model."
+        ) from None
+
+
+def _refuse_duplicates(model: onnx.ModelProto, path: Path) -> None:
+    seen = {tensor.name for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        for name in node.output:
+            if name and name in seen:
+                raise InputError(f"{path} defines tensor {name!r} twice; a valid graph names every tensor once.")
+            seen.add(name)

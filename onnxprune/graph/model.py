@@ -1,0 +1,118 @@
+"""The frozen view of a model that the analysis reads: nodes, who makes and reads a tensor, shapes, known values."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx
+
+from onnxprune.graph.propagate import Facts, propagate
+from onnxprune.values.interface import TensorSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One node: `index` is its place in the file; `captured` are outer tensors that its subgraphs read."""
+
+    index: int
+    op: str
+    domain: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: Mapping[str, Any]
+    version: int
+    captured: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """How messages name this node."""
+        return f"{self.op} {self.name!r}" if self.name else f"{self.op} (node {self.index})"
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A model and what is known of it. The model itself is never changed."""
+
+    model: onnx.ModelProto
+    nodes: tuple[Node, ...]
+    initializers: Mapping[str, onnx.TensorProto]
+    facts: Facts
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    producers: Mapping[str, Node] = field(repr=False)
+    readers: Mapping[str, tuple[Node, ...]] = field(repr=False)
+
+    @cached_property
+    def input_specs(self) -> tuple[TensorSpec, ...]:
+        """The inputs a caller has to feed."""
+        return tuple(_spec(value) for value in self.model.graph.input if value.name in self.inputs)
+
+    @cached_property
+    def output_specs(self) -> tuple[TensorSpec, ...]:
+        """The outputs of the graph."""
+        return tuple(_spec(value) for value in self.model.graph.output)
+
+    def is_leaf(self, name: str) -> bool:
+        """Whether `name` counts as a constant operand: its value is known before the model runs."""
+        return name in self.facts.known
+
+
+def read_graph(model: onnx.ModelProto) -> Graph:
+    """Build the view of `model`."""
+    graph = model.graph
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    nodes = tuple(_node(index, node, versions) for index, node in enumerate(graph.node))
+    initializers = {tensor.name: tensor for tensor in graph.initializer}
+    constants = {name: onnx.numpy_helper.to_array(tensor) for name, tensor in initializers.items()}
+    producers = {name: node for node in nodes for name in node.outputs if name}
+    readers: dict[str, list[Node]] = {}
+    for node in nodes:
+        for name in dict.fromkeys((*node.inputs, *node.captured)):
+            if name:
+                readers.setdefault(name, []).append(node)
+    return Graph(
+        model=model,
+        nodes=nodes,
+        initializers=initializers,
+        facts=propagate(model, [node.attrs for node in nodes], constants),
+        inputs=tuple(value.name for value in graph.input if value.name not in initializers),
+        outputs=tuple(value.name for value in graph.output),
+        producers=producers,
+        readers={name: tuple(found) for name, found in readers.items()},
+    )
+
+
+def _node(index: int, node: onnx.NodeProto, versions: Mapping[str, int]) -> Node:
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    return Node(
+        index=index,
+        op=node.op_type,
+        domain=domain,
+        name=node.name,
+        inputs=tuple(node.input),
+        outputs=tuple(node.output),
+        attrs={attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute},
+        version=versions.get(node.domain, versions.get(domain, 1)),
+        captured=tuple(dict.fromkeys(_captured(node))),
+    )
+
+
+def _captured(node: onnx.NodeProto) -> Iterator[str]:
+    """Yield every name that the subgraphs of `node` mention: outer values among them are read by this node."""
+    for attribute in node.attribute:
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            for inner in graph.node:
+                yield from (name for name in inner.input if name)
+                yield from _captured(inner)
+            yield from (value.name for value in graph.output)
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    tensor = value.type.tensor_type
+    shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+    kind = tensor.elem_type
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)).name if kind else "unknown"
+    return TensorSpec(value.name, shape, dtype)

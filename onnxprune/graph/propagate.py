@@ -1,0 +1,170 @@
+"""One walk over the nodes that finds the shape of every tensor and the values known before the model runs.
+
+Every symbolic input dimension is given a number, and then another one. A dimension that comes out the same both times
+is fixed; one that differs depends on the batch or another free size, even where it is a product (batch x heads) that
+plain inference cannot name. Shapes come from onnx's own per-op inference, fed with the values folded so far, so that a
+Reshape whose target is computed from Shape nodes is understood as well.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, TypeProto
+
+from onnxprune.graph.folding import Known, fold, known_shape
+
+Shape = tuple[int, ...]
+
+# What a free size becomes in the two trials: the batch (axis 0) and any other axis.
+_BATCH = (1, 2)
+_OTHER = (64, 96)
+
+# Values larger than this are not handed to shape inference: no op's shape depends on that many numbers.
+_MAX_SHAPE_DATA = 1024
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a graph's tensors by name. Trial one has batch 1 and serves as the nominal shape for costs."""
+
+    types: tuple[dict[str, TypeProto], dict[str, TypeProto]]
+    shapes: tuple[dict[str, Shape], dict[str, Shape]]
+    known: dict[str, Known]
+
+    def shape_pair(self, name: str) -> tuple[Shape, Shape] | None:
+        """Return the shapes of a tensor in both trials, or None where they could not be inferred."""
+        first, second = self.shapes[0].get(name), self.shapes[1].get(name)
+        return None if first is None or second is None or len(first) != len(second) else (first, second)
+
+
+def propagate(
+    model: onnx.ModelProto, attributes: Sequence[Mapping[str, Any]], constants: Mapping[str, np.ndarray]
+) -> Facts:
+    """Walk `model` in node order; `attributes` holds each node's attributes, `constants` the initializers' values."""
+    facts = Facts(({}, {}), ({}, {}), {})
+    for trial in (0, 1):
+        _declare_inputs(facts, model, trial)
+    for name, value in constants.items():
+        facts.known[name] = Known(value, value)
+        for trial in (0, 1):
+            kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+            _record(facts, trial, name, onnx.helper.make_tensor_type_proto(kind, value.shape))
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    for node, attrs in zip(model.graph.node, attributes, strict=True):
+        _visit(facts, node, attrs, versions, model)
+    return facts
+
+
+def _declare_inputs(facts: Facts, model: onnx.ModelProto, trial: int) -> None:
+    named: dict[str, int] = {}
+    for value in model.graph.input:
+        kind = TypeProto()
+        kind.CopyFrom(value.type)
+        for axis, dim in enumerate(kind.tensor_type.shape.dim):
+            if not dim.HasField("dim_value"):
+                size = (_BATCH if axis == 0 else _OTHER)[trial]
+                dim.dim_value = named.setdefault(dim.dim_param, size) if dim.dim_param else size
+        _record(facts, trial, value.name, kind)
+
+
+def _record(facts: Facts, trial: int, name: str, kind: TypeProto) -> None:
+    facts.types[trial][name] = kind
+    tensor = kind.tensor_type
+    if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+        facts.shapes[trial][name] = tuple(dim.dim_value for dim in tensor.shape.dim)
+
+
+def _visit(
+    facts: Facts, node: onnx.NodeProto, attrs: Mapping[str, Any], versions: Mapping[str, int], model: onnx.ModelProto
+) -> None:
+    known = _fold_node(facts, node, attrs)
+    if known is not None:
+        name = node.output[0]
+        facts.known[name] = known
+        for trial, value in ((0, known.first), (1, known.second)):
+            kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+            _record(facts, trial, name, onnx.helper.make_tensor_type_proto(kind, value.shape))
+        return
+    try:
+        schema = onnx.defs.get_schema(node.op_type, versions.get(node.domain, 1), node.domain)
+    except onnx.defs.SchemaError:
+        return
+    if any(attribute.HasField("g") for attribute in node.attribute):
+        return
+    first: Mapping[str, TypeProto] | None = None
+    for trial in (0, 1):
+        if trial == 1 and first is not None and _same_inputs(facts, node):
+            inferred: Mapping[str, TypeProto] = first
+        else:
+            inferred = _infer(facts, node, schema, trial, model)
+        first = inferred if trial == 0 else first
+        for name, kind in inferred.items():
+            _record(facts, trial, name, kind)
+
+
+def _fold_node(facts: Facts, node: onnx.NodeProto, attrs: Mapping[str, Any]) -> Known | None:
+    if node.domain not in ("", "ai.onnx") or len(node.output) != 1:
+        return None
+    if node.op_type == "Constant":
+        value = constant_value(attrs)
+        return None if value is None else Known(value, value)
+    if node.op_type in ("Shape", "Size") and node.input[0] not in facts.known:
+        pair = facts.shape_pair(node.input[0])
+        if pair is None:
+            return None
+        shape = known_shape(node.input[0], *pair, attrs)
+        return shape if node.op_type == "Shape" else fold("ReduceProd", {"keepdims": 0}, [shape])
+    if node.op_type == "Shape":
+        value = np.asarray(facts.known[node.input[0]].first.shape, dtype=np.int64)
+        value = value[attrs.get("start", 0) : attrs.get("end")]
+        return Known(value, value)
+    inputs = [facts.known.get(name) if name else None for name in node.input]
+    if any(name and known is None for name, known in zip(node.input, inputs, strict=True)):
+        return None
+    return fold(node.op_type, attrs, inputs)
+
+
+def constant_value(attrs: Mapping[str, Any]) -> np.ndarray | None:
+    """Return the value of a Constant node with these attributes, or None for strings and sparse tensors."""
+    if isinstance(attrs.get("value"), TensorProto):
+        return onnx.numpy_helper.to_array(attrs["value"])
+    for key, dtype in (("value_float", np.float32), ("value_floats", np.float32)):
+        if key in attrs:
+            return np.asarray(attrs[key], dtype=dtype)
+    for key in ("value_int", "value_ints"):
+        if key in attrs:
+            return np.asarray(attrs[key], dtype=np.int64)
+    return None
+
+
+def _same_inputs(facts: Facts, node: onnx.NodeProto) -> bool:
+    for name in node.input:
+        known = facts.known.get(name)
+        if facts.shapes[0].get(name) != facts.shapes[1].get(name):
+            return False
+        if known is not None and known.first is not known.second and not bool(np.all(known.fixed)):
+            return False
+    return True
+
+
+def _infer(
+    facts: Facts, node: onnx.NodeProto, schema: onnx.defs.OpSchema, trial: int, model: onnx.ModelProto
+) -> Mapping[str, TypeProto]:
+    types = {name: facts.types[trial][name] for name in node.input if name in facts.types[trial]}
+    data = {}
+    for name in node.input:
+        known = facts.known.get(name)
+        if known is not None:
+            value = known.first if trial == 0 else known.second
+            if value.size <= _MAX_SHAPE_DATA:
+                data[name] = onnx.numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
+    try:
+        inferred: Mapping[str, TypeProto] = onnx.shape_inference.infer_node_outputs(
+            schema, node, types, data, opset_imports=list(model.opset_import), ir_version=model.ir_version
+        )
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError, RuntimeError):
+        return {}
+    return inferred
