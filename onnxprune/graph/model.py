@@ -59,6 +59,12 @@ class Graph:
         """Whether `name` counts as a constant operand: its value is known before the model runs."""
         return name in self.facts.known
 
+    def root(self, name: str) -> str:
+        """Follow Identity nodes from a constant back to the tensor that holds its value."""
+        while name in self.producers and self.producers[name].op == "Identity" and self.is_leaf(name):
+            name = self.producers[name].inputs[0]
+        return name
+
 
 def read_graph(model: onnx.ModelProto) -> Graph:
     """Build the view of `model`."""

@@ -1,0 +1,68 @@
+"""The whole reading of a graph in one value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from onnxprune.analysis.costs import CostModel, cost_model
+from onnxprune.analysis.groups import Components, build_groups, connect
+from onnxprune.analysis.labels import Frost, Labelled, label
+from onnxprune.analysis.sizes import frozen_by_sizes
+from onnxprune.graph.model import Graph
+from onnxprune.values.axes import Axis, BoolArray, frozen_array
+from onnxprune.values.groups import ChannelGroup
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """What can be cut of a graph, and what follows from cutting it."""
+
+    graph: Graph
+    labelled: Labelled
+    components: Components
+    groups: tuple[ChannelGroup, ...]
+    costs: CostModel
+
+    @property
+    def prunable(self) -> tuple[ChannelGroup, ...]:
+        """The groups that may lose channels."""
+        return tuple(group for group in self.groups if group.prunable)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, ChannelGroup]:
+        """The groups by name."""
+        return {group.name: group for group in self.groups}
+
+    def kept_components(self, keep: Mapping[str, BoolArray]) -> BoolArray:
+        """Turn keep masks by group name into the kept components."""
+        kept = np.ones(self.components.count, dtype=bool)
+        for name, mask in keep.items():
+            member = self.by_name[name].members[0]
+            kept[self.components.labels(member.axis)[member.positions[:, 0]]] = mask
+        return kept
+
+    def axis_masks(self, keep: Mapping[str, BoolArray]) -> Mapping[Axis, BoolArray]:
+        """Return the keep mask of every axis that loses positions."""
+        kept = self.kept_components(keep)
+        masks = {axis: kept[self.components.labels(axis)] for axis in self.components.axes}
+        return {axis: frozen_array(mask) for axis, mask in masks.items() if not mask.all()}
+
+    def macs(self, keep: Mapping[str, BoolArray] | None = None) -> float:
+        """Return the multiply-adds of one sample with these keep masks (None: nothing cut)."""
+        return self.costs.macs_of(self.costs.widths(self.kept_components(keep or {})))
+
+    def params(self, keep: Mapping[str, BoolArray] | None = None) -> float:
+        """Return the number of weights with these keep masks (None: nothing cut)."""
+        return self.costs.params_of(self.costs.widths(self.kept_components(keep or {})))
+
+
+def analyse(graph: Graph) -> Analysis:
+    """Read `graph`: labels, ties, freezes, groups and costs."""
+    labelled = label(graph)
+    frosts: tuple[Frost, ...] = (*labelled.frosts, *frozen_by_sizes(graph, labelled.sizes))
+    labelled = replace(labelled, frosts=frosts)
+    components = connect(labelled)
+    groups = build_groups(labelled, components, frosts)
+    return Analysis(graph, labelled, components, groups, cost_model(graph, labelled, components))

@@ -1,0 +1,132 @@
+"""Channels as connected components of the ties, and groups of channels that are alike."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from onnxprune.analysis.labels import Frost, Labelled
+from onnxprune.values.axes import Axis, IntArray, frozen_array
+from onnxprune.values.groups import ChannelGroup, Member, Role
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """Every labelled position as a number: `starts[axis]` is where an axis begins, `of[label]` is its component."""
+
+    axes: tuple[Axis, ...]
+    starts: IntArray
+    of: IntArray
+    count: int
+    index: Mapping[Axis, int]
+
+    def labels(self, axis: Axis) -> IntArray:
+        """Return the component of every position of `axis`."""
+        place = self.index[axis]
+        return self.of[self.starts[place] : self.starts[place + 1]]
+
+    def axis_of(self, labels: IntArray) -> IntArray:
+        """Return the number of the axis that each label lies on."""
+        return np.searchsorted(self.starts, labels, side="right").astype(np.int64) - 1
+
+
+def connect(labelled: Labelled) -> Components:
+    """Find the connected components of the ties in `labelled`."""
+    axes = tuple(labelled.sizes)
+    starts = np.concatenate([[0], np.cumsum([labelled.sizes[axis] for axis in axes])]).astype(np.int64)
+    index = {axis: place for place, axis in enumerate(axes)}
+    first = [starts[index[bond.a]] + bond.a_at for bond in labelled.bonds]
+    second = [starts[index[bond.b]] + bond.b_at for bond in labelled.bonds]
+    total = int(starts[-1])
+    edges = (np.concatenate(first), np.concatenate(second)) if first else (np.zeros(0, int), np.zeros(0, int))
+    matrix = coo_array((np.ones(edges[0].size, dtype=np.int8), edges), shape=(total, total))
+    count, of = connected_components(matrix, directed=False)
+    return Components(axes, frozen_array(starts), frozen_array(of, np.int64), int(count), index)
+
+
+def build_groups(labelled: Labelled, components: Components, frosts: tuple[Frost, ...]) -> tuple[ChannelGroup, ...]:
+    """Sort the components into groups: the same axes, reached the same number of times, frozen for the same reason."""
+    cause = _causes(components, frosts)
+    produced = np.zeros(components.count, dtype=bool)
+    for axis, _ in labelled.produces:
+        produced[components.labels(axis)] = True
+    order = np.argsort(components.of, kind="stable")
+    bounds = np.searchsorted(components.of[order], np.arange(components.count + 1))
+    signatures = _signatures(components, cause)
+    first_label = order[bounds[:-1]]
+    by_signature: dict[int, list[int]] = {}
+    for component in np.argsort(first_label, kind="stable"):
+        if produced[component]:
+            by_signature.setdefault(int(signatures[component]), []).append(int(component))
+    producers = {axis for axis, _ in labelled.produces}
+    groups = []
+    names: set[str] = set()
+    for members in by_signature.values():
+        labels = np.stack([order[bounds[c] : bounds[c + 1]] for c in members])
+        frost = frosts[cause[members[0]]] if cause[members[0]] >= 0 else None
+        groups.append(_group(components, labels, producers, frost, names))
+    return tuple(groups)
+
+
+def _causes(components: Components, frosts: tuple[Frost, ...]) -> IntArray:
+    """Return for each component the number of the frost that freezes it (an exact one first), or -1."""
+    cause = np.full(components.count, -1, dtype=np.int64)
+    ranked = sorted(enumerate(frosts), key=lambda entry: (entry[1].approximate, entry[0]))
+    for number, frost in reversed(ranked):
+        labels = components.labels(frost.axis)
+        cause[labels if frost.at is None else labels[frost.at]] = number
+    return cause
+
+
+def _signatures(components: Components, cause: IntArray) -> IntArray:
+    """Hash each component's multiset of axes and its cause: a sum of random 64-bit words, one per axis."""
+    rng = np.random.default_rng(0)
+    words = rng.integers(np.iinfo(np.int64).min, np.iinfo(np.int64).max, size=len(components.axes), dtype=np.int64)
+    per_label = np.repeat(words, np.diff(components.starts))
+    signatures = np.zeros(components.count, dtype=np.int64)
+    np.add.at(signatures, components.of, per_label)
+    salt = rng.integers(np.iinfo(np.int64).min, np.iinfo(np.int64).max, size=int(cause.max(initial=-1)) + 2)
+    with np.errstate(over="ignore"):
+        return signatures + salt[cause + 1]
+
+
+def _group(
+    components: Components, labels: IntArray, producers: set[Axis], frost: Frost | None, names: set[str]
+) -> ChannelGroup:
+    """Build a group from the labels [channels, labels per channel] of its components."""
+    layout = components.axis_of(labels[0])
+    members = tuple(_members(components, labels, layout, producers))
+    layers = tuple(member.axis.ref.name for member in members if member.role == "produces")
+    name = layers[0]
+    number = 1
+    while name in names:
+        number += 1
+        name = f"{layers[0]}#{number}"
+    names.add(name)
+    return ChannelGroup(
+        name=name,
+        size=len(labels),
+        members=members,
+        layers=layers,
+        frozen=None if frost is None else f"{frost.axis} {_joined(frost.reason)}",
+        approximate=frost is not None and frost.approximate,
+    )
+
+
+def _joined(reason: str) -> str:
+    return reason if reason.startswith(("is ", "its ")) else f"meets {reason}"
+
+
+def _members(
+    components: Components, labels: IntArray, layout: IntArray, producers: set[Axis]
+) -> Iterator[Member]:
+    found: list[tuple[int, Member]] = []
+    for place in np.unique(layout):
+        axis = components.axes[place]
+        positions = labels[:, layout == place] - components.starts[place]
+        role: Role = "produces" if axis in producers else "weight" if axis.ref.is_use else "activation"
+        rank = {"produces": 0, "weight": 1, "activation": 2}[role]
+        found.append((rank, Member(axis, frozen_array(positions), role)))
+    yield from (member for _, member in sorted(found, key=lambda entry: entry[0]))

@@ -1,0 +1,217 @@
+"""Label the positions of every axis that channels reach, and gather the ties between them.
+
+A worklist starts at the axes that layers produce and follows the ties of the op rules in both directions. An axis that
+is never reached stays opaque. Whatever is reached and not understood is frozen, with the reason.
+"""
+
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxprune.graph.model import Graph, Node
+from onnxprune.ops.facts import Count, Fact, Free, Freeze, Macs, Period, Produces, Sums, Tie
+from onnxprune.ops.rules import RULES
+from onnxprune.ops.view import NodeView, Refusal
+from onnxprune.values.axes import Axis, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Bond:
+    """A tie in force: positions `a_at` of `a` and `b_at` of `b`, because of node number `node`."""
+
+    node: int
+    a: Axis
+    b: Axis
+    a_at: IntArray
+    b_at: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Frost:
+    """Positions of an axis (None: all) that cannot be cut, and why."""
+
+    axis: Axis
+    reason: str
+    at: IntArray | None = None
+    approximate: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """The reached axes with their sizes, in the order they were reached, and all that was said about them."""
+
+    sizes: Mapping[Axis, int]
+    bonds: tuple[Bond, ...]
+    frosts: tuple[Frost, ...]
+    produces: tuple[tuple[Axis, int], ...]
+    sums: tuple[tuple[Axis, int], ...]
+    counts: tuple[tuple[Count, int], ...]
+    macs: tuple[tuple[Macs, int], ...]
+
+
+def label(graph: Graph) -> Labelled:
+    """Label `graph`: the fixed point of the op rules from all producing axes."""
+    return _Labeller(graph).run()
+
+
+class _Labeller:
+    """The worklist. Mutable, private to `label`."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.sizes: dict[Axis, int] = {}
+        self.periods: dict[Axis, Period] = {}
+        self.bonds: list[Bond] = []
+        self.frosts: list[Frost] = []
+        self.queue: list[tuple[int, int, Axis]] = []
+        self.facts: dict[int, dict[Axis, list[Fact]]] = {}
+        self.refused: dict[int, str] = {}
+        self.applied: set[Tie] = set()
+        self.carrier: dict[tuple[int, Axis], Tie] = {}
+        self.static: dict[Axis, int | None] = {}
+        self.all_facts: list[tuple[Fact, int]] = []
+        self.place = {name: node.index for name, node in graph.producers.items()}
+
+    def run(self) -> Labelled:
+        for node in self.graph.nodes:
+            self._read(node)
+        seeds = [(fact.axis, index) for fact, index in self.all_facts if isinstance(fact, Produces)]
+        for axis, _ in seeds:
+            self._reach(axis, None)
+        while self.queue:
+            self._spread(heapq.heappop(self.queue)[2])
+        return Labelled(
+            sizes=self.sizes,
+            bonds=tuple(self.bonds),
+            frosts=tuple(self.frosts),
+            produces=tuple(seeds),
+            sums=tuple((f.axis, n) for f, n in self.all_facts if isinstance(f, Sums) and f.axis in self.sizes),
+            counts=tuple((f, n) for f, n in self.all_facts if isinstance(f, Count) and f.axis in self.sizes),
+            macs=tuple((f, n) for f, n in self.all_facts if isinstance(f, Macs)),
+        )
+
+    def _read(self, node: Node) -> None:
+        """Ask the rule of `node` for its facts and file them under the axes that they speak of."""
+        if all(self.graph.is_leaf(name) for name in node.outputs if name):
+            return
+        view = NodeView(self.graph, node)
+        for operand in view:
+            for axis in range(operand.rank if operand.shapes else 0):
+                self.static[operand.axis(axis)] = operand.shape[axis] if operand.is_static(axis) else None
+        found: dict[Axis, list[Fact]] = {}
+        self.facts[node.index] = found
+        rule = RULES.get(node.op) if node.domain == "" else None
+        if rule is None:
+            self.refused[node.index] = "op is not supported yet" if not node.domain else "op of a custom domain"
+            return
+        try:
+            facts = list(rule(view))
+        except Refusal as refusal:
+            self.refused[node.index] = str(refusal)
+            return
+        for fact in facts:
+            self.all_facts.append((fact, node.index))
+            for axis in _axes_of(fact):
+                found.setdefault(axis, []).append(fact)
+
+    def _reach(self, axis: Axis, period: Period | None) -> None:
+        """Label `axis` if it is new."""
+        if axis in self.sizes:
+            return
+        size = self.static.get(axis)
+        if size is None:
+            raise AssertionError(f"labelled {axis}, whose size is not fixed")
+        self.sizes[axis] = size
+        if period is not None:
+            self.periods[axis] = period
+        if axis.ref.name in self.graph.inputs:
+            self._freeze(axis, f"is part of the graph input {axis.ref.name!r}")
+        if axis.ref.name in self.graph.outputs and not axis.ref.is_use:
+            self._freeze(axis, f"is part of the graph output {axis.ref.name!r}")
+        place = axis.ref.node if axis.ref.is_use else self.place.get(axis.ref.name, -1)
+        heapq.heappush(self.queue, (place, len(self.sizes), axis))
+
+    def _freeze(self, axis: Axis, reason: str, at: IntArray | None = None, *, approximate: bool = False) -> None:
+        self.frosts.append(Frost(axis, reason, at, approximate))
+
+    def _spread(self, axis: Axis) -> None:
+        """Apply what every node that touches `axis` says of it."""
+        if axis.ref.is_use:
+            nodes = [self.graph.nodes[axis.ref.node]]
+        else:
+            nodes = list(self.graph.readers.get(axis.ref.name, ()))
+            if axis.ref.name in self.graph.producers:
+                nodes.append(self.graph.producers[axis.ref.name])
+        for node in nodes:
+            self._apply(node, axis)
+
+    def _apply(self, node: Node, axis: Axis) -> None:
+        if node.index not in self.facts:
+            return  # it only reads sizes; what becomes of those numbers is settled in `sizes`
+        if axis.ref.name in node.captured:
+            self._freeze(axis, f"is read inside a subgraph of {node.title}")
+        facts = self.facts.get(node.index, {}).get(axis)
+        if not facts:
+            why = self.refused.get(node.index, "this axis is not one that it lets through")
+            self._freeze(axis, f"{node.title}: {why}")
+            return
+        candidates = [fact for fact in facts if isinstance(fact, Tie) and fact.exclusive]
+        chosen = self._choose(node, axis, candidates) if candidates else None
+        for fact in facts:
+            if isinstance(fact, Freeze):
+                self._freeze(axis, f"{node.title} {fact.reason}", approximate=fact.approximate)
+            elif isinstance(fact, Tie) and (not fact.exclusive or fact is chosen):
+                self._bind(node, fact, axis)
+
+    def _choose(self, node: Node, axis: Axis, candidates: list[Tie]) -> Tie | None:
+        """Pick the alternative by which `axis` goes through a reshape, or freeze it where another one was picked.
+
+        Taken first: one picked already; the factor that the axis is known to vary by; the innermost factor (equal
+        columns of every group).
+        """
+        for fact in candidates:
+            if self.carrier.get((node.index, fact.a)) is fact and self.carrier.get((node.index, fact.b)) is fact:
+                return fact
+        free = [
+            fact
+            for fact in candidates
+            if (node.index, fact.a) not in self.carrier and (node.index, fact.b) not in self.carrier
+        ]
+        if not free:
+            self._freeze(axis, f"{node.title} is cut along another factor of the same axis")
+            return None
+        period = self.periods.get(axis)
+        fitting = [fact for fact in free if period is not None and fact.period(axis) == period]
+        chosen = (fitting or free)[-1]
+        self.carrier[node.index, chosen.a] = self.carrier[node.index, chosen.b] = chosen
+        return chosen
+
+    def _bind(self, node: Node, fact: Tie, axis: Axis) -> None:
+        """Put a tie in force, once, and label its other end."""
+        if fact in self.applied:
+            return
+        self.applied.add(fact)
+        other = fact.b if axis == fact.a else fact.a
+        own_at, other_at = (fact.a_at, fact.b_at) if axis == fact.a else (fact.b_at, fact.a_at)
+        size = self.static.get(other)
+        if size is None:
+            self._freeze(axis, f"{node.title} ties it to an axis of no fixed size ({other})", own_at)
+            return
+        first = np.arange(self.sizes[axis]) if own_at is None else own_at
+        second = np.arange(size) if other_at is None else other_at
+        if first.shape != second.shape:
+            self._freeze(axis, f"{node.title} ties it to {other}, which has another size", own_at)
+            return
+        period = self.periods.get(axis) if own_at is None and other_at is None else fact.period(other)
+        self._reach(other, period)
+        self.bonds.append(Bond(node.index, axis, other, first, second))
+
+
+def _axes_of(fact: Fact) -> tuple[Axis, ...]:
+    if isinstance(fact, Tie):
+        return (fact.a,) if fact.a == fact.b else (fact.a, fact.b)
+    if isinstance(fact, Free | Freeze | Sums):
+        return (fact.axis,)
+    return ()

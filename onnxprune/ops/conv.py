@@ -1,0 +1,44 @@
+"""Conv in one, two or three dimensions: dense, grouped, depthwise, with or without a channel multiplier.
+
+x [N, C, ...], W [M, C / g, ...], b [M] -> y [N, M, ...]
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from onnxprune.ops.common import span
+from onnxprune.ops.facts import Count, Fact, Macs, Produces, Sums, Tie
+from onnxprune.ops.rules import rule
+from onnxprune.ops.view import NodeView
+
+
+@rule("Conv")
+def conv(node: NodeView) -> Iterator[Fact]:
+    """Tie filters to output channels and kernels' slices to input channels.
+
+    A depthwise layer (one input channel per group, more than one group) sums over nothing: its channels are tied
+    through. A grouped one must keep equal groups, so equal columns of all groups live or die together, on each side.
+    MACs: elements of W for every output position.
+    """
+    x, w, y = node.input(0), node.weight(1), node.output
+    bias = node.optional(2)
+    groups = node.attr("group", 1)
+    channels, filters = x.shape[1], w.shape[0]
+    yield Produces(y.axis(1))
+    yield Tie(w.axis(0), y.axis(1))
+    if bias is not None:
+        yield Tie(bias.axis(0), y.axis(1))
+    yield Macs(math.prod(w.shape[2:]) * math.prod(y.shape[2:]), (w.axis(0), w.axis(1)))
+    if groups == 1:
+        yield Tie(x.axis(1), w.axis(1))
+        yield Sums(x.axis(1))
+    elif w.shape[1] == 1:
+        yield Tie(x.axis(1), y.axis(1), np.repeat(span(channels), filters // channels), span(filters))
+        yield Count("group", 0, x.axis(1))
+    else:
+        yield Tie(x.axis(1), w.axis(1), span(channels), span(channels) % w.shape[1])
+        yield Sums(x.axis(1))
+        yield Tie(y.axis(1), y.axis(1), span(filters), span(filters) % (filters // groups))
+    yield Tie(x.axis(0), y.axis(0))

@@ -1,0 +1,82 @@
+"""The vocabulary of op rules: frozen facts about one node."""
+
+from dataclasses import dataclass
+
+from onnxprune.values.axes import Axis, IntArray
+
+Period = tuple[int, int]  # (stride, size): positions that differ in position // stride % size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tie:
+    """Positions `a_at[i]` of axis `a` and `b_at[i]` of axis `b` live or die together (None: all, in order).
+
+    `exclusive` marks ties that come as alternatives, as where a reshape splits one axis in two and either factor could
+    carry the channels: of the exclusive ties of a node that share an axis, only the first one reached applies.
+    `periods` says by which part of their position the axes `a` and `b` vary under the tie.
+    """
+
+    a: Axis
+    b: Axis
+    a_at: IntArray | None = None
+    b_at: IntArray | None = None
+    exclusive: bool = False
+    periods: tuple[Period, Period] | None = None
+
+    def period(self, axis: Axis) -> Period | None:
+        """Return the (stride, size) by which the positions of `axis` vary under this tie, where it is known."""
+        return None if self.periods is None else self.periods[0 if axis == self.a else 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """`axis` cannot be cut. `approximate` says that it could, were an inexact result allowed."""
+
+    axis: Axis
+    reason: str
+    approximate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """The node reads `axis` but neither ties nor sums it, whatever its width."""
+
+    axis: Axis
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """The node adds up over `axis`, so a channel multiplied by zero just before it is a channel removed."""
+
+    axis: Axis
+
+
+@dataclass(frozen=True, slots=True)
+class Produces:
+    """The node makes new channels along `axis`: the places where pruning starts."""
+
+    axis: Axis
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Count:
+    """A number that carries a size: element `element` of an operand or attribute is a count of kept positions.
+
+    `slot` is an input's number or an attribute's name; `at` are the counted positions of `axis` (None: all).
+    """
+
+    slot: int | str
+    element: int
+    axis: Axis
+    at: IntArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Macs:
+    """Multiply-adds of the node for one sample: `factor` times the product of the kept widths of `axes`."""
+
+    factor: float
+    axes: tuple[Axis, ...]
+
+
+Fact = Tie | Freeze | Free | Sums | Produces | Count | Macs

@@ -1,0 +1,50 @@
+"""MatMul with one constant factor: numpy's rules for ranks and batch axes."""
+
+import math
+from collections.abc import Iterator
+
+from onnxprune.ops.facts import Fact, Free, Macs, Produces, Sums, Tie
+from onnxprune.ops.rules import rule
+from onnxprune.ops.view import NodeView, Operand, Refusal
+
+
+@rule("MatMul")
+def matmul(node: NodeView) -> Iterator[Fact]:
+    """Tie rows of the left factor and columns of the right one to the output, and the summed axes to each other.
+
+    MACs: elements of the constant for every vector that it is applied to.
+    """
+    a, b, y = node.input(0), node.input(1), node.output
+    if not (a.is_constant or b.is_constant):
+        raise Refusal("both of its factors are computed at run time")
+    inner_b = b.axis(-2 if b.rank > 1 else 0)
+    yield Tie(a.axis(-1), inner_b)
+    yield Sums(a.axis(-1))
+    yield Sums(inner_b)
+    if a.rank > 1:
+        yield Tie(a.axis(-2), y.axis(-2 if b.rank > 1 else -1))
+    if b.rank > 1:
+        yield Tie(b.axis(-1), y.axis(-1))
+    for factor in (a, b):
+        yield from _batch_axes(factor, y, max(a.rank, b.rank))
+    yield from _cost(a, b, y)
+
+
+def _batch_axes(factor: Operand, y: Operand, rank: int) -> Iterator[Fact]:
+    """Tie the broadcast batch axes, which stand in front of the last two."""
+    for axis in range(factor.rank - 2):
+        place = axis + rank - factor.rank
+        if factor.shape[axis] == 1 and y.shape[place] != 1:
+            yield Free(factor.axis(axis))
+        else:
+            yield Tie(factor.axis(axis), y.axis(place))
+
+
+def _cost(a: Operand, b: Operand, y: Operand) -> Iterator[Fact]:
+    if b.is_constant and b.rank > 1:
+        yield Produces(y.axis(-1))
+        yield Macs(math.prod(y.shape[:-1]), (b.axis(-2), b.axis(-1)))
+    elif a.is_constant and a.rank > 1:
+        yield Produces(y.axis(-2 if b.rank > 1 else -1))
+        vectors = y.shape[-1] * math.prod(y.shape[:-2]) if b.rank > 1 else 1
+        yield Macs(vectors, (a.axis(-2), a.axis(-1)))

@@ -1,0 +1,128 @@
+"""Reshape and Flatten: position arithmetic on the factors that both shapes have in common.
+
+Reading both shapes from the right, every axis boundary is a stride. Where the strides of both sides divide each other,
+the elements between two neighbouring strides form a factor: a piece that lies within one input axis and one output
+axis. Positions of either axis that share the factor's coordinate live or die together. Examples:
+
+* [N, C, H, W] -> [N, C*H*W]: C is a factor; the H*W columns of a channel go with it.
+* [N, C, H, W] -> [N, g, C/g, H, W]: C holds two factors, either of which could carry the channels (equal columns of
+  all groups, or whole groups). These ties are exclusive.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxprune.ops.common import span
+from onnxprune.ops.facts import Count, Fact, Free, Tie
+from onnxprune.ops.rules import rule
+from onnxprune.ops.view import NodeView, Operand, Refusal
+from onnxprune.values.axes import IntArray
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A piece shared by input axis `source` and output axis `target`: coordinate = position // stride % size."""
+
+    source: int
+    target: int
+    size: int
+    source_stride: int
+    target_stride: int
+
+
+@rule("Flatten")
+def flatten(node: NodeView) -> Iterator[Fact]:
+    """Tie the axes by their common factors."""
+    yield from _ties(node.input(0), node.output)
+
+
+@rule("Reshape")
+def reshape(node: NodeView) -> Iterator[Fact]:
+    """Tie the axes by their common factors; the numbers of the target shape are counts."""
+    x, y = node.input(0), node.output
+    factors = yield from _ties(x, y)
+    target = node.optional(1)
+    if target is None:
+        shape, fixed, slot = [int(n) for n in node.attr("shape")], [True] * y.rank, "shape"
+    elif target.value is None or target.fixed is None:
+        raise Refusal("its target shape is computed at run time")
+    else:
+        shape, fixed, slot = [int(n) for n in target.value], [bool(f) for f in target.fixed], 1
+    for axis in range(y.rank):
+        copied = shape[axis] == 0 and not node.attr("allowzero", 0)
+        same = [f for f in factors if axis in (f.source, f.target)]
+        plain = len(same) == 1 and same[0].source == same[0].target and x.shape[axis] == y.shape[axis]
+        if shape[axis] == -1 or not fixed[axis] or (copied and plain):
+            continue
+        yield Count(slot, axis, y.axis(axis))
+
+
+def _ties(x: Operand, y: Operand) -> Iterator[Fact]:
+    """Yield ties for the factors that hold for any batch size, and return them (generator return value)."""
+    if x.shapes is None or y.shapes is None:
+        raise Refusal("its shapes are unknown")
+    others = common_factors(x.shapes[1], y.shapes[1])
+    factors = [factor for factor in common_factors(x.shapes[0], y.shapes[0]) if factor in others]
+    for operand in (x, y):
+        for axis, size in enumerate(operand.shape):
+            if size == 1 and operand.is_static(axis):
+                yield Free(operand.axis(axis))
+    for factor in factors:
+        shared = sum(factor.source == f.source or factor.target == f.target for f in factors) > 1
+        whole = x.shape[factor.source] == factor.size == y.shape[factor.target]
+        if whole:
+            yield Tie(x.axis(factor.source), y.axis(factor.target))
+        else:
+            yield _factor_tie(x, y, factor, exclusive=shared)
+    return factors
+
+
+def _factor_tie(x: Operand, y: Operand, factor: Factor, *, exclusive: bool) -> Tie:
+    """Tie every position of either axis to the first position of the other that has the same coordinate."""
+    source, target = span(x.shape[factor.source]), span(y.shape[factor.target])
+    to_target = source // factor.source_stride % factor.size * factor.target_stride
+    to_source = target // factor.target_stride % factor.size * factor.source_stride
+    return Tie(
+        x.axis(factor.source),
+        y.axis(factor.target),
+        _join(source, to_source),
+        _join(to_target, target),
+        exclusive=exclusive,
+        periods=((factor.source_stride, factor.size), (factor.target_stride, factor.size)),
+    )
+
+
+def _join(a: IntArray, b: IntArray) -> IntArray:
+    return np.concatenate([a, b])
+
+
+def common_factors(source: Sequence[int], target: Sequence[int]) -> list[Factor]:
+    """Return the factors, larger than 1, that two shapes of the same number of elements share."""
+    inner, outer = _strides(source), _strides(target)
+    if inner[0] != outer[0] or inner[0] == 0:
+        return []
+    strides = sorted({*inner, *outer}, reverse=True)
+    factors = []
+    for high, low in zip(strides, strides[1:], strict=False):
+        a, b = _holder(inner, high, low), _holder(outer, high, low)
+        if high % low == 0 and a is not None and b is not None:
+            factors.append(Factor(a, b, high // low, low // inner[a + 1], low // outer[b + 1]))
+    return factors
+
+
+def _strides(shape: Sequence[int]) -> list[int]:
+    """Return the number of elements from each axis on: the whole, ..., the last axis, 1."""
+    strides = [1]
+    for size in reversed(shape):
+        strides.append(strides[-1] * size)
+    return strides[::-1]
+
+
+def _holder(strides: Sequence[int], high: int, low: int) -> int | None:
+    """Return the axis whose stretch of strides holds [low, high] in whole steps, if there is one."""
+    for axis, (outer, inner) in enumerate(zip(strides, strides[1:], strict=False)):
+        if outer >= high and inner <= low and inner < outer:
+            return axis if outer % high == 0 and low % inner == 0 else None
+    return None

@@ -1,0 +1,149 @@
+"""What a rule sees of a node: operands with shapes and known values, and attributes. Nothing beyond the node."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.graph.model import Graph, Node
+from onnxprune.values.axes import Axis, IntArray, Ref
+
+
+class Refusal(Exception):
+    """Raised by a rule that cannot speak of this node; its message becomes the reason of a freeze."""
+
+
+@dataclass(frozen=True, eq=False)
+class Operand:
+    """One input or output of a node."""
+
+    ref: Ref
+    shapes: tuple[tuple[int, ...], tuple[int, ...]] | None
+    value: NDArray[Any] | None
+    fixed: NDArray[np.bool_] | None
+    is_constant: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape with batch 1 and nominal free sizes.
+
+        Raises:
+            Refusal: the shape could not be inferred.
+        """
+        if self.shapes is None:
+            raise Refusal(f"the shape of {self.ref.name!r} is unknown")
+        return self.shapes[0]
+
+    @property
+    def rank(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    def is_static(self, axis: int) -> bool:
+        """Whether the size of `axis` is a fixed number."""
+        return self.shapes is not None and self.shapes[0][axis] == self.shapes[1][axis]
+
+    def axis(self, index: int) -> Axis:
+        """Return the axis `index`, which may be negative."""
+        return Axis(self.ref, index % self.rank)
+
+    def numbers(self) -> IntArray:
+        """Return the value of a small integer operand.
+
+        Raises:
+            Refusal: it is computed while the model runs.
+        """
+        if self.value is None or self.fixed is None or not bool(np.all(self.fixed)):
+            raise Refusal(f"{self.ref.name!r} is computed at run time")
+        return np.asarray(self.value, dtype=np.int64).ravel()
+
+
+class NodeView:
+    """A node with its operands."""
+
+    def __init__(self, graph: Graph, node: Node) -> None:
+        self._node = node
+        self.inputs = tuple(
+            _operand(graph, name, node.index, slot) if name else None for slot, name in enumerate(node.inputs)
+        )
+        self.outputs = tuple(_operand(graph, name) if name else None for name in node.outputs)
+        self._used = {name for name in node.outputs if name in graph.readers or name in graph.outputs}
+
+    @property
+    def op(self) -> str:
+        """The op type."""
+        return self._node.op
+
+    @property
+    def version(self) -> int:
+        """The opset version of the node's domain."""
+        return self._node.version
+
+    def attr(self, name: str, default: Any = None) -> Any:
+        """Return an attribute or its default."""
+        return self._node.attrs.get(name, default)
+
+    def input(self, slot: int) -> Operand:
+        """Return a required input.
+
+        Raises:
+            Refusal: it is missing.
+        """
+        operand = self.optional(slot)
+        if operand is None:
+            raise Refusal(f"input {slot} is missing")
+        return operand
+
+    def optional(self, slot: int) -> Operand | None:
+        """Return an input, or None where it is omitted."""
+        return self.inputs[slot] if slot < len(self.inputs) else None
+
+    @property
+    def output(self) -> Operand:
+        """The first output."""
+        operand = self.outputs[0]
+        if operand is None:
+            raise Refusal("the first output is omitted")
+        return operand
+
+    def extra_output_used(self) -> bool:
+        """Whether any output after the first is read by somebody."""
+        return any(operand is not None and operand.ref.name in self._used for operand in self.outputs[1:])
+
+    def weight(self, slot: int) -> Operand:
+        """Return an input that must be known before the model runs.
+
+        Raises:
+            Refusal: it is computed at run time.
+        """
+        operand = self.input(slot)
+        if not operand.is_constant:
+            raise Refusal(f"its weight {operand.ref.name!r} is computed at run time")
+        return operand
+
+    def axes_argument(self, slot: int, rank: int, name: str = "axes") -> tuple[int, ...] | None:
+        """Return the axes given as attribute (older opsets) or input `slot`, made non-negative; None if not given."""
+        operand = self.optional(slot)
+        if operand is not None:
+            given = [int(axis) for axis in operand.numbers()]
+        elif self.attr(name) is not None:
+            given = list(self.attr(name))
+        else:
+            return None
+        return tuple(axis % rank for axis in given)
+
+    def __iter__(self) -> Iterator[Operand]:
+        """Iterate over all operands that are there, inputs first."""
+        return (operand for operand in (*self.inputs, *self.outputs) if operand is not None)
+
+
+def _operand(graph: Graph, name: str, node: int = -1, slot: int = -1) -> Operand:
+    known = graph.facts.known.get(name)
+    ref = Ref(name, node, slot) if known is not None else Ref(name)
+    if known is None:
+        return Operand(ref, graph.facts.shape_pair(name), None, None, False)
+    shapes = (known.first.shape, known.second.shape)
+    small = known.first.size <= 1 << 16
+    return Operand(ref, shapes, known.first, known.fixed if small else None, known.is_constant)

@@ -1,0 +1,43 @@
+"""Channel groups: channels that can be removed one by one, each with everything that has to go along with it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from onnxprune.values.axes import Axis, IntArray
+
+Role = Literal["produces", "weight", "activation"]
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One axis that a group reaches. `positions` [channels, multiplicity]: what each channel takes of it."""
+
+    axis: Axis
+    positions: IntArray
+    role: Role
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelGroup:
+    """Channels of one kind: they touch the same axes in the same way, so that they cost and count alike.
+
+    Attributes:
+        name: the first tensor that a layer of the group produces.
+        size: how many channels there are.
+        members: the axes that the channels reach, producers first.
+        layers: names of the producing tensors, in graph order.
+        frozen: why the group cannot be cut, or None.
+        approximate: whether it could be cut if an inexact result were allowed.
+    """
+
+    name: str
+    size: int
+    members: tuple[Member, ...]
+    layers: tuple[str, ...]
+    frozen: str | None = None
+    approximate: bool = False
+
+    @property
+    def prunable(self) -> bool:
+        """Whether channels of this group may be removed."""
+        return self.frozen is None and self.size > 1
