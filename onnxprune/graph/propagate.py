@@ -168,3 +168,31 @@ def _infer(
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError, RuntimeError):
         return {}
     return inferred
+
+
+def refold(
+    model: onnx.ModelProto,
+    attributes: Sequence[Mapping[str, Any]],
+    facts: Facts,
+    sizes: Mapping[str, Mapping[int, int]],
+) -> dict[str, Known]:
+    """Compute anew the values that follow from sizes, were the axes in `sizes` (tensor -> axis -> width) that wide.
+
+    Values from constants alone stay as they are. Returns every known value by name.
+    """
+    known = {name: value for name, value in facts.known.items() if value.sources is None}
+    shapes = tuple(_resized(shapes, sizes) for shapes in facts.shapes)
+    changed = Facts(facts.types, (shapes[0], shapes[1]), known)
+    for node, attrs in zip(model.graph.node, attributes, strict=True):
+        if len(node.output) == 1 and node.output[0] in facts.known and node.output[0] not in known:
+            value = _fold_node(changed, node, attrs)
+            if value is not None:
+                known[node.output[0]] = value
+    return known
+
+
+def _resized(shapes: Mapping[str, Shape], sizes: Mapping[str, Mapping[int, int]]) -> dict[str, Shape]:
+    changed = {
+        name: tuple(axes.get(axis, size) for axis, size in enumerate(shapes[name])) for name, axes in sizes.items()
+    }
+    return {**shapes, **changed}

@@ -1,0 +1,243 @@
+"""What a cut changes in the model: new values of constants, of size-carrying numbers and of attributes.
+
+Every use of a constant states the value that it needs after the cut. Where all uses of a tensor agree, the tensor itself
+is changed; where they differ, the first use keeps the name and the others get copies. A value computed from constants
+or from sizes is replaced, at its last use, only where its own subgraph would no longer compute what is needed.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.analysis.analyse import Analysis
+from onnxprune.graph.folding import Known
+from onnxprune.graph.model import Graph, Node
+from onnxprune.graph.propagate import refold
+from onnxprune.values.axes import Axis, BoolArray, Ref
+
+Array = NDArray[Any]
+Key = tuple[Any, ...]  # what tells two needed values of one tensor apart: masks by axis and changed numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Edits:
+    """The changes of one cut.
+
+    Attributes:
+        tensors: new values of initializers and Constant nodes, by the tensor's name.
+        operands: (node, slot) -> name of a new initializer that this input reads from now on.
+        added: the new initializers.
+        attributes: (node, attribute) -> new value; None removes it.
+        copies: new initializer -> the shared tensor that it was copied from.
+        widths: new size of every axis that changes, of activations and of constants by name.
+    """
+
+    tensors: Mapping[str, Array]
+    operands: Mapping[tuple[int, int], str]
+    added: Mapping[str, Array]
+    attributes: Mapping[tuple[int, str], Any]
+    copies: Mapping[str, str]
+    widths: Mapping[tuple[str, int], int]
+
+
+@dataclass(frozen=True, eq=False)
+class Need:
+    """The value that one use of a known tensor needs after the cut; `key` is () where it is the original value."""
+
+    node: int
+    slot: int
+    name: str
+    key: Key
+    value: Array
+
+
+@dataclass
+class _Draft:
+    tensors: dict[str, Array] = field(default_factory=dict)
+    operands: dict[tuple[int, int], str] = field(default_factory=dict)
+    added: dict[str, Array] = field(default_factory=dict)
+    copies: dict[str, str] = field(default_factory=dict)
+
+
+def plan_edits(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> Edits:
+    """Work out what cutting the positions outside `masks` (True = kept) changes in the model."""
+    graph = analysis.graph
+    numbers, attributes = _counted(analysis, masks)
+    widths = {(axis.ref.name, axis.index): int(mask.sum()) for axis, mask in masks.items() if not axis.ref.is_use}
+    by_use: dict[Ref, dict[int, BoolArray]] = {}
+    for axis, mask in masks.items():
+        if axis.ref.is_use:
+            by_use.setdefault(axis.ref, {})[axis.index] = mask
+    draft = _Draft()
+    needs: dict[str, list[Need]] = {}
+    for node in _working_nodes(graph):
+        for need in _needs(graph, node, by_use, numbers):
+            needs.setdefault(graph.root(need.name), []).append(need)
+    recomputed = refold(graph.model, [n.attrs for n in graph.nodes], graph.facts, _new_sizes(graph, widths))
+    taken = {*graph.facts.known, *graph.producers, *graph.inputs}
+    for root, uses in needs.items():
+        if _holds_value(graph, root):
+            _settle_stored(graph, root, uses, draft, taken)
+        else:
+            _settle_computed(root, uses, recomputed, draft, taken)
+    _create_operands(graph, numbers, draft, taken)
+    return Edits(draft.tensors, draft.operands, draft.added, attributes, draft.copies, widths)
+
+
+def _working_nodes(graph: Graph) -> Iterator[Node]:
+    """Yield the nodes that work on activations, as opposed to arithmetic on constants and sizes."""
+    for node in graph.nodes:
+        if not all(graph.is_leaf(name) for name in node.outputs if name):
+            yield node
+
+
+def _counted(
+    analysis: Analysis, masks: Mapping[Axis, BoolArray]
+) -> tuple[dict[tuple[int, int], dict[int, int]], dict[tuple[int, str], Any]]:
+    """Evaluate the size-carrying numbers: {(node, slot): {element: count}} for operands, and changed attributes."""
+    numbers: dict[tuple[int, int], dict[int, int]] = {}
+    attributes: dict[tuple[int, str], Any] = {}
+    for count, index in analysis.labelled.counts:
+        mask = masks.get(count.axis)
+        whole = analysis.labelled.sizes[count.axis] if count.at is None else len(count.at)
+        kept = whole if mask is None else int(np.count_nonzero(mask if count.at is None else mask[count.at]))
+        if isinstance(count.slot, int):
+            numbers.setdefault((index, count.slot), {})[count.element] = kept
+        elif kept != whole:
+            attrs = analysis.graph.nodes[index].attrs
+            old = attributes.get((index, count.slot), attrs.get(count.slot))
+            if isinstance(old, int) or old is None:
+                attributes[index, count.slot] = kept
+            else:
+                attributes[index, count.slot] = [*old[: count.element], kept, *old[count.element + 1 :]]
+    return numbers, attributes
+
+
+def _needs(
+    graph: Graph,
+    node: Node,
+    by_use: Mapping[Ref, Mapping[int, BoolArray]],
+    numbers: Mapping[tuple[int, int], Mapping[int, int]],
+) -> Iterator[Need]:
+    """Yield what every known operand of `node` has to be after the cut."""
+    for slot, name in enumerate(node.inputs):
+        known = graph.facts.known.get(name) if name else None
+        if known is None:
+            continue
+        cuts = by_use.get(Ref(name, node.index, slot), {})
+        changed = {
+            element: count
+            for element, count in numbers.get((node.index, slot), {}).items()
+            if int(known.first.ravel()[element]) != count and _is_size(known, element)
+        }
+        value = known.first
+        for axis, mask in cuts.items():
+            value = np.compress(mask, value, axis=axis)
+        if changed:
+            value = value.copy()
+            for element, count in changed.items():
+                value.ravel()[element] = count
+        key = (*((axis, mask.tobytes()) for axis, mask in sorted(cuts.items())), *sorted(changed.items()))
+        yield Need(node.index, slot, name, key, value)
+
+
+def _is_size(known: Known, element: int) -> bool:
+    return bool(known.fixed.ravel()[element])
+
+
+def _holds_value(graph: Graph, root: str) -> bool:
+    """Whether the value stands in the file (an initializer or a Constant node) rather than being computed."""
+    return root in graph.initializers or graph.producers[root].op == "Constant"
+
+
+def _settle_stored(graph: Graph, root: str, uses: list[Need], draft: _Draft, taken: set[str]) -> None:
+    """Change a stored tensor in place for its first use and make copies for the uses that need other values."""
+    by_key: dict[Key, list[Need]] = {}
+    for need in uses:
+        by_key.setdefault(need.key, []).append(need)
+    owner: Key = () if _read_elsewhere(graph, root) else uses[0].key
+    for key, needs in by_key.items():
+        if key == owner:
+            if key:
+                draft.tensors[root] = needs[0].value
+            continue
+        copy = _fresh_name(root, taken)
+        draft.added[copy] = needs[0].value
+        draft.copies[copy] = root
+        draft.operands.update({(need.node, need.slot): copy for need in needs})
+
+
+def _read_elsewhere(graph: Graph, root: str) -> bool:
+    """Whether something needs the original value: size arithmetic, a subgraph or a graph output."""
+    names = [root]
+    for name in names:
+        if name in graph.outputs:
+            return True
+        for node in graph.readers.get(name, ()):
+            if name in node.captured:
+                return True
+            if all(graph.is_leaf(output) for output in node.outputs if output):
+                if node.op != "Identity":
+                    return True
+                names.append(node.outputs[0])
+    return False
+
+
+def _settle_computed(
+    root: str, uses: list[Need], recomputed: Mapping[str, Known], draft: _Draft, taken: set[str]
+) -> None:
+    """Replace a computed operand by a constant where its subgraph would not compute the needed value by itself."""
+    by_key: dict[Key, list[Need]] = {}
+    for need in uses:
+        by_key.setdefault(need.key, []).append(need)
+    for needs in by_key.values():
+        after = recomputed.get(root)
+        if after is not None and _agrees(after, needs[0].value):
+            continue
+        name = _fresh_name(root, taken)
+        draft.added[name] = needs[0].value if after is None else _written_down(after, needs[0].value)
+        draft.operands.update({(need.node, need.slot): name for need in needs})
+
+
+def _agrees(after: Known, needed: Array) -> bool:
+    """Whether the numbers that do not depend on free sizes come out as needed."""
+    fixed = after.fixed
+    return after.first.shape == needed.shape and bool(np.array_equal(after.first[fixed], needed[fixed]))
+
+
+def _written_down(after: Known, needed: Array) -> Array:
+    """Return a shape with its one free size, if any, as -1 (the analysis allows this for Reshape alone)."""
+    return needed if after.fixed.all() else np.where(after.fixed, needed, np.asarray(-1, dtype=needed.dtype))
+
+
+def _create_operands(
+    graph: Graph, numbers: Mapping[tuple[int, int], Mapping[int, int]], draft: _Draft, taken: set[str]
+) -> None:
+    """Write down the sizes of a Split that relied on equal parts, where the parts are equal no more."""
+    for (index, slot), counts in numbers.items():
+        node = graph.nodes[index]
+        present = slot < len(node.inputs) and node.inputs[slot]
+        if present or len(set(counts.values())) == 1:
+            continue
+        name = _fresh_name(f"{node.outputs[0]}_sizes", taken)
+        draft.added[name] = np.asarray([counts[element] for element in sorted(counts)], dtype=np.int64)
+        draft.operands[index, slot] = name
+
+
+def _new_sizes(graph: Graph, widths: Mapping[tuple[str, int], int]) -> Mapping[str, Mapping[int, int]]:
+    sizes: dict[str, dict[int, int]] = {}
+    for (name, axis), width in widths.items():
+        sizes.setdefault(name, {})[axis] = width
+    return sizes
+
+
+def _fresh_name(base: str, taken: set[str]) -> str:
+    number = 1
+    while f"{base}_cut{number}" in taken:
+        number += 1
+    name = f"{base}_cut{number}"
+    taken.add(name)
+    return name

@@ -1,0 +1,199 @@
+"""Apply edits to a copy of the model, leaving everything else of it byte for byte as it was.
+
+graph-surgeon is the editing view, and it only ever sees the nodes and constants that change: a plain import and export of
+the whole graph would lose metadata, value_info and unused initializers. Its result is patched into a copy of the original.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from onnxprune.surgery.edits import Edits
+
+
+def rewrite(model: onnx.ModelProto, edits: Edits) -> onnx.ModelProto:
+    """Return a copy of `model` with `edits` applied; the original is not touched."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    view = _editing_view(model, edits)
+    _edit(view, model, edits)
+    _patch(result, gs.export_onnx(view, do_type_check=False), edits)
+    _resize_value_infos(result, edits)
+    _drop_dead(result, model)
+    return result
+
+
+def _editing_view(model: onnx.ModelProto, edits: Edits) -> gs.Graph:
+    """Import the nodes that change; their graph inputs and weights are none of the view's business."""
+    holder = onnx.ModelProto(ir_version=model.ir_version)
+    holder.opset_import.extend(model.opset_import)
+    holder.graph.name = model.graph.name or "graph"
+    holder.graph.node.extend(model.graph.node[index] for index in _touched(model, edits))
+    for tensor in model.graph.initializer:
+        if tensor.name in edits.tensors:
+            # The old value is about to be replaced: name and type are all that the view needs.
+            stub = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0], raw_data=b"")
+            holder.graph.initializer.append(stub)
+    return gs.import_onnx(holder)
+
+
+def _touched(model: onnx.ModelProto, edits: Edits) -> list[int]:
+    """Return the numbers of the nodes that change, and of one reader for every initializer that changes."""
+    touched = {index for index, _ in (*edits.operands, *edits.attributes)}
+    wanted = set(edits.tensors)
+    for index, node in enumerate(model.graph.node):
+        if node.op_type == "Constant" and node.output[0] in edits.tensors:
+            touched.add(index)
+        readable = wanted.intersection(node.input)
+        if readable and not any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+            wanted -= readable
+            touched.add(index)
+    return sorted(touched)
+
+
+def _edit(view: gs.Graph, model: onnx.ModelProto, edits: Edits) -> None:
+    """Make the changes on the view."""
+    tensors = view.tensors()
+    added = {name: gs.Constant(name, _plain(value)) for name, value in edits.added.items()}
+    for index, node in zip(_touched(model, edits), view.nodes, strict=True):
+        for slot in range(max(len(node.inputs), 1 + max((s for i, s in edits.operands if i == index), default=-1))):
+            name = edits.operands.get((index, slot))
+            if name is None:
+                continue
+            while len(node.inputs) <= slot:
+                node.inputs.append(gs.Variable.empty())
+            node.inputs[slot] = added[name]
+        for (changed, attribute), value in edits.attributes.items():
+            if changed == index:
+                node.attrs[attribute] = value
+        if node.op == "Split" and (index, 1) in edits.operands:
+            node.attrs.pop("num_outputs", None)
+        if node.op == "Constant" and node.outputs[0].name in edits.tensors:
+            value = _plain(edits.tensors[node.outputs[0].name])
+            node.attrs = {"value": gs.Constant(node.outputs[0].name, value)}
+    for name, value in edits.tensors.items():
+        if isinstance(tensors.get(name), gs.Constant):
+            tensors[name].values = _plain(value)
+
+
+def _plain(value: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(value).reshape(value.shape)
+
+
+def _patch(result: onnx.ModelProto, edited: onnx.ModelProto, edits: Edits) -> None:
+    """Carry the changes of the view over into the copy: inputs and attributes of nodes, values of constants."""
+    places = _touched(result, edits)
+    for index, node in zip(places, edited.graph.node, strict=True):
+        target = result.graph.node[index]
+        if list(target.input) != list(node.input):
+            target.input[:] = node.input
+        _patch_attributes(target, node, {name for changed, name in edits.attributes if changed == index}, edits)
+    values = {tensor.name: tensor for tensor in edited.graph.initializer}
+    for tensor in result.graph.initializer:
+        if tensor.name in edits.tensors:
+            _replace_value(tensor, values[tensor.name])
+    listed = {value.name for value in result.graph.input}
+    every_initializer_listed = all(tensor.name in listed for tensor in result.graph.initializer)
+    for name in edits.added:
+        result.graph.initializer.append(values[name])
+        if result.ir_version < 4 and every_initializer_listed:
+            dims = list(values[name].dims)
+            result.graph.input.append(onnx.helper.make_tensor_value_info(name, values[name].data_type, dims))
+
+
+def _patch_attributes(target: onnx.NodeProto, node: onnx.NodeProto, changed: set[str], edits: Edits) -> None:
+    is_constant = target.op_type == "Constant" and target.output[0] in edits.tensors
+    if is_constant:
+        changed = {attribute.name for attribute in target.attribute} | {"value"}
+    if target.op_type == "Split":
+        changed = changed | {"num_outputs"}
+    new = {attribute.name: attribute for attribute in node.attribute}
+    kept = []
+    for attribute in target.attribute:
+        if attribute.name not in changed:
+            kept.append(attribute)
+        elif attribute.name in new:
+            kept.append(new.pop(attribute.name))
+    kept.extend(attribute for name, attribute in new.items() if name in changed)
+    copies = [onnx.AttributeProto.FromString(attribute.SerializeToString()) for attribute in kept]
+    if [a.SerializeToString() for a in copies] != [a.SerializeToString() for a in target.attribute]:
+        del target.attribute[:]
+        target.attribute.extend(copies)
+
+
+_DATA_FIELDS = ("raw_data", "float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
+
+
+def _replace_value(tensor: onnx.TensorProto, new: onnx.TensorProto) -> None:
+    """Give `tensor` the dims and data of `new`; name, type and documentation stay."""
+    for field in (*_DATA_FIELDS, "external_data"):
+        tensor.ClearField(field)  # type: ignore[arg-type]
+    tensor.ClearField("data_location")
+    tensor.dims[:] = new.dims
+    tensor.raw_data = new.raw_data
+
+
+def _resize_value_infos(result: onnx.ModelProto, edits: Edits) -> None:
+    """Write the new widths where the file records shapes."""
+    widths: dict[str, dict[int, int]] = {}
+    for (name, axis), width in edits.widths.items():
+        widths.setdefault(name, {})[axis] = width
+    for name, value in edits.tensors.items():
+        widths[name] = dict(enumerate(value.shape))
+    for info in (*result.graph.value_info, *result.graph.input):
+        _resize(info, widths.get(info.name, {}))
+
+
+def _resize(info: onnx.ValueInfoProto, widths: Mapping[int, int]) -> None:
+    dims = info.type.tensor_type.shape.dim
+    for axis, width in widths.items():
+        if axis < len(dims) and dims[axis].HasField("dim_value") and dims[axis].dim_value != width:
+            dims[axis].dim_value = width
+
+
+def _drop_dead(result: onnx.ModelProto, original: onnx.ModelProto) -> None:
+    """Remove nodes and initializers that the edits left without a reader; what was unused before stays."""
+    outputs = {value.name for value in result.graph.output}
+    unused_before = _unread(original, outputs)
+    while True:
+        dead = _unread(result, outputs) - unused_before
+        if not dead:
+            return
+        for index in reversed(range(len(result.graph.node))):
+            names = [name for name in result.graph.node[index].output if name]
+            if names and all(name in dead or name in unused_before for name in names):
+                if not set(names) & dead:
+                    continue
+                del result.graph.node[index]
+        _delete_named(result.graph.initializer, dead)
+        _delete_named(result.graph.value_info, dead)
+        unused_before |= {name for name in dead if name in {o for n in result.graph.node for o in n.output}}
+
+
+def _delete_named(field: Any, dead: set[str]) -> None:
+    for index in reversed(range(len(field))):
+        if field[index].name in dead:
+            del field[index]
+
+
+def _unread(model: onnx.ModelProto, outputs: set[str]) -> set[str]:
+    """Return the tensors of the main graph that nobody reads."""
+    made = {tensor.name for tensor in model.graph.initializer}
+    made.update(name for node in model.graph.node for name in node.output if name)
+    made -= outputs
+    for node in model.graph.node:
+        made -= set(_all_reads([node]))
+    return made
+
+
+def _all_reads(nodes: Iterable[onnx.NodeProto]) -> Iterable[str]:
+    for node in nodes:
+        yield from node.input
+        for attribute in node.attribute:
+            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _all_reads(graph.node)
+                yield from (value.name for value in graph.output)
