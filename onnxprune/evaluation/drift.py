@@ -1,0 +1,136 @@
+"""How far a model's outputs moved from those of a reference, for any kind of model and without labels."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.data import Dataset
+from onnxprune.errors import InputError
+from onnxprune.evaluation.classes import as_scores
+from onnxprune.runtime import Session
+from onnxprune.values.progress import Track, silent
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Change of every output over a data set.
+
+    Attributes:
+        relative_l2: By float output: |new - reference| / |reference|, Euclidean norms over all samples.
+            Infinite where the new model gives NaN or infinity, or the reference only zeros.
+        agreement: By output of shape [N, C]: share of samples whose highest score is at the same class.
+        skipped: By output that cannot be compared: the reason.
+    """
+
+    relative_l2: Mapping[str, float]
+    agreement: Mapping[str, float]
+    skipped: Mapping[str, str]
+
+    @property
+    def worst(self) -> float:
+        """The largest relative change of an output; 0 without comparable outputs (see `skipped`)."""
+        return max(self.relative_l2.values(), default=0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON types; an infinite change is null."""
+        changes = {name: v if math.isfinite(v) else None for name, v in self.relative_l2.items()}
+        return {"relative_l2": changes, "agreement": dict(self.agreement), "skipped": dict(self.skipped)}
+
+
+@dataclass
+class _Sums:
+    """Running totals of one output."""
+
+    change: float = 0.0
+    norm: float = 0.0
+    agreed: int = 0
+    samples: int = 0
+    is_scores: bool = True
+    fault: str = ""
+
+
+@dataclass
+class _Totals:
+    sums: dict[str, _Sums] = field(default_factory=dict)
+
+    def add(self, name: str, old: NDArray[Any], new: NDArray[Any], size: int, count: int) -> None:
+        """Account for one call on `size` samples, of which the first `count` are real."""
+        sums = self.sums.setdefault(name, _Sums())
+        if old.shape != new.shape:
+            sums.fault = f"its shape differs between the models ({list(old.shape)} and {list(new.shape)})"
+            return
+        if old.ndim and len(old) % size == 0:
+            real = len(old) // size * count
+            old, new = old[:real], new[:real]
+        if not np.isfinite(old).all():
+            sums.fault = "the reference gives NaN or infinity"
+            return
+        reference = old.astype(np.float64)
+        change = new.astype(np.float64) - reference
+        total = float(np.square(change).sum())
+        sums.change += total if math.isfinite(total) else math.inf
+        sums.norm += float(np.square(reference).sum())
+        before, after = as_scores(old, count), as_scores(new, count)
+        if before is None or after is None:
+            sums.is_scores = False
+            return
+        sums.agreed += int((before.argmax(axis=1) == after.argmax(axis=1)).sum())
+        sums.samples += count
+
+
+def drift(
+    reference: Session,
+    session: Session,
+    dataset: Dataset,
+    *,
+    batch_size: int = 64,
+    track: Track = silent,
+) -> Drift:
+    """Run both models on the same samples and compare every float output that both have.
+
+    Calls are compared one by one, so outputs need not be made of rows of samples. An output whose shape
+    differs between the models (a number of detections, for instance), or that is no float tensor, is skipped
+    with its reason. Nothing but running sums is kept.
+
+    Raises:
+        InputError: a model cannot run on the samples, or the models share no float output.
+    """
+    shared = {spec.name for spec in session.outputs}
+    names: list[str] = []
+    skipped: dict[str, str] = {}
+    for spec in reference.outputs:
+        if spec.name not in shared:
+            skipped[spec.name] = "the new model does not have it"
+        elif spec.dtype not in ("float16", "float32", "float64"):
+            skipped[spec.name] = f"it is of type {spec.dtype}, not a float tensor"
+        else:
+            names.append(spec.name)
+    if not names:
+        reasons = "; ".join(f"'{name}': {reason}" for name, reason in skipped.items())
+        raise InputError(
+            f"'{reference.name}' and '{session.name}' share no float output to compare ({reasons}): "
+            "compare models of the same kind"
+        )
+    totals = _Totals()
+    for batch in track(dataset.batches(batch_size), total=len(dataset), what="comparing outputs"):
+        for chunk in reference.chunks(batch.feeds):
+            before, after = reference.run(chunk.feeds, names), session.run(chunk.feeds, names)
+            for name in names:
+                totals.add(name, before[name], after[name], chunk.size, chunk.count)
+    skipped |= {name: sums.fault for name, sums in totals.sums.items() if sums.fault}
+    good = {name: sums for name, sums in totals.sums.items() if not sums.fault}
+    return Drift(
+        relative_l2={name: _ratio(sums) for name, sums in good.items()},
+        agreement={name: sums.agreed / sums.samples for name, sums in good.items() if sums.is_scores},
+        skipped=skipped,
+    )
+
+
+def _ratio(sums: _Sums) -> float:
+    if sums.norm > 0:
+        return math.sqrt(sums.change / sums.norm)
+    return math.inf if sums.change > 0 else 0.0

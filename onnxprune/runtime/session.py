@@ -1,0 +1,211 @@
+"""One loaded model in onnxruntime: its inputs and outputs, and running it on any number of samples.
+
+The only place (with its siblings in this package) that imports onnxruntime.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from onnxprune.errors import InputError
+from onnxprune.values.interface import TensorSpec
+
+Optimization = Literal["none", "basic", "extended", "all"]
+Feeds = Mapping[str, NDArray[Any]]
+
+_LEVELS = {
+    "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+_DTYPES = {"float": "float32", "double": "float64", "string": "str"}
+_FAILURES = (
+    ort_errors.EPFail,
+    ort_errors.EngineError,
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.ModelLoaded,
+    ort_errors.NoModel,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+    RuntimeError,
+    ValueError,
+)
+_FATAL_ONLY = 4
+
+
+class Session:
+    """A model ready to run.
+
+    Attributes:
+        name: What messages call the model.
+        inputs: The graph's inputs, in order.
+        outputs: The graph's outputs, in order. A dtype such as `seq(tensor(float))` marks a non-tensor.
+        chunk_size: The number of samples that one call takes, None for any number; see `chunks`.
+    """
+
+    def __init__(
+        self,
+        model: bytes | Path,
+        *,
+        name: str | None = None,
+        optimization: Optimization = "all",
+        threads: int | None = None,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+    ) -> None:
+        """Load a model.
+
+        Args:
+            model: A serialised ModelProto, or a path (needed for external data).
+            name: What messages call the model; default: the path, or "the model".
+            optimization: How much the runtime may rewrite the graph.
+            threads: Threads within one operator; None leaves it to the runtime.
+            providers: onnxruntime's execution providers, in order of preference.
+
+        Raises:
+            InputError: onnxruntime cannot load the model.
+        """
+        self.name = name or (str(model) if isinstance(model, Path) else "the model")
+        options = ort.SessionOptions()
+        options.graph_optimization_level = _LEVELS[optimization]
+        options.log_severity_level = _FATAL_ONLY
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        source = str(model) if isinstance(model, Path) else model
+        try:
+            self._session = ort.InferenceSession(source, options, providers=list(providers))
+        except _FAILURES as error:
+            raise InputError(
+                f"onnxruntime cannot load '{self.name}' ({_reason(error)}): "
+                "check that the file is a complete and valid ONNX model"
+            ) from error
+        self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
+        self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
+        self.chunk_size = _chunk_size(self.inputs, self.outputs)
+        self._tensors = tuple(spec.name for spec in self.outputs if "(" not in spec.dtype)
+
+    def run(self, feeds: Feeds, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Run the model once on exactly these feeds.
+
+        Args:
+            feeds: One array per graph input.
+            outputs: Names of the outputs to compute; None means every tensor output.
+
+        Raises:
+            InputError: an unknown output, or onnxruntime refuses the feeds or fails.
+        """
+        names = list(self._tensors if outputs is None else outputs)
+        unknown = [name for name in names if name not in self._tensors]
+        if unknown:
+            raise InputError(
+                f"'{self.name}' has no tensor output '{unknown[0]}': choose from {', '.join(self._tensors) or 'none'}"
+            )
+        try:
+            values = self._session.run(names, dict(feeds))
+        except _FAILURES as error:
+            shapes = ", ".join(f"{name} {list(np.shape(value))}" for name, value in feeds.items())
+            raise InputError(
+                f"onnxruntime cannot run '{self.name}' on inputs of shape {shapes} ({_reason(error)}): "
+                "check the size and number of the samples against the model's inputs"
+            ) from error
+        return dict(zip(names, values, strict=True))
+
+    def run_samples(self, feeds: Feeds, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Run n samples, in as many calls as `chunk_size` asks for, and join the outputs along axis 0.
+
+        Axis 0 of every output must be rows of samples: n times the same whole number of rows r, the r rows
+        of a sample following each other. Each output returned has n * r rows, in the order of the samples.
+
+        Raises:
+            InputError: as `run`; or an output whose axis 0 is not made of samples (a scalar, a sum over the
+                batch, a number of detections that changes with the data). Take `chunks` and `run` for those.
+        """
+        parts: dict[str, list[NDArray[Any]]] = {}
+        rows: dict[str, int] = {}
+        for chunk in self.chunks(feeds):
+            for name, value in self.run(chunk.feeds, outputs).items():
+                per_sample = _rows_per_sample(value, chunk.size)
+                if per_sample is None or rows.setdefault(name, per_sample) != per_sample:
+                    raise InputError(
+                        f"output '{name}' of '{self.name}' has shape {list(value.shape)} for {chunk.size} "
+                        "sample(s), so its rows cannot be told apart by sample: choose another output"
+                    )
+                parts.setdefault(name, []).append(value[: chunk.count * per_sample])
+        return {name: np.concatenate(values) if len(values) > 1 else values[0] for name, values in parts.items()}
+
+    def chunks(self, feeds: Feeds) -> Iterator["Chunk"]:
+        """Cut feeds of n samples (axis 0 of every array) into feeds that suit the model's batch dimension.
+
+        * A free batch dimension: one chunk with everything.
+        * A batch dimension fixed at k: chunks of k; the last one is filled up by repeating its last sample.
+        * Scalar inputs are the same for every sample. Where the other arrays disagree about n (recurrent
+          state whose axis 0 is layers), the feeds are one whole call and count as one sample.
+        """
+        lengths = {len(value) for value in feeds.values() if np.ndim(value) > 0}
+        if len(lengths) != 1:
+            yield Chunk(feeds, start=0, count=1, size=1)
+            return
+        (total,) = lengths
+        size = self.chunk_size or total
+        if size == total:
+            yield Chunk(feeds, start=0, count=total, size=total)
+            return
+        for start in range(0, total, size):
+            rows = np.minimum(np.arange(start, start + size), total - 1)
+            part = {name: value[rows] if np.ndim(value) else value for name, value in feeds.items()}
+            yield Chunk(part, start=start, count=min(size, total - start), size=size)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Feeds of one call: `size` samples, of which the first `count` are real, from sample `start` on."""
+
+    feeds: Feeds
+    start: int
+    count: int
+    size: int
+
+
+def _spec(node: Any) -> TensorSpec:
+    inner = re.fullmatch(r"tensor\((\w+)\)", node.type)
+    dtype = _DTYPES.get(inner.group(1), inner.group(1)) if inner else str(node.type)
+    shape = tuple(dim if isinstance(dim, int) and dim >= 0 else None for dim in node.shape)
+    return TensorSpec(name=node.name, shape=shape, dtype=dtype)
+
+
+def _chunk_size(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> int | None:
+    """The fixed batch of the first input.
+
+    Some exports free the batch of the input while the graph still holds a batch of one: an output whose
+    first dimension is fixed gives them away, and one sample at a time is right for them in any case.
+    """
+    batched = [spec for spec in inputs if spec.shape]
+    if not batched:
+        return None
+    if batched[0].shape[0] is not None:
+        return max(1, batched[0].shape[0])
+    return 1 if any(spec.shape and spec.shape[0] is not None for spec in outputs) else None
+
+
+def _rows_per_sample(value: NDArray[Any], samples: int) -> int | None:
+    if np.ndim(value) == 0 or len(value) % samples:
+        return None
+    return len(value) // samples
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of onnxruntime's message without its error numbers."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    noise = r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .* failed:)?(This is an invalid model\. )?"
+    return re.sub(noise, "", lines[0])[:200].rstrip(" .:")
