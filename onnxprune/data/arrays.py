@@ -100,11 +100,11 @@ def load_npz(path: Path) -> dict[str, NDArray[Any]]:
         InputError: not an .npz file, damaged, or with arrays of Python objects.
     """
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise InputError(f"'{path}' is a single array: save it with numpy.savez as 'x' of an .npz file")
-        with loaded as archive:
-            return {name: archive[name] for name in archive.files}
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                raise InputError(f"'{path}' is a single array: save it with numpy.savez as 'x' of an .npz file")
+            return {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         if "Object arrays" in str(error):
             raise InputError(

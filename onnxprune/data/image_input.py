@@ -54,6 +54,8 @@ class ImageInput:
 def image_input(inputs: Sequence[TensorSpec], preprocess: Preprocess) -> ImageInput:
     """Read from the shape of the model's only input how it takes images.
 
+    Where the shape allows both layouts, the channels are at axis 1, as in most ONNX models.
+
     Raises:
         InputError: several inputs, or one that does not look like images.
     """

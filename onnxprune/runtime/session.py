@@ -112,7 +112,7 @@ class Session:
                 f"'{self.name}' has no tensor output '{unknown[0]}': choose from {', '.join(self._tensors) or 'none'}"
             )
         try:
-            values = self._session.run(names, dict(feeds))
+            values = self._session.run(names, {name: np.asarray(value) for name, value in feeds.items()})
         except _FAILURES as error:
             shapes = ", ".join(f"{name} {list(np.shape(value))}" for name, value in feeds.items())
             raise InputError(

@@ -1,0 +1,56 @@
+"""Side-by-side latency: turns are interleaved, the budget ends them, the ratio shows a heavier model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from onnxprune.runtime import Feeds, Session, measure
+from onnxprune.runtime.latency import MIN_REPEATS
+
+
+class Recorder(Session):
+    """A model that notes each of its calls."""
+
+    def __init__(self, name: str, calls: list[str], depth: int = 1) -> None:
+        body = "".join(f"h{i + 1} = MatMul(h{i}, h{i}) " for i in range(depth))
+        text = f"g (float[4, 4] h0) => (float[4, 4] h{depth}) {{ {body} }}"
+        parsed = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> {text}')
+        super().__init__(parsed.SerializeToString(), name=name, threads=1)
+        self.calls = calls
+
+    def run(self, feeds: Feeds, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        self.calls.append(self.name)
+        return super().run(feeds, outputs)
+
+
+FEEDS = {"h0": np.eye(4, dtype=np.float32)}
+
+
+def test_models_take_turns_and_warm_up_is_not_counted() -> None:
+    calls: list[str] = []
+    sessions = {name: Recorder(name, calls) for name in "ab"}
+    result = measure(sessions, FEEDS, repeats=7, warmup=2, budget_seconds=60)
+    assert calls == ["a", "b"] * 9
+    assert {name: latency.repeats for name, latency in result.items()} == {"a": 7, "b": 7}
+    assert result["a"].batch == 4
+
+
+def test_spent_budget_leaves_the_minimum() -> None:
+    calls: list[str] = []
+    result = measure({"a": Recorder("a", calls)}, FEEDS, repeats=1000, warmup=1000, budget_seconds=0)
+    assert result["a"].repeats == MIN_REPEATS
+    assert len(calls) == 1 + MIN_REPEATS
+
+
+def test_percentiles_are_ordered_and_a_deep_model_is_slower() -> None:
+    calls: list[str] = []
+    sessions = {"flat": Recorder("flat", calls), "deep": Recorder("deep", calls, depth=300)}
+    result = measure(sessions, FEEDS, repeats=15, warmup=2, budget_seconds=5)
+    for latency in result.values():
+        assert 0 < latency.p10_ms <= latency.median_ms <= latency.p90_ms
+    assert result["deep"].median_ms > result["flat"].median_ms
+    assert result["deep"].to_json()["median_ms"] == pytest.approx(result["deep"].median_ms, rel=0, abs=0)
