@@ -92,11 +92,11 @@ def _weights(graph: Graph) -> list[tuple[Ref, int]]:
 
 def _size(graph: Graph, axis: Axis) -> int:
     pair = graph.facts.shape_pair(axis.ref.name)
-    return 1 if pair is None else pair[0][axis.index]
+    return 1 if pair is None else pair[0][axis.dim]
 
 
 def _value(term: Term, widths: FloatArray) -> float:
-    return term.factor * math.prod(widths[axis] for axis in term.axes)
+    return term.factor * math.prod(float(widths[axis]) for axis in term.axes)
 
 
 def _total(terms: tuple[Term, ...], widths: FloatArray) -> float:

@@ -119,9 +119,7 @@ def _joined(reason: str) -> str:
     return reason if reason.startswith(("is ", "its ")) else f"meets {reason}"
 
 
-def _members(
-    components: Components, labels: IntArray, layout: IntArray, producers: set[Axis]
-) -> Iterator[Member]:
+def _members(components: Components, labels: IntArray, layout: IntArray, producers: set[Axis]) -> Iterator[Member]:
     found: list[tuple[int, Member]] = []
     for place in np.unique(layout):
         axis = components.axes[place]

@@ -13,7 +13,7 @@ import numpy as np
 from onnxprune.graph.model import Graph, Node
 from onnxprune.ops.facts import Count, Fact, Free, Freeze, Macs, Period, Produces, Sums, Tie
 from onnxprune.ops.rules import RULES
-from onnxprune.ops.view import NodeView, Refusal
+from onnxprune.ops.view import NodeView, RefusedError
 from onnxprune.values.axes import Axis, IntArray
 
 
@@ -77,9 +77,9 @@ class _Labeller:
     def run(self) -> Labelled:
         for node in self.graph.nodes:
             self._read(node)
-        seeds = [(fact.axis, index) for fact, index in self.all_facts if isinstance(fact, Produces)]
-        for axis, _ in seeds:
-            self._reach(axis, None)
+        seeds = [(fact.axis, number) for fact, number in self.all_facts if isinstance(fact, Produces)]
+        for seed, _ in seeds:
+            self._reach(seed, None)
         while self.queue:
             self._spread(heapq.heappop(self.queue)[2])
         return Labelled(
@@ -98,8 +98,8 @@ class _Labeller:
             return
         view = NodeView(self.graph, node)
         for operand in view:
-            for axis in range(operand.rank if operand.shapes else 0):
-                self.static[operand.axis(axis)] = operand.shape[axis] if operand.is_static(axis) else None
+            for dim in range(operand.rank if operand.shapes else 0):
+                self.static[operand.axis(dim)] = operand.shape[dim] if operand.is_static(dim) else None
         found: dict[Axis, list[Fact]] = {}
         self.facts[node.index] = found
         rule = RULES.get(node.op) if node.domain == "" else None
@@ -108,7 +108,7 @@ class _Labeller:
             return
         try:
             facts = list(rule(view))
-        except Refusal as refusal:
+        except RefusedError as refusal:
             self.refused[node.index] = str(refusal)
             return
         for fact in facts:

@@ -86,7 +86,7 @@ def _fold_move(
     if not data:
         return None
     first = _apply(function, attrs, [known.first if known else None for known in inputs])
-    if first is None or first.size > MAX_ELEMENTS and not all(known.is_constant for known in data):
+    if first is None or (first.size > MAX_ELEMENTS and not all(known.is_constant for known in data)):
         return None
     if all(known.is_constant for known in data):
         return Known(first, first)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # the one name of protobuf that onnx does not re-export
 
 from onnxprune.errors import InputError
 

@@ -101,8 +101,8 @@ def _visit(
         else:
             inferred = _infer(facts, node, schema, trial, model)
         first = inferred if trial == 0 else first
-        for name, kind in inferred.items():
-            _record(facts, trial, name, kind)
+        for output, inferred_type in inferred.items():
+            _record(facts, trial, output, inferred_type)
 
 
 def _fold_node(facts: Facts, node: onnx.NodeProto, attrs: Mapping[str, Any]) -> Known | None:

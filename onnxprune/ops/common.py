@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from onnxprune.ops.facts import Fact, Free, Tie
-from onnxprune.ops.view import Operand, Refusal
+from onnxprune.ops.view import Operand, RefusedError
 from onnxprune.values.axes import IntArray
 
 
 def pass_through(source: Operand, target: Operand, axes: Iterable[int] | None = None) -> Iterator[Fact]:
     """Tie equal axes of two tensors of the same rank (all of them, or just `axes`)."""
     if source.rank != target.rank:
-        raise Refusal(f"{source.ref.name!r} and {target.ref.name!r} differ in rank")
+        raise RefusedError(f"{source.ref.name!r} and {target.ref.name!r} differ in rank")
     for axis in range(source.rank) if axes is None else axes:
         yield Tie(source.axis(axis), target.axis(axis))
 
@@ -21,7 +21,7 @@ def broadcast(operand: Operand, output: Operand) -> Iterator[Fact]:
     """Tie the axes of `operand` to the axes of `output` that numpy-style broadcasting lines up."""
     shift = output.rank - operand.rank
     if shift < 0:
-        raise Refusal(f"{operand.ref.name!r} has more axes than the result")
+        raise RefusedError(f"{operand.ref.name!r} has more axes than the result")
     for axis, size in enumerate(operand.shape):
         if size == 1 and output.shape[axis + shift] != 1:
             yield Free(operand.axis(axis))

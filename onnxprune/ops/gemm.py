@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from onnxprune.ops.common import broadcast
 from onnxprune.ops.facts import Fact, Macs, Produces, Sums, Tie
 from onnxprune.ops.rules import rule
-from onnxprune.ops.view import NodeView, Refusal
+from onnxprune.ops.view import NodeView, RefusedError
 
 
 @rule("Gemm")
@@ -16,7 +16,7 @@ def gemm(node: NodeView) -> Iterator[Fact]:
     """
     a, b, y = node.input(0), node.input(1), node.output
     if not (a.is_constant or b.is_constant):
-        raise Refusal("both of its factors are computed at run time")
+        raise RefusedError("both of its factors are computed at run time")
     a_rows, a_columns = (1, 0) if node.attr("transA", 0) else (0, 1)
     b_rows, b_columns = (1, 0) if node.attr("transB", 0) else (0, 1)
     yield Produces(y.axis(1) if b.is_constant else y.axis(0))

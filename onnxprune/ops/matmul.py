@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from onnxprune.ops.facts import Fact, Free, Macs, Produces, Sums, Tie
 from onnxprune.ops.rules import rule
-from onnxprune.ops.view import NodeView, Operand, Refusal
+from onnxprune.ops.view import NodeView, Operand, RefusedError
 
 
 @rule("MatMul")
@@ -16,7 +16,7 @@ def matmul(node: NodeView) -> Iterator[Fact]:
     """
     a, b, y = node.input(0), node.input(1), node.output
     if not (a.is_constant or b.is_constant):
-        raise Refusal("both of its factors are computed at run time")
+        raise RefusedError("both of its factors are computed at run time")
     inner_b = b.axis(-2 if b.rank > 1 else 0)
     yield Tie(a.axis(-1), inner_b)
     yield Sums(a.axis(-1))

@@ -9,6 +9,7 @@ axis. Positions of either axis that share the factor's coordinate live or die to
   all groups, or whole groups). These ties are exclusive.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ import numpy as np
 from onnxprune.ops.common import span
 from onnxprune.ops.facts import Count, Fact, Free, Tie
 from onnxprune.ops.rules import rule
-from onnxprune.ops.view import NodeView, Operand, Refusal
+from onnxprune.ops.view import NodeView, Operand, RefusedError
 from onnxprune.values.axes import IntArray
 
 
@@ -35,19 +36,22 @@ class Factor:
 @rule("Flatten")
 def flatten(node: NodeView) -> Iterator[Fact]:
     """Tie the axes by their common factors."""
-    yield from _ties(node.input(0), node.output)
+    x, y = node.input(0), node.output
+    yield from _ties(x, y, _shared_factors(x, y))
 
 
 @rule("Reshape")
 def reshape(node: NodeView) -> Iterator[Fact]:
     """Tie the axes by their common factors; the numbers of the target shape are counts."""
     x, y = node.input(0), node.output
-    factors = yield from _ties(x, y)
+    factors = _shared_factors(x, y)
+    yield from _ties(x, y, factors)
     target = node.optional(1)
+    slot: int | str
     if target is None:
         shape, fixed, slot = [int(n) for n in node.attr("shape")], [True] * y.rank, "shape"
     elif target.value is None or target.fixed is None:
-        raise Refusal("its target shape is computed at run time")
+        raise RefusedError("its target shape is computed at run time")
     else:
         shape, fixed, slot = [int(n) for n in target.value], [bool(f) for f in target.fixed], 1
     for axis in range(y.rank):
@@ -59,12 +63,15 @@ def reshape(node: NodeView) -> Iterator[Fact]:
         yield Count(slot, axis, y.axis(axis))
 
 
-def _ties(x: Operand, y: Operand) -> Iterator[Fact]:
-    """Yield ties for the factors that hold for any batch size, and return them (generator return value)."""
+def _shared_factors(x: Operand, y: Operand) -> list[Factor]:
+    """Return the factors that hold for any batch size."""
     if x.shapes is None or y.shapes is None:
-        raise Refusal("its shapes are unknown")
+        raise RefusedError("its shapes are unknown")
     others = common_factors(x.shapes[1], y.shapes[1])
-    factors = [factor for factor in common_factors(x.shapes[0], y.shapes[0]) if factor in others]
+    return [factor for factor in common_factors(x.shapes[0], y.shapes[0]) if factor in others]
+
+
+def _ties(x: Operand, y: Operand, factors: Sequence[Factor]) -> Iterator[Fact]:
     for operand in (x, y):
         for axis, size in enumerate(operand.shape):
             if size == 1 and operand.is_static(axis):
@@ -76,7 +83,6 @@ def _ties(x: Operand, y: Operand) -> Iterator[Fact]:
             yield Tie(x.axis(factor.source), y.axis(factor.target))
         else:
             yield _factor_tie(x, y, factor, exclusive=shared)
-    return factors
 
 
 def _factor_tie(x: Operand, y: Operand, factor: Factor, *, exclusive: bool) -> Tie:
@@ -105,7 +111,7 @@ def common_factors(source: Sequence[int], target: Sequence[int]) -> list[Factor]
         return []
     strides = sorted({*inner, *outer}, reverse=True)
     factors = []
-    for high, low in zip(strides, strides[1:], strict=False):
+    for high, low in itertools.pairwise(strides):
         a, b = _holder(inner, high, low), _holder(outer, high, low)
         if high % low == 0 and a is not None and b is not None:
             factors.append(Factor(a, b, high // low, low // inner[a + 1], low // outer[b + 1]))
@@ -122,7 +128,7 @@ def _strides(shape: Sequence[int]) -> list[int]:
 
 def _holder(strides: Sequence[int], high: int, low: int) -> int | None:
     """Return the axis whose stretch of strides holds [low, high] in whole steps, if there is one."""
-    for axis, (outer, inner) in enumerate(zip(strides, strides[1:], strict=False)):
+    for axis, (outer, inner) in enumerate(itertools.pairwise(strides)):
         if outer >= high and inner <= low and inner < outer:
             return axis if outer % high == 0 and low % inner == 0 else None
     return None

@@ -12,6 +12,7 @@ from onnxprune.ops.view import NodeView, Operand
 def slice_(node: NodeView) -> Iterator[Fact]:
     """Tie the chosen stretch to the output. Bounds inside the axis are counts; one beyond its end stays as it is."""
     x, y = node.input(0), node.output
+    slots: tuple[int | str, int | str]
     if node.version < 10:
         starts, ends = list(node.attr("starts")), list(node.attr("ends"))
         axes = list(node.attr("axes", range(len(starts))))

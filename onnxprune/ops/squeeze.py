@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from onnxprune.ops.facts import Fact, Free, Tie
 from onnxprune.ops.rules import rule
-from onnxprune.ops.view import NodeView, Refusal
+from onnxprune.ops.view import NodeView, RefusedError
 
 
 @rule("Squeeze")
@@ -15,7 +15,7 @@ def squeeze(node: NodeView) -> Iterator[Fact]:
     dropped = {axis for axis in range(x.rank) if x.shape[axis] == 1} if axes is None else set(axes)
     stay = [axis for axis in range(x.rank) if axis not in dropped]
     if len(stay) != y.rank:
-        raise Refusal("which axes it drops depends on the sizes at run time")
+        raise RefusedError("which axes it drops depends on the sizes at run time")
     for target, source in enumerate(stay):
         yield Tie(x.axis(source), y.axis(target))
     for axis in sorted(dropped):

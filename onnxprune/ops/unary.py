@@ -7,11 +7,11 @@ from onnxprune.ops.facts import Fact
 from onnxprune.ops.rules import rule
 from onnxprune.ops.view import NodeView
 
-_FUNCTIONS = (
-    "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish "
-    "IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign "
-    "Sqrt Swish Tan Tanh ThresholdedRelu"
-).split()
+_FUNCTIONS = """
+    Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid
+    HardSwish IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh
+    Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu
+""".split()
 
 
 @rule(*_FUNCTIONS, "Identity", "Cast", "CastLike", "Clip", "Dropout")

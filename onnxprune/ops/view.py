@@ -11,7 +11,7 @@ from onnxprune.graph.model import Graph, Node
 from onnxprune.values.axes import Axis, IntArray, Ref
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """Raised by a rule that cannot speak of this node; its message becomes the reason of a freeze."""
 
 
@@ -30,10 +30,10 @@ class Operand:
         """The shape with batch 1 and nominal free sizes.
 
         Raises:
-            Refusal: the shape could not be inferred.
+            RefusedError: the shape could not be inferred.
         """
         if self.shapes is None:
-            raise Refusal(f"the shape of {self.ref.name!r} is unknown")
+            raise RefusedError(f"the shape of {self.ref.name!r} is unknown")
         return self.shapes[0]
 
     @property
@@ -53,10 +53,10 @@ class Operand:
         """Return the value of a small integer operand.
 
         Raises:
-            Refusal: it is computed while the model runs.
+            RefusedError: it is computed while the model runs.
         """
         if self.value is None or self.fixed is None or not bool(np.all(self.fixed)):
-            raise Refusal(f"{self.ref.name!r} is computed at run time")
+            raise RefusedError(f"{self.ref.name!r} is computed at run time")
         return np.asarray(self.value, dtype=np.int64).ravel()
 
 
@@ -89,11 +89,11 @@ class NodeView:
         """Return a required input.
 
         Raises:
-            Refusal: it is missing.
+            RefusedError: it is missing.
         """
         operand = self.optional(slot)
         if operand is None:
-            raise Refusal(f"input {slot} is missing")
+            raise RefusedError(f"input {slot} is missing")
         return operand
 
     def optional(self, slot: int) -> Operand | None:
@@ -105,7 +105,7 @@ class NodeView:
         """The first output."""
         operand = self.outputs[0]
         if operand is None:
-            raise Refusal("the first output is omitted")
+            raise RefusedError("the first output is omitted")
         return operand
 
     def extra_output_used(self) -> bool:
@@ -116,11 +116,11 @@ class NodeView:
         """Return an input that must be known before the model runs.
 
         Raises:
-            Refusal: it is computed at run time.
+            RefusedError: it is computed at run time.
         """
         operand = self.input(slot)
         if not operand.is_constant:
-            raise Refusal(f"its weight {operand.ref.name!r} is computed at run time")
+            raise RefusedError(f"its weight {operand.ref.name!r} is computed at run time")
         return operand
 
     def axes_argument(self, slot: int, rank: int, name: str = "axes") -> tuple[int, ...] | None:

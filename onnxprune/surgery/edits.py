@@ -1,8 +1,8 @@
 """What a cut changes in the model: new values of constants, of size-carrying numbers and of attributes.
 
-Every use of a constant states the value that it needs after the cut. Where all uses of a tensor agree, the tensor itself
-is changed; where they differ, the first use keeps the name and the others get copies. A value computed from constants
-or from sizes is replaced, at its last use, only where its own subgraph would no longer compute what is needed.
+Every use of a constant states the value that it needs after the cut. Where all uses of a tensor agree, the tensor
+itself is changed; where they differ, the first use keeps the name and the others get copies. A value computed from
+constants or from sizes is replaced, at its last use, only where its own subgraph would not compute what is needed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -66,11 +66,11 @@ def plan_edits(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> Edits:
     """Work out what cutting the positions outside `masks` (True = kept) changes in the model."""
     graph = analysis.graph
     numbers, attributes = _counted(analysis, masks)
-    widths = {(axis.ref.name, axis.index): int(mask.sum()) for axis, mask in masks.items() if not axis.ref.is_use}
+    widths = {(axis.ref.name, axis.dim): int(mask.sum()) for axis, mask in masks.items() if not axis.ref.is_use}
     by_use: dict[Ref, dict[int, BoolArray]] = {}
     for axis, mask in masks.items():
         if axis.ref.is_use:
-            by_use.setdefault(axis.ref, {})[axis.index] = mask
+            by_use.setdefault(axis.ref, {})[axis.dim] = mask
     draft = _Draft()
     needs: dict[str, list[Need]] = {}
     for node in _working_nodes(graph):

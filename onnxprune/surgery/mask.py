@@ -24,7 +24,7 @@ def masked_model(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> onnx.Mo
     made: dict[tuple[str, tuple[int, ...]], str] = {}
     before: dict[int, list[onnx.NodeProto]] = {}
     for (index, name), axes in sorted(reroute.items()):
-        ordered = sorted({axis.index: axis for axis in axes}.items())
+        ordered = sorted({axis.dim: axis for axis in axes}.items())
         key = (name, tuple(place for place, _ in ordered))
         if key not in made:
             made[key] = _mask(analysis, result, name, [(place, masks[axis]) for place, axis in ordered], before, index)

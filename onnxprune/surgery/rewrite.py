@@ -1,7 +1,8 @@
 """Apply edits to a copy of the model, leaving everything else of it byte for byte as it was.
 
-graph-surgeon is the editing view, and it only ever sees the nodes and constants that change: a plain import and export of
-the whole graph would lose metadata, value_info and unused initializers. Its result is patched into a copy of the original.
+graph-surgeon is the editing view, and it only ever sees the nodes and constants that change: a plain import and export
+of the whole graph would lose metadata, value_info and unused initializers. Its result is patched into a copy of the
+original.
 """
 
 from collections.abc import Iterable, Mapping
@@ -131,7 +132,7 @@ _DATA_FIELDS = ("raw_data", "float_data", "int32_data", "string_data", "int64_da
 def _replace_value(tensor: onnx.TensorProto, new: onnx.TensorProto) -> None:
     """Give `tensor` the dims and data of `new`; name, type and documentation stay."""
     for field in (*_DATA_FIELDS, "external_data"):
-        tensor.ClearField(field)  # type: ignore[arg-type]
+        tensor.ClearField(field)
     tensor.ClearField("data_location")
     tensor.dims[:] = new.dims
     tensor.raw_data = new.raw_data

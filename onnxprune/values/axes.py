@@ -31,10 +31,10 @@ class Axis(NamedTuple):
     """One axis of an activation or of a constant's use."""
 
     ref: Ref
-    index: int
+    dim: int
 
     def __str__(self) -> str:
-        return f"{self.ref.name}:{self.index}"
+        return f"{self.ref.name}:{self.dim}"
 
 
 def frozen_array(values: Any, dtype: Any = None) -> NDArray[Any]:
