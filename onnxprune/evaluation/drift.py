@@ -14,6 +14,8 @@ from onnxprune.evaluation.classes import as_scores
 from onnxprune.runtime import Session
 from onnxprune.values.progress import Track, silent
 
+_NUMBERS = ("float16", "float32", "float64", "int", "uint", "bool")
+
 
 @dataclass(frozen=True)
 class Drift:
@@ -22,23 +24,26 @@ class Drift:
     Attributes:
         relative_l2: By float output: |new - reference| / |reference|, Euclidean norms over all samples.
             Infinite where the new model gives NaN or infinity, or the reference only zeros.
-        agreement: By output of shape [N, C]: share of samples whose highest score is at the same class.
+        equal: By integer or boolean output (a class map, for instance): share of equal elements.
+        agreement: By float output of shape [N, C]: share of samples whose highest score is at the same class.
         skipped: By output that cannot be compared: the reason.
     """
 
     relative_l2: Mapping[str, float]
+    equal: Mapping[str, float]
     agreement: Mapping[str, float]
     skipped: Mapping[str, str]
 
     @property
     def worst(self) -> float:
-        """The largest relative change of an output; 0 without comparable outputs (see `skipped`)."""
-        return max(self.relative_l2.values(), default=0.0)
+        """The largest change of an output: relative norm, or share of elements that are not equal."""
+        return max((*self.relative_l2.values(), *(1 - share for share in self.equal.values())), default=0.0)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON types; an infinite change is null."""
         changes = {name: v if math.isfinite(v) else None for name, v in self.relative_l2.items()}
-        return {"relative_l2": changes, "agreement": dict(self.agreement), "skipped": dict(self.skipped)}
+        shares = {"equal": dict(self.equal), "agreement": dict(self.agreement)}
+        return {"relative_l2": changes, **shares, "skipped": dict(self.skipped)}
 
 
 @dataclass
@@ -47,9 +52,10 @@ class _Sums:
 
     change: float = 0.0
     norm: float = 0.0
+    equal: int = 0
+    elements: int = 0
     agreed: int = 0
     samples: int = 0
-    is_scores: bool = True
     fault: str = ""
 
 
@@ -66,6 +72,10 @@ class _Totals:
         if old.ndim and len(old) % size == 0:
             real = len(old) // size * count
             old, new = old[:real], new[:real]
+        if old.dtype.kind != "f":
+            sums.equal += int((old == new).sum())
+            sums.elements += old.size
+            return
         if not np.isfinite(old).all():
             sums.fault = "the reference gives NaN or infinity"
             return
@@ -76,7 +86,6 @@ class _Totals:
         sums.norm += float(np.square(reference).sum())
         before, after = as_scores(old, count), as_scores(new, count)
         if before is None or after is None:
-            sums.is_scores = False
             return
         sums.agreed += int((before.argmax(axis=1) == after.argmax(axis=1)).sum())
         sums.samples += count
@@ -90,14 +99,14 @@ def drift(
     batch_size: int = 64,
     track: Track = silent,
 ) -> Drift:
-    """Run both models on the same samples and compare every float output that both have.
+    """Run both models on the same samples and compare every output that both have.
 
     Calls are compared one by one, so outputs need not be made of rows of samples. An output whose shape
-    differs between the models (a number of detections, for instance), or that is no float tensor, is skipped
-    with its reason. Nothing but running sums is kept.
+    differs between the models (a number of detections, for instance), or that holds no numbers, is skipped with
+    its reason. Nothing but running sums is kept.
 
     Raises:
-        InputError: a model cannot run on the samples, or the models share no float output.
+        InputError: a model cannot run on the samples, or the models share no output of numbers.
     """
     shared = {spec.name for spec in session.outputs}
     names: list[str] = []
@@ -105,14 +114,14 @@ def drift(
     for spec in reference.outputs:
         if spec.name not in shared:
             skipped[spec.name] = "the new model does not have it"
-        elif spec.dtype not in ("float16", "float32", "float64"):
-            skipped[spec.name] = f"it is of type {spec.dtype}, not a float tensor"
+        elif not spec.dtype.startswith(_NUMBERS):
+            skipped[spec.name] = f"it is of type {spec.dtype}, which cannot be compared"
         else:
             names.append(spec.name)
     if not names:
         reasons = "; ".join(f"'{name}': {reason}" for name, reason in skipped.items())
         raise InputError(
-            f"'{reference.name}' and '{session.name}' share no float output to compare ({reasons}): "
+            f"'{reference.name}' and '{session.name}' share no output to compare ({reasons}): "
             "compare models of the same kind"
         )
     totals = _Totals()
@@ -124,8 +133,9 @@ def drift(
     skipped |= {name: sums.fault for name, sums in totals.sums.items() if sums.fault}
     good = {name: sums for name, sums in totals.sums.items() if not sums.fault}
     return Drift(
-        relative_l2={name: _ratio(sums) for name, sums in good.items()},
-        agreement={name: sums.agreed / sums.samples for name, sums in good.items() if sums.is_scores},
+        relative_l2={name: _ratio(sums) for name, sums in good.items() if not sums.elements},
+        equal={name: sums.equal / sums.elements for name, sums in good.items() if sums.elements},
+        agreement={name: sums.agreed / sums.samples for name, sums in good.items() if sums.samples == len(dataset)},
         skipped=skipped,
     )
 

@@ -141,14 +141,14 @@ def test_drift_weighs_samples_by_their_norm(tmp_path: Path) -> None:
 
 
 def test_drift_skips_what_cannot_be_compared_with_a_reason(tmp_path: Path) -> None:
-    text = """g (float[n, 3] x) => (float total, float[m] hits, int64[n] best, float[n, 3] logs, float[n, 3] LAST)
+    text = """g (float[n, 3] x) => (float total, float[m] hits, string best, float[n, 3] logs, float[n, 3] LAST)
         <int64 zero = {0}> {
             total = ReduceSum <keepdims = 0> (x)
             positive = Relu(x)
             place = NonZero(COUNTED)
             flat = Gather <axis = 0> (place, zero)
             hits = Cast <to = 1> (flat)
-            best = ArgMax <axis = 1, keepdims = 0> (x)
+            best = Cast <to = 8> (total)
             logs = Log(x)
             LAST = Identity(x) }"""
     old = session(text.replace("COUNTED", "x").replace("LAST", "gone"))
@@ -158,7 +158,7 @@ def test_drift_skips_what_cannot_be_compared_with_a_reason(tmp_path: Path) -> No
     assert found.agreement == {}
     assert set(found.skipped) == {"hits", "best", "logs", "gone"}
     assert "shape differs" in found.skipped["hits"]
-    assert "int64" in found.skipped["best"]
+    assert "str" in found.skipped["best"]
     assert "NaN" in found.skipped["logs"]
     assert "does not have it" in found.skipped["gone"]
 
@@ -172,10 +172,21 @@ def test_drift_to_nan_or_from_zero_is_infinite(tmp_path: Path) -> None:
     assert drift(scaled(0.0), reference, data).worst == math.inf
 
 
-def test_drift_without_common_float_output_is_refused(tmp_path: Path) -> None:
+def test_drift_of_integer_outputs_is_the_share_of_equal_elements(tmp_path: Path) -> None:
+    text = "g (float[n, 3] x) => (int64[n] best) {{ h = {op}(x) best = ArgMax <axis = 1, keepdims = 0> (h) }}"
+    old, new = session(text.format(op="Identity")), session(text.format(op="Abs"))
+    found = drift(old, new, dataset(tmp_path, old, x=X), batch_size=3)
+    share = float((np.abs(X).argmax(axis=1) == Y).mean())
+    assert 0 < share < 1
+    assert found.equal == {"best": pytest.approx(share, abs=1e-12)}
+    assert found.worst == pytest.approx(1 - share, abs=1e-12)
+    assert (found.relative_l2, found.agreement) == ({}, {})
+
+
+def test_drift_without_common_output_is_refused(tmp_path: Path) -> None:
     reference = identity()
     other = session("g (float[n, 3] x) => (float[n, 3] z) { z = Identity(x) }")
-    with pytest.raises(InputError, match="share no float output"):
+    with pytest.raises(InputError, match="share no output to compare"):
         drift(reference, other, dataset(tmp_path, reference, x=X))
 
 
