@@ -158,7 +158,8 @@ def test_few_damaged_files_are_skipped_and_named(tmp_path: Path) -> None:
     assert len(data) == 19
     assert data.labels is not None
     assert data.labels.tolist() == [0] * 9 + [1] * 10
-    assert values(tmp_path) == [0, 1, 2, *range(4, 20)]
+    for cache_bytes in (0, 10**6):
+        assert values(tmp_path, cache_bytes=cache_bytes) == [0, 1, 2, *range(4, 20)]
 
 
 def test_many_damaged_files_stop_the_run(tmp_path: Path) -> None:

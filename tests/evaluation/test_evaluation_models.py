@@ -133,8 +133,10 @@ def test_drift_is_the_relative_norm_whatever_the_batch(tmp_path: Path, batch: st
     assert (same.worst, same.skipped) == (0.0, {})
 
 
-def test_drift_weighs_samples_by_their_norm(tmp_path: Path) -> None:
-    reference, changed = identity(), session("g (float[n, 3] x) => (float[n, 3] y) { y = Relu(x) }")
+@pytest.mark.parametrize("batch", ["n", "1", "4"])
+def test_drift_counts_each_sample_once(tmp_path: Path, batch: str) -> None:
+    reference = identity(batch)
+    changed = session(f"g (float[{batch}, 3] x) => (float[{batch}, 3] y) {{ y = Relu(x) }}")
     found = drift(reference, changed, dataset(tmp_path, reference, x=X), batch_size=2).relative_l2["y"]
     expected = np.linalg.norm(np.minimum(X, 0)) / np.linalg.norm(X)
     assert found == pytest.approx(float(expected), abs=1e-6)
