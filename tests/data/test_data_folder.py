@@ -209,6 +209,8 @@ def test_subset_and_batches_keep_labels_and_positions(tmp_path: Path) -> None:
     assert [len(batch) for batch in batches] == [2, 1]
     assert batches[0].labels is not None
     assert batches[0].labels.tolist() == [1, 0]
+    assert batches[1].labels is not None
+    assert batches[1].labels.tolist() == [0]
     assert batches[1].indices.tolist() == [2]
     assert batches[0].feeds["image"][:, 0, 0, 0].tolist() == [12, 0]
     with pytest.raises(InputError, match="batch size is 0"):
