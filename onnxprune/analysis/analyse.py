@@ -6,12 +6,13 @@ from functools import cached_property
 
 import numpy as np
 
-from onnxprune.analysis.costs import CostModel, cost_model
+from onnxprune.analysis.costs import cost_table
 from onnxprune.analysis.groups import Components, build_groups, connect
 from onnxprune.analysis.labels import Frost, Labelled, label
 from onnxprune.analysis.sizes import frozen_by_sizes
 from onnxprune.graph.model import Graph
 from onnxprune.values.axes import Axis, BoolArray, frozen_array
+from onnxprune.values.costs import CostTable
 from onnxprune.values.groups import ChannelGroup
 
 
@@ -23,7 +24,7 @@ class Analysis:
     labelled: Labelled
     components: Components
     groups: tuple[ChannelGroup, ...]
-    costs: CostModel
+    costs: CostTable
 
     @property
     def prunable(self) -> tuple[ChannelGroup, ...]:
@@ -51,11 +52,16 @@ class Analysis:
 
     def macs(self, keep: Mapping[str, BoolArray] | None = None) -> float:
         """Return the multiply-adds of one sample with these keep masks (None: nothing cut)."""
-        return self.costs.macs_of(self.costs.widths(self.kept_components(keep or {})))
+        return self.costs.macs_at(counts(keep or {}))
 
     def params(self, keep: Mapping[str, BoolArray] | None = None) -> float:
         """Return the number of weights with these keep masks (None: nothing cut)."""
-        return self.costs.params_of(self.costs.widths(self.kept_components(keep or {})))
+        return self.costs.params_at(counts(keep or {}))
+
+
+def counts(keep: Mapping[str, BoolArray]) -> dict[str, int]:
+    """Return how many channels each mask keeps."""
+    return {name: int(np.count_nonzero(mask)) for name, mask in keep.items()}
 
 
 def analyse(graph: Graph) -> Analysis:
@@ -65,4 +71,4 @@ def analyse(graph: Graph) -> Analysis:
     labelled = replace(labelled, frosts=frosts)
     components = connect(labelled)
     groups = build_groups(labelled, components, frosts)
-    return Analysis(graph, labelled, components, groups, cost_model(graph, labelled, components))
+    return Analysis(graph, labelled, components, groups, cost_table(graph, labelled, groups))

@@ -1,80 +1,42 @@
-"""What a graph costs as a function of which channels are kept: multiply-adds and parameters.
-
-Both are exact for any keep masks: a layer's MACs are its fixed factor times the kept widths of its weight's axes, and a
-constant's size is the product of the kept widths of its axes.
-"""
-
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+"""Collect the cost terms of a graph: which widths every layer's MACs and every weight's size depend on."""
 
 import numpy as np
 
-from onnxprune.analysis.groups import Components
 from onnxprune.analysis.labels import Labelled
 from onnxprune.graph.model import Graph
-from onnxprune.values.axes import Axis, BoolArray, FloatArray, IntArray, Ref
+from onnxprune.values.axes import Axis, Ref
+from onnxprune.values.costs import CostTable, Term
+from onnxprune.values.groups import ChannelGroup
 
 
-@dataclass(frozen=True, eq=False)
-class Term:
-    """`factor` times the kept widths of the labelled `axes` (numbers into `CostModel.axes`)."""
-
-    node: int
-    factor: float
-    axes: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class CostModel:
-    """Costs as sums of products of kept widths."""
-
-    axes: tuple[Axis, ...]
-    labels: tuple[IntArray, ...]
-    macs: tuple[Term, ...]
-    params: tuple[Term, ...]
-
-    def widths(self, keep: BoolArray) -> FloatArray:
-        """Return the kept width of every axis, given the components that are kept."""
-        return np.asarray([np.count_nonzero(keep[labels]) for labels in self.labels], dtype=np.float64)
-
-    def macs_of(self, widths: FloatArray) -> float:
-        """Return the multiply-adds of one sample at these widths."""
-        return _total(self.macs, widths)
-
-    def params_of(self, widths: FloatArray) -> float:
-        """Return the number of weights (elements of floating-point constants) at these widths."""
-        return _total(self.params, widths)
-
-    def layer_macs(self, widths: FloatArray) -> Mapping[int, float]:
-        """Return the multiply-adds by node number."""
-        found: dict[int, float] = {}
-        for term in self.macs:
-            found[term.node] = found.get(term.node, 0.0) + _value(term, widths)
-        return found
-
-
-def cost_model(graph: Graph, labelled: Labelled, components: Components) -> CostModel:
-    """Collect the cost terms of `graph`."""
+def cost_table(graph: Graph, labelled: Labelled, groups: tuple[ChannelGroup, ...]) -> CostTable:
+    """Return the costs of `graph` in terms of the channels that `groups` keep."""
     used: dict[Axis, int] = {}
 
-    def place(axis: Axis) -> int:
-        return used.setdefault(axis, len(used))
-
     def term(node: int, factor: float, axes: tuple[Axis, ...]) -> Term:
-        fixed = factor
         numbers = []
         for axis in axes:
             if axis in labelled.sizes:
-                numbers.append(place(axis))
+                numbers.append(used.setdefault(axis, len(used)))
             else:
-                fixed *= _size(graph, axis)
-        return Term(node, fixed, tuple(numbers))
+                factor *= _size(graph, axis)
+        return Term(node, factor, tuple(numbers))
 
     macs = tuple(term(node, fact.factor, fact.axes) for fact, node in labelled.macs)
     params = tuple(term(ref.node, 1.0, tuple(Axis(ref, i) for i in range(rank))) for ref, rank in _weights(graph))
-    axes = tuple(used)
-    return CostModel(axes, tuple(components.labels(axis) for axis in axes), macs, params)
+    multiplicity = np.zeros((len(used), len(groups)))
+    for column, group in enumerate(groups):
+        for member in group.members:
+            if member.axis in used:
+                multiplicity[used[member.axis], column] = member.positions.shape[1]
+    return CostTable(
+        groups=tuple(group.name for group in groups),
+        sizes=np.asarray([group.size for group in groups], dtype=np.float64),
+        widths=np.asarray([labelled.sizes[axis] for axis in used], dtype=np.float64),
+        multiplicity=multiplicity,
+        macs=macs,
+        params=params,
+    )
 
 
 def _weights(graph: Graph) -> list[tuple[Ref, int]]:
@@ -93,11 +55,3 @@ def _weights(graph: Graph) -> list[tuple[Ref, int]]:
 def _size(graph: Graph, axis: Axis) -> int:
     pair = graph.facts.shape_pair(axis.ref.name)
     return 1 if pair is None else pair[0][axis.dim]
-
-
-def _value(term: Term, widths: FloatArray) -> float:
-    return term.factor * math.prod(float(widths[axis]) for axis in term.axes)
-
-
-def _total(terms: tuple[Term, ...], widths: FloatArray) -> float:
-    return float(sum(_value(term, widths) for term in terms))

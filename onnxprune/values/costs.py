@@ -1,0 +1,74 @@
+"""What a network costs as a function of how many channels every group keeps: multiply-adds and parameters.
+
+Both are exact: a layer's MACs are a fixed factor times the kept widths of its weight's axes, a constant's size is the
+product of the kept widths of its axes, and a width falls by the group's multiplicity with every channel removed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxprune.values.axes import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """`factor` times the widths of the numbered `axes`; `node` is the node that pays, for tables by layer."""
+
+    node: int
+    factor: float
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class CostTable:
+    """Costs as sums of products of widths.
+
+    Attributes:
+        groups: names of the groups, in the order of the columns of `multiplicity`.
+        sizes: channels of each group, [groups].
+        widths: uncut width of each axis, [axes].
+        multiplicity: positions that one channel of a group takes on an axis, [axes, groups].
+        macs: terms of the multiply-adds of one sample.
+        params: terms of the number of weights.
+    """
+
+    groups: tuple[str, ...]
+    sizes: FloatArray
+    widths: FloatArray
+    multiplicity: FloatArray
+    macs: tuple[Term, ...]
+    params: tuple[Term, ...]
+
+    def widths_at(self, counts: Mapping[str, int]) -> FloatArray:
+        """Return the width of every axis when group `name` keeps `counts[name]` channels (absent: all)."""
+        kept = np.asarray([counts.get(name, size) for name, size in zip(self.groups, self.sizes, strict=True)])
+        return self.widths - self.multiplicity @ (self.sizes - kept)
+
+    def macs_at(self, counts: Mapping[str, int]) -> float:
+        """Return the multiply-adds of one sample at these counts."""
+        return _total(self.macs, self.widths_at(counts))
+
+    def params_at(self, counts: Mapping[str, int]) -> float:
+        """Return the number of weights at these counts."""
+        return _total(self.params, self.widths_at(counts))
+
+    def layer_macs(self, counts: Mapping[str, int]) -> Mapping[int, float]:
+        """Return the multiply-adds by node number."""
+        widths = self.widths_at(counts)
+        found: dict[int, float] = {}
+        for term in self.macs:
+            found[term.node] = found.get(term.node, 0.0) + _value(term, widths)
+        return found
+
+
+def _value(term: Term, widths: FloatArray) -> float:
+    value = term.factor
+    for axis in term.axes:
+        value *= float(widths[axis])
+    return value
+
+
+def _total(terms: tuple[Term, ...], widths: FloatArray) -> float:
+    return sum(_value(term, widths) for term in terms)
