@@ -44,7 +44,7 @@ class CostTable:
     def widths_at(self, counts: Mapping[str, int]) -> FloatArray:
         """Return the width of every axis when group `name` keeps `counts[name]` channels (absent: all)."""
         kept = np.asarray([counts.get(name, size) for name, size in zip(self.groups, self.sizes, strict=True)])
-        return self.widths - self.multiplicity @ (self.sizes - kept)
+        return np.asarray(self.widths - self.multiplicity @ (self.sizes - kept), dtype=np.float64)
 
     def macs_at(self, counts: Mapping[str, int]) -> float:
         """Return the multiply-adds of one sample at these counts."""
@@ -71,4 +71,4 @@ def _value(term: Term, widths: FloatArray) -> float:
 
 
 def _total(terms: tuple[Term, ...], widths: FloatArray) -> float:
-    return sum(_value(term, widths) for term in terms)
+    return float(sum(_value(term, widths) for term in terms))

@@ -1,0 +1,1 @@
+"""Gathering statistics: the model is instrumented so that onnxruntime reduces every feature map before it leaves."""

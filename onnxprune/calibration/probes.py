@@ -1,0 +1,210 @@
+"""The statistics that can be gathered: what is reduced inside the graph, and what is added up outside, per class.
+
+Each probe yields one number per image and channel (or, for histograms, bin numbers as bytes); accumulators add these up
+per class in float64, so memory does not grow with the number of images. A new statistic is a new entry in `PROBES`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnxprune.calibration.instrument import Probe
+from onnxprune.calibration.points import Point
+from onnxprune.values.axes import FloatArray, IntArray
+
+Array = NDArray[Any]
+Range = tuple[float, float]
+
+BINS = 256
+
+
+class Accumulator(Protocol):
+    """Adds up a probe's outputs over batches."""
+
+    def add(self, value: Array, labels: IntArray) -> None:
+        """Take the probe's output [images, ...] of one batch and the class of each image."""
+
+    def result(self, samples: IntArray) -> FloatArray:
+        """Return the statistic [classes, channels]; `samples` [classes] is the number of images seen."""
+
+    @property
+    def clipped(self) -> tuple[int, int]:
+        """How many elements lay outside the range, of how many."""
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """How a statistic is probed and accumulated; `ranged` names what needs a value range first, if anything does."""
+
+    probe: Callable[[Probe, Point, Range | None], str]
+    accumulate: Callable[[Point, int], Accumulator]
+    ranged: Callable[[Probe, Point], str] | None = None
+
+
+class ClassSums:
+    """Sums of a per-image, per-channel number by class; the result is the mean over the class's images."""
+
+    def __init__(self, point: Point, classes: int) -> None:
+        self._sums = np.zeros((classes, point.channels))
+
+    def add(self, value: Array, labels: IntArray) -> None:
+        """Add [images, channels]."""
+        np.add.at(self._sums, labels, value.astype(np.float64))
+
+    def result(self, samples: IntArray) -> FloatArray:
+        """Return the means; zero for a class without images."""
+        return self._sums / np.maximum(samples, 1)[:, None]
+
+    @property
+    def clipped(self) -> tuple[int, int]:
+        """Nothing is binned here."""
+        return (0, 0)
+
+
+class MapEntropies:
+    """Sums by class of the entropy (in nats) of the histogram of each image's map."""
+
+    def __init__(self, point: Point, classes: int) -> None:
+        self._bins = bins_for(point.positions)
+        self._sums = ClassSums(point, classes)
+        self._clipped = [0, 0]
+
+    def add(self, value: Array, labels: IntArray) -> None:
+        """Add bin numbers [images, channels, positions]."""
+        images, channels, positions = value.shape
+        counts = np.empty((images, channels, self._bins), dtype=np.int64)
+        offsets = np.arange(channels, dtype=np.int32)[:, None] * self._bins
+        for image in range(images):
+            bins = np.minimum(value[image], self._bins - 1).astype(np.int32) + offsets
+            found = np.bincount(bins.ravel(), minlength=channels * self._bins)
+            counts[image] = found.reshape(channels, self._bins)
+        self._clipped[0] += int(counts[..., 0].sum() + counts[..., -1].sum())
+        self._clipped[1] += value.size
+        self._sums.add(histogram_entropy(counts), labels)
+
+    def result(self, samples: IntArray) -> FloatArray:
+        """Return the mean entropies."""
+        return self._sums.result(samples)
+
+    @property
+    def clipped(self) -> tuple[int, int]:
+        """Elements in the two outermost bins, which lie outside the range, and all elements."""
+        return (self._clipped[0], self._clipped[1])
+
+
+class MeanHistograms:
+    """Histograms by class of each channel's spatial mean, over the class's images."""
+
+    def __init__(self, point: Point, classes: int) -> None:
+        self._counts = np.zeros((classes, point.channels, BINS), dtype=np.int64)
+
+    def add(self, value: Array, labels: IntArray) -> None:
+        """Add bin numbers [images, channels]."""
+        channels = np.arange(value.shape[1])[None, :]
+        np.add.at(self._counts, (labels[:, None], channels, value.astype(np.int64)), 1)
+
+    def result(self, samples: IntArray) -> FloatArray:
+        """Return the entropies of the histograms."""
+        return histogram_entropy(self._counts)
+
+    @property
+    def clipped(self) -> tuple[int, int]:
+        """Means outside the range, and all means."""
+        return (int(self._counts[..., 0].sum() + self._counts[..., -1].sum()), int(self._counts.sum()))
+
+
+def histogram_entropy(counts: NDArray[np.int64]) -> FloatArray:
+    """Return -sum p log p over the last axis (nats); an empty histogram has entropy 0."""
+    total = counts.sum(axis=-1)
+    # With n_i counts of n: H = log n - sum n_i log n_i / n, which needs no division per bin.
+    weighted = (counts * np.log(np.maximum(counts, 1))).sum(axis=-1)
+    safe = np.maximum(total, 1)
+    return np.asarray(np.maximum(0.0, np.log(safe) - weighted / safe))
+
+
+def bins_for(positions: int) -> int:
+    """Return how many bins a map of `positions` elements gets: 256, fewer for tiny maps, the outer two for outliers."""
+    return min(BINS, max(8, positions))
+
+
+def _spatial(point: Point) -> list[int]:
+    return [axis for axis in range(point.rank) if axis not in (0, point.axis)]
+
+
+def _channels_first(probe: Probe, point: Point, tensor: str) -> str:
+    """Return `tensor` as [images, channels, positions]."""
+    order = [0, point.axis, *_spatial(point)]
+    if order != sorted(order):
+        tensor = probe.add("Transpose", [tensor], perm=order)
+    shape = probe.constant(np.asarray([0, point.channels, -1], dtype=np.int64))
+    return probe.add("Reshape", [tensor, shape])
+
+
+def _as_float(probe: Probe, point: Point) -> str:
+    kind = probe.graph.facts.types[0][point.tensor].tensor_type.elem_type
+    if kind == onnx.TensorProto.FLOAT:
+        return point.tensor
+    return probe.add("Cast", [point.tensor], to=onnx.TensorProto.FLOAT)
+
+
+def _binned(probe: Probe, tensor: str, limits: Range, bins: int) -> str:
+    """Append the bin number of every element as a byte.
+
+    Bin 0 and the last bin take what lies outside the range; the others are centred on equal steps from the lowest value
+    to the highest, so that an exact zero (most of a ReLU's output) falls in the middle of a bin.
+    """
+    low, high = min(limits[0], 0.0), max(limits[1], 0.0)
+    step = (high - low) / (bins - 3) or 1.0
+    zero = 1 + round(-low / step)
+    if probe.opset >= 10:
+        scale = probe.constant(np.asarray(step, dtype=np.float32))
+        return probe.add("QuantizeLinear", [tensor, scale, probe.constant(np.asarray(zero, dtype=np.uint8))])
+    scaled = probe.add("Div", [tensor, probe.constant(np.asarray([step], dtype=np.float32))])
+    shifted = probe.add("Add", [scaled, probe.constant(np.asarray([zero + 0.5], dtype=np.float32))])
+    above = probe.add("Max", [shifted, probe.constant(np.asarray([0], dtype=np.float32))])
+    within = probe.add("Min", [above, probe.constant(np.asarray([255], dtype=np.float32))])
+    return probe.add("Cast", [within], to=onnx.TensorProto.UINT8)
+
+
+def _mean(probe: Probe, point: Point) -> str:
+    return probe.reduce("ReduceMean", _as_float(probe, point), _spatial(point))
+
+
+def _map_bins(probe: Probe, point: Point, limits: Range | None) -> str:
+    binned = _binned(probe, _as_float(probe, point), limits or (0.0, 1.0), bins_for(point.positions))
+    return _channels_first(probe, point, binned)
+
+
+def _mean_bins(probe: Probe, point: Point, limits: Range | None) -> str:
+    return _binned(probe, _mean(probe, point), limits or (0.0, 1.0), BINS)
+
+
+def _zeros(probe: Probe, point: Point, limits: Range | None) -> str:
+    """Append the share of exact zeros: 1 - mean of (|x| > 0)."""
+    magnitude = probe.add("Abs", [_as_float(probe, point)])
+    active = probe.add("Greater", [magnitude, probe.constant(np.asarray([0], dtype=np.float32))])
+    share = probe.reduce("ReduceMean", probe.add("Cast", [active], to=onnx.TensorProto.FLOAT), _spatial(point))
+    return probe.add("Sub", [probe.constant(np.asarray([1], dtype=np.float32)), share])
+
+
+def _magnitude(probe: Probe, point: Point, limits: Range | None) -> str:
+    return probe.reduce("ReduceMean", probe.add("Abs", [_as_float(probe, point)]), _spatial(point))
+
+
+PROBES: Mapping[str, Statistic] = {
+    "map entropy": Statistic(_map_bins, MapEntropies, _as_float),
+    "gap entropy": Statistic(_mean_bins, MeanHistograms, _mean),
+    "zeros": Statistic(_zeros, ClassSums),
+    "mean magnitude": Statistic(_magnitude, ClassSums),
+}
+"""Statistics by the name under which methods ask for them."""
+
+# What makes no sense for a kind of layer is not measured there.
+SKIPPED: Mapping[str, frozenset[str]] = {
+    "map": frozenset({"zeros"}),
+    "vector": frozenset({"map entropy", "gap entropy"}),
+}

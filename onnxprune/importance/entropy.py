@@ -1,0 +1,123 @@
+"""Entropy of feature maps for convolutions, incoming zeros for fully connected layers, class by class.
+
+After Narkhede, Mahajan, Bartakke, Sutaone, "Towards compressed and efficient CNN architectures via pruning", Discover
+Computing 2024. The formulas are our reading of it (after Luo & Wu 2017 and Hu et al. 2016); docs/methods/entropy.md
+says what the paper states and what we chose.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from onnxprune.importance.method import Method, Option, over_layers, register
+from onnxprune.values.axes import FloatArray
+from onnxprune.values.groups import ChannelGroup
+from onnxprune.values.statistics import LayerStatistics, Scores, Statistics
+
+ENTROPY = {"map": "map entropy", "gap": "gap entropy"}
+ZEROS = "zeros"
+MAGNITUDE = "mean magnitude"
+
+
+def relative_entropy(entropy: FloatArray, rule: str, q: float) -> FloatArray:
+    """Score the channels of a convolution from their entropies, below 1 meaning below the layer's threshold.
+
+    Args:
+        entropy: H[c, j], [classes, channels].
+        rule: `mean`: prune j iff mean_c H[c, j] < alpha * T with T = mean_c t[c] and t[c] = mean_j H[c, j].
+            `vote`: prune j iff H[c, j] < alpha * t[c] for at least q * C of the C classes.
+        q: share of the classes that have to agree under `vote`.
+
+    Returns:
+        s [channels] such that the rule prunes j iff s[j] < alpha: H averaged over the classes and divided by T, or the
+        ceil(q C)-th smallest of H[c, j] / t[c] over the classes. A layer without any entropy scores 1 throughout.
+    """
+    if rule == "mean":
+        threshold = entropy.mean()
+        return entropy.mean(axis=0) / threshold if threshold > 0 else np.ones(entropy.shape[1])
+    by_class = entropy.mean(axis=1, keepdims=True)
+    ratios = np.divide(entropy, by_class, out=np.ones_like(entropy), where=by_class > 0)
+    needed = min(len(ratios), max(1, math.ceil(q * len(ratios) - 1e-9)))
+    return np.asarray(np.sort(ratios, axis=0)[needed - 1])
+
+
+def relative_activity(zeros: FloatArray) -> FloatArray:
+    """Score hidden neurons from their share of zeros Z[c, j], [classes, neurons], below 1 meaning to be pruned.
+
+    The rule prunes j iff mean_c Z[c, j] > mean_j of the same. With activity A = 1 - Z that is A[j] < mean A, so the
+    score is A[j] / mean A. A layer in which every neuron is always silent scores 1 throughout.
+    """
+    activity = 1.0 - zeros.mean(axis=0)
+    mean = activity.mean()
+    return activity / mean if mean > 0 else np.ones_like(activity)
+
+
+def entropy_scores(
+    groups: Sequence[ChannelGroup], statistics: Statistics, options: Mapping[str, Any], rng: np.random.Generator
+) -> Scores:
+    """Score all groups; a channel made by several layers (a residual stream) gets the mean over those layers.
+
+    Layers whose output has a single position per channel count as fully connected: a histogram of one value says
+    nothing. Ties are decided by mean magnitude.
+    """
+    present = statistics.present
+    relative: dict[str, FloatArray] = {}
+    magnitude: dict[str, FloatArray] = {}
+    for name, layer in statistics.layers.items():
+        relative[name] = _layer_score(layer, present, options)
+        magnitude[name] = _normalised(layer.values[MAGNITUDE][present].mean(axis=0))
+    values, ties, unmeasured = {}, {}, []
+    for group in groups:
+        score = over_layers(group, relative)
+        if score is None:
+            unmeasured.append(group.name)
+            score = np.ones(group.size)
+        values[group.name] = score
+        tie = over_layers(group, magnitude)
+        ties[group.name] = np.zeros(group.size) if tie is None else tie
+    return Scores(values, ties, _notes(statistics, unmeasured))
+
+
+def _layer_score(layer: LayerStatistics, present: Any, options: Mapping[str, Any]) -> FloatArray:
+    if layer.kind == "vector":
+        return relative_activity(layer.values[ZEROS][present])
+    entropy = layer.values[ENTROPY[options["variant"]]][present]
+    return relative_entropy(entropy, options["rule"], options["q"])
+
+
+def _normalised(magnitude: FloatArray) -> FloatArray:
+    mean = magnitude.mean()
+    return magnitude / mean if mean > 0 else np.zeros_like(magnitude)
+
+
+def _notes(statistics: Statistics, unmeasured: list[str]) -> tuple[str, ...]:
+    notes = []
+    if not statistics.labelled:
+        notes.append("The data has no labels: all images count as one class.")
+    missing = [int(c) for c in np.flatnonzero(statistics.samples == 0)]
+    if missing:
+        names = ", ".join(statistics.class_names[c] if statistics.class_names else str(c) for c in missing)
+        notes.append(f"No calibration image of: {names}; these classes have no say.")
+    if unmeasured:
+        notes.append(f"Not measured, so neither favoured nor blamed: {', '.join(unmeasured)}.")
+    return tuple(notes)
+
+
+register(
+    Method(
+        name="entropy",
+        summary="Convolutions by the class-specific entropy of their feature maps, neurons by their zeros.",
+        formula="conv: s_j = mean_c H[c,j] / mean_c,j H[c,j];  neuron: s_j = A_j / mean_j A_j, A_j = 1 - mean_c Z[c,j]",
+        source="Narkhede et al. 2024 (criteria stated; formulas our reading, after Luo & Wu 2017 and Hu et al. 2016)",
+        needs=lambda options: frozenset({ENTROPY[options["variant"]], ZEROS, MAGNITUDE}),
+        score=entropy_scores,
+        options={
+            "variant": Option("map", "histogram of one image's map, or of a class's spatial means", ("map", "gap")),
+            "rule": Option("mean", "threshold on the mean over classes, or a vote of the classes", ("mean", "vote")),
+            "q": Option(1.0, "share of the classes that have to agree under the vote", low=0.0, high=1.0),
+        },
+        threshold=1.0,
+    )
+)

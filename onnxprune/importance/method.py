@@ -1,0 +1,108 @@
+"""What an importance method is, and the registry of all of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from onnxprune.errors import InputError
+from onnxprune.registry import Registry
+from onnxprune.values.axes import FloatArray
+from onnxprune.values.groups import ChannelGroup
+from onnxprune.values.statistics import Scores, Statistics
+
+ScoreFunction = Callable[[Sequence[ChannelGroup], Statistics, Mapping[str, Any], np.random.Generator], Scores]
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting of a method: its default decides its type; `choices` restricts it; `low` and `high` bound it."""
+
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """An importance method.
+
+    Attributes:
+        name: what the user calls it.
+        summary: one line.
+        formula: how a channel is scored.
+        source: the paper, with what of it is our reading.
+        needs: from the method's options to the statistics that it needs.
+        score: the scores; pure.
+        options: its settings.
+        threshold: the value under which the method's own rule removes a channel, or None if it only ranks.
+    """
+
+    name: str
+    summary: str
+    formula: str
+    source: str
+    needs: Callable[[Mapping[str, Any]], frozenset[str]]
+    score: ScoreFunction
+    options: Mapping[str, Option] = field(default_factory=dict)
+    threshold: float | None = None
+
+    def settle(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all options, defaults filled in.
+
+        Raises:
+            InputError: an option that the method does not have, or a value that it does not take.
+        """
+        unknown = sorted(set(given) - set(self.options))
+        if unknown:
+            known = ", ".join(sorted(self.options)) or "none"
+            raise InputError(f"Method {self.name} has no option {unknown[0]!r}; its options are: {known}.")
+        settled = {name: given.get(name, option.default) for name, option in self.options.items()}
+        for name, value in settled.items():
+            _check(self.name, name, self.options[name], value)
+        return settled
+
+
+def _check(method: str, name: str, option: Option, value: Any) -> None:
+    if option.choices and value not in option.choices:
+        raise InputError(f"Option {name} of method {method} is one of {', '.join(option.choices)}, not {value!r}.")
+    low, high = option.low, option.high
+    if (low is not None and value < low) or (high is not None and value > high):
+        span = f"at least {low:g}" if high is None else f"between {low or 0:g} and {high:g}"
+        raise InputError(f"Option {name} of method {method} has to be {span}, not {value:g}.")
+
+
+METHODS: Registry[Method] = Registry("importance method", "onnxprune.importance")
+
+
+def register(method: Method) -> Method:
+    """Add `method` to the registry under its name."""
+    return METHODS.register(method.name)(method)
+
+
+def find_method(name: str) -> Method:
+    """Return a method by name.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in METHODS:
+        raise InputError(f"Unknown method {name!r}; the known ones are: {', '.join(METHODS)}.")
+    return METHODS[name]
+
+
+def over_layers(group: ChannelGroup, by_layer: Mapping[str, FloatArray]) -> FloatArray | None:
+    """Average a per-channel quantity over the layers that produce a group.
+
+    `by_layer` holds [channels of the layer] by layer. Where a channel takes several positions of a layer (columns of a
+    grouped convolution) their mean counts. Returns [channels of the group], or None where no layer was measured.
+    """
+    parts = [
+        by_layer[member.axis.ref.name][member.positions].mean(axis=1)
+        for member in group.members
+        if member.role == "produces" and member.axis.ref.name in by_layer
+    ]
+    return np.mean(parts, axis=0) if parts else None

@@ -1,0 +1,81 @@
+"""Remove every channel that scores below a threshold, with the threshold given or searched for a budget."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from onnxprune.errors import UnreachableError
+from onnxprune.selection.masks import ranking
+from onnxprune.selection.widths import Width
+from onnxprune.values.axes import FloatArray
+from onnxprune.values.statistics import Scores
+
+Cost = Callable[[Mapping[str, int]], float]
+
+
+def by_threshold(widths: Sequence[Width], scores: Scores, threshold: float) -> dict[str, int]:
+    """Keep the channels that score at least `threshold`, then round to the nearest block."""
+    return {width.name: width.nearest(_above(scores.values[width.name], threshold)) for width in widths}
+
+
+def by_budget(
+    widths: Sequence[Width], scores: Scores, cost: Cost, budget: float, what: str = "MACs"
+) -> tuple[dict[str, int], float]:
+    """Find the lowest threshold at which `cost` is at most `budget`; return the counts and the threshold.
+
+    Widths are rounded down, then blocks are given back, the best-scoring first, while the budget holds.
+
+    Raises:
+        UnreachableError: even the floors of all groups cost more; the message has the closest figure.
+    """
+    values = np.unique(np.concatenate([scores.values[width.name] for width in widths])) if widths else np.zeros(0)
+    thresholds = np.concatenate([[-np.inf], values, [np.inf]])
+    least = cost(_rounded_down(widths, scores, float("inf")))
+    if least > budget:
+        whole = cost({width.name: width.size for width in widths})
+        raise UnreachableError(
+            f"The budget of {budget / whole:.1%} of the {what} cannot be met: with every group at its floor "
+            f"{least / whole:.1%} are left; ask for at least that."
+        )
+    low, high = 0, len(thresholds) - 1  # `high` always meets the budget
+    while low < high:
+        middle = (low + high) // 2
+        if cost(_rounded_down(widths, scores, float(thresholds[middle]))) <= budget:
+            high = middle
+        else:
+            low = middle + 1
+    counts = _rounded_down(widths, scores, float(thresholds[high]))
+    return _give_back(widths, scores, cost, budget, counts), float(thresholds[high])
+
+
+def _above(values: FloatArray, threshold: float) -> int:
+    return int(np.count_nonzero(values >= threshold))
+
+
+def _rounded_down(widths: Sequence[Width], scores: Scores, threshold: float) -> dict[str, int]:
+    return {width.name: width.down(_above(scores.values[width.name], threshold)) for width in widths}
+
+
+def _give_back(
+    widths: Sequence[Width], scores: Scores, cost: Cost, budget: float, counts: Mapping[str, int]
+) -> dict[str, int]:
+    """Widen groups block by block, always the one whose next block scores best on average, while the budget holds."""
+    current = dict(counts)
+    ranked = {width.name: scores.values[width.name][ranking(scores, width.name)] for width in widths}
+    open_widths = {width.name: width for width in widths if current[width.name] < width.size}
+    while open_widths:
+        best = max(open_widths.values(), key=lambda width: (_next_block(width, current, ranked), width.name))
+        wider = {**current, best.name: best.up_one(current[best.name])}
+        if cost(wider) <= budget:
+            current = wider
+        else:
+            del open_widths[best.name]
+            continue
+        if current[best.name] >= best.size:
+            del open_widths[best.name]
+    return current
+
+
+def _next_block(width: Width, counts: Mapping[str, int], ranked: Mapping[str, FloatArray]) -> float:
+    start = counts[width.name]
+    return float(ranked[width.name][start : width.up_one(start)].mean())

@@ -1,0 +1,55 @@
+"""Widths a group may take: the floor under them and the blocks they are rounded to."""
+
+import math
+from dataclasses import dataclass
+
+FLOOR = 0.1
+"""Share of a group's channels that always stays (rounded up, never zero)."""
+
+
+@dataclass(frozen=True)
+class Width:
+    """The widths that a group of `size` channels may take.
+
+    `block` is the number of channels that fills one block of the kernels; 1 means any width. A group no wider than a
+    block, and any target below one block, keeps multiples of 1.
+    """
+
+    name: str
+    size: int
+    block: int = 1
+
+    @property
+    def floor(self) -> int:
+        """The fewest channels that stay."""
+        return max(1, math.ceil(FLOOR * self.size - 1e-9))
+
+    def nearest(self, count: int) -> int:
+        """Round a target to the nearest block, ties up, within the floor and the size."""
+        if count >= self.size or self._free(count):
+            return self._clip(count)
+        rounded = self.block * ((2 * count + self.block) // (2 * self.block))
+        # The full width needs no block: nobody asks to grow or to shrink a group that is whole.
+        if self.size - count < abs(rounded - count):
+            rounded = self.size
+        return self._clip(rounded)
+
+    def down(self, count: int) -> int:
+        """Round a target down to a block, within the floor."""
+        if count >= self.size or self._free(count):
+            return self._clip(count)
+        return self._clip(count - count % self.block)
+
+    def up_one(self, count: int) -> int:
+        """Return the next wider width that is allowed."""
+        if count >= self.size:
+            return self.size
+        if self._free(count + 1):
+            return count + 1
+        return min(self.size, (count // self.block + 1) * self.block)
+
+    def _free(self, count: int) -> bool:
+        return self.block <= 1 or self.size <= self.block or count < self.block
+
+    def _clip(self, count: int) -> int:
+        return min(self.size, max(self.floor, count))
