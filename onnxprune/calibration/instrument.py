@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,7 +25,7 @@ class Probe:
         """The version of the default domain."""
         return max(entry.version for entry in self.graph.model.opset_import if entry.domain in ("", "ai.onnx"))
 
-    def add(self, op: str, inputs: Sequence[str], **attributes: object) -> str:
+    def add(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
         """Append a node and return its output."""
         output = f"onnxprune_probe/{len(self.nodes)}_{op}"
         self.nodes.append(onnx.helper.make_node(op, list(inputs), [output], name=output, **attributes))

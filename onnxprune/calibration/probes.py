@@ -75,7 +75,7 @@ class MapEntropies:
 
     def add(self, value: Array, labels: IntArray) -> None:
         """Add bin numbers [images, channels, positions]."""
-        images, channels, positions = value.shape
+        images, channels, _ = value.shape
         counts = np.empty((images, channels, self._bins), dtype=np.int64)
         offsets = np.arange(channels, dtype=np.int32)[:, None] * self._bins
         for image in range(images):

@@ -1,0 +1,149 @@
+"""The plan: what is to be removed, why, and from which model. A JSON file that people can review, diff and replay."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from onnxprune.errors import InputError
+from onnxprune.values.axes import BoolArray, frozen_array
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """The cut of one group: `removed` are channel numbers in rising order, `size` is the width before."""
+
+    size: int
+    removed: tuple[int, ...]
+    layers: tuple[str, ...]
+
+    @property
+    def kept(self) -> int:
+        """The width after the cut."""
+        return self.size - len(self.removed)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A cut, ready to be applied to the model with this digest.
+
+    Attributes:
+        model: file name of the model (for people; the digest decides).
+        digest: sha256 of the model file.
+        method: importance method and its settled options.
+        options: see `method`.
+        request: the budgets asked for, by name.
+        reached: what the cut comes to: macs, params and channels, as shares of the original that are left.
+        groups: by group name.
+        frozen: group name -> why it is not cut.
+        copies: new tensor -> shared tensor that it was copied from.
+        seed: of everything random.
+        versions: of onnxprune and of the packages that results depend on.
+        data: what the scores were computed from, with its preprocessing.
+    """
+
+    model: str
+    digest: str
+    method: str
+    options: Mapping[str, Any]
+    request: Mapping[str, Any]
+    reached: Mapping[str, float]
+    groups: Mapping[str, GroupPlan]
+    frozen: Mapping[str, str] = field(default_factory=dict)
+    copies: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def keep(self) -> dict[str, BoolArray]:
+        """Return the keep masks (True = kept) by group name."""
+        masks = {}
+        for name, group in self.groups.items():
+            mask = np.ones(group.size, dtype=bool)
+            mask[list(group.removed)] = False
+            masks[name] = frozen_array(mask)
+        return masks
+
+    @property
+    def removed(self) -> int:
+        """How many channels go."""
+        return sum(len(group.removed) for group in self.groups.values())
+
+    def to_text(self) -> str:
+        """Return the plan as JSON text: one line per group, keys in a fixed order."""
+        groups = {
+            name: {"size": group.size, "kept": group.kept, "removed": list(group.removed), "layers": list(group.layers)}
+            for name, group in self.groups.items()
+        }
+        head = {
+            "schema": SCHEMA,
+            "model": self.model,
+            "digest": self.digest,
+            "method": self.method,
+            "options": dict(self.options),
+            "request": dict(self.request),
+            "reached": dict(self.reached),
+            "seed": self.seed,
+            "versions": dict(self.versions),
+            "data": dict(self.data),
+            "copies": dict(self.copies),
+            "frozen": dict(self.frozen),
+        }
+        lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
+        body = [f"    {json.dumps(name)}: {json.dumps(group)}" for name, group in groups.items()]
+        return "\n".join(["{", *lines, '  "groups": {', ",\n".join(body), "  }", "}"]) + "\n"
+
+
+def read_plan(text: str, where: str) -> Plan:
+    """Parse what `to_text` wrote; `where` names the file in messages.
+
+    Raises:
+        InputError: not a plan, one of another schema, or one that contradicts itself.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError:
+        raise InputError(f"{where} is not a plan (no valid JSON); make one with --dry-run.") from None
+    if not isinstance(data, dict) or "schema" not in data:
+        raise InputError(f"{where} is not a plan (it has no schema number); make one with --dry-run.")
+    if data["schema"] != SCHEMA:
+        raise InputError(
+            f"{where} has plan schema {data['schema']!r}, this version reads schema {SCHEMA}; make the plan again."
+        )
+    try:
+        groups = {name: _group(name, entry, where) for name, entry in data["groups"].items()}
+        return Plan(
+            model=str(data["model"]),
+            digest=str(data["digest"]),
+            method=str(data["method"]),
+            options=dict(data["options"]),
+            request=dict(data["request"]),
+            reached={name: float(value) for name, value in data["reached"].items()},
+            groups=groups,
+            frozen=dict(data["frozen"]),
+            copies=dict(data["copies"]),
+            seed=int(data["seed"]),
+            versions=dict(data["versions"]),
+            data=dict(data["data"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{where} is not a whole plan ({error}); make it again with --dry-run.") from None
+
+
+def _group(name: str, entry: Mapping[str, Any], where: str) -> GroupPlan:
+    size, removed = entry["size"], entry["removed"]
+    sound = (
+        isinstance(size, int)
+        and all(isinstance(channel, int) and 0 <= channel < size for channel in removed)
+        and len(set(removed)) == len(removed) < size
+    )
+    if not sound:
+        raise InputError(
+            f"{where} asks the impossible of group {name!r}: it removes {len(removed)} of {size} channels or names "
+            "channels that do not exist; make the plan again."
+        )
+    return GroupPlan(size, tuple(sorted(removed)), tuple(entry["layers"]))

@@ -1,0 +1,1 @@
+"""Deciding whether a cut model holds its promises. Compares and decides; never mends."""
