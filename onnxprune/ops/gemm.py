@@ -26,9 +26,9 @@ def gemm(node: NodeView) -> Iterator[Fact]:
     yield Sums(a.axis(a_columns))
     yield Sums(b.axis(b_rows))
     if b.is_constant:
-        yield Macs(a.shape[a_rows], (b.axis(0), b.axis(1)))
+        yield Macs(1.0, (a.axis(a_rows), b.axis(0), b.axis(1)))
     else:
-        yield Macs(b.shape[b_columns], (a.axis(0), a.axis(1)))
+        yield Macs(1.0, (b.axis(b_columns), a.axis(0), a.axis(1)))
     bias = node.optional(2)
     if bias is not None:
         yield from broadcast(bias, y)

@@ -1,6 +1,5 @@
 """MatMul with one constant factor: numpy's rules for ranks and batch axes."""
 
-import math
 from collections.abc import Iterator
 
 from onnxprune.ops.facts import Fact, Free, Macs, Produces, Sums, Tie
@@ -42,9 +41,11 @@ def _batch_axes(factor: Operand, y: Operand, rank: int) -> Iterator[Fact]:
 
 def _cost(a: Operand, b: Operand, y: Operand) -> Iterator[Fact]:
     if b.is_constant and b.rank > 1:
-        yield Produces(y.axis(-1))
-        yield Macs(math.prod(y.shape[:-1]), (b.axis(-2), b.axis(-1)))
+        made, constant = y.axis(-1), b
     elif a.is_constant and a.rank > 1:
-        yield Produces(y.axis(-2 if b.rank > 1 else -1))
-        vectors = y.shape[-1] * math.prod(y.shape[:-2]) if b.rank > 1 else 1
-        yield Macs(vectors, (a.axis(-2), a.axis(-1)))
+        made, constant = y.axis(-2 if b.rank > 1 else -1), a
+    else:
+        return
+    vectors = tuple(y.axis(axis) for axis in range(y.rank) if axis != made.dim)
+    yield Produces(made)
+    yield Macs(1.0, (*vectors, constant.axis(-2), constant.axis(-1)))

@@ -1,0 +1,226 @@
+"""Small networks written as ONNX text, and the one check that every cut has to pass: cut equals mask.
+
+A tensor that is declared in the text without a value and that no node makes becomes an initializer with seeded random
+numbers, so a net needs no weights in its text.
+"""
+
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from onnxprune.analysis.analyse import Analysis, analyse
+from onnxprune.graph.model import read_graph
+from onnxprune.surgery.cut import Cut, cut
+from onnxprune.surgery.mask import masked_model
+from onnxprune.values.axes import BoolArray
+
+Array = NDArray[Any]
+
+# The error always granted, as a share of the largest output; ten times the runtime's own noise where that is more.
+TOLERANCE = 1e-5
+# How much further than the tolerance the masked network has to be from the whole one, or the check proves nothing.
+POWER = 100
+
+
+def net(
+    text: str, *, opset: int = 17, ir: int = 8, domains: Mapping[str, int] | None = None, seed: int = 0
+) -> onnx.ModelProto:
+    """Parse a graph without its header (`(inputs) => (outputs) <weights> { nodes }`) and give it random weights."""
+    imports = ", ".join(f'"{domain}": {version}' for domain, version in {"": opset, **(domains or {})}.items())
+    model = onnx.parser.parse_model(f"<ir_version: {ir}, opset_import: [{imports}]> net {text}")
+    return with_weights(model, seed)
+
+
+def with_weights(model: onnx.ModelProto, seed: int = 0) -> onnx.ModelProto:
+    """Turn every declared tensor that nothing makes into an initializer with random numbers."""
+    graph = model.graph
+    made = {name for node in graph.node for name in node.output} | {tensor.name for tensor in graph.initializer}
+    positive = {node.input[4] for node in graph.node if node.op_type == "BatchNormalization"}
+    for info in list(graph.value_info):
+        if info.name in made:
+            continue
+        graph.value_info.remove(info)
+        kind = info.type.tensor_type
+        shape = [dim.dim_value for dim in kind.shape.dim]
+        values = weights(info.name, shape, positive=info.name in positive, seed=seed)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        graph.initializer.append(onnx.numpy_helper.from_array(values.astype(dtype), info.name))
+    return model
+
+
+def weights(name: str, shape: list[int], *, positive: bool = False, seed: int = 0) -> Array:
+    """Return random numbers that depend on the name alone, scaled by the number of inputs of a filter."""
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    if positive:
+        return rng.uniform(0.5, 1.5, shape)
+    if len(shape) < 2:
+        return np.asarray(rng.normal(0.5, 0.5, shape))
+    return np.asarray(rng.normal(0.0, 1.0, shape) / math.sqrt(max(1, math.prod(shape[1:]))))
+
+
+def analysed(model: onnx.ModelProto) -> Analysis:
+    """Analyse a model."""
+    return analyse(read_graph(model))
+
+
+def group_sizes(model: onnx.ModelProto) -> list[int]:
+    """Return the sizes of the groups that can be cut, in ascending order."""
+    return sorted(group.size for group in analysed(model).prunable)
+
+
+def frozen_reasons(model: onnx.ModelProto) -> dict[str, str]:
+    """Return why each frozen group is frozen, by group name."""
+    return {group.name: group.frozen for group in analysed(model).groups if group.frozen is not None}
+
+
+def random_keep(analysis: Analysis, ratio: float = 0.5, seed: int = 0) -> dict[str, BoolArray]:
+    """Return random keep masks that remove about `ratio` of every prunable group, never none and never all."""
+    keep = {}
+    for group in analysis.prunable:
+        rng = np.random.default_rng([seed, zlib.crc32(group.name.encode())])
+        removed = int(np.clip(round(group.size * ratio), 1, group.size - 1))
+        mask = np.ones(group.size, dtype=bool)
+        mask[rng.choice(group.size, removed, replace=False)] = False
+        keep[group.name] = mask
+    return keep
+
+
+def random_feed(model: onnx.ModelProto, *, free: Mapping[str, int] | None = None, seed: int = 0) -> dict[str, Array]:
+    """Return random inputs; a free axis is 2 long where it comes first, else 8, or what `free` says."""
+    rng = np.random.default_rng([seed, 1])
+    constants = {tensor.name for tensor in model.graph.initializer}
+    feed: dict[str, Array] = {}
+    for value in model.graph.input:
+        if value.name in constants:
+            continue
+        kind = value.type.tensor_type
+        shape = [
+            dim.dim_value if dim.HasField("dim_value") else (free or {}).get(dim.dim_param, 8 if axis else 2)
+            for axis, dim in enumerate(kind.shape.dim)
+        ]
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        if dtype == np.bool_:
+            feed[value.name] = rng.random(shape) < 0.5
+        else:
+            feed[value.name] = np.asarray(rng.normal(0.0, 1.0, shape) * (1 if dtype.kind == "f" else 5)).astype(dtype)
+    return feed
+
+
+def run(model: onnx.ModelProto, feed: Mapping[str, Array], *, optimised: bool = True) -> list[Array]:
+    """Run a model in onnxruntime."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return [np.asarray(value) for value in session.run(None, dict(feed))]
+
+
+def distance(a: Array, b: Array) -> float:
+    """Return the largest difference as a share of the largest value of `b`."""
+    assert a.shape == b.shape
+    assert a.dtype == b.dtype
+    if a.dtype.kind != "f":
+        return float(np.mean(a != b))
+    assert np.isfinite(a).all()
+    assert np.isfinite(b).all()
+    scale = max(float(np.abs(b).max(initial=0.0)), 1e-30)
+    return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0.0)) / scale
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """A cut that passed: the analysis it came from, the keep masks, the result and the cut model."""
+
+    analysis: Analysis
+    keep: Mapping[str, BoolArray]
+    result: Cut
+
+    @property
+    def model(self) -> Any:
+        """The cut model."""
+        return self.result.model
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The dims of an initializer of the cut model."""
+        return tuple(self.value(name).shape)
+
+    def value(self, name: str) -> Array:
+        """The value of an initializer of the cut model."""
+        return np.asarray(next(onnx.numpy_helper.to_array(t) for t in self.model.graph.initializer if t.name == name))
+
+    def node(self, output: str) -> Any:
+        """The node of the cut model that makes `output`."""
+        return next(node for node in self.model.graph.node if output in node.output)
+
+    def attribute(self, output: str, name: str) -> Any:
+        """An attribute of the node that makes `output`."""
+        found = next(attribute for attribute in self.node(output).attribute if attribute.name == name)
+        return onnx.helper.get_attribute_value(found)
+
+
+def assert_cut_equals_mask(
+    model: onnx.ModelProto,
+    keep: Mapping[str, BoolArray] | None = None,
+    *,
+    ratio: float = 0.5,
+    seed: int = 0,
+    free: Mapping[str, int] | None = None,
+    powerful: bool = True,
+) -> Checked:
+    """Cut `model` and check the result: equal to the masked network, and in every other respect the user's graph."""
+    before = model.SerializeToString(deterministic=True)
+    analysis = analysed(model)
+    keep = random_keep(analysis, ratio, seed) if keep is None else keep
+    assert keep, "nothing to cut, so nothing to check"
+    result = cut(analysis, keep)
+    assert model.SerializeToString(deterministic=True) == before, "the cut changed the original model"
+    assert_still_the_users_graph(model, result)
+    feed = random_feed(model, free=free, seed=seed)
+    masked = masked_model(analysis, analysis.axis_masks(keep))
+    expected, plain, whole = run(masked, feed), run(masked, feed, optimised=False), run(model, feed)
+    changed = False
+    for slimmed, mask, unoptimised, original in zip(run(result.model, feed), expected, plain, whole, strict=True):
+        tolerance = max(TOLERANCE, 10 * distance(unoptimised, mask))
+        assert distance(slimmed, mask) <= tolerance
+        changed = changed or distance(original, mask) >= POWER * tolerance
+    assert changed or not powerful, "the masks change no output, so the check proves nothing"
+    return Checked(analysis, keep, result)
+
+
+def assert_still_the_users_graph(model: onnx.ModelProto, result: Cut) -> None:
+    """Check validity, and that whatever the cut had no reason to touch is byte for byte what it was."""
+    slim, edits = result.model, result.edits
+    onnx.checker.check_model(slim, full_check=True)
+    onnx.shape_inference.infer_shapes(slim, check_type=True, strict_mode=True, data_prop=True)
+    assert list(slim.graph.output) == list(model.graph.output)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    assert [v for v in slim.graph.input if v.name not in edits.added and v.name not in constants] == [
+        v for v in model.graph.input if v.name not in constants
+    ]
+    assert list(slim.opset_import) == list(model.opset_import)
+    assert list(slim.metadata_props) == list(model.metadata_props)
+    header = ("ir_version", "producer_name", "producer_version", "domain", "model_version", "doc_string")
+    assert [getattr(slim, name) for name in header] == [getattr(model, name) for name in header]
+    assert (slim.graph.name, slim.graph.doc_string) == (model.graph.name, model.graph.doc_string)
+    touched = {index for index, _ in (*edits.operands, *edits.attributes)}
+    originals = {
+        tuple(node.output): node.SerializeToString(deterministic=True)
+        for index, node in enumerate(model.graph.node)
+        if index not in touched and not (node.op_type == "Constant" and node.output[0] in edits.tensors)
+    }
+    for node in slim.graph.node:
+        if tuple(node.output) in originals:
+            assert node.SerializeToString(deterministic=True) == originals[tuple(node.output)]
+    tensors = {tensor.name: tensor.SerializeToString(deterministic=True) for tensor in model.graph.initializer}
+    for tensor in slim.graph.initializer:
+        if tensor.name not in edits.tensors and tensor.name not in edits.added:
+            assert tensor.SerializeToString(deterministic=True) == tensors[tensor.name]

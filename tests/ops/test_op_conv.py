@@ -1,0 +1,131 @@
+"""Conv: dense, grouped, depthwise, with a multiplier; one, two and three dimensions; with and without bias."""
+
+import numpy as np
+import onnx
+import pytest
+from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, net
+
+
+@pytest.mark.parametrize(("space", "kernel"), [("9", "3"), ("6, 7", "3, 2"), ("4, 5, 6", "1, 2, 3")])
+def test_dense_layers_of_any_dimension_are_cut_on_both_sides(space: str, kernel: str) -> None:
+    ones = ", ".join("1" for _ in kernel.split(","))
+    free = ", ".join(f"s{axis}" for axis in range(len(kernel.split(","))))
+    model = net(f"""(float[n, 3, {space}] x) => (float[n, 4, {free}] y)
+        <float[8, 3, {kernel}] w0, float[8] b0, float[6, 8, {ones}] w1, float[4, 6, {ones}] w2> {{
+            c = Conv(x, w0, b0)
+            r = Sigmoid(c)
+            d = Conv(r, w1)
+            y = Conv(d, w2)
+        }}""")
+    assert group_sizes(model) == [6, 8]
+    checked = assert_cut_equals_mask(model)
+    assert checked.shape("w0")[:2] == (4, 3)
+    assert checked.shape("b0") == (4,)
+    assert checked.shape("w1")[:2] == (3, 4)
+    assert checked.shape("w2")[:2] == (4, 3)
+
+
+def test_graph_outputs_and_inputs_freeze_with_their_names() -> None:
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 8, 5, 5] c, float[n, 4, 5, 5] y)
+        <float[8, 3, 1, 1] w0, float[4, 8, 1, 1] w1> { c = Conv(x, w0) y = Conv(c, w1) }""")
+    assert group_sizes(model) == []
+    assert frozen_reasons(model) == {
+        "c": "c:1 is part of the graph output 'c'",
+        "y": "y:1 is part of the graph output 'y'",
+    }
+
+
+def test_grouped_layer_keeps_equal_groups_on_each_side() -> None:
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+        <float[12, 3, 1, 1] w0, float[9, 4, 3, 3] w1, float[9] b1, float[4, 9, 1, 1] w2> {
+            c = Conv(x, w0)
+            r = Relu(c)
+            d = Conv<group = 3, pads = [1, 1, 1, 1]>(r, w1, b1)
+            y = Conv(d, w2)
+        }""")
+    assert group_sizes(model) == [3, 4]
+    checked = assert_cut_equals_mask(model)
+    assert checked.shape("w0") == (6, 3, 1, 1)
+    assert checked.shape("w1") == (3, 2, 3, 3)
+    assert checked.attribute("d", "group") == 3
+
+
+def test_grouped_layer_may_be_left_with_one_column_and_one_filter_per_group() -> None:
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+        <float[4, 3, 1, 1] w0, float[4, 2, 1, 1] w1, float[4, 4, 1, 1] w2> {
+            c = Conv(x, w0)
+            d = Conv<group = 2>(c, w1)
+            y = Conv(d, w2)
+        }""")
+    assert group_sizes(model) == [2, 2]
+    assert assert_cut_equals_mask(model).shape("w1") == (2, 1, 1, 1)
+
+
+def test_depthwise_layer_ties_its_channels_through() -> None:
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+        <float[8, 3, 1, 1] w0, float[8, 1, 3, 3] w1, float[8] b1, float[4, 8, 1, 1] w2> {
+            c = Conv(x, w0)
+            r = HardSwish(c)
+            d = Conv<group = 8, pads = [1, 1, 1, 1]>(r, w1, b1)
+            s = Sigmoid(d)
+            y = Conv(s, w2)
+        }""")
+    assert group_sizes(model) == [8]
+    checked = assert_cut_equals_mask(model, ratio=0.25)
+    assert checked.shape("w1") == (6, 1, 3, 3)
+    assert checked.attribute("d", "group") == 6
+
+
+def test_depthwise_multiplier_removes_all_filters_of_a_channel() -> None:
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+        <float[6, 3, 1, 1] w0, float[18, 1, 3, 3] w1, float[18] b1, float[4, 18, 1, 1] w2> {
+            c = Conv(x, w0)
+            d = Conv<group = 6, pads = [1, 1, 1, 1]>(c, w1, b1)
+            r = Relu(d)
+            y = Conv(r, w2)
+        }""")
+    assert group_sizes(model) == [6]
+    checked = assert_cut_equals_mask(model)
+    assert checked.shape("w1") == (9, 1, 3, 3)
+    assert checked.attribute("d", "group") == 3
+
+
+def test_depthwise_layer_on_the_input_is_frozen_with_it() -> None:
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+        <float[6, 1, 1, 1] w0, float[4, 6, 1, 1] w1> { c = Conv<group = 3>(x, w0) y = Conv(c, w1) }""")
+    assert group_sizes(model) == []
+    assert frozen_reasons(model)["c"] == "x:1 is part of the graph input 'x'"
+
+
+def test_a_single_output_channel_is_not_depthwise() -> None:
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 1, 5, 5] y)
+        <float[8, 3, 1, 1] w0, float[1, 8, 1, 1] w1, float[1] b1> { c = Conv(x, w0) y = Conv(c, w1, b1) }""")
+    assert group_sizes(model) == [8]
+    assert assert_cut_equals_mask(model).shape("w1") == (1, 4, 1, 1)
+
+
+def test_a_single_input_channel_is_not_depthwise() -> None:
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+        <float[1, 3, 1, 1] w0, float[8, 1, 1, 1] w1, float[4, 8, 1, 1] w2> {
+            c = Conv(x, w0)
+            d = Conv(c, w1)
+            y = Conv(d, w2)
+        }""")
+    assert group_sizes(model) == [8]
+    assert_cut_equals_mask(model)
+
+
+def test_a_weight_computed_at_run_time_freezes_what_it_meets() -> None:
+    model = net("""(float[n, 3, 5, 5] x, float[4, 8, 1, 1] w1) => (float[n, 4, 5, 5] y)
+        <float[8, 3, 1, 1] w0> { c = Conv(x, w0) y = Conv(c, w1) }""")
+    assert frozen_reasons(model) == {"c": "c:1 meets Conv (node 1): its weight 'w1' is computed at run time"}
+
+
+def test_keep_masks_choose_the_very_channels() -> None:
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+        <float[3, 3, 1, 1] w0, float[3] b0, float[4, 3, 1, 1] w1> { c = Conv(x, w0, b0) y = Conv(c, w1) }""")
+    checked = assert_cut_equals_mask(model, {"c": np.array([True, False, True])})
+    before = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    np.testing.assert_array_equal(checked.value("w0"), before["w0"][[0, 2]])
+    np.testing.assert_array_equal(checked.value("b0"), before["b0"][[0, 2]])
+    np.testing.assert_array_equal(checked.value("w1"), before["w1"][:, [0, 2]])
