@@ -207,6 +207,11 @@ def _cast(attrs: Mapping[str, Any], value: Array) -> Array:
     return value.astype(onnx.helper.tensor_dtype_to_np_dtype(attrs["to"]))
 
 
+def _clip(attrs: Mapping[str, Any], value: Array, low: Array | None = None, high: Array | None = None) -> Array:
+    bounds = (attrs.get("min") if low is None else low, attrs.get("max") if high is None else high)
+    return np.clip(value, *bounds) if bounds != (None, None) else value
+
+
 def _div(attrs: Mapping[str, Any], a: Array, b: Array) -> Array:
     # ONNX truncates integer quotients towards zero.
     return np.trunc(a / b).astype(a.dtype) if a.dtype.kind in "iu" else np.asarray(a / b)
@@ -252,6 +257,7 @@ def _variadic(function: Callable[[Any, Any], Any]) -> Callable[..., Array]:
 
 _ARITHMETIC: dict[str, Callable[..., Array]] = {
     "Cast": _cast,
+    "Clip": _clip,
     "Div": _div,
     "Mod": _mod,
     "ConstantOfShape": _constant_of_shape,

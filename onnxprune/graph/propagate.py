@@ -165,7 +165,7 @@ def _infer(
         inferred: Mapping[str, TypeProto] = onnx.shape_inference.infer_node_outputs(
             schema, node, types, data, opset_imports=list(model.opset_import), ir_version=model.ir_version
         )
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError, RuntimeError):
+    except (KeyError, onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError, RuntimeError):
         return {}
     return inferred
 

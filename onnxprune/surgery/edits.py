@@ -84,6 +84,7 @@ def plan_edits(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> Edits:
         else:
             _settle_computed(root, uses, recomputed, draft, taken)
     _create_operands(graph, numbers, draft, taken)
+    widths.update(_computed_widths(graph, draft, recomputed))
     return Edits(draft.tensors, draft.operands, draft.added, attributes, draft.copies, widths)
 
 
@@ -97,22 +98,38 @@ def _working_nodes(graph: Graph) -> Iterator[Node]:
 def _counted(
     analysis: Analysis, masks: Mapping[Axis, BoolArray]
 ) -> tuple[dict[tuple[int, int], dict[int, int]], dict[tuple[int, str], Any]]:
-    """Evaluate the size-carrying numbers: {(node, slot): {element: count}} for operands, and changed attributes."""
+    """Evaluate the size-carrying numbers: {(node, slot): {element: count}} for operands, and changed attributes.
+
+    A number is written only where its axis loses positions, but then even where the count is what it was: a bound
+    that counts from the back has to become one that counts from the front. Numbers that stand nowhere yet (the sizes
+    of a Split into equal parts) come as a whole, and only where the parts are equal no more.
+    """
+    counted: dict[tuple[int, int | str], dict[int, int]] = {}
+    changed: dict[tuple[int, int | str], dict[int, int]] = {}
+    for count, index in analysis.labelled.counts:
+        place, mask = (index, count.slot), masks.get(count.axis)
+        if mask is not None:
+            kept = int(np.count_nonzero(mask if count.at is None else mask[count.at]))
+            changed.setdefault(place, {})[count.element] = kept
+        else:
+            kept = analysis.labelled.sizes[count.axis] if count.at is None else len(count.at)
+        counted.setdefault(place, {})[count.element] = kept
     numbers: dict[tuple[int, int], dict[int, int]] = {}
     attributes: dict[tuple[int, str], Any] = {}
-    for count, index in analysis.labelled.counts:
-        mask = masks.get(count.axis)
-        whole = analysis.labelled.sizes[count.axis] if count.at is None else len(count.at)
-        kept = whole if mask is None else int(np.count_nonzero(mask if count.at is None else mask[count.at]))
-        if isinstance(count.slot, int):
-            numbers.setdefault((index, count.slot), {})[count.element] = kept
-        elif kept != whole:
-            attrs = analysis.graph.nodes[index].attrs
-            old = attributes.get((index, count.slot), attrs.get(count.slot))
-            if isinstance(old, int) or old is None:
-                attributes[index, count.slot] = kept
-            else:
-                attributes[index, count.slot] = [*old[: count.element], kept, *old[count.element + 1 :]]
+    for (index, slot), counts in changed.items():
+        node = analysis.graph.nodes[index]
+        everything = counted[index, slot]
+        missing = slot not in node.attrs if isinstance(slot, str) else not (*node.inputs, *[""] * slot)[slot]
+        if missing and len(set(everything.values())) == 1:
+            continue
+        if isinstance(slot, int):
+            numbers[index, slot] = everything if missing else counts
+        elif missing:
+            attributes[index, slot] = [everything[element] for element in sorted(everything)]
+        elif isinstance(node.attrs[slot], int):
+            attributes[index, slot] = counts[0]
+        else:
+            attributes[index, slot] = [counts.get(element, old) for element, old in enumerate(node.attrs[slot])]
     return numbers, attributes
 
 
@@ -219,12 +236,27 @@ def _create_operands(
     """Write down the sizes of a Split that relied on equal parts, where the parts are equal no more."""
     for (index, slot), counts in numbers.items():
         node = graph.nodes[index]
-        present = slot < len(node.inputs) and node.inputs[slot]
-        if present or len(set(counts.values())) == 1:
+        if slot < len(node.inputs) and node.inputs[slot]:
             continue
         name = _fresh_name(f"{node.outputs[0]}_sizes", taken)
         draft.added[name] = np.asarray([counts[element] for element in sorted(counts)], dtype=np.int64)
         draft.operands[index, slot] = name
+
+
+def _computed_widths(
+    graph: Graph, draft: _Draft, recomputed: Mapping[str, Known]
+) -> Iterator[tuple[tuple[str, int], int]]:
+    """Yield the new sizes of the values that nodes compute from constants and sizes."""
+    for name, known in graph.facts.known.items():
+        root = graph.root(name)
+        after = draft.tensors.get(root)
+        if after is None and name in recomputed:
+            after = recomputed[name].first
+        if name not in graph.producers or after is None or after.ndim != known.first.ndim:
+            continue
+        for axis, (old, new) in enumerate(zip(known.first.shape, after.shape, strict=True)):
+            if old != new:
+                yield (name, axis), new
 
 
 def _new_sizes(graph: Graph, widths: Mapping[tuple[str, int], int]) -> Mapping[str, Mapping[int, int]]:

@@ -171,6 +171,7 @@ def _drop_dead(result: onnx.ModelProto, original: onnx.ModelProto) -> None:
                     continue
                 del result.graph.node[index]
         _delete_named(result.graph.initializer, dead)
+        _delete_named(result.graph.input, dead)  # IR version 3 lists initializers there
         _delete_named(result.graph.value_info, dead)
         unused_before |= {name for name in dead if name in {o for n in result.graph.node for o in n.output}}
 
