@@ -17,6 +17,7 @@ class Cut:
 
     model: onnx.ModelProto
     edits: Edits
+    keep: Mapping[str, BoolArray]
     masks: Mapping[Axis, BoolArray]
 
 
@@ -27,4 +28,4 @@ def cut(analysis: Analysis, keep: Mapping[str, BoolArray]) -> Cut:
     """
     masks = analysis.axis_masks(keep)
     edits = plan_edits(analysis, masks)
-    return Cut(rewrite(analysis.graph.model, edits), edits, masks)
+    return Cut(rewrite(analysis.graph.model, edits), edits, keep, masks)

@@ -20,6 +20,7 @@ from onnxprune.surgery.mask import masked_model
 from onnxprune.values.axes import Axis, BoolArray, Ref
 
 Status = Literal["equal", "unproven", "different"]
+Place = Literal["outputs", "layers", "shaken weights"]
 Values = Mapping[str, NDArray[Any]]
 
 BASE_TOLERANCE = 1e-5
@@ -38,7 +39,7 @@ class Equality:
         tolerance: what was allowed there.
         power: largest relative change that masking itself made.
         noise: relative difference of the masked network between two optimisation levels.
-        where: the outputs, or the layers inside.
+        where: the outputs, the layers inside, or either of these with shaken weights.
         tensor: the tensor with the worst error.
     """
 
@@ -47,7 +48,7 @@ class Equality:
     tolerance: float
     power: float
     noise: float
-    where: Literal["outputs", "layers"]
+    where: Place
     tensor: str
 
     def to_json(self) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def check_equality(
     return _decide(_figures(analysis, masked, cut, masks, feeds, inner), "layers")
 
 
-def _decide(figures: Sequence[_Figure], where: Literal["outputs", "layers"]) -> Equality:
+def _decide(figures: Sequence[_Figure], where: Place) -> Equality:
     """Turn figures into a verdict: any checkable difference fails, any checkable power proves."""
     checkable = [figure for figure in figures if figure.noise <= UNCHECKABLE_NOISE]
     worst = max(checkable or figures, key=lambda f: f.error / f.tolerance, default=_Figure("", 0.0, 0.0, 0.0))

@@ -1,0 +1,125 @@
+"""The public Python API: `prune` in one call, and the stages for those who want to stand between them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from onnxprune.data import open_data
+from onnxprune.errors import InputError
+from onnxprune.pipeline.prune import Result, run
+from onnxprune.pipeline.settings import Settings
+from onnxprune.pipeline.stages import (
+    ROUND_TO,
+    Budget,
+    Model,
+    apply,
+    collect,
+    inspect,
+    load,
+    plan,
+    score,
+    verify,
+)
+from onnxprune.values.plan import Plan, read_plan
+from onnxprune.values.preprocess import Preprocess
+from onnxprune.values.progress import Track, silent
+
+__all__ = [
+    "Budget",
+    "Model",
+    "Plan",
+    "Result",
+    "apply",
+    "collect",
+    "inspect",
+    "load",
+    "load_plan",
+    "open_data",
+    "plan",
+    "prune",
+    "score",
+    "verify",
+]
+
+
+def prune(
+    model: Path | str,
+    data: Path | str,
+    method: str = "entropy",
+    *,
+    ratio: float | None = None,
+    macs: float | None = None,
+    alpha: float | None = None,
+    output: Path | str | None = None,
+    test: Path | str | None = None,
+    labels: Path | str | None = None,
+    preprocess: str | Preprocess | None = None,
+    round_to: int = ROUND_TO,
+    holdout: float = 0.2,
+    options: Mapping[str, Any] | None = None,
+    check_accuracy: bool = True,
+    force: bool = False,
+    dry_run: bool = False,
+    seed: int = 0,
+    track: Track = silent,
+) -> Result:
+    """Prune `model` by what its channels mean on `data`, check the result, and write it.
+
+    Args:
+        model: the .onnx file; it is never changed.
+        data: a folder with one sub-folder per class, a folder of images, or an .npz with x and y.
+        method: importance method, see `onnxprune methods`.
+        ratio: share of the channels of every group to remove.
+        macs: share of the multiply-adds that may be left, such as 0.5.
+        alpha: threshold of the method's own rule, in multiples of the rule's threshold.
+        output: where the pruned model goes; default: model.pruned.onnx beside the model. The plan goes beside it.
+        test: data to measure accuracy on; else `holdout` of `data`.
+        labels: file of class names in the order of the model's outputs; default: sorted folder names.
+        preprocess: a preset's name, `auto`, a `Preprocess`, or None (auto for labelled images).
+        round_to: block that widths are rounded to; 1 switches rounding off.
+        holdout: share of `data` kept for measuring.
+        options: settings of the method.
+        check_accuracy: refuse an original model that is near chance on `data`.
+        force: write a poor result even though no budget asked for it.
+        dry_run: write the plan and stop.
+        seed: of everything random.
+        track: receives progress.
+
+    Raises:
+        InputError, UnreachableError, VerificationError: see `onnxprune.errors`; nothing is written then.
+    """
+    explicit = isinstance(preprocess, Preprocess)
+    settings = Settings(
+        model=Path(model),
+        data=Path(data),
+        output=None if output is None else Path(output),
+        method=method,
+        options=options or {},
+        budget=Budget(ratio, macs, alpha),
+        round_to=round_to,
+        preprocess=preprocess if isinstance(preprocess, Preprocess) else Preprocess(),
+        scaling="explicit" if explicit else preprocess if isinstance(preprocess, str) else None,
+        labels=None if labels is None else Path(labels),
+        test=None if test is None else Path(test),
+        holdout=holdout,
+        check_accuracy=check_accuracy,
+        force=force,
+        dry_run=dry_run,
+        seed=seed,
+    )
+    return run(settings, track)
+
+
+def load_plan(path: Path | str) -> Plan:
+    """Read a plan file.
+
+    Raises:
+        InputError: it cannot be read, or is no plan that this version understands.
+    """
+    path = Path(path)
+    try:
+        return read_plan(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        raise InputError(f"No such plan: {path}; make one with --dry-run.") from None
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path} is not a plan; make one with --dry-run.") from None

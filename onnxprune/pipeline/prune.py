@@ -1,0 +1,275 @@
+"""The main job: from a model and a folder of samples to a smaller model that is checked, measured and then written."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from onnxprune import __version__
+from onnxprune.analysis.analyse import Analysis
+from onnxprune.data import Dataset
+from onnxprune.errors import UnreachableError
+from onnxprune.evaluation import Predictions, drift, paired, predict
+from onnxprune.graph.measures import count_params
+from onnxprune.graph.writing import refuse_overwrite, with_metadata, write_bytes
+from onnxprune.importance.method import find_method
+from onnxprune.pipeline.samples import Samples, open_samples
+from onnxprune.pipeline.settings import Settings
+from onnxprune.pipeline.stages import Model, apply, channel_counts, collect, inspect, load, plan, score, verify
+from onnxprune.runtime import Session, measure
+from onnxprune.surgery.cut import Cut
+from onnxprune.values.outcome import Figures, Quality
+from onnxprune.values.plan import Plan
+from onnxprune.values.progress import Track, silent
+from onnxprune.values.statistics import Statistics
+from onnxprune.verification.equality import Equality
+
+COLLAPSE = 0.05
+"""Loss of top-1 beyond which a run that was asked for no budget refuses its result."""
+
+SLOWER = 1.05
+"""Latency ratio beyond which a result counts as slower."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The outcome of a run; what was not reached (a dry run stops at the plan) is None."""
+
+    model: Path
+    analysis: Analysis
+    plan: Plan
+    samples: Samples | None
+    before: Figures
+    after: Figures | None = None
+    quality: Quality | None = None
+    equality: Equality | None = None
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    output: Path | None = None
+    plan_output: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The outcome as JSON types."""
+        return {
+            "version": __version__,
+            "model": str(self.model),
+            "output": None if self.output is None else str(self.output),
+            "plan": None if self.plan_output is None else str(self.plan_output),
+            "method": self.plan.method,
+            "options": dict(self.plan.options),
+            "requested": dict(self.plan.request),
+            "reached": dict(self.plan.reached),
+            "before": self.before.to_json(),
+            "after": None if self.after is None else self.after.to_json(),
+            "quality": None if self.quality is None else self.quality.to_json(),
+            "verification": None if self.equality is None else self.equality.to_json(),
+            "groups": {name: {"size": g.size, "kept": g.kept} for name, g in self.plan.groups.items()},
+            "frozen": dict(self.plan.frozen),
+            "skipped": [] if self.samples is None else list(self.samples.skipped),
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+        }
+
+
+Tell = Callable[[str, Any], None]
+"""Receives the value of a finished stage by name, for those who want to show it at once."""
+
+
+def run(settings: Settings, track: Track = silent, tell: Tell | None = None) -> Result:
+    """Prune a model.
+
+    Nothing is written unless every check holds; then the plan and the model are, each in one step.
+
+    Raises:
+        InputError: bad input or usage.
+        UnreachableError: a budget that cannot be met, nothing to prune, or a poor result nobody asked for.
+        VerificationError: the cut model failed a check.
+    """
+    say = tell or (lambda stage, value: None)
+    method = find_method(settings.method)
+    options = method.settle(settings.options)
+    refuse_overwrite(settings.written, settings.model)
+    refuse_overwrite(settings.plan_written, settings.model)
+    model = load(settings.model)
+    analysis = inspect(model)
+    say("analysis", analysis)
+    session = Session(model.proto.SerializeToString(), name=str(settings.model), threads=settings.threads)
+    samples = open_samples(settings, model, session, track)
+    say("samples", samples)
+    statistics = collect(
+        analysis,
+        samples.calibration,
+        method.name,
+        options,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        track=track,
+    )
+    scores = score(analysis, statistics, method.name, options, seed=settings.seed)
+    chosen = plan(
+        model,
+        analysis,
+        scores,
+        settings.budget,
+        method.name,
+        options,
+        round_to=settings.round_to,
+        seed=settings.seed,
+        data=_data_facts(samples, statistics),
+    )
+    if chosen.removed == 0:
+        raise UnreachableError(_nothing(settings, method.name))
+    if settings.dry_run:
+        write_bytes(settings.plan_written, chosen.to_text().encode())
+        before = _figures(
+            model.proto, analysis, len(model.proto.SerializeToString()), channel_counts(analysis, chosen)[0]
+        )
+        return Result(
+            settings.model, analysis, chosen, samples, before, notes=scores.notes, plan_output=settings.plan_written
+        )
+    result = finish(settings, model, analysis, chosen, samples, session, track)
+    return replace(result, notes=(*scores.notes, *result.notes))
+
+
+def replay(settings: Settings, chosen: Plan, track: Track = silent) -> Result:
+    """Apply a plan to its model: cut, verify, measure where there is data, write.
+
+    Raises:
+        InputError: the plan is for another model; else as `run`.
+    """
+    refuse_overwrite(settings.written, settings.model)
+    model = load(settings.model)
+    analysis = inspect(model)
+    session = Session(model.proto.SerializeToString(), name=str(settings.model), threads=settings.threads)
+    samples = None if settings.data is None else open_samples(settings, model, session, track)
+    return finish(settings, model, analysis, chosen, samples, session, track, write_plan=False)
+
+
+def finish(
+    settings: Settings,
+    model: Model,
+    analysis: Analysis,
+    chosen: Plan,
+    samples: Samples | None,
+    session: Session,
+    track: Track,
+    *,
+    write_plan: bool = True,
+) -> Result:
+    """Cut, verify, measure and write."""
+    cut, chosen = apply(model, analysis, chosen)
+    with_metadata(cut.model, _metadata(chosen))
+    content = cut.model.SerializeToString(deterministic=True)
+    equality = verify(model, analysis, cut, None if samples is None else samples.calibration, seed=settings.seed)
+    pruned = Session(content, name="the pruned model", threads=settings.threads)
+    quality = None if samples is None else _quality(settings, session, pruned, samples.measured, track)
+    before, after = _both_figures(settings, model, analysis, chosen, cut, content, samples, (session, pruned))
+    warnings = tuple(_warnings(settings, before, after, quality, equality))
+    result = Result(settings.model, analysis, chosen, samples, before, after, quality, equality, warnings)
+    if warnings and not settings.budget.explicit and not settings.force and write_plan:
+        raise UnreachableError(
+            f"{warnings[0]} No budget asked for that, so nothing was written; give one (--macs, --ratio, --alpha), "
+            "or --force to take the result as it is."
+        )
+    if write_plan:
+        write_bytes(settings.plan_written, chosen.to_text().encode())
+    write_bytes(settings.written, content)
+    return replace(result, output=settings.written, plan_output=settings.plan_written if write_plan else None)
+
+
+def _quality(settings: Settings, before: Session, after: Session, data: Dataset, track: Track) -> Quality:
+    if data.labels is None or not settings.check_accuracy:
+        change = drift(before, after, data, batch_size=settings.batch_size, track=track)
+        return Quality(data.source, len(data), drift=change.relative_l2, agreement=change.agreement)
+    old: Predictions = predict(before, data, batch_size=settings.batch_size, track=track)
+    new = predict(after, data, output=old.output, batch_size=settings.batch_size, track=track)
+    difference = paired(old, new)
+    return Quality(
+        data.source,
+        len(data),
+        before=old.accuracy,
+        after=new.accuracy,
+        change=difference.change,
+        change_interval=difference.interval,
+        class_names=data.class_names,
+    )
+
+
+def _warnings(
+    settings: Settings, before: Figures, after: Figures, quality: Quality | None, equality: Equality
+) -> list[str]:
+    """Say what is poor about the result, worst first."""
+    found = []
+    if quality is not None and quality.change is not None:
+        if quality.change < -COLLAPSE:
+            found.append(f"Top-1 fell by {-100 * quality.change:.1f} points.")
+        dead = [row.name for row in quality.classes if row.after == 0 and row.before > 0]
+        if dead:
+            found.append(f"No image of {', '.join(dead)} is classified right any more.")
+    if before.latency_ms and after.latency_ms and after.latency_ms > SLOWER * before.latency_ms:
+        found.append(f"The pruned model is slower here: {after.latency_ms / before.latency_ms:.2f} times the latency.")
+    if after.size >= before.size:
+        found.append(f"The pruned file is not smaller: {after.size} bytes instead of {before.size}.")
+    if equality.status == "unproven":
+        found.append("Cut equals mask is unproven: on these inputs no tensor tells a cut model from an uncut one.")
+    return found
+
+
+def _both_figures(
+    settings: Settings,
+    model: Model,
+    analysis: Analysis,
+    chosen: Plan,
+    cut: Cut,
+    content: bytes,
+    samples: Samples | None,
+    sessions: tuple[Session, Session],
+) -> tuple[Figures, Figures]:
+    channels = channel_counts(analysis, chosen)
+    before = _figures(model.proto, analysis, settings.model.stat().st_size, channels[0])
+    after = _figures(cut.model, analysis, len(content), channels[1], chosen)
+    if samples is None:
+        return before, after
+    feeds = next(samples.calibration.batches(1)).feeds
+    calls = [chunk.feeds for chunk in sessions[0].chunks(feeds)]
+    found = measure({"before": sessions[0], "after": sessions[1]}, calls[0])
+    return (
+        replace(before, latency_ms=found["before"].median_ms),
+        replace(after, latency_ms=found["after"].median_ms),
+    )
+
+
+def _figures(
+    proto: onnx.ModelProto, analysis: Analysis, size: int, channels: int, chosen: Plan | None = None
+) -> Figures:
+    macs = analysis.macs(None if chosen is None else chosen.keep())
+    return Figures(params=count_params(proto), macs=macs, size=size, channels=channels)
+
+
+def _data_facts(samples: Samples, statistics: Statistics) -> Mapping[str, Any]:
+    """What the plan says of the data: enough to judge the scores by, no path of this machine."""
+    return {
+        "images": len(samples.calibration),
+        "classes": len(statistics.samples) if statistics.labelled else 0,
+        "digest": samples.calibration.digest(),
+        "preprocess": None if samples.calibration.preprocessed else samples.calibration.preprocess.to_json(),
+    }
+
+
+def _metadata(chosen: Plan) -> dict[str, str]:
+    cut = sum(1 for group in chosen.groups.values() if group.removed)
+    channels = sum(group.size for group in chosen.groups.values())
+    return {
+        "onnxprune.version": __version__,
+        "onnxprune.method": chosen.method,
+        "onnxprune.cut": f"{chosen.removed} of {channels} channels in {cut} of {len(chosen.groups)} groups",
+        "onnxprune.original": chosen.digest,
+    }
+
+
+def _nothing(settings: Settings, method: str) -> str:
+    if settings.budget.explicit:
+        return "Nothing was pruned: the budget already holds; ask for more (a larger --ratio, a smaller --macs)."
+    return f"Nothing was pruned: no channel is below the threshold of {method}; ask for a --ratio or --macs."

@@ -1,0 +1,93 @@
+"""Opening the data of a run: what the scores see, what is measured on, and how pixels are scaled."""
+
+from dataclasses import dataclass
+
+from onnxprune.data import Dataset, open_data, split
+from onnxprune.errors import InputError
+from onnxprune.evaluation import PresetScore, auto_preprocess, chance_message, declared_classes, is_near_chance, predict
+from onnxprune.pipeline.settings import Settings
+from onnxprune.pipeline.stages import Model
+from onnxprune.runtime import Session
+from onnxprune.values.accuracy import Accuracy
+from onnxprune.values.preprocess import PRESETS, Preprocess
+from onnxprune.values.progress import Track
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """The data of a run.
+
+    Attributes:
+        calibration: what scores are computed from.
+        measured: what accuracy is measured on; scores never see it.
+        scaling: how pixels were scaled, in words.
+        presets: what every preset scored, where they were tried.
+        original: accuracy of the original model on all of `--data`; None without labels.
+    """
+
+    calibration: Dataset
+    measured: Dataset
+    scaling: str
+    presets: tuple[PresetScore, ...]
+    original: Accuracy | None
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Files that could not be decoded."""
+        return (*self.calibration.skipped, *(self.measured.skipped if self.has_own_test else ()))
+
+    @property
+    def has_own_test(self) -> bool:
+        """Whether the measured data was given apart."""
+        return self.measured.reader is not self.calibration.reader
+
+
+def open_samples(settings: Settings, model: Model, session: Session, track: Track) -> Samples:
+    """Open the data, settle the scaling, and check that the original model is better than guessing on it.
+
+    Raises:
+        InputError: data that cannot be used, or an original model near chance.
+    """
+    if settings.data is None:
+        raise InputError("There is no sample data; name a folder of images or an .npz file with --data.")
+    specs = model.graph.input_specs
+    classes = declared_classes(model.graph.output_specs)
+    whole = open_data(settings.data, specs, settings.preprocess, labels_file=settings.labels, classes=classes)
+    whole, scaling, presets = _scaled(settings, session, whole, track)
+    original = None
+    if whole.labels is not None and settings.check_accuracy:
+        original = predict(session, whole, batch_size=settings.batch_size, track=track).accuracy
+        if is_near_chance(original):
+            raise InputError(_sentence(chance_message(original)))
+    if settings.test is not None:
+        measured = open_data(settings.test, specs, whole.preprocess, labels_file=settings.labels, classes=classes)
+        return Samples(whole, measured, scaling, presets, original)
+    calibration, held = split(whole, settings.holdout, settings.seed)
+    return Samples(calibration, held, scaling, presets, original)
+
+
+def _scaled(
+    settings: Settings, session: Session, data: Dataset, track: Track
+) -> tuple[Dataset, str, tuple[PresetScore, ...]]:
+    """Return the data with its final scaling, in words, and the presets' table where they were tried."""
+    if data.preprocessed:
+        return data, "as given (already preprocessed)", ()
+    scaling = settings.scaling
+    if scaling is None:
+        scaling = "auto" if data.labels is not None and settings.check_accuracy else "unit"
+    if scaling == "explicit":
+        return data, "as given", ()
+    if scaling != "auto":
+        return data.with_preprocess(settings.preprocess.with_preset(scaling)), f"preset {scaling}", ()
+    chosen, presets = auto_preprocess(
+        session, data, settings.preprocess, seed=settings.seed, batch_size=settings.batch_size, track=track
+    )
+    return data.with_preprocess(chosen), f"preset {_preset_name(settings.preprocess, chosen)} (found)", presets
+
+
+def _preset_name(base: Preprocess, chosen: Preprocess) -> str:
+    return next(name for name in PRESETS if base.with_preset(name) == chosen)
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")

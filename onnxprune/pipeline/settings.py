@@ -1,0 +1,63 @@
+"""Everything that a run of `prune` can be told, in one value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from onnxprune.pipeline.stages import ROUND_TO, Budget
+from onnxprune.values.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to do and how.
+
+    Attributes:
+        model: the .onnx file.
+        data: calibration data, see `onnxprune.data`.
+        output: where the pruned model goes; default: model.pruned.onnx beside the model.
+        plan_output: where the plan goes; default: the output with the ending .plan.json.
+        method, options: the importance method and its settings.
+        budget: what is asked for; nothing: the method's own threshold rule.
+        round_to: width block.
+        preprocess: geometry, and scaling unless `scaling` says otherwise.
+        scaling: a preset, `auto` (the preset that the model scores best with), `explicit` (as `preprocess` has it), or
+            None: auto for labelled images, `unit` otherwise.
+        labels: file of class names in the order of the model's outputs.
+        test: data of its own to measure on; else `holdout` of `data` is kept for it.
+        check_accuracy: stop when the original model is near chance.
+        force: write even where the result is poor and no budget was asked for.
+        dry_run: stop at the plan.
+        seed, batch_size, threads: as usual; threads None leaves it to the runtime.
+    """
+
+    model: Path
+    data: Path | None = None
+    output: Path | None = None
+    plan_output: Path | None = None
+    method: str = "entropy"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+    round_to: int = ROUND_TO
+    preprocess: Preprocess = field(default_factory=Preprocess)
+    scaling: str | Literal["auto", "explicit"] | None = None
+    labels: Path | None = None
+    test: Path | None = None
+    holdout: float = 0.2
+    check_accuracy: bool = True
+    force: bool = False
+    dry_run: bool = False
+    seed: int = 0
+    batch_size: int = 32
+    threads: int | None = None
+
+    @property
+    def written(self) -> Path:
+        """Where the pruned model goes."""
+        return self.output or self.model.with_name(f"{self.model.stem}.pruned.onnx")
+
+    @property
+    def plan_written(self) -> Path:
+        """Where the plan goes."""
+        return self.plan_output or self.written.with_suffix(".plan.json")

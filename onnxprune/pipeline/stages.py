@@ -1,0 +1,293 @@
+"""The stages as functions: load, inspect, collect, score, plan, apply, verify."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from math import gcd, lcm
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from onnxprune import __version__
+from onnxprune.analysis.analyse import Analysis, analyse, counts
+from onnxprune.calibration.collect import collect as collect_statistics
+from onnxprune.data import Dataset, take
+from onnxprune.errors import InputError, UnreachableError, VerificationError
+from onnxprune.graph.checking import check_structure
+from onnxprune.graph.loading import load_model
+from onnxprune.graph.measures import digest
+from onnxprune.graph.model import Graph, read_graph
+from onnxprune.importance.method import Method, find_method
+from onnxprune.runtime import Session
+from onnxprune.selection.masks import keep_best
+from onnxprune.selection.ratio import by_ratio
+from onnxprune.selection.threshold import by_budget, by_threshold
+from onnxprune.selection.widths import Width
+from onnxprune.surgery.cut import Cut, cut
+from onnxprune.values.groups import ChannelGroup
+from onnxprune.values.plan import GroupPlan, Plan
+from onnxprune.values.progress import Track, silent
+from onnxprune.values.statistics import Scores, Statistics
+from onnxprune.verification.equality import Equality, check_equality
+from onnxprune.verification.shaken import shaken_model
+
+VERIFY_SAMPLES = 8
+"""Calibration samples on which cut and mask are compared."""
+
+ROUND_TO = 8
+"""Default width block: what vectorised kernels like, see docs/decisions."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded model: where it came from and what was read of it."""
+
+    path: Path
+    proto: onnx.ModelProto
+    graph: Graph
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells this model from any other."""
+        return digest(self.proto)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is asked for; every budget given must hold.
+
+    Attributes:
+        ratio: share of the channels of every group to remove.
+        macs: share of the multiply-adds that may be left.
+        alpha: threshold of the method's own rule, as a multiple of the rule's threshold.
+    """
+
+    ratio: float | None = None
+    macs: float | None = None
+    alpha: float | None = None
+
+    @property
+    def explicit(self) -> bool:
+        """Whether anything was asked for, beyond the method's own rule."""
+        return any(value is not None for value in (self.ratio, self.macs, self.alpha))
+
+    def to_json(self) -> dict[str, float]:
+        """What was asked for, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+def load(path: Path | str) -> Model:
+    """Read a model and its graph.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    proto = load_model(path)
+    return Model(Path(path), proto, read_graph(proto))
+
+
+def inspect(model: Model) -> Analysis:
+    """Find the channel groups of a model, what is frozen and why, and the costs."""
+    return analyse(model.graph)
+
+
+def collect(
+    analysis: Analysis,
+    dataset: Dataset | None,
+    method: str = "entropy",
+    options: Mapping[str, Any] | None = None,
+    *,
+    batch_size: int = 32,
+    seed: int = 0,
+    track: Track = silent,
+) -> Statistics:
+    """Gather the statistics that `method` needs over `dataset`.
+
+    Raises:
+        InputError: the method needs data and there is none.
+    """
+    chosen = find_method(method)
+    needs = chosen.needs(chosen.settle(options or {}))
+    if not needs:
+        return Statistics({}, np.zeros(0, dtype=np.int64), labelled=False)
+    if dataset is None:
+        raise InputError(f"Method {method} needs sample data; name a folder with --data.")
+    return collect_statistics(analysis, dataset, needs, batch_size=batch_size, seed=seed, track=track)
+
+
+def score(
+    analysis: Analysis,
+    statistics: Statistics,
+    method: str = "entropy",
+    options: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+) -> Scores:
+    """Score every channel of every prunable group: higher = keep."""
+    chosen = find_method(method)
+    settled = chosen.settle(options or {})
+    return chosen.score(analysis.prunable, statistics, settled, np.random.default_rng(seed))
+
+
+def plan(
+    model: Model,
+    analysis: Analysis,
+    scores: Scores,
+    budget: Budget,
+    method: str = "entropy",
+    options: Mapping[str, Any] | None = None,
+    *,
+    round_to: int = ROUND_TO,
+    seed: int = 0,
+    data: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Choose what goes, within the budgets.
+
+    Raises:
+        InputError: a budget out of range, or none where the method has no rule of its own.
+        UnreachableError: a budget that cannot be met, or nothing to prune.
+    """
+    chosen = find_method(method)
+    if round_to < 1:
+        raise InputError(f"--round-to is a number of channels from 1 up, not {round_to}.")
+    kept = _choose(analysis, scores, budget, chosen, round_to)
+    keep = keep_best(scores, kept)
+    groups = {
+        group.name: GroupPlan(group.size, tuple(int(c) for c in np.flatnonzero(~keep[group.name])), group.layers)
+        for group in analysis.prunable
+    }
+    channels = sum(group.size for group in analysis.prunable)
+    return Plan(
+        model=model.path.name,
+        digest=model.digest,
+        method=method,
+        options=chosen.settle(options or {}),
+        request={**budget.to_json(), "round_to": round_to},
+        reached={
+            "macs": analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0,
+            "params": analysis.params(keep) / analysis.params() if analysis.params() else 1.0,
+            "channels": sum(kept.values()) / channels if channels else 1.0,
+        },
+        groups=groups,
+        frozen={group.name: group.frozen for group in analysis.groups if group.frozen},
+        seed=seed,
+        versions=_versions(),
+        data=data or {},
+    )
+
+
+def _choose(analysis: Analysis, scores: Scores, budget: Budget, method: Method, round_to: int) -> dict[str, int]:
+    """Return how many channels every prunable group keeps."""
+    widths = [Width(group.name, group.size, _block(group, round_to)) for group in analysis.prunable]
+    if not widths:
+        raise UnreachableError(
+            f"Nothing can be pruned: none of the {len(analysis.groups)} channel groups is free; "
+            "`onnxprune inspect` says why."
+        )
+    found: list[dict[str, int]] = []
+    if budget.ratio is not None:
+        found.append(by_ratio(widths, budget.ratio))
+    if budget.alpha is not None or not budget.explicit:
+        if method.threshold is None:
+            raise InputError(f"Method {method.name} only ranks channels; say how much goes with --ratio or --macs.")
+        alpha = 1.0 if budget.alpha is None else budget.alpha
+        found.append(by_threshold(widths, scores, alpha * method.threshold))
+    if budget.macs is not None:
+        if not 0 < budget.macs <= 1:
+            raise InputError(
+                f"--macs is the share of MACs that may be left, above 0 and up to 100%, not {budget.macs:.0%}."
+            )
+        limit = budget.macs * analysis.macs()
+        found.append(by_budget(widths, scores, analysis.costs.macs_at, limit)[0])
+    # Every budget holds when the strictest width of each group is taken: costs only fall with widths.
+    return {width.name: min(kept[width.name] for kept in found) for width in widths}
+
+
+def _block(group: ChannelGroup, round_to: int) -> int:
+    """Return how many channels of `group` fill whole blocks on every activation axis that they reach."""
+    blocks = [
+        round_to // gcd(round_to, member.positions.shape[1]) for member in group.members if member.role != "weight"
+    ]
+    return lcm(*blocks) if blocks else 1
+
+
+def _versions() -> dict[str, str]:
+    packages = ("onnx", "onnxruntime", "onnx-graphsurgeon", "numpy", "scipy")
+    own = {"onnxprune": __version__, "python": platform.python_version()}
+    return {**own, **{name: version(name) for name in packages}}
+
+
+def apply(model: Model, analysis: Analysis, chosen: Plan) -> tuple[Cut, Plan]:
+    """Cut the model by a plan. Returns the cut and the plan with the tensors that had to be copied.
+
+    Raises:
+        InputError: the plan was made for another model, or names groups that this model does not have.
+    """
+    if chosen.digest != model.digest:
+        raise InputError(
+            f"The plan was made for another model ({chosen.model}, digest {chosen.digest[:12]}...), not for "
+            f"{model.path.name} (digest {model.digest[:12]}...); make a plan for this model with --dry-run."
+        )
+    for name, group in chosen.groups.items():
+        known = analysis.by_name.get(name)
+        if known is None or not known.prunable or known.size != group.size:
+            state = "does not exist" if known is None else f"has {known.size} channels, frozen: {known.frozen or 'no'}"
+            raise InputError(
+                f"The plan cuts group {name!r} of {group.size} channels, which here {state}; make it again."
+            )
+    result = cut(analysis, chosen.keep())
+    return result, replace(chosen, copies=dict(result.edits.copies))
+
+
+def verify(model: Model, analysis: Analysis, result: Cut, dataset: Dataset | None, *, seed: int = 0) -> Equality:
+    """Check a cut model: valid ONNX, loadable, and equal to the masked original on calibration inputs.
+
+    Without data, seeded random inputs are used.
+
+    Raises:
+        VerificationError: a check failed; nothing should be written.
+    """
+    check_structure(result.model)
+    feeds = _verification_feeds(model, dataset, seed)
+    equality = check_equality(analysis, result.model, result.masks, feeds)
+    if equality.status == "unproven" and result.masks:
+        equality = _check_shaken(analysis, result, feeds, seed) or equality
+    if equality.status == "different":
+        raise VerificationError(
+            f"The cut model does not equal the masked original: {equality.tensor!r} differs by {equality.error:.1e} "
+            f"(allowed {equality.tolerance:.1e}); nothing was written, please report this model."
+        )
+    return equality
+
+
+def _check_shaken(analysis: Analysis, result: Cut, feeds: Sequence[dict[str, Any]], seed: int) -> Equality | None:
+    """Make the same cut on shaken weights, where the removed channels matter; None if that proves nothing either."""
+    shaken = analyse(read_graph(shaken_model(analysis, seed)))
+    again = cut(shaken, result.keep)
+    equality = check_equality(shaken, again.model, again.masks, feeds)
+    return None if equality.status == "unproven" else replace(equality, where="shaken weights")
+
+
+def _verification_feeds(model: Model, dataset: Dataset | None, seed: int) -> Sequence[dict[str, Any]]:
+    session = Session(model.proto.SerializeToString(), name=str(model.path))
+    if dataset is not None:
+        some = take(dataset, min(VERIFY_SAMPLES, len(dataset)), seed)
+        return [dict(chunk.feeds) for batch in some.batches(VERIFY_SAMPLES) for chunk in session.chunks(batch.feeds)]
+    rng = np.random.default_rng(seed)
+    feeds = {}
+    for spec in model.graph.input_specs:
+        nominal = model.graph.facts.shapes[1][spec.name]
+        value = rng.standard_normal(nominal) if spec.dtype.startswith("float") else np.ones(nominal)
+        feeds[spec.name] = value.astype(spec.dtype)
+    return [feeds]
+
+
+def channel_counts(analysis: Analysis, chosen: Plan) -> tuple[int, int]:
+    """Return the number of prunable channels before and after a plan."""
+    kept = counts(chosen.keep())
+    before = sum(group.size for group in analysis.prunable)
+    return before, sum(kept.get(group.name, group.size) for group in analysis.prunable)

@@ -1,0 +1,96 @@
+"""What a run comes to: the figures before and after, the checks, and what the user has to know."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from onnxprune.values.accuracy import Accuracy
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One model's size and speed.
+
+    Attributes:
+        params: elements of its floating-point constants.
+        macs: multiply-adds of Conv, Gemm and MatMul for one sample.
+        size: bytes of the file.
+        latency_ms: median time of one sample in onnxruntime on this machine; None if not measured.
+        channels: prunable channels.
+    """
+
+    params: int
+    macs: float
+    size: int
+    channels: int
+    latency_ms: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON types."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """Top-1 of one class before and after."""
+
+    name: str
+    before: float
+    after: float
+    samples: int
+
+    @property
+    def drop(self) -> float:
+        """Points lost, as a share."""
+        return self.before - self.after
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What the cut did to the answers, on data that no score saw.
+
+    Labelled data gives `before` and `after`; without labels `drift` holds the relative change of every output.
+
+    Attributes:
+        source: the data that was measured on.
+        change: after minus before, as a share, with its 95 % interval `change_interval` (paired).
+        class_names: names by class index; may be empty.
+        drift: output name -> relative L2 change.
+        agreement: share of samples whose highest score is still the same one, by output.
+    """
+
+    source: str
+    samples: int
+    before: Accuracy | None = None
+    after: Accuracy | None = None
+    change: float | None = None
+    change_interval: tuple[float, float] | None = None
+    class_names: tuple[str, ...] = ()
+    drift: Mapping[str, float] | None = None
+    agreement: Mapping[str, float] | None = None
+
+    @property
+    def classes(self) -> tuple[ClassChange, ...]:
+        """The classes with samples, the greatest loss first."""
+        if self.before is None or self.after is None:
+            return ()
+        rows = []
+        for index, (old, new) in enumerate(zip(self.before.class_top1, self.after.class_top1, strict=True)):
+            if old is not None and new is not None:
+                name = self.class_names[index] if index < len(self.class_names) else str(index)
+                rows.append(ClassChange(name, old, new, self.before.class_total[index]))
+        return tuple(sorted(rows, key=lambda row: -row.drop))
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON types."""
+        return {
+            "source": self.source,
+            "samples": self.samples,
+            "before": None if self.before is None else self.before.to_json(),
+            "after": None if self.after is None else self.after.to_json(),
+            "change": self.change,
+            "change_interval95": None if self.change_interval is None else list(self.change_interval),
+            "classes": [vars(row) for row in self.classes],
+            "drift": None if self.drift is None else dict(self.drift),
+            "agreement": None if self.agreement is None else dict(self.agreement),
+        }
