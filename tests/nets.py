@@ -107,7 +107,7 @@ def random_feed(model: onnx.ModelProto, *, free: Mapping[str, int] | None = None
         ]
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         if dtype == np.bool_:
-            feed[value.name] = rng.random(shape) < 0.5
+            feed[value.name] = np.asarray(rng.random(shape) < 0.5)
         else:
             feed[value.name] = np.asarray(rng.normal(0.0, 1.0, shape) * (1 if dtype.kind == "f" else 5)).astype(dtype)
     return feed

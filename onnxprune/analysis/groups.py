@@ -1,7 +1,7 @@
 """Channels as connected components of the ties, and groups of channels that are alike."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -37,13 +37,19 @@ def connect(labelled: Labelled) -> Components:
     axes = tuple(labelled.sizes)
     starts = np.concatenate([[0], np.cumsum([labelled.sizes[axis] for axis in axes])]).astype(np.int64)
     index = {axis: place for place, axis in enumerate(axes)}
+    loose = Components(axes, frozen_array(starts), np.zeros(0, dtype=np.int64), 0, index)
+    count, of = connected_components(tie_matrix(labelled, loose), directed=False)
+    return replace(loose, of=frozen_array(of, np.int64), count=int(count))
+
+
+def tie_matrix(labelled: Labelled, components: Components) -> coo_array:
+    """Return the ties as a sparse matrix over all labels."""
+    starts, index = components.starts, components.index
     first = [starts[index[bond.a]] + bond.a_at for bond in labelled.bonds]
     second = [starts[index[bond.b]] + bond.b_at for bond in labelled.bonds]
     total = int(starts[-1])
     edges = (np.concatenate(first), np.concatenate(second)) if first else (np.zeros(0, int), np.zeros(0, int))
-    matrix = coo_array((np.ones(edges[0].size, dtype=np.int8), edges), shape=(total, total))
-    count, of = connected_components(matrix, directed=False)
-    return Components(axes, frozen_array(starts), frozen_array(of, np.int64), int(count), index)
+    return coo_array((np.ones(edges[0].size, dtype=np.int8), edges), shape=(total, total))
 
 
 def build_groups(labelled: Labelled, components: Components, frosts: tuple[Frost, ...]) -> tuple[ChannelGroup, ...]:
@@ -110,12 +116,13 @@ def _group(
         size=len(labels),
         members=members,
         layers=layers,
-        frozen=None if frost is None else f"{frost.axis} {_joined(frost.reason)}",
+        frozen=None if frost is None else f"{frost.axis} {joined(frost.reason)}",
         approximate=frost is not None and frost.approximate,
     )
 
 
-def _joined(reason: str) -> str:
+def joined(reason: str) -> str:
+    """Make a freeze's reason read on after the axis that it stands for."""
     return reason if reason.startswith(("is ", "its ")) else f"meets {reason}"
 
 

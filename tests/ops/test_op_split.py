@@ -10,7 +10,8 @@ from onnxprune.surgery.cut import cut
 def halves(split: str, *, opset: int, sizes: str = "4, 4", first: int = 4) -> onnx.ModelProto:
     return net(
         f"""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
-        <float[8, 3, 1, 1] w0, float[4, {first}, 1, 1] w1, float[4, {8 - first}, 1, 1] w2, int64[2] sizes = {{{sizes}}}> {{
+        <float[8, 3, 1, 1] w0, float[4, {first}, 1, 1] w1, float[4, {8 - first}, 1, 1] w2,
+         int64[2] sizes = {{{sizes}}}> {{
             c = Conv(x, w0)
             a, b = {split}
             p = Relu(a)

@@ -1,0 +1,55 @@
+# Everything works from a bare clone with Python 3.11 or newer and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= demo-output
+
+.PHONY: demo test check format docs samples clean
+
+demo: $(VENV)/.installed  ## prune both sample models
+	@mkdir -p $(OUT)
+	$(BIN)/onnxprune sample_models/digits_resnet.onnx --data sample_models/calib --test sample_models/test \
+		--method entropy -o $(OUT)/digits_resnet.pruned.onnx --report $(OUT)/digits_resnet.html
+	$(BIN)/onnxprune sample_models/digits_convnet.onnx --data sample_models/calib --test sample_models/test \
+		--method entropy -o $(OUT)/digits_convnet.pruned.onnx --report $(OUT)/digits_convnet.html
+	@echo
+	@echo "The smaller models, their plans and reports:"
+	@ls -l $(OUT)
+
+test: $(VENV)/.dev  ## run the tests; fail if the engine's coverage falls under 95 % of its lines
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=
+	$(BIN)/python -m coverage report --fail-under=95 \
+		--include='onnxprune/ops/*,onnxprune/analysis/*,onnxprune/surgery/*'
+
+check: $(VENV)/.dev  ## format, lint, types, import contracts, generated docs, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+	$(MAKE) test
+
+format: $(VENV)/.dev  ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev  ## write the generated pages anew
+	$(BIN)/python docs/generate.py
+
+samples: $(VENV)/.dev  ## train the sample models anew (needs torch)
+	$(BIN)/pip install -q ".[train]"
+	$(BIN)/python sample_models/train.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/pip install -q --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+clean:  ## remove what the targets above made
+	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

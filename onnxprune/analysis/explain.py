@@ -1,0 +1,140 @@
+"""Why an axis is frozen, or what it is coupled to: the shortest chain of ties, step by step."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import numpy as np
+from scipy.sparse.csgraph import breadth_first_order
+
+from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.groups import joined, tie_matrix
+from onnxprune.errors import InputError
+from onnxprune.values.axes import Axis, IntArray
+
+
+@dataclass(frozen=True)
+class Step:
+    """From one axis to the next, because of a node."""
+
+    source: str
+    node: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What became of an axis.
+
+    Attributes:
+        axis: the axis asked about, as tensor:axis.
+        size: its width, or None where no channel reaches it.
+        reason: why it is frozen, or None.
+        chain: the ties from the axis to where the reason lies.
+        frozen: how many of its positions are frozen.
+        coupled: for an axis that is free, the layers whose channels go with it, each with its chain of ties.
+    """
+
+    axis: str
+    size: int | None
+    reason: str | None
+    chain: tuple[Step, ...]
+    frozen: int
+    coupled: tuple[tuple[str, tuple[Step, ...]], ...]
+
+
+def find_axis(analysis: Analysis, text: str) -> tuple[str, int, Axis | None]:
+    """Parse TENSOR:AXIS (split at the last colon); the axis is None where no channel reaches it.
+
+    A constant that several nodes read stands for its first labelled use.
+
+    Raises:
+        InputError: no such tensor or axis.
+    """
+    tensor, _, number = text.rpartition(":")
+    if not tensor or not number.lstrip("-").isdigit():
+        raise InputError(f"Cannot read {text!r}; write TENSOR:AXIS, such as conv1.weight:0.")
+    pair = analysis.graph.facts.shape_pair(tensor)
+    known = analysis.graph.facts.types[0]
+    if tensor not in known:
+        close = get_close_matches(tensor, list(known), n=3, cutoff=0.4)
+        hint = f"; did you mean {' or '.join(repr(name) for name in close)}?" if close else "."
+        raise InputError(f"There is no tensor {tensor!r} in this graph{hint}")
+    rank = len(pair[0]) if pair else 0
+    if not -rank <= int(number) < rank:
+        raise InputError(f"Tensor {tensor!r} has {rank} axes, so there is no axis {number}; count from 0.")
+    dim = int(number) % rank
+    reached = [a for a in analysis.components.axes if a.dim == dim and a.ref.name == tensor]
+    return tensor, dim, reached[0] if reached else None
+
+
+def explain(analysis: Analysis, text: str) -> Explanation:
+    """Explain the axis that `text` (TENSOR:AXIS) names.
+
+    Raises:
+        InputError: no such tensor or axis.
+    """
+    tensor, dim, axis = find_axis(analysis, text)
+    name = f"{tensor}:{dim}"
+    if axis is None:
+        reason = "no prunable layer's channels reach this axis, so it stays as it is"
+        return Explanation(name, None, reason, (), 0, ())
+    walk = _Walk(analysis)
+    labels = walk.labels(axis)
+    frosted, reasons = walk.frosts()
+    frozen = np.isin(analysis.components.of[labels], analysis.components.of[frosted])
+    size = len(labels)
+    if frozen.any():
+        chain, end = walk.path(int(labels[np.flatnonzero(frozen)[0]]), frosted)
+        return Explanation(name, size, reasons[end], chain, int(frozen.sum()), ())
+    coupled = []
+    for produced, _ in analysis.labelled.produces:
+        targets = walk.labels(produced)
+        targets = targets[np.isin(analysis.components.of[targets], analysis.components.of[labels])]
+        if targets.size and produced != axis:
+            sources = labels[np.isin(analysis.components.of[labels], analysis.components.of[targets])]
+            coupled.append((produced.ref.name, walk.path(int(sources[0]), targets)[0]))
+    return Explanation(name, size, None, (), 0, tuple(coupled))
+
+
+class _Walk:
+    """Shortest paths over the ties, label by label."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self._analysis = analysis
+        self._matrix = tie_matrix(analysis.labelled, analysis.components)
+        self._matrix = (self._matrix + self._matrix.T).tocsr()
+        self._nodes = {(bond.a, bond.b): bond.node for bond in reversed(analysis.labelled.bonds)}
+
+    def labels(self, axis: Axis) -> IntArray:
+        """Return the labels of an axis."""
+        place = self._analysis.components.index[axis]
+        starts = self._analysis.components.starts
+        return np.arange(starts[place], starts[place + 1], dtype=np.int64)
+
+    def frosts(self) -> tuple[IntArray, dict[int, str]]:
+        """Return all labels that a freeze names, and its reason by label."""
+        reasons: dict[int, str] = {}
+        for frost in self._analysis.labelled.frosts:
+            labels = self.labels(frost.axis)
+            for label in labels if frost.at is None else labels[frost.at]:
+                reasons.setdefault(int(label), f"{frost.axis} {joined(frost.reason)}")
+        return np.asarray(sorted(reasons), dtype=np.int64), reasons
+
+    def path(self, source: int, targets: IntArray) -> tuple[tuple[Step, ...], int]:
+        """Return the steps from `source` to the nearest of `targets`, and that target."""
+        order, before = breadth_first_order(self._matrix, source, directed=False)
+        end = int(order[np.isin(order, targets)][0])
+        labels = [end]
+        while labels[-1] != source:
+            labels.append(int(before[labels[-1]]))
+        return tuple(self._steps(labels[::-1])), end
+
+    def _steps(self, labels: list[int]) -> Iterator[Step]:
+        components, graph = self._analysis.components, self._analysis.graph
+        axes = [components.axes[place] for place in components.axis_of(np.asarray(labels, dtype=np.int64))]
+        for a, b in itertools.pairwise(axes):
+            node = self._nodes.get((a, b), self._nodes.get((b, a)))
+            if node is not None:
+                yield Step(str(a), graph.nodes[node].title, str(b))

@@ -1,0 +1,140 @@
+"""Constants that are shared, computed, or nodes of their own: none of that may tie unrelated layers."""
+
+import numpy as np
+import onnx
+from nets import analysed, assert_cut_equals_mask, frozen_reasons, group_sizes, net
+
+CHAIN = """(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+    <float[8, 3, 1, 1] w0, float[8, 8, 1, 1] w1, float[8, 8, 1, 1] w2, float[4, 8, 1, 1] w3, float[8] b0 MORE> {
+        LINES
+        a = Conv(x, w0, b0)
+        c = Conv(a, w1, B1)
+        d = Conv(c, w2, B2)
+        y = Conv(d, w3)
+    }"""
+
+
+def chain(second: str, third: str, lines: str = "", more: str = "") -> onnx.ModelProto:
+    text = CHAIN.replace("B1", second).replace("B2", third).replace("LINES", lines).replace("MORE", more)
+    return net(text)
+
+
+def test_a_shared_bias_ties_nothing() -> None:
+    apart, shared = chain("b1", "b2", more=", float[8] b1, float[8] b2"), chain("b0", "b0")
+    assert group_sizes(shared) == group_sizes(apart) == [8, 8, 8]
+    assert_cut_equals_mask(apart)
+    checked = assert_cut_equals_mask(shared)
+    assert checked.result.edits.copies == {"b0_cut1": "b0", "b0_cut2": "b0"}
+
+
+def test_an_identity_of_a_vector_ties_nothing() -> None:
+    model = chain("i", "j", lines="i = Identity(b0) j = Identity(i)")
+    assert group_sizes(model) == [8, 8, 8]
+    checked = assert_cut_equals_mask(model)
+    assert "Identity" not in {node.op_type for node in checked.model.graph.node}
+
+
+def test_a_shared_weight_ties_nothing() -> None:
+    model = net("""(float[n, 8, 5, 5] x) => (float[n, 8, 5, 5] y) <float[8, 8, 1, 1] w> {
+            a = Conv(x, w)
+            b = Relu(a)
+            c = Conv(b, w)
+            d = Sigmoid(c)
+            y = Conv(d, w)
+        }""")
+    assert group_sizes(model) == [8, 8]
+    checked = assert_cut_equals_mask(model)
+    assert checked.shape("w") == (4, 8, 1, 1)
+    assert sorted(checked.result.edits.copies) == ["w_cut1", "w_cut2"]
+
+
+def test_one_tensor_in_two_slots_of_a_node_is_two_uses() -> None:
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+        <float[8, 3, 1, 1] w0, float[8] s, float[8] v, float[4, 8, 1, 1] w1> {
+            c = Conv(x, w0, s)
+            d = BatchNormalization(c, s, s, s, v)
+            y = Conv(d, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    checked = assert_cut_equals_mask(model)
+    assert checked.shape("s") == (4,)
+    assert not checked.result.edits.added
+
+
+def test_constant_nodes_serve_as_weights() -> None:
+    text = """(float[n, 3] x) => (float[n, 2] y) {
+            w0 = Constant<value = float[3, 4] {1, 2, -1, 3, 0, 1, 1, -2, 5, 1, 2, 2}>()
+            b0 = Constant<value_floats = [0.5, -0.25, 1.0, 2.0]>()
+            k = Constant<value_float = 0.5>()
+            w1 = Constant<value = float[4, 2] {1, 2, 3, 4, 5, 6, 7, 8}>()
+            a = MatMul(x, w0)
+            b = Add(a, b0)
+            c = Mul(b, k)
+            y = MatMul(c, w1)
+        }"""
+    model = net(text)
+    assert group_sizes(model) == [4]
+    checked = assert_cut_equals_mask(model)
+    assert not checked.model.graph.initializer
+    values = {n.output[0]: n.attribute[0] for n in checked.model.graph.node if n.op_type == "Constant"}
+    assert list(values["w0"].t.dims) == [3, 2]
+    assert values["b0"].name == "value"
+    assert values["k"].name == "value_float"
+
+
+def test_a_weight_computed_from_constants_is_written_down() -> None:
+    model = net("""(float[n, 5] x) => (float[n, 4] y)
+        <float[8, 5] w0, float[8] b0, float[8] b1, float[8, 4] w1, float two = {2}> {
+            t = Transpose(w0)
+            s = Mul(b0, two)
+            u = Add(s, b1)
+            c = MatMul(x, t)
+            d = Add(c, u)
+            y = MatMul(d, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    checked = assert_cut_equals_mask(model)
+    assert {node.op_type for node in checked.model.graph.node} == {"MatMul", "Add"}
+    assert {tensor.name for tensor in checked.model.graph.initializer} == {"t_cut1", "u_cut1", "w1"}
+
+
+def test_a_computed_weight_that_others_need_stays_beside_the_new_one() -> None:
+    model = net("""(float[n, 5] x) => (float[n, 8] z, float[n, 4] y) <float[8, 5] w0, float[8, 4] w1> {
+            t = Transpose(w0)
+            z = MatMul(x, t)
+            c = MatMul(x, t)
+            y = MatMul(c, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    checked = assert_cut_equals_mask(model)
+    assert checked.shape("w0") == (8, 5)
+
+
+def test_a_constant_that_is_a_graph_output_keeps_its_value() -> None:
+    model = net("""(float[n, 5] x) => (float[8] b0, float[n, 4] y) <float[5, 8] w0, float[8] b0, float[8, 4] w1> {
+            c = MatMul(x, w0)
+            d = Add(c, b0)
+            y = MatMul(d, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    checked = assert_cut_equals_mask(model)
+    assert checked.shape("b0") == (8,)
+
+
+def test_a_sparse_weight_freezes() -> None:
+    model = net("""(float[n, 3] x) => (float[n, 4] y) <float[3, 8] w0, float[8, 4] w1> {
+            c = MatMul(x, w0)
+            y = MatMul(c, w1)
+        }""")
+    dense = next(tensor for tensor in model.graph.initializer if tensor.name == "w1")
+    values = onnx.numpy_helper.from_array(np.asarray([1.0, 2.0], np.float32), "w1")
+    indices = onnx.numpy_helper.from_array(np.asarray([0, 9], np.int64), "i")
+    model.graph.initializer.remove(dense)
+    model.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(values, indices, [8, 4]))
+    assert "MatMul (node 1)" in frozen_reasons(model)["c"]
+
+
+def test_every_use_of_a_constant_is_an_axis_of_its_own() -> None:
+    analysis = analysed(chain("b0", "b0"))
+    uses = {axis.ref.node for axis in analysis.labelled.sizes if axis.ref.is_use and axis.ref.name == "b0"}
+    assert len(uses) == 3

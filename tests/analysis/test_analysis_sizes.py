@@ -1,0 +1,160 @@
+"""Numbers that the graph reads with Shape: sizes follow the cut, arithmetic keeps the original value, outputs freeze."""
+
+import pytest
+from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, net
+
+
+def test_a_width_from_shape_that_sizes_a_reshape_becomes_the_new_one() -> None:
+    """View(b, c, 1, 1) of a squeeze-and-excitation block, with a free batch."""
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+        <float[8, 3, 1, 1] w0, float[8, 6] w1, float[6, 8] w2, float[4, 8, 1, 1] w3,
+         int64 i0 = {0}, int64 i1 = {1}, int64[1] front = {0}, int64[1] one = {1}> {
+            c = Conv(x, w0)
+            s = Shape(c)
+            b0 = Gather(s, i0)
+            b = Unsqueeze(b0, front)
+            k0 = Gather(s, i1)
+            k = Unsqueeze(k0, front)
+            p = GlobalAveragePool(c)
+            flat = Concat<axis = 0>(b, k)
+            f = Reshape(p, flat)
+            m = MatMul(f, w1)
+            r = Relu(m)
+            e = MatMul(r, w2)
+            g = Sigmoid(e)
+            shape = Concat<axis = 0>(b, k, one, one)
+            h = Reshape(g, shape)
+            d = Mul(c, h)
+            y = Conv(d, w3)
+        }""")
+    assert group_sizes(model) == [6, 8]
+    for batch in (1, 3):
+        checked = assert_cut_equals_mask(model, free={"n": batch})
+    assert not checked.result.edits.operands  # the subgraph computes the new width by itself
+
+
+def test_a_width_from_another_groups_shape_is_written_down_with_the_batch_left_free() -> None:
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+        <float[8, 3, 1, 1] w0, float[8, 3, 1, 1] w1, float[4, 8, 1] w2, int64[4] out = {0, 4, 5, 5}, int64 i0 = {0},
+         int64 i1 = {1}, int64[1] front = {0}, int64[1] area = {25}, float[4, 8, 1, 1] w3> {
+            a = Conv(x, w0)
+            c = Conv(x, w1)
+            s = Shape(a)
+            b0 = Gather(s, i0)
+            b = Unsqueeze(b0, front)
+            k0 = Gather(s, i1)
+            k = Unsqueeze(k0, front)
+            t = Concat<axis = 0>(b, k, area)
+            f = Reshape(c, t)
+            d = Conv(f, w2)
+            e = Reshape(d, out)
+            g = Conv(a, w3)
+            y = Add(e, g)
+        }""")
+    assert group_sizes(model) == [8, 8]
+    for name in ("a", "c"):
+        keep = {name: assert_cut_equals_mask(model).keep[name]}
+        for batch in (1, 3):
+            checked = assert_cut_equals_mask(model, keep, free={"n": batch})
+        written = checked.value(checked.node("f").input[1])
+        assert list(written) == [-1, 8 if name == "a" else 4, 25]
+
+
+def test_a_width_in_arithmetic_on_activations_keeps_its_original_value() -> None:
+    """The attention scale 1 / sqrt(width)."""
+    model = net("""(float[n, 3, 5] x) => (float[n, 3, 4] y)
+        <float[5, 8] w0, float[8, 4] w1, int64 last = {-1}> {
+            c = MatMul(x, w0)
+            s = Shape(c)
+            k = Gather(s, last)
+            f = Cast<to = 1>(k)
+            r = Sqrt(f)
+            q = Reciprocal(r)
+            d = Mul(c, q)
+            y = MatMul(d, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    checked = assert_cut_equals_mask(model)
+    assert float(checked.value(checked.node("d").input[1])) == pytest.approx(8**-0.5, rel=1e-6)
+    assert "Shape" not in {node.op_type for node in checked.model.graph.node}
+
+
+def test_one_number_may_size_one_thing_and_scale_another() -> None:
+    model = net("""(float[2, 3, 5] x) => (float[2, 3, 4] y)
+        <float[5, 8] w0, float[8, 4] w1, int64[1] two = {2}, int64[1] three = {3}, int64[2] front = {2, 3}> {
+            c = MatMul(x, w0)
+            s = Shape(c)
+            k = Slice(s, two, three)
+            t = Concat<axis = 0>(front, k)
+            e = Reshape(c, t)
+            f = Cast<to = 1>(k)
+            d = Div(e, f)
+            y = MatMul(d, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    checked = assert_cut_equals_mask(model)
+    assert float(checked.value(checked.node("d").input[1])[0]) == 8.0
+
+
+def test_a_shape_on_the_graph_output_freezes() -> None:
+    model = net("""(float[n, 3, 5] x) => (float[n, 3, 4] y, int64[3] s) <float[5, 8] w0, float[8, 4] w1> {
+            c = MatMul(x, w0)
+            s = Shape(c)
+            y = MatMul(c, w1)
+        }""")
+    assert frozen_reasons(model)["c"] == "c:2 its size is part of the graph output 's'"
+
+
+def test_a_size_read_inside_a_subgraph_freezes() -> None:
+    model = net("""(float[n, 3, 5] x, bool q) => (float[n, 3, 4] y, int64[3] z) <float[5, 8] w0, float[8, 4] w1> {
+            c = MatMul(x, w0)
+            s = Shape(c)
+            y = MatMul(c, w1)
+            z = If(q) <then_branch = yes () => (int64[3] t) { t = Identity(s) },
+                       else_branch = no () => (int64[3] u) { u = Neg(s) }>
+        }""")
+    assert frozen_reasons(model)["c"] == "c:2 its size is read inside a subgraph of If (node 3)"
+
+
+def test_a_shape_with_a_free_batch_that_cannot_be_written_down_freezes() -> None:
+    model = net("""(float[n, 3, 5] x) => (float[n, 3, 4] y) <float[5, 8] w0, float[8, 4] w1> {
+            c = MatMul(x, w0)
+            s = Shape(c)
+            z = ConstantOfShape(s)
+            f = Cast<to = 1>(s)
+            g = ReduceMax<keepdims = 0>(f)
+            d = Mul(c, g)
+            y = MatMul(d, w1)
+        }""")
+    reason = frozen_reasons(model)["c"]
+    assert reason.startswith("c:2 its size reaches ")
+    assert reason.endswith(" together with sizes known only at run time")
+
+
+def test_shape_of_uncut_axes_does_no_harm() -> None:
+    model = net("""(float[n, 3, h, w] x) => (float[n, 4, h, w] y)
+        <float[8, 3, 1, 1] w0, float[4, 8, 1, 1] w1, int64[1] two = {2}, int64[1] four = {4}, float[4] none = {1, 1, 2, 2}> {
+            c = Conv<strides = [2, 2]>(x, w0)
+            u = Resize(c, , none)
+            y = Conv(u, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    assert_cut_equals_mask(model)
+
+
+def test_a_product_of_batch_and_heads_is_not_taken_for_a_fixed_size() -> None:
+    model = net(
+        """(float[n, 4, 6] x) => (float[m, 3, 2] y)
+        <float[6, 8] w0, float[4, 5] w1, float[5, 2] w2, int64[4] t = {0, 0, 2, 4}, int64[3] flat = {-1, 4, 4}> {
+            c = MatMul(x, w0)
+            h = Reshape(c, t)
+            u = Transpose<perm = [0, 2, 1, 3]>(h)
+            f = Reshape(u, flat)
+            a = MatMul(f, w1)
+            y = MatMul(a, w2)
+        }""".replace("m, 3, 2", "m, 4, 2")
+    )
+    # 4 columns of both heads, and the columns that w1 makes; the heads themselves are folded into the free batch.
+    assert group_sizes(model) == [4, 5]
+    for batch in (1, 3):
+        assert_cut_equals_mask(model, free={"n": batch})
