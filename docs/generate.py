@@ -1,0 +1,75 @@
+"""Write the pages that follow from the code: the op table, the method table and the command-line reference.
+
+python docs/generate.py            write them
+python docs/generate.py --check    fail if one is out of date
+"""
+
+import inspect
+import sys
+from pathlib import Path
+
+from onnxprune.cli.reference import reference
+from onnxprune.importance.method import METHODS
+from onnxprune.ops.rules import RULES
+
+HERE = Path(__file__).parent
+NOTE = "<!-- Written by docs/generate.py; change the code, not this page. -->\n\n"
+
+
+def ops_page() -> str:
+    """Return the table of op rules."""
+    by_file: dict[str, list[str]] = {}
+    for op, rule in RULES.items():
+        by_file.setdefault(rule.__module__.rsplit(".", 1)[-1], []).append(op)
+    lines = [
+        "# Ops\n",
+        f"{len(RULES)} ops have a rule; every other op freezes the channels that reach it, and `onnxprune inspect` says so.",
+        "What each rule ties is written in its file under `onnxprune/ops/`.\n",
+        "| file | ops | in short |",
+        "|---|---|---|",
+    ]
+    for name, ops in sorted(by_file.items()):
+        module = sys.modules[f"onnxprune.ops.{name}"]
+        first = (inspect.getdoc(module) or "").splitlines()[0]
+        lines.append(f"| `{name}.py` | {', '.join(ops)} | {first} |")
+    return NOTE + "\n".join(lines) + "\n"
+
+
+def methods_page() -> str:
+    """Return the table of importance methods with their options."""
+    lines = ["# Methods\n", "| method | in short | score (higher = keep) | source |", "|---|---|---|---|"]
+    for method in METHODS.values():
+        lines.append(f"| `{method.name}` | {method.summary} | `{method.formula}` | {method.source} |")
+    for method in METHODS.values():
+        if method.options:
+            lines += [f"\n## Options of `{method.name}`\n", "| option | default | meaning |", "|---|---|---|"]
+            for name, option in method.options.items():
+                choices = f" ({', '.join(option.choices)})" if option.choices else ""
+                lines.append(f"| `{name}` | `{option.default}` | {option.help}{choices} |")
+    return NOTE + "\n".join(lines) + "\n"
+
+
+def pages() -> dict[Path, str]:
+    """Return every generated page by its place."""
+    return {
+        HERE / "ops.md": ops_page(),
+        HERE / "methods.md": methods_page(),
+        HERE / "cli.md": NOTE + reference().rstrip() + "\n",
+    }
+
+
+def main() -> int:
+    """Write or check the pages; return the exit status."""
+    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            print(f"{path.name} is out of date: run `make docs`", file=sys.stderr)
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(pages()[path], encoding="utf-8")
+        print(f"wrote {path.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
