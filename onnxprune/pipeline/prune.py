@@ -74,10 +74,17 @@ class Result:
 
 
 Tell = Callable[[str, Any], None]
-"""Receives the value of a finished stage by name, for those who want to show it at once."""
+"""Receives the value of a finished stage by name, for those who want to show it at once.
+
+`analysis` and `samples` bring their value; `working` brings in words what is begun and may take a while.
+"""
 
 
-def run(settings: Settings, track: Track = silent, tell: Tell | None = None) -> Result:
+def _unheard(stage: str, value: Any) -> None:
+    """Tell nobody."""
+
+
+def run(settings: Settings, track: Track = silent, say: Tell = _unheard) -> Result:
     """Prune a model.
 
     Nothing is written unless every check holds; then the plan and the model are, each in one step.
@@ -87,15 +94,16 @@ def run(settings: Settings, track: Track = silent, tell: Tell | None = None) -> 
         UnreachableError: a budget that cannot be met, nothing to prune, or a poor result nobody asked for.
         VerificationError: the cut model failed a check.
     """
-    say = tell or (lambda stage, value: None)
     method = find_method(settings.method)
     options = method.settle(settings.options)
     refuse_overwrite(settings.written, settings.model)
     refuse_overwrite(settings.plan_written, settings.model)
+    say("working", "Reading the model")
     model = load(settings.model)
     analysis = inspect(model)
     say("analysis", analysis)
     session = Session(model.proto.SerializeToString(), name=str(settings.model), threads=settings.threads)
+    say("working", "Opening the data")
     samples = open_samples(settings, model, session, track)
     say("samples", samples)
     statistics = collect(
@@ -107,6 +115,7 @@ def run(settings: Settings, track: Track = silent, tell: Tell | None = None) -> 
         seed=settings.seed,
         track=track,
     )
+    say("working", "Choosing what goes")
     scores = score(analysis, statistics, method.name, options, seed=settings.seed)
     chosen = plan(
         model,
@@ -129,22 +138,28 @@ def run(settings: Settings, track: Track = silent, tell: Tell | None = None) -> 
         return Result(
             settings.model, analysis, chosen, samples, before, notes=scores.notes, plan_output=settings.plan_written
         )
-    result = finish(settings, model, analysis, chosen, samples, session, track)
+    result = finish(settings, model, analysis, chosen, samples, session, track, say)
     return replace(result, notes=(*scores.notes, *result.notes))
 
 
-def replay(settings: Settings, chosen: Plan, track: Track = silent) -> Result:
+def replay(settings: Settings, chosen: Plan, track: Track = silent, say: Tell = _unheard) -> Result:
     """Apply a plan to its model: cut, verify, measure where there is data, write.
 
     Raises:
         InputError: the plan is for another model; else as `run`.
     """
     refuse_overwrite(settings.written, settings.model)
+    say("working", "Reading the model")
     model = load(settings.model)
     analysis = inspect(model)
+    say("analysis", analysis)
     session = Session(model.proto.SerializeToString(), name=str(settings.model), threads=settings.threads)
-    samples = None if settings.data is None else open_samples(settings, model, session, track)
-    return finish(settings, model, analysis, chosen, samples, session, track, write_plan=False)
+    samples = None
+    if settings.data is not None:
+        say("working", "Opening the data")
+        samples = open_samples(settings, model, session, track)
+        say("samples", samples)
+    return finish(settings, model, analysis, chosen, samples, session, track, say, write_plan=False)
 
 
 def finish(
@@ -155,16 +170,19 @@ def finish(
     samples: Samples | None,
     session: Session,
     track: Track,
+    say: Tell = _unheard,
     *,
     write_plan: bool = True,
 ) -> Result:
     """Cut, verify, measure and write."""
+    say("working", "Checking that cut equals mask")
     cut, chosen = apply(model, analysis, chosen)
     with_metadata(cut.model, _metadata(chosen))
     content = cut.model.SerializeToString(deterministic=True)
     equality = verify(model, analysis, cut, None if samples is None else samples.calibration, seed=settings.seed)
     pruned = Session(content, name="the pruned model", threads=settings.threads)
     quality = None if samples is None else _quality(settings, session, pruned, samples.measured, track)
+    say("working", "Measuring latency")
     before, after = _both_figures(settings, model, analysis, chosen, cut, content, samples, (session, pruned))
     warnings = tuple(_warnings(settings, before, after, quality, equality))
     result = Result(settings.model, analysis, chosen, samples, before, after, quality, equality, warnings)
