@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from onnxprune.cli.reference import reference
+
 from onnxprune.importance.method import METHODS
 from onnxprune.ops.rules import RULES
 
@@ -23,8 +24,8 @@ def ops_page() -> str:
         by_file.setdefault(rule.__module__.rsplit(".", 1)[-1], []).append(op)
     lines = [
         "# Ops\n",
-        f"{len(RULES)} ops have a rule; every other op freezes the channels that reach it, and `onnxprune inspect` says so.",
-        "What each rule ties is written in its file under `onnxprune/ops/`.\n",
+        f"{len(RULES)} ops have a rule; every other op freezes the channels that reach it, and",
+        "`onnxprune inspect` says so. What each rule ties is written in its file under `onnxprune/ops/`.\n",
         "| file | ops | in short |",
         "|---|---|---|",
     ]
@@ -38,8 +39,7 @@ def ops_page() -> str:
 def methods_page() -> str:
     """Return the table of importance methods with their options."""
     lines = ["# Methods\n", "| method | in short | score (higher = keep) | source |", "|---|---|---|---|"]
-    for method in METHODS.values():
-        lines.append(f"| `{method.name}` | {method.summary} | `{method.formula}` | {method.source} |")
+    lines.extend(f"| `{m.name}` | {m.summary} | `{m.formula}` | {m.source} |" for m in METHODS.values())
     for method in METHODS.values():
         if method.options:
             lines += [f"\n## Options of `{method.name}`\n", "| option | default | meaning |", "|---|---|---|"]

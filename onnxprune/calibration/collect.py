@@ -22,6 +22,9 @@ from onnxprune.values.statistics import LayerStatistics, Statistics
 RANGE_IMAGES = 64
 """Images that the value ranges of histograms are taken from; later values outside are clipped and counted."""
 
+BYTES_PER_CALL = 1 << 28
+"""Most bytes of bin numbers that one call may bring out of the runtime; the batch shrinks to fit."""
+
 
 @dataclass
 class _Slot:
@@ -51,6 +54,7 @@ def collect(
     points = find_points(analysis) if needs else ()
     ranges = _ranges(analysis.graph, points, needs, dataset, batch_size, seed, track)
     slots, session = _instrument(analysis.graph, points, needs, ranges, classes)
+    batch_size = _affordable(points, needs, batch_size)
     if session is not None:
         for batch in track(dataset.batches(batch_size), total=len(dataset), what="Collecting statistics"):
             of_class = np.zeros(len(batch), dtype=np.int64) if batch.labels is None else batch.labels
@@ -62,6 +66,12 @@ def collect(
         class_names=dataset.class_names,
         labelled=labels is not None,
     )
+
+
+def _affordable(points: Sequence[Point], needs: frozenset[str], batch_size: int) -> int:
+    """Return a batch size at which the bytes that leave the runtime in one call stay bounded."""
+    per_image = sum(point.channels * point.positions for point in points if "map entropy" in _wanted(point, needs))
+    return max(1, min(batch_size, BYTES_PER_CALL // max(1, per_image)))
 
 
 def _wanted(point: Point, needs: frozenset[str]) -> list[str]:
