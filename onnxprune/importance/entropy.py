@@ -19,6 +19,7 @@ from onnxprune.values.statistics import LayerStatistics, Scores, Statistics
 ENTROPY = {"map": "map entropy", "gap": "gap entropy"}
 ZEROS = "zeros"
 MAGNITUDE = "mean magnitude"
+DECIMALS = 12
 
 
 def relative_entropy(entropy: FloatArray, rule: str, q: float) -> FloatArray:
@@ -36,11 +37,11 @@ def relative_entropy(entropy: FloatArray, rule: str, q: float) -> FloatArray:
     """
     if rule == "mean":
         threshold = entropy.mean()
-        return entropy.mean(axis=0) / threshold if threshold > 0 else np.ones(entropy.shape[1])
+        return _rounded(entropy.mean(axis=0) / threshold) if threshold > 0 else np.ones(entropy.shape[1])
     by_class = entropy.mean(axis=1, keepdims=True)
     ratios = np.divide(entropy, by_class, out=np.ones_like(entropy), where=by_class > 0)
     needed = min(len(ratios), max(1, math.ceil(q * len(ratios) - 1e-9)))
-    return np.asarray(np.sort(ratios, axis=0)[needed - 1])
+    return _rounded(np.sort(ratios, axis=0)[needed - 1])
 
 
 def relative_activity(zeros: FloatArray) -> FloatArray:
@@ -51,7 +52,12 @@ def relative_activity(zeros: FloatArray) -> FloatArray:
     """
     activity = 1.0 - zeros.mean(axis=0)
     mean = activity.mean()
-    return activity / mean if mean > 0 else np.ones_like(activity)
+    return _rounded(activity / mean) if mean > 0 else np.ones_like(activity)
+
+
+def _rounded(score: FloatArray) -> FloatArray:
+    """Round away what the order of additions leaves, lest channels that are all equal lie below their own mean."""
+    return np.asarray(np.round(score, DECIMALS))
 
 
 def entropy_scores(
@@ -74,7 +80,7 @@ def entropy_scores(
         if score is None:
             unmeasured.append(group.name)
             score = np.ones(group.size)
-        values[group.name] = score
+        values[group.name] = _rounded(score)
         tie = over_layers(group, magnitude)
         ties[group.name] = np.zeros(group.size) if tie is None else tie
     return Scores(values, ties, _notes(statistics, unmeasured))

@@ -69,6 +69,11 @@ class Method:
 def _check(method: str, name: str, option: Option, value: Any) -> None:
     if option.choices and value not in option.choices:
         raise InputError(f"Option {name} of method {method} is one of {', '.join(option.choices)}, not {value!r}.")
+    if isinstance(option.default, int | float) and not isinstance(option.default, bool):
+        whole = isinstance(option.default, int)
+        if not isinstance(value, int if whole else int | float) or isinstance(value, bool) or value != value:
+            kind = "a whole number" if whole else "a number"
+            raise InputError(f"Option {name} of method {method} has to be {kind}, not {value!r}.")
     low, high = option.low, option.high
     if (low is not None and value < low) or (high is not None and value > high):
         span = f"at least {low:g}" if high is None else f"between {low or 0:g} and {high:g}"
