@@ -30,7 +30,7 @@ class Width:
             return self._clip(count)
         rounded = self.block * ((2 * count + self.block) // (2 * self.block))
         # The full width needs no block: nobody asks to grow or to shrink a group that is whole.
-        if self.size - count < abs(rounded - count):
+        if self.size - count <= abs(rounded - count):
             rounded = self.size
         return self._clip(rounded)
 

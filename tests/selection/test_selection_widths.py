@@ -1,0 +1,100 @@
+"""The widths a group may take: floors, blocks and rounding, for all sizes."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onnxprune.selection.widths import Width
+
+sizes = st.integers(1, 300)
+blocks = st.sampled_from([1, 2, 3, 4, 8, 16, 32])
+shares = st.floats(0.0, 1.0)
+
+
+def width(size: int, block: int) -> Width:
+    return Width("g", size, block)
+
+
+def allowed(size: int, block: int) -> set[int]:
+    """Return every width that a group may take, from the definition."""
+    floor = max(1, math.ceil(size / 10))
+    free = size <= block
+    return {n for n in range(floor, size + 1) if free or n < block or n % block == 0 or n == size or n == floor}
+
+
+@given(size=sizes, block=blocks, share=shares)
+def test_rounded_widths_are_allowed_ones(size: int, block: int, share: float) -> None:
+    count = round(share * size)
+    found = allowed(size, block)
+    assert width(size, block).nearest(count) in found
+    assert width(size, block).down(count) in found
+
+
+@given(size=sizes, block=blocks, share=shares)
+def test_rounding_down_never_exceeds_the_target_unless_it_is_the_floor(size: int, block: int, share: float) -> None:
+    count = round(share * size)
+    found = width(size, block).down(count)
+    assert found <= max(count, width(size, block).floor)
+    assert found == max(n for n in allowed(size, block) if n <= max(count, width(size, block).floor))
+
+
+@given(size=sizes, block=blocks, share=shares)
+def test_the_nearest_width_is_the_nearest_with_ties_up(size: int, block: int, share: float) -> None:
+    count = max(width(size, block).floor, round(share * size))
+    if count > block and count == width(size, block).floor:
+        return  # the floor itself is a width only because nothing below it is allowed
+    candidates = allowed(size, block) - ({width(size, block).floor} if width(size, block).floor > block else set())
+    best = min(candidates, key=lambda n: (abs(n - count), -n))
+    found = width(size, block).nearest(count)
+    assert found == max(best, width(size, block).floor)
+
+
+@given(size=sizes, block=blocks, shares=st.tuples(shares, shares))
+def test_rounding_keeps_the_order_of_targets(size: int, block: int, shares: tuple[float, float]) -> None:
+    low, high = sorted(round(share * size) for share in shares)
+    for rounded in (width(size, block).nearest, width(size, block).down):
+        assert rounded(low) <= rounded(high)
+
+
+@given(size=sizes, block=blocks)
+def test_stepping_up_visits_every_width_from_the_floor_to_the_size(size: int, block: int) -> None:
+    steps = [width(size, block).floor]
+    while steps[-1] < size:
+        steps.append(width(size, block).up_one(steps[-1]))
+    assert steps == sorted(allowed(size, block))
+    assert width(size, block).up_one(size) == size
+
+
+@given(size=sizes, block=blocks)
+def test_whole_and_empty_targets_stay_whole_and_at_the_floor(size: int, block: int) -> None:
+    assert width(size, block).nearest(size) == width(size, block).down(size) == size
+    assert width(size, block).nearest(0) == width(size, block).down(0) == width(size, block).floor
+
+
+@pytest.mark.parametrize(
+    ("size", "block", "count", "nearest", "down"),
+    [
+        (64, 8, 36, 40, 32),  # a tie goes up
+        (64, 8, 35, 32, 32),
+        (64, 8, 37, 40, 32),
+        (64, 8, 8, 8, 8),
+        (64, 8, 7, 7, 7),  # below one block any width will do
+        (20, 8, 17, 16, 16),
+        (20, 8, 18, 20, 16),  # a tie between a block and the whole group
+        (20, 8, 19, 20, 16),
+        (6, 8, 5, 5, 5),  # a group smaller than a block
+        (8, 8, 5, 5, 5),
+        (200, 8, 3, 20, 20),  # the floor
+        (1, 8, 0, 1, 1),
+        (10, 1, 4, 4, 4),
+    ],
+)
+def test_examples_of_rounding(size: int, block: int, count: int, nearest: int, down: int) -> None:
+    assert (width(size, block).nearest(count), width(size, block).down(count)) == (nearest, down)
+
+
+@pytest.mark.parametrize(("size", "floor"), [(1, 1), (9, 1), (10, 1), (11, 2), (30, 3), (64, 7), (100, 10)])
+def test_a_tenth_of_the_channels_always_stays(size: int, floor: int) -> None:
+    assert width(size, 8).floor == floor
