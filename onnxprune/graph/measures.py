@@ -5,14 +5,25 @@ import math
 
 import onnx
 
+from onnxprune.graph.light import light_copy
+
 _FLOATS = frozenset(
     {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 )
 
 
 def digest(model: onnx.ModelProto) -> str:
-    """Return the sha256 of the model's deterministic serialization, weights included."""
-    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+    """Return what tells this model from any other: a blake2b digest over all of it, weights included.
+
+    Heavy weights go into the hash one by one, so that no second copy of the whole model is made.
+    """
+    found = hashlib.blake2b(light_copy(model).SerializeToString(deterministic=True), digest_size=32)
+    for entry in sorted(f"{p.key}={p.value}" for p in model.metadata_props):
+        found.update(entry.encode())
+    for tensor in model.graph.initializer:
+        found.update(tensor.name.encode())
+        found.update(tensor.raw_data if tensor.HasField("raw_data") else tensor.SerializeToString(deterministic=True))
+    return found.hexdigest()
 
 
 def count_params(model: onnx.ModelProto) -> int:

@@ -33,7 +33,7 @@ class Plan:
 
     Attributes:
         model: file name of the model (for people; the digest decides).
-        digest: sha256 of the model file.
+        digest: of the model, weights included.
         method: importance method and its settled options.
         options: see `method`.
         request: the budgets asked for, by name.
