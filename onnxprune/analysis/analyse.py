@@ -67,8 +67,8 @@ def counts(keep: Mapping[str, BoolArray]) -> dict[str, int]:
 def analyse(graph: Graph) -> Analysis:
     """Read `graph`: labels, ties, freezes, groups and costs."""
     labelled = label(graph)
-    frosts: tuple[Frost, ...] = (*labelled.frosts, *frozen_by_sizes(graph, labelled.sizes))
-    labelled = replace(labelled, frosts=frosts)
     components = connect(labelled)
+    frosts: tuple[Frost, ...] = (*labelled.frosts, *frozen_by_sizes(graph, labelled, components))
+    labelled = replace(labelled, frosts=frosts)
     groups = build_groups(labelled, components, frosts)
     return Analysis(graph, labelled, components, groups, cost_table(graph, labelled, groups))

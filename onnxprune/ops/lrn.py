@@ -12,6 +12,5 @@ from onnxprune.ops.view import NodeView
 def lrn(node: NodeView) -> Iterator[Fact]:
     """Every axis but the channels passes through; removing a channel would change its neighbours' windows."""
     x, y = node.input(0), node.output
-    yield from pass_through(x, y, (axis for axis in range(x.rank) if axis != 1))
-    for operand in (x, y):
-        yield Freeze(operand.axis(1), "normalises over neighbouring channels", approximate=True)
+    yield from pass_through(x, y)
+    yield Freeze(x.axis(1), "normalises over neighbouring channels", approximate=True)

@@ -16,7 +16,6 @@ def softmax(node: NodeView) -> Iterator[Fact]:
         normalised = {node.attr("axis", -1) % x.rank}
     else:
         normalised = set(range(node.attr("axis", 1) % x.rank, x.rank))
-    yield from pass_through(x, y, (axis for axis in range(x.rank) if axis not in normalised))
+    yield from pass_through(x, y)
     for axis in sorted(normalised):
-        for operand in (x, y):
-            yield Freeze(operand.axis(axis), "normalises over this axis", approximate=True)
+        yield Freeze(x.axis(axis), "normalises over this axis", approximate=True)

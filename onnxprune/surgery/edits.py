@@ -151,12 +151,11 @@ def _needs(
             if int(known.first.ravel()[element]) != count and _is_size(known, element)
         }
         value = known.first
-        for axis, mask in cuts.items():
-            value = np.compress(mask, value, axis=axis)
         if changed:
             value = value.copy()
-            for element, count in changed.items():
-                value.ravel()[element] = count
+            value.ravel()[list(changed)] = list(changed.values())
+        for axis, mask in cuts.items():
+            value = np.compress(mask, value, axis=axis)
         key = (*((axis, mask.tobytes()) for axis, mask in sorted(cuts.items())), *sorted(changed.items()))
         yield Need(node.index, slot, name, key, value)
 

@@ -1,0 +1,38 @@
+"""Expand and Tile: copies along an axis."""
+
+from collections.abc import Iterator
+
+from onnxprune.ops.common import broadcast, span
+from onnxprune.ops.facts import Count, Fact, Freeze, Tie
+from onnxprune.ops.rules import rule
+from onnxprune.ops.view import NodeView
+
+
+@rule("Expand")
+def expand(node: NodeView) -> Iterator[Fact]:
+    """Tie what broadcasting lines up; the numbers of the target shape are counts."""
+    x, target, y = node.input(0), node.input(1), node.output
+    yield from broadcast(x, y)
+    if target.value is None or target.fixed is None:
+        return
+    shift = y.rank - len(target.value.ravel())
+    for element, (number, fixed) in enumerate(zip(target.value.ravel(), target.fixed.ravel(), strict=True)):
+        if fixed and int(number) != 1:
+            yield Count(1, element, y.axis(element + shift))
+
+
+@rule("Tile")
+def tile(node: NodeView) -> Iterator[Fact]:
+    """Tie every copy to its source; the number of copies does not change."""
+    x, y = node.input(0), node.output
+    for axis in range(x.rank):
+        if x.is_static(axis) and y.is_static(axis):
+            size = x.shape[axis]
+            copies = y.shape[axis] // size if size else 0
+            if copies == 1:
+                yield Tie(x.axis(axis), y.axis(axis))
+            else:
+                yield Tie(x.axis(axis), y.axis(axis), span(y.shape[axis]) % max(1, size), span(y.shape[axis]))
+        else:
+            for operand in (x, y):
+                yield Freeze(operand.axis(axis), "is repeated along this axis")
