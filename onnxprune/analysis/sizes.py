@@ -2,14 +2,15 @@
 
 A number that was computed from the width of a cut axis either sizes something (then it must become the new width) or
 takes part in arithmetic (then it must stay what it was). Both are settled by the cut, which replaces the one operand
-whose own subgraph would no longer compute the right numbers. That needs an operand that can be written down: all of its
-numbers known, or a Reshape target with one free size, which becomes -1. An operand whose subgraph simply hands on the
-width of an axis that is cut alike needs no replacing.
+whose own subgraph would no longer compute the right numbers. That needs an operand that can be written down, see
+`written_down`. An operand whose subgraph simply hands on the width of an axis that is cut alike needs no replacing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxprune.analysis.groups import Components
 from onnxprune.analysis.labels import Frost, Labelled
@@ -20,27 +21,58 @@ from onnxprune.values.axes import Axis, Ref
 
 def frozen_by_sizes(graph: Graph, labelled: Labelled, components: Components) -> Iterator[Frost]:
     """Yield a frost for every labelled axis whose size reaches an operand that the cut could not write down."""
-    counted = {(index, fact.slot, fact.element): fact.axis for fact, index in labelled.counts if fact.at is None}
+    counted = {(index, fact.slot, fact.element): fact.axis for fact, index in labelled.counts}
     for name, known in graph.facts.known.items():
         if known.sources is None:
             continue
-        for element, sources in enumerate(known.sources.ravel()):
-            axes = [
-                axis for axis in (Axis(Ref(tensor), dim) for tensor, dim in sorted(sources)) if axis in labelled.sizes
-            ]
-            if not axes:
+        read = [_labelled_sources(sources, labelled.sizes) for sources in known.sources.ravel()]
+        obstacle = _obstacle(graph, name)
+        if obstacle is not None:
+            yield from (Frost(axis, obstacle) for axis in sorted({axis for axes in read for axis in axes}))
+            continue
+        for node, slot in _terminal_uses(graph, name):
+            if written_down(graph, node, known, known.first) is not None:
                 continue
-            obstacle = _obstacle(graph, name, known)
-            for node, slot in _terminal_uses(graph, name) if obstacle is None else ():
-                own = counted.get((node.index, slot, element))
-                handed_on = len(sources) == 1 and own is not None and _same_width(components, axes[0], own)
-                if not handed_on and not _writable(node, known):
-                    obstacle = f"its size reaches {node.title} together with sizes known only at run time"
-            if obstacle is not None:
-                yield from (Frost(axis, obstacle) for axis in axes)
+            reason = f"its size reaches {node.title} together with sizes known only at run time"
+            for element, axes in enumerate(read):
+                sized = counted.get((node.index, slot, element))
+                if sized is None:
+                    yield from (Frost(axis, reason) for axis in axes)
+                elif not _handed_on(components, known, element, axes, sized, labelled.sizes[sized]):
+                    yield from (Frost(axis, reason) for axis in (sized, *axes))
 
 
-def _obstacle(graph: Graph, name: str, known: Known) -> str | None:
+def written_down(graph: Graph, node: Node, known: Known, needed: NDArray[Any]) -> NDArray[Any] | None:
+    """Return an operand of `node` as a constant with the fixed numbers of `needed`, or None where that cannot be.
+
+    The free sizes in a Reshape target can be written down where they copy an input dimension (0), and one more as -1.
+    """
+    fixed = known.fixed
+    if bool(fixed.all()):
+        return needed
+    if node.op != "Reshape" or node.attrs.get("allowzero", 0) or -1 in known.first:
+        return None
+    pair = graph.facts.shape_pair(node.inputs[0])
+    result = needed.copy()
+    rest = []
+    for element in np.flatnonzero(~fixed):
+        value = (int(known.first[element]), int(known.second[element]))
+        if pair is not None and element < len(pair[0]) and (pair[0][element], pair[1][element]) == value:
+            result[element] = 0
+        else:
+            rest.append(element)
+    if len(rest) > 1:
+        return None
+    result[rest] = -1
+    return result
+
+
+def _labelled_sources(sources: frozenset[tuple[str, int]], sizes: Mapping[Axis, int]) -> list[Axis]:
+    axes = [Axis(Ref(tensor), dim) for tensor, dim in sorted(sources)]
+    return [axis for axis in axes if axis in sizes]
+
+
+def _obstacle(graph: Graph, name: str) -> str | None:
     """Return what makes a size untouchable wherever it is used."""
     if name in graph.outputs:
         return f"its size is part of the graph output {name!r}"
@@ -57,13 +89,10 @@ def _terminal_uses(graph: Graph, name: str) -> Iterator[tuple[Node, int]]:
             yield from ((node, slot) for slot, read in enumerate(node.inputs) if read == name)
 
 
-def _writable(node: Node, known: Known) -> bool:
-    """Whether the operand could be replaced by a constant: no free size in it, or one that -1 can stand for."""
-    loose = int(known.fixed.size - known.fixed.sum())
-    return loose == 0 or (node.op == "Reshape" and loose == 1 and -1 not in known.first)
-
-
-def _same_width(components: Components, source: Axis, target: Axis) -> bool:
-    """Whether two axes lose positions together, whatever is cut."""
-    a, b = components.labels(source), components.labels(target)
-    return len(a) == len(b) and bool(np.array_equal(np.sort(a), np.sort(b)))
+def _handed_on(components: Components, known: Known, element: int, axes: list[Axis], sized: Axis, size: int) -> bool:
+    """Whether a number is read straight off an axis that loses positions together with the one that it sizes."""
+    if len(axes) != 1 or known.sources is None or len(known.sources.ravel()[element]) != 1:
+        return False
+    a, b = components.labels(axes[0]), components.labels(sized)
+    same = len(a) == len(b) == size == int(known.first.ravel()[element])
+    return same and bool(np.array_equal(np.sort(a), np.sort(b)))

@@ -1,4 +1,4 @@
-"""MatMul, with numpy's rules for ranks and batch axes: a layer (one constant factor) or a product of two activations."""
+"""MatMul by numpy's rules for ranks and batch axes: a layer (one constant factor) or a product of two activations."""
 
 from collections.abc import Iterator
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.sizes import written_down
 from onnxprune.graph.folding import Known
 from onnxprune.graph.model import Graph, Node
 from onnxprune.graph.propagate import refold
@@ -82,7 +83,7 @@ def plan_edits(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> Edits:
         if _holds_value(graph, root):
             _settle_stored(graph, root, uses, draft, taken)
         else:
-            _settle_computed(root, uses, recomputed, draft, taken)
+            _settle_computed(graph, root, uses, recomputed, draft, taken)
     _create_operands(graph, numbers, draft, taken)
     widths.update(_computed_widths(graph, draft, recomputed))
     return Edits(draft.tensors, draft.operands, draft.added, attributes, draft.copies, widths)
@@ -203,7 +204,7 @@ def _read_elsewhere(graph: Graph, root: str) -> bool:
 
 
 def _settle_computed(
-    root: str, uses: list[Need], recomputed: Mapping[str, Known], draft: _Draft, taken: set[str]
+    graph: Graph, root: str, uses: list[Need], recomputed: Mapping[str, Known], draft: _Draft, taken: set[str]
 ) -> None:
     """Replace a computed operand by a constant where its subgraph would not compute the needed value by itself."""
     by_key: dict[Key, list[Need]] = {}
@@ -214,7 +215,9 @@ def _settle_computed(
         if after is not None and _agrees(after, needs[0].value):
             continue
         name = _fresh_name(root, taken)
-        draft.added[name] = needs[0].value if after is None else _written_down(after, needs[0].value)
+        node = graph.nodes[needs[0].node]
+        written = None if after is None else written_down(graph, node, graph.facts.known[root], needs[0].value)
+        draft.added[name] = needs[0].value if written is None else written
         draft.operands.update({(need.node, need.slot): name for need in needs})
 
 
@@ -222,11 +225,6 @@ def _agrees(after: Known, needed: Array) -> bool:
     """Whether the numbers that do not depend on free sizes come out as needed."""
     fixed = after.fixed
     return after.first.shape == needed.shape and bool(np.array_equal(after.first[fixed], needed[fixed]))
-
-
-def _written_down(after: Known, needed: Array) -> Array:
-    """Return a shape with its one free size, if any, as -1 (the analysis allows this for Reshape alone)."""
-    return needed if after.fixed.all() else np.where(after.fixed, needed, np.asarray(-1, dtype=needed.dtype))
 
 
 def _create_operands(
