@@ -13,7 +13,7 @@ from onnxprune.cli.options import (
     talk_options,
 )
 from onnxprune.cli.preprocessing import read_preprocessing
-from onnxprune.cli.prune import given_paths, input_paths
+from onnxprune.cli.prune import input_paths
 from onnxprune.cli.sections import Command, section
 
 _output = section("Output")
@@ -44,15 +44,16 @@ def apply(**flags: Any) -> None:
     measured on the part that the plan's scores did not see, with the plan's preprocessing unless flags say otherwise.
     """
     from onnxprune.cli.outcome import deliver
-    from onnxprune.cli.outputs import check_outputs
+    from onnxprune.cli.outputs import check_input, check_outputs
     from onnxprune.cli.voice import open_voice
     from onnxprune.pipeline.api import load_plan
     from onnxprune.pipeline.prune import replay
     from onnxprune.pipeline.settings import Settings
     from onnxprune.values.preprocess import Preprocess
 
+    check_input(flags["model"])
     plan = load_plan(flags["plan"])
-    pixels = plan.data.get("preprocess")
+    pixels = None if flags["data"] is None else plan.data.get("preprocess")
     preprocess, scaling = read_preprocessing(flags, None if pixels is None else Preprocess.from_json(pixels))
     settings = Settings(
         model=flags["model"],
@@ -69,7 +70,7 @@ def apply(**flags: Any) -> None:
         threads=flags["threads"],
     )
     outputs = {"the model": settings.written, "the report": flags["report"]}
-    check_outputs(given_paths(outputs), given_paths({**input_paths(flags), "the plan": flags["plan"]}))
+    check_outputs(outputs, {**input_paths(flags), "the plan": flags["plan"]})
     with open_voice(flags) as voice:
         result = replay(settings, plan, voice.meter, voice.tell)
     deliver(result, flags)

@@ -8,7 +8,7 @@ from onnxprune.cli.voice import scaling_words
 from onnxprune.graph.writing import write_bytes
 from onnxprune.pipeline.prune import Result
 from onnxprune.report.html import page
-from onnxprune.report.outcome import Outcome, full_blocks, short_blocks
+from onnxprune.report.outcome import Outcome, full_blocks, headline, short_blocks
 
 
 def outcome_of(result: Result, *, threads: int | None, report: Path | None) -> Outcome:
@@ -35,7 +35,7 @@ def deliver(result: Result, flags: dict[str, Any]) -> None:
     """Write the report where one is asked for, then print the result."""
     outcome = outcome_of(result, threads=flags["threads"], report=flags["report"])
     if flags["report"] is not None:
-        write_bytes(flags["report"], page(f"{result.model.name}, pruned", full_blocks(outcome)).encode())
+        write_bytes(flags["report"], page(headline(outcome), full_blocks(outcome)).encode())
     if flags["as_json"]:
         print_json(result.to_json())
     else:

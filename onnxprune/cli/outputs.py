@@ -7,19 +7,29 @@ from pathlib import Path
 from onnxprune.errors import InputError
 
 
-def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> None:
+def check_input(model: Path) -> None:
+    """Refuse a model that is not there, before its name is blamed for where the outputs would go.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if not model.exists():
+        raise InputError(f"No such model: {model}; check the path.")
+
+
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
     """Refuse output paths that are an input, lie inside the sample data, coincide, or cannot be written.
 
     Args:
-        outputs: where things go, by what they are ("the model").
-        inputs: what is read, by what it is.
+        outputs: where things go, by what they are ("the model"); None where they go nowhere.
+        inputs: what is read, by what it is; None where it is not given.
 
     Raises:
         InputError: names the first path that will not do.
     """
     seen: dict[str, Path] = {}
-    for what, path in outputs.items():
-        for other, source in inputs.items():
+    for what, path in _given(outputs):
+        for other, source in _given(inputs):
             if _same(path, source):
                 raise InputError(f"{_start(what)} would overwrite {other}, {source}; name another file for it.")
             if source.is_dir() and path.exists() and source.resolve() in path.resolve().parents:
@@ -35,6 +45,10 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Mapping[str, Path]) -> No
                 "make it or name another."
             )
         seen[what] = path
+
+
+def _given(paths: Mapping[str, Path | None]) -> list[tuple[str, Path]]:
+    return [(what, path) for what, path in paths.items() if path is not None]
 
 
 def _start(what: str) -> str:

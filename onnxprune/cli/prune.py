@@ -121,10 +121,11 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
     Raises:
         InputError: flags that contradict each other, an unknown method or setting, or paths that will not do.
     """
-    from onnxprune.cli.outputs import check_outputs
+    from onnxprune.cli.outputs import check_input, check_outputs
     from onnxprune.pipeline.settings import Settings
     from onnxprune.pipeline.stages import Budget
 
+    check_input(flags["model"])
     preprocess, scaling = read_preprocessing(flags)
     settings = Settings(
         model=flags["model"],
@@ -148,7 +149,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         threads=flags["threads"],
     )
     outputs = {"the model": settings.written, "the plan": settings.plan_written, "the report": flags["report"]}
-    check_outputs(given_paths(outputs), given_paths(input_paths(flags)))
+    check_outputs(outputs, input_paths(flags))
     return settings
 
 
@@ -156,11 +157,6 @@ def input_paths(flags: Mapping[str, Any]) -> dict[str, Path | None]:
     """Return everything that is read, by what it is."""
     names = {"model": "the input model", "data": "the sample data", "test": "the test data", "labels": "the labels"}
     return {what: flags[name] for name, what in names.items()}
-
-
-def given_paths(paths: Mapping[str, Path | None]) -> dict[str, Path]:
-    """Return the paths that were given."""
-    return {what: path for what, path in paths.items() if path is not None}
 
 
 def read_options(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,3 +71,5 @@ def open_voice(flags: Mapping[str, Any]) -> Iterator[Voice]:
     console = open_console(sys.stderr)
     with Meter(console, quiet=flags["quiet"]) as meter:
         yield Voice(console, meter, verbose=flags["verbose"], quiet=flags["quiet"])
+    if console.is_terminal and not flags["quiet"]:
+        console.print()  # the result follows

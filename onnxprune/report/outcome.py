@@ -1,7 +1,7 @@
 """What a run came to, as plain values, and the blocks that say so."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,17 @@ class Outcome:
     skipped: tuple[str, ...] = ()
 
 
+def headline(outcome: Outcome) -> str:
+    """Return what was done to which model."""
+    done = "pruned" if outcome.after is not None else "to be pruned"
+    return f"{outcome.model.name}, {done} by {outcome.plan.method}"
+
+
 def short_blocks(outcome: Outcome, *, verbose: bool = False) -> tuple[Block, ...]:
     """Return what a terminal shows; warnings come first."""
     return filled(
         warning_lines(outcome),
-        figures_table(outcome),
+        replace(figures_table(outcome), title=headline(outcome)),
         budget_lines(outcome.plan),
         change_lines(outcome.quality),
         class_table(outcome.quality, None if verbose else FEW, lost_only=not verbose),
@@ -101,9 +107,7 @@ def figures_table(outcome: Outcome) -> Table:
         rows.append(_row(label, numbers.latency, old.latency_ms, None if new is None else new.latency_ms))
     rows.append(_row("prunable channels", numbers.count, old.channels, None if new is None else new.channels))
     rows += top1_rows(outcome.quality)
-    done = "pruned" if new is not None else "to be pruned"
-    title = f"{outcome.model.name}, {done} by {outcome.plan.method}"
-    return Table(title, ("", "before", "after", "ratio"), tuple(rows), frozenset({1, 2, 3}))
+    return Table("", ("", "before", "after", "ratio"), tuple(rows), frozenset({1, 2, 3}))
 
 
 def _row(label: str, show: Callable[[Any], str], old: float, new: float | None) -> tuple[str, str, str, str]:
