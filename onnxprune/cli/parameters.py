@@ -35,6 +35,18 @@ def number(text: str) -> float:
     return numerator / denominator
 
 
+def multiple(text: str) -> float:
+    """Read a number that is not negative.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    found = number(text)
+    if found < 0:
+        raise click.BadParameter(f"{text!r} is negative; write it as 0 or more")
+    return found
+
+
 def numbers(text: str) -> tuple[float, ...]:
     """Read numbers with commas between them, such as `.485,.456,.406`.
 

@@ -64,6 +64,7 @@ class Program(click.Group):
 
 
 @click.group(
+    "onnxprune",
     cls=Program,
     examples=(
         "onnxprune model.onnx --data calib/ --method entropy    prune, check, measure, write",

@@ -14,7 +14,7 @@ from onnxprune.cli.options import (
     run_options,
     talk_options,
 )
-from onnxprune.cli.parameters import setting, share
+from onnxprune.cli.parameters import multiple, setting, share
 from onnxprune.cli.preprocessing import read_preprocessing
 from onnxprune.cli.sections import Command, section, stack
 from onnxprune.errors import InputError
@@ -49,7 +49,7 @@ budget_options = stack(
     _budget("--macs", type=share, metavar="SHARE", help="Leave at most this share of the multiply-adds, such as 50%."),
     _budget(
         "--alpha",
-        type=click.FloatRange(min=0),
+        type=multiple,
         metavar="NUMBER",
         help="Remove what scores below this multiple of the method's own threshold (1 is the method as published).",
     ),

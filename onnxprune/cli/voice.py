@@ -12,7 +12,7 @@ from onnxprune.analysis.analyse import Analysis
 from onnxprune.cli.meter import Meter
 from onnxprune.cli.preprocessing import describe
 from onnxprune.pipeline.samples import Samples
-from onnxprune.report.blocks import plain
+from onnxprune.report.blocks import Block, filled, plain
 from onnxprune.report.stages import groups_line, original_line, preset_table, skipped_lines
 from onnxprune.report.terminal import open_console, show
 
@@ -33,7 +33,11 @@ class Voice:
     def say(self, text: str) -> None:
         """Print a message."""
         if not self._quiet:
-            self._console.print(Text(plain(text) if not text.startswith(" ") else "  " + plain(text)))
+            self._console.print(Text(plain(text)))
+
+    def _show(self, block: Block) -> None:
+        if not self._quiet:
+            show(filled(block), self._console)
 
     def tell(self, stage: str, value: Any) -> None:
         """Tell what a stage of the pipeline found."""
@@ -48,10 +52,8 @@ class Voice:
         self.say(f"Found {groups_line(analysis.groups)}.")
 
     def _samples(self, samples: Samples) -> None:
-        for line in skipped_lines(samples.skipped, None if self._verbose else FEW):
-            self.say(line)
-        if samples.presets and not self._quiet:
-            show([preset_table(samples.presets)], self._console)
+        self._show(skipped_lines(samples.skipped, None if self._verbose else FEW))
+        self._show(preset_table(samples.presets))
         self.say(f"Preprocessing: {scaling_words(samples)}.")
         if samples.original is not None:
             self.say(f"{original_line(samples.original)}.")

@@ -21,7 +21,9 @@ def size(value: int) -> str:
 
 def latency(value: float | None) -> str:
     """Return milliseconds to three digits, or a dash where nothing was measured."""
-    return _NONE if value is None else f"{value:#.3g}".rstrip(".") + " ms"
+    if value is None:
+        return _NONE
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:#.3g} ms"
 
 
 def percent(share: float) -> str:

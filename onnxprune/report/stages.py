@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from onnxprune.evaluation import PresetScore
 from onnxprune.report import numbers
-from onnxprune.report.blocks import Table
+from onnxprune.report.blocks import Lines, Table
 from onnxprune.values.accuracy import Accuracy
 from onnxprune.values.groups import ChannelGroup
 
@@ -30,12 +30,9 @@ def preset_table(presets: Sequence[PresetScore]) -> Table:
     return Table("Preprocessing presets tried", ("preset", "top-1", "mean log probability"), rows, frozenset({1, 2}))
 
 
-def skipped_lines(skipped: Sequence[str], limit: int | None) -> tuple[str, ...]:
+def skipped_lines(skipped: Sequence[str], limit: int | None) -> Lines:
     """Name the files that could not be read, the first `limit` of them."""
-    if not skipped:
-        return ()
-    lines = [f"Skipped {numbers.many(len(skipped), 'file')} that cannot be read:"]
-    lines += [f"  {name}" for name in skipped[:limit]]
+    lines = list(skipped[:limit])
     if limit is not None and len(skipped) > limit:
-        lines.append(f"  and {len(skipped) - limit} more, which -v shows")
-    return tuple(lines)
+        lines.append(f"and {len(skipped) - limit} more, which -v shows")
+    return Lines(tuple(lines), f"Skipped {numbers.many(len(skipped), 'file')} that cannot be read")
