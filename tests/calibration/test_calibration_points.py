@@ -46,11 +46,12 @@ def test_a_layer_is_measured_after_its_private_chain(body: str, weights: str, ta
         ("t = MaxPool<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(a)", "a"),  # not alone with its position
         ("g = Sigmoid(a) h = Relu(a) t = Mul(g, h)", "a"),  # two readers that are no gate
         ("r = Relu(a) q = Conv(r, wq) t = Add(r, q)", "r"),  # the activation is shared
+        ("g = Sigmoid(a) h = Mul(a, three) t = Add(g, h)", "a"),  # a product with something else
         ("g = Sigmoid(a) t = Mul(g, g)", "g"),  # a product without the tensor itself
     ],
 )
 def test_a_layer_is_not_followed_past_what_others_read(body: str, measured: str) -> None:
-    assert points(chain(body, ", float[4, 4, 1, 1] wq"))["a"].tensor == measured
+    assert points(chain(body, ", float[4, 4, 1, 1] wq, float three = {3.0}"))["a"].tensor == measured
 
 
 def test_a_branch_of_a_residual_sum_is_measured_before_the_sum() -> None:

@@ -47,7 +47,7 @@ def test_outcomes_are_json() -> None:
 
 
 def test_costs_are_products_of_what_is_left_of_each_axis() -> None:
-    """Two groups: `a` of 4 channels, twice each on axis 0; `b` of 3 channels, once on axis 1 and after `a` on axis 0."""
+    """Two groups: `a` of 4 channels, twice each on axis 0; `b` of 3 channels, once on either axis."""
     table = CostTable(
         groups=("a", "b"),
         sizes=np.array([4.0, 3.0]),
