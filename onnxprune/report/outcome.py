@@ -181,13 +181,13 @@ def origin_table(outcome: Outcome) -> Table:
     plan = outcome.plan
     options = ", ".join(f"{name} {value}" for name, value in plan.options.items())
     rows = [
-        ("model", f"{plan.model}, sha256 {plan.digest[:DIGEST]}..."),
+        ("model", f"{plan.model}, digest {plan.digest[:DIGEST]}..."),
         ("method", f"{plan.method} ({options})" if options else plan.method),
         ("seed", str(plan.seed)),
     ]
     if plan.data:
         rows.append(("scored on", f"{plan.data.get('images', '?')} images, {plan.data.get('classes', 0)} classes"))
-        rows.append(("data", f"sha256 {str(plan.data.get('digest', '?'))[:DIGEST]}..."))
+        rows.append(("data", f"digest {str(plan.data.get('digest', '?'))[:DIGEST]}..."))
     if outcome.scaling:
         rows.append(("pixels", outcome.scaling))
     rows.append(("versions", ", ".join(f"{name} {number}" for name, number in plan.versions.items())))
