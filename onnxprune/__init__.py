@@ -4,24 +4,27 @@
 load, inspect, collect, score, plan, apply, verify.
 """
 
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
 
-from onnxprune.pipeline.api import (
-    Budget,
-    Model,
-    Plan,
-    Result,
-    apply,
-    collect,
-    inspect,
-    load,
-    load_plan,
-    open_data,
-    plan,
-    prune,
-    score,
-    verify,
-)
+if TYPE_CHECKING:
+    from onnxprune.pipeline.api import (
+        Budget,
+        Model,
+        Plan,
+        Result,
+        apply,
+        collect,
+        inspect,
+        load,
+        load_plan,
+        open_data,
+        plan,
+        prune,
+        score,
+        verify,
+    )
 
 __all__ = [
     "Budget",
@@ -40,3 +43,12 @@ __all__ = [
     "score",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the API when it is first asked for, so that `import onnxprune` and `onnxprune --help` are quick."""
+    if name not in __all__:
+        raise AttributeError(f"module 'onnxprune' has no attribute {name!r}")
+    from onnxprune.pipeline import api
+
+    return getattr(api, name)

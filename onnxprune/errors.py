@@ -9,6 +9,16 @@ class OnnxPruneError(Exception):
 
     exit_code = 2
 
+    def __init__(self, message: str) -> None:
+        super().__init__(_sentence(message))
+
+
+def _sentence(text: str) -> str:
+    """Begin a message with a capital, unless it begins with a name or an option, and end it with a full stop."""
+    first = text.split(" ", 1)[0]
+    begun = text[:1].upper() + text[1:] if first.isalpha() and first.islower() else text
+    return begun if begun.endswith((".", "?", "!")) else f"{begun}."
+
 
 class InputError(OnnxPruneError):
     """Bad input or usage: a file, a folder, an option or a plan that cannot be used (exit code 2)."""

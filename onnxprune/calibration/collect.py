@@ -133,7 +133,9 @@ def _run(session: Session, feeds: dict[str, NDArray[Any]], labels: IntArray, slo
         found = session.run(chunk.feeds)
         of_class = labels[chunk.start : chunk.start + chunk.count]
         for slot in slots:
-            slot.accumulator.add(found[slot.output][: chunk.count], of_class)
+            value = found[slot.output]
+            rows = value.reshape(chunk.size, -1, *value.shape[1:])  # the rows of a sample follow each other
+            slot.accumulator.add(rows[: chunk.count], of_class)
 
 
 def _results(points: Sequence[Point], slots: Sequence[_Slot], samples: IntArray) -> dict[str, LayerStatistics]:

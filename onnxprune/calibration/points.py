@@ -1,4 +1,4 @@
-"""Where to measure: each layer's output as the next layers see it, after its own normalisation and activation."""
+"""Where to measure: each layer's output as the next layers see it, after its own bias, normalisation and activation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,18 @@ _PRIVATE = frozenset(
     "BatchNormalization Relu LeakyRelu PRelu Clip Elu Selu Celu Sigmoid HardSigmoid HardSwish Mish Softplus Softsign "
     "Tanh Gelu Swish ThresholdedRelu Identity Dropout Cast".split()
 )
+# So do these when the other operand is one constant per channel, or one for all: a bias or a scale written as a node.
+_AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
 _VECTOR_LAYERS = frozenset({"Gemm", "MatMul"})
 
 
 @dataclass(frozen=True)
 class Point:
-    """One place of measurement: channels lie on axis `axis` of `tensor`, which has `rank` axes."""
+    """One place of measurement: channels lie on axis `axis` of `tensor`, which has `rank` axes.
+
+    Axis 0 is made of samples, or of several rows (tokens, windows) of each sample following each other; `positions`
+    counts all that one sample has of a channel.
+    """
 
     layer: str
     tensor: str
@@ -32,18 +38,23 @@ class Point:
 def find_points(analysis: Analysis) -> tuple[Point, ...]:
     """Return one point for every layer that produces channels of a prunable group, in graph order.
 
-    A convolution whose output has one position per channel is measured like a fully connected layer.
+    A convolution whose output has one position per channel is measured like a fully connected layer. A layer whose
+    output does not have the samples on axis 0 is not measured.
     """
     produced = {member.axis for group in analysis.prunable for member in group.members if member.role == "produces"}
     ordered = sorted(produced, key=lambda axis: analysis.graph.producers[axis.ref.name].index)
-    return tuple(_point(analysis.graph, axis) for axis in ordered)
+    points = (_point(analysis.graph, axis) for axis in ordered)
+    return tuple(point for point in points if point is not None)
 
 
-def _point(graph: Graph, axis: Axis) -> Point:
+def _point(graph: Graph, axis: Axis) -> Point | None:
     layer = axis.ref.name
-    tensor = _follow(graph, layer)
+    tensor = _follow(graph, axis)
     shape = graph.facts.shapes[0][tensor]
-    positions = 1
+    rows = _rows_per_sample(graph, tensor)
+    if axis.dim == 0 or rows is None:
+        return None
+    positions = rows
     for place, size in enumerate(shape):
         if place not in (0, axis.dim):
             positions *= size
@@ -52,21 +63,47 @@ def _point(graph: Graph, axis: Axis) -> Point:
     return Point(layer, tensor, axis.dim, len(shape), shape[axis.dim], positions, kind)
 
 
-def _follow(graph: Graph, tensor: str) -> str:
+def _rows_per_sample(graph: Graph, tensor: str) -> int | None:
+    """Return how many rows of axis 0 one sample has, or None where axis 0 does not grow with the samples."""
+    pairs = [graph.facts.shape_pair(name) for name in graph.inputs]
+    batches = next((pair for pair in pairs if pair is not None and pair[0]), None)
+    found = graph.facts.shape_pair(tensor)
+    if batches is None or found is None:
+        return None
+    rows = {shape[0] / batch[0] for shape, batch in zip(found, batches, strict=True)}
+    whole = rows.pop()
+    return int(whole) if not rows and whole >= 1 and whole.is_integer() else None
+
+
+def _follow(graph: Graph, axis: Axis) -> str:
     """Follow the private chain of a layer: single readers that keep the shape and treat every channel alone."""
+    tensor = axis.ref.name
     while tensor not in graph.outputs:
-        following = _next(graph, tensor)
+        following = _next(graph, tensor, axis.dim)
         if following is None or graph.facts.shape_pair(following) != graph.facts.shape_pair(tensor):
             return tensor
         tensor = following
     return tensor
 
 
-def _next(graph: Graph, tensor: str) -> str | None:
+def _next(graph: Graph, tensor: str, channels: int) -> str | None:
     readers = graph.readers.get(tensor, ())
-    if len(readers) == 1 and readers[0].op in _PRIVATE and readers[0].inputs[0] == tensor:
-        return readers[0].outputs[0]
+    if len(readers) == 1:
+        node = readers[0]
+        if node.op in _PRIVATE and node.inputs[0] == tensor:
+            return node.outputs[0]
+        if node.op in _AFFINE and node.inputs.count(tensor) == 1:
+            other = node.inputs[1 - node.inputs.index(tensor)]
+            if graph.is_leaf(other) and _per_channel(graph, other, tensor, channels):
+                return node.outputs[0]
     return _gated(graph, tensor, readers)
+
+
+def _per_channel(graph: Graph, constant: str, tensor: str, channels: int) -> bool:
+    """Whether a constant varies along the channel axis of `tensor` alone, if at all."""
+    shape = graph.facts.known[constant].first.shape
+    rank = len(graph.facts.shapes[0][tensor])
+    return all(size == 1 or rank - len(shape) + place == channels for place, size in enumerate(shape))
 
 
 def _gated(graph: Graph, tensor: str, readers: Sequence[Node]) -> str | None:

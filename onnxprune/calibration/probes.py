@@ -26,7 +26,7 @@ class Accumulator(Protocol):
     """Adds up a probe's outputs over batches."""
 
     def add(self, value: Array, labels: IntArray) -> None:
-        """Take the probe's output [images, ...] of one batch and the class of each image."""
+        """Take the probe's output [images, rows of an image, ...] of one batch and the class of each image."""
 
     def result(self, samples: IntArray) -> FloatArray:
         """Return the statistic [classes, channels]; `samples` [classes] is the number of images seen."""
@@ -52,8 +52,12 @@ class ClassSums:
         self._sums = np.zeros((classes, point.channels))
 
     def add(self, value: Array, labels: IntArray) -> None:
-        """Add [images, channels]."""
-        np.add.at(self._sums, labels, value.astype(np.float64))
+        """Add [images, rows, channels]; the mean of an image's rows counts."""
+        self.add_images(value.mean(axis=1, dtype=np.float64), labels)
+
+    def add_images(self, value: FloatArray, labels: IntArray) -> None:
+        """Add one number for each image and channel, [images, channels]."""
+        np.add.at(self._sums, labels, value)
 
     def result(self, samples: IntArray) -> FloatArray:
         """Return the means; zero for a class without images."""
@@ -74,17 +78,18 @@ class MapEntropies:
         self._clipped = [0, 0]
 
     def add(self, value: Array, labels: IntArray) -> None:
-        """Add bin numbers [images, channels, positions]."""
-        images, channels, _ = value.shape
+        """Add bin numbers [images, rows, channels, positions]; all rows of an image make one histogram."""
+        value = value.transpose(0, 2, 1, 3)
+        images, channels, _, _ = value.shape
         counts = np.empty((images, channels, self._bins), dtype=np.int64)
         offsets = np.arange(channels, dtype=np.int32)[:, None] * self._bins
         for image in range(images):
-            bins = np.minimum(value[image], self._bins - 1).astype(np.int32) + offsets
+            bins = np.minimum(value[image], self._bins - 1).astype(np.int32) + offsets[..., None]
             found = np.bincount(bins.ravel(), minlength=channels * self._bins)
             counts[image] = found.reshape(channels, self._bins)
         self._clipped[0] += int(counts[..., 0].sum() + counts[..., -1].sum())
         self._clipped[1] += value.size
-        self._sums.add(histogram_entropy(counts), labels)
+        self._sums.add_images(histogram_entropy(counts), labels)
 
     def result(self, samples: IntArray) -> FloatArray:
         """Return the mean entropies."""
@@ -103,9 +108,9 @@ class MeanHistograms:
         self._counts = np.zeros((classes, point.channels, BINS), dtype=np.int64)
 
     def add(self, value: Array, labels: IntArray) -> None:
-        """Add bin numbers [images, channels]."""
-        channels = np.arange(value.shape[1])[None, :]
-        np.add.at(self._counts, (labels[:, None], channels, value.astype(np.int64)), 1)
+        """Add bin numbers [images, rows, channels]; every row counts."""
+        channels = np.arange(value.shape[2])
+        np.add.at(self._counts, (labels[:, None, None], channels, value.astype(np.int64)), 1)
 
     def result(self, samples: IntArray) -> FloatArray:
         """Return the entropies of the histograms."""
@@ -165,8 +170,7 @@ def _binned(probe: Probe, tensor: str, limits: Range, bins: int) -> str:
         return probe.add("QuantizeLinear", [tensor, scale, probe.constant(np.asarray(zero, dtype=np.uint8))])
     scaled = probe.add("Div", [tensor, probe.constant(np.asarray([step], dtype=np.float32))])
     shifted = probe.add("Add", [scaled, probe.constant(np.asarray([zero + 0.5], dtype=np.float32))])
-    above = probe.add("Max", [shifted, probe.constant(np.asarray([0], dtype=np.float32))])
-    within = probe.add("Min", [above, probe.constant(np.asarray([255], dtype=np.float32))])
+    within = probe.add("Clip", [shifted], min=0.0, max=255.0)
     return probe.add("Cast", [within], to=onnx.TensorProto.UINT8)
 
 

@@ -16,7 +16,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         InputError: the folder does not exist or cannot be written.
     """
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".onnxprune-", suffix=".part")
     except OSError as error:
         raise InputError(f"Cannot write {path} ({error.strerror}); name a folder that can be written.") from None
     try:

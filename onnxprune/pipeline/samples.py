@@ -58,7 +58,7 @@ def open_samples(settings: Settings, model: Model, session: Session, track: Trac
     if whole.labels is not None and settings.check_accuracy:
         original = predict(session, whole, batch_size=settings.batch_size, track=track).accuracy
         if is_near_chance(original):
-            raise InputError(_sentence(chance_message(original)))
+            raise InputError(chance_message(original))
     if settings.test is not None:
         measured = open_data(settings.test, specs, whole.preprocess, labels_file=settings.labels, classes=classes)
         return Samples(whole, measured, scaling, presets, original)
@@ -87,7 +87,3 @@ def _scaled(
 
 def _preset_name(base: Preprocess, chosen: Preprocess) -> str:
     return next(name for name in PRESETS if base.with_preset(name) == chosen)
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")

@@ -195,6 +195,8 @@ def _choose(analysis: Analysis, scores: Scores, budget: Budget, method: Method, 
         if method.threshold is None:
             raise InputError(f"Method {method.name} only ranks channels; say how much goes with --ratio or --macs.")
         alpha = 1.0 if budget.alpha is None else budget.alpha
+        if not 0 < alpha < np.inf:
+            raise InputError(f"--alpha is a multiple of the method's threshold, above 0, not {alpha:g}.")
         found.append(by_threshold(widths, scores, alpha * method.threshold))
     if budget.macs is not None:
         if not 0 < budget.macs <= 1:

@@ -137,8 +137,8 @@ def read_plan(text: str, where: str) -> Plan:
 def _group(name: str, entry: Mapping[str, Any], where: str) -> GroupPlan:
     size, removed = entry["size"], entry["removed"]
     sound = (
-        isinstance(size, int)
-        and all(isinstance(channel, int) and 0 <= channel < size for channel in removed)
+        type(size) is int
+        and all(type(channel) is int and 0 <= channel < size for channel in removed)
         and len(set(removed)) == len(removed) < size
     )
     if not sound:

@@ -185,6 +185,15 @@ def test_a_class_without_images_has_no_say_and_is_named() -> None:
     assert found.notes == ("No calibration image of: eel; these classes have no say.",)
 
 
+def test_a_class_without_images_neither_votes_nor_counts_as_active() -> None:
+    entropy = np.vstack([H, np.zeros((1, 3))])
+    zeros = np.array([[0.0, 0.5, 1.0], [0.0, 0.7, 1.0], [0.0, 0.0, 0.0]])
+    some = statistics(layer("conv", map_entropy=entropy), layer("fc", "vector", zeros=zeros), samples=(5, 5, 0))
+    found = scored([group("conv"), group("fc")], some, rule="vote", q=0.5)
+    assert found.values["conv"] == pytest.approx([0.5, 0.5, 0.5], abs=EXACT)
+    assert found.values["fc"] == pytest.approx([3 / 1.4, 1.2 / 1.4, 0.0], abs=EXACT)
+
+
 def test_notes_say_what_was_not_labelled_and_not_measured() -> None:
     found = scored(
         [group("conv"), group("lost")],

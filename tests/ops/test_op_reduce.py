@@ -135,3 +135,14 @@ def test_axes_that_are_computed_freeze() -> None:
         opset=18,
     )
     assert frozen_reasons(model)["c"].startswith("c:1 meets ReduceSum (node 1): ")
+
+
+@pytest.mark.parametrize("axes", ["[1]", "[1, 2]", "[2]"])
+def test_a_reduced_axis_before_the_channels_may_be_kept_at_one(axes: str) -> None:
+    model = net(f"""(float[2, 3, 5, 4] x) => (float[2, a, b, 6] y) <float[4, 8] w0, float[8, 6] w1> {{
+            c = MatMul(x, w0)
+            e = ReduceMean<axes = {axes}, keepdims = 1>(c)
+            y = MatMul(e, w1)
+        }}""")
+    assert group_sizes(model) == [8]
+    assert_cut_equals_mask(model)

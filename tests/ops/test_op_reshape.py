@@ -130,6 +130,31 @@ def test_cutting_along_two_factors_of_one_axis_is_refused() -> None:
     assert list(checked.value("back")) == [1, 3, 4]
 
 
+def test_channels_that_are_whole_groups_stay_so_on_the_way_back() -> None:
+    model = net("""(float[n, 2, 3, 5] x) => (float[n, 2, 3, 5] y)
+        <float[4, 2, 1, 1] w0, int64[3] flat = {0, 12, 5}, int64[4] back = {0, 4, 3, 5}, float[2, 4, 1, 1] w1> {
+            c = Conv(x, w0)
+            f = Reshape(c, flat)
+            r = Sigmoid(f)
+            g = Reshape(r, back)
+            y = Conv(g, w1)
+        }""")
+    assert group_sizes(model) == [4]
+    checked = assert_cut_equals_mask(model)
+    assert list(checked.value("flat")) == [0, 6, 5]
+    assert list(checked.value("back")) == [0, 2, 3, 5]
+
+
+def test_factors_that_hold_for_batch_one_alone_are_no_factors() -> None:
+    model = net("""(float[n, 3, 4] x) => (float[5, m] y)
+        <float[6, 3, 1] w0, int64[2] t = {6, -1}, float[5, 6] w1> {
+            c = Conv(x, w0)
+            f = Reshape(c, t)
+            y = MatMul(w1, f)
+        }""")
+    assert "Reshape (node 1)" in frozen_reasons(model)["c"]
+
+
 def test_heads_and_their_widths_cannot_both_carry_channels() -> None:
     model = net("""(float[1, 5, 6] x) => (float[1, 5, 4] y, float[1, 2, 5, 7] z)
         <float[6, 8] w0, int64[4] t = {1, 5, 2, 4}, int64[3] back = {1, 5, 8}, float[8, 4] w1, float[4, 4] w2,

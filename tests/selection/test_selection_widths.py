@@ -21,7 +21,7 @@ def allowed(size: int, block: int) -> set[int]:
     """Return every width that a group may take, from the definition."""
     floor = max(1, math.ceil(size / 10))
     free = size <= block
-    return {n for n in range(floor, size + 1) if free or n < block or n % block == 0 or n == size or n == floor}
+    return {n for n in range(floor, size + 1) if free or n < block or n % block == 0 or n in (size, floor)}
 
 
 @given(size=sizes, block=blocks, share=shares)

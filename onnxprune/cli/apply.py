@@ -1,0 +1,76 @@
+"""`onnxprune apply MODEL PLAN`: replay a plan."""
+
+from typing import Any
+
+import click
+
+from onnxprune.cli.options import (
+    FILE,
+    data_options,
+    model_argument,
+    preprocessing_options,
+    run_options,
+    talk_options,
+)
+from onnxprune.cli.preprocessing import read_preprocessing
+from onnxprune.cli.prune import input_paths
+from onnxprune.cli.sections import Command, section
+
+_output = section("Output")
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "onnxprune model.onnx --data calib/ --macs 50% --dry-run",
+        "onnxprune apply model.onnx model.pruned.plan.json -o small.onnx",
+    ),
+    short_help="Cut a model by a plan that was made before.",
+)
+@model_argument
+@click.argument("plan", type=FILE, metavar="PLAN")
+@data_options
+@preprocessing_options
+@_output(
+    "-o", "--output", type=FILE, metavar="FILE", help="The pruned model. Default: MODEL.pruned.onnx beside the model."
+)
+@_output("--report", type=FILE, metavar="FILE.html", help="Write the whole result as one HTML page too.")
+@run_options
+@talk_options
+def apply(**flags: Any) -> None:
+    """Cut MODEL by PLAN, which has to be made for this very model, and check the result as ever.
+
+    The same plan gives the same bytes as the run that it comes from. Data is needed only to measure: accuracy is
+    measured on the part that the plan's scores did not see, with the plan's preprocessing unless flags say otherwise.
+    """
+    from onnxprune.cli.outcome import deliver
+    from onnxprune.cli.outputs import check_input, check_outputs
+    from onnxprune.cli.voice import open_voice
+    from onnxprune.pipeline.api import load_plan
+    from onnxprune.pipeline.prune import replay
+    from onnxprune.pipeline.settings import Settings
+    from onnxprune.values.preprocess import Preprocess
+
+    check_input(flags["model"])
+    plan = load_plan(flags["plan"])
+    pixels = None if flags["data"] is None else plan.data.get("preprocess")
+    preprocess, scaling = read_preprocessing(flags, None if pixels is None else Preprocess.from_json(pixels))
+    settings = Settings(
+        model=flags["model"],
+        data=flags["data"],
+        output=flags["output"],
+        preprocess=preprocess,
+        scaling=scaling,
+        labels=flags["labels"],
+        test=flags["test"],
+        holdout=flags["holdout"],
+        check_accuracy=not flags["no_accuracy_check"],
+        seed=plan.seed,
+        batch_size=flags["batch_size"],
+        threads=flags["threads"],
+    )
+    outputs = {"the model": settings.written, "the report": flags["report"]}
+    check_outputs(outputs, {**input_paths(flags), "the plan": flags["plan"]})
+    with open_voice(flags) as voice:
+        result = replay(settings, plan, voice.meter, voice.tell)
+    deliver(result, flags)

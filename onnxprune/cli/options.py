@@ -1,0 +1,90 @@
+"""The options that commands share, declared once."""
+
+from pathlib import Path
+
+import click
+
+from onnxprune.cli.parameters import number, numbers, share, size
+from onnxprune.cli.sections import section, stack
+from onnxprune.values.preprocess import PRESETS
+
+FILE = click.Path(path_type=Path)
+
+_data = section("Data")
+_pixels = section("Preprocessing of images")
+_run = section("Running")
+_talk = section("Messages")
+
+model_argument = click.argument("model", type=FILE, metavar="MODEL")
+
+data_options = stack(
+    _data(
+        "--data",
+        type=FILE,
+        metavar="PATH",
+        help="Sample data: a folder with one sub-folder per class, a folder of images, or an .npz with x and y.",
+    ),
+    _data(
+        "--test", type=FILE, metavar="PATH", help="Measure accuracy on this data instead of a held-out part of --data."
+    ),
+    _data(
+        "--labels",
+        type=FILE,
+        metavar="FILE",
+        help="Class names, one a line, in the order of the model's outputs. Default: the sorted folder names.",
+    ),
+    _data(
+        "--holdout",
+        type=share,
+        default="20%",
+        metavar="SHARE",
+        show_default=True,
+        help="Share of --data that scores never see and accuracy is measured on.",
+    ),
+    _data(
+        "--no-accuracy-check",
+        is_flag=True,
+        help="Go on even if the original model is near chance; go by the change of the outputs instead of top-1.",
+    ),
+)
+
+preprocessing_options = stack(
+    _pixels(
+        "--preprocess",
+        type=click.Choice(["auto", *PRESETS]),
+        help="How pixels are scaled. auto tries every preset and takes the one that the model scores best with. "
+        "Default: auto for labelled images, else unit.",
+    ),
+    _pixels("--mean", type=numbers, metavar="NUMBERS", help="Mean by channel, such as .485,.456,.406."),
+    _pixels("--std", type=numbers, metavar="NUMBERS", help="Standard deviation by channel."),
+    _pixels("--scale", type=number, metavar="NUMBER", help="Factor of the pixel value before mean and std: 1/255."),
+    _pixels(
+        "--resize", type=size, metavar="H,W|N", help="Resize images to height and width, or the shorter side to N."
+    ),
+    _pixels("--crop", type=size, metavar="H,W|N", help="Then cut this size from the centre."),
+    _pixels(
+        "--layout",
+        type=click.Choice(["auto", "nchw", "nhwc"]),
+        help="Where the model has its channels. Default: read from the shape of its input.",
+    ),
+    _pixels("--channel-order", type=click.Choice(["rgb", "bgr"]), help="Order of colours. Default: rgb."),
+)
+
+run_options = stack(
+    _run("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of onnxruntime. Default: its own choice."),
+    _run(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=32,
+        metavar="N",
+        show_default=True,
+        help="Samples per call, where the model leaves the batch open.",
+    ),
+)
+
+json_option = _talk("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+verbose_option = _talk("-v", "--verbose", is_flag=True, help="Say more: every group, class and reason.")
+debug_option = _talk("--debug", is_flag=True, help="Show the traceback where something fails.")
+quiet_option = _talk("-q", "--quiet", is_flag=True, help="No messages or progress, only the result and errors.")
+
+talk_options = stack(json_option, verbose_option, quiet_option, debug_option)

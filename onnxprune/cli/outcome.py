@@ -1,0 +1,42 @@
+"""From the pipeline's result to what is printed and reported."""
+
+from pathlib import Path
+from typing import Any
+
+from onnxprune.cli.printing import print_blocks, print_json
+from onnxprune.cli.voice import scaling_words
+from onnxprune.graph.writing import write_bytes
+from onnxprune.pipeline.prune import Result
+from onnxprune.report.html import page
+from onnxprune.report.outcome import Outcome, full_blocks, headline, short_blocks
+
+
+def outcome_of(result: Result, *, threads: int | None, report: Path | None) -> Outcome:
+    """Return the plain values of a result."""
+    places = {"Model": result.output, "Plan": result.plan_output, "Report": report}
+    return Outcome(
+        model=result.model,
+        plan=result.plan,
+        before=result.before,
+        after=result.after,
+        quality=result.quality,
+        equality=result.equality,
+        warnings=result.warnings,
+        notes=result.notes,
+        written={what: path for what, path in places.items() if path is not None},
+        frozen_sizes={group.name: group.size for group in result.analysis.groups if group.frozen},
+        threads=threads,
+        scaling="" if result.samples is None else scaling_words(result.samples),
+        skipped=() if result.samples is None else result.samples.skipped,
+    )
+
+
+def deliver(result: Result, flags: dict[str, Any]) -> None:
+    """Write the report where one is asked for, then print the result."""
+    outcome = outcome_of(result, threads=flags["threads"], report=flags["report"])
+    if flags["report"] is not None:
+        write_bytes(flags["report"], page(headline(outcome), full_blocks(outcome)).encode())
+    if flags["as_json"]:
+        print_json(result.to_json())
+    else:
+        print_blocks(short_blocks(outcome, verbose=flags["verbose"]))

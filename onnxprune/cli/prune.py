@@ -1,0 +1,196 @@
+"""`onnxprune MODEL --data PATH`: the main job."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onnxprune.cli.options import (
+    FILE,
+    data_options,
+    model_argument,
+    preprocessing_options,
+    run_options,
+    talk_options,
+)
+from onnxprune.cli.parameters import multiple, setting, share
+from onnxprune.cli.preprocessing import read_preprocessing
+from onnxprune.cli.sections import Command, section, stack
+from onnxprune.errors import InputError
+
+_method = section("Method")
+_budget = section("Budgets (all given must hold)")
+_output = section("Output")
+
+method_options = stack(
+    _method("--method", default="entropy", show_default=True, metavar="NAME", help="See `onnxprune methods`."),
+    _method(
+        "--variant",
+        type=click.Choice(["map", "gap"]),
+        help="entropy: histogram of every image's map (map, the default) or of a class's spatial means (gap).",
+    ),
+    _method(
+        "--vote", is_flag=True, help="entropy: prune what enough classes agree on, not what scores low on average."
+    ),
+    _method("--q", type=share, metavar="SHARE", help="entropy with --vote: share of the classes that have to agree."),
+    _method(
+        "--option",
+        "settings",
+        type=setting,
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Any setting of the method; may be given several times.",
+    ),
+)
+
+budget_options = stack(
+    _budget("--ratio", type=share, metavar="SHARE", help="Remove this share of the channels of every group."),
+    _budget("--macs", type=share, metavar="SHARE", help="Leave at most this share of the multiply-adds, such as 50%."),
+    _budget(
+        "--alpha",
+        type=multiple,
+        metavar="NUMBER",
+        help="Remove what scores below this multiple of the method's own threshold (1 is the method as published).",
+    ),
+    _budget(
+        "--round-to",
+        type=click.IntRange(min=1),
+        default=8,
+        metavar="N",
+        show_default=True,
+        help="Round widths to multiples of N, which kernels are fast at; 1 switches rounding off.",
+    ),
+    _budget("--force", is_flag=True, help="Write a poor result even though no budget asked for it."),
+)
+
+output_options = stack(
+    _output(
+        "-o",
+        "--output",
+        type=FILE,
+        metavar="FILE",
+        help="The pruned model. Default: MODEL.pruned.onnx beside the model.",
+    ),
+    _output("--plan", type=FILE, metavar="FILE", help="The plan. Default: the output with the ending .plan.json."),
+    _output("--report", type=FILE, metavar="FILE.html", help="Write the whole result as one HTML page too."),
+    _output("--dry-run", is_flag=True, help="Write the plan and stop; `onnxprune apply` replays it."),
+    _output(
+        "--seed", type=click.IntRange(min=0), default=0, metavar="N", show_default=True, help="Seed of all chance."
+    ),
+)
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "onnxprune model.onnx --data calib/ --method entropy",
+        "onnxprune model.onnx --data calib/ --macs 50% -o small.onnx --report small.html",
+    ),
+    short_help="Prune a model (the word `prune` may be left out).",
+)
+@model_argument
+@data_options
+@method_options
+@budget_options
+@preprocessing_options
+@output_options
+@run_options
+@talk_options
+def prune(**flags: Any) -> None:
+    """Prune the channels of an ONNX network by what they mean on sample data.
+
+    The result is cut, checked against the masked original, measured beside it, and only then written. Without a
+    budget the method's own threshold decides, and a result that is poor is refused.
+
+    Exit codes: 0 done, 1 the request cannot be met, 2 bad input or usage, 3 the result failed its check.
+    """
+    from onnxprune.cli.outcome import deliver
+    from onnxprune.cli.voice import open_voice
+    from onnxprune.pipeline.prune import run
+
+    settings = read_settings(flags)
+    with open_voice(flags) as voice:
+        result = run(settings, voice.meter, voice.tell)
+    deliver(result, flags)
+
+
+def read_settings(flags: Mapping[str, Any]) -> Any:
+    """Return the `Settings` of the flags, paths checked.
+
+    Raises:
+        InputError: flags that contradict each other, an unknown method or setting, or paths that will not do.
+    """
+    from onnxprune.cli.outputs import check_input, check_outputs
+    from onnxprune.pipeline.settings import Settings
+    from onnxprune.pipeline.stages import Budget
+
+    check_input(flags["model"])
+    preprocess, scaling = read_preprocessing(flags)
+    settings = Settings(
+        model=flags["model"],
+        data=flags["data"],
+        output=flags["output"],
+        plan_output=flags["plan"],
+        method=flags["method"],
+        options=read_options(flags),
+        budget=Budget(flags["ratio"], flags["macs"], flags["alpha"]),
+        round_to=flags["round_to"],
+        preprocess=preprocess,
+        scaling=scaling,
+        labels=flags["labels"],
+        test=flags["test"],
+        holdout=flags["holdout"],
+        check_accuracy=not flags["no_accuracy_check"],
+        force=flags["force"],
+        dry_run=flags["dry_run"],
+        seed=flags["seed"],
+        batch_size=flags["batch_size"],
+        threads=flags["threads"],
+    )
+    outputs = {"the model": settings.written, "the plan": settings.plan_written, "the report": flags["report"]}
+    check_outputs(outputs, input_paths(flags))
+    return settings
+
+
+def input_paths(flags: Mapping[str, Any]) -> dict[str, Path | None]:
+    """Return everything that is read, by what it is."""
+    names = {"model": "the input model", "data": "the sample data", "test": "the test data", "labels": "the labels"}
+    return {what: flags[name] for name, what in names.items()}
+
+
+def read_options(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the method's settings that were given, with the types of their defaults.
+
+    Raises:
+        InputError: an unknown method, `--q` without a vote, or a value of another type.
+    """
+    from onnxprune.importance.method import find_method
+
+    method = find_method(flags["method"])
+    given: dict[str, Any] = {}
+    for name, text in flags["settings"]:
+        option = method.options.get(name)
+        given[name] = text if option is None else _typed(name, text, option.default)
+    if flags["variant"] is not None:
+        given["variant"] = flags["variant"]
+    if flags["vote"]:
+        given["rule"] = "vote"
+    if flags["q"] is not None:
+        if given.get("rule") != "vote":
+            raise InputError("--q counts only where classes vote; add --vote or leave it out.")
+        given["q"] = flags["q"]
+    return given
+
+
+def _typed(name: str, text: str, default: Any) -> Any:
+    """Return `text` as the type of `default`."""
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+        if isinstance(default, int | float):
+            return type(default)(text)
+    except (KeyError, ValueError):
+        kind = "true or false" if isinstance(default, bool) else "a number"
+        raise InputError(f"--option {name}={text} has to be {kind}, such as {name}={default}.") from None
+    return text

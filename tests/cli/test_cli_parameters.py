@@ -1,0 +1,34 @@
+from collections.abc import Callable
+
+import click
+import pytest
+
+from onnxprune.cli.parameters import number, numbers, setting, share, size
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("50%", 0.5), ("50 %", 0.5), (" 0.5", 0.5), ("0", 0.0), ("1", 1.0), ("100%", 1.0), ("1%", 0.01)]
+)
+def test_shares(text: str, value: float) -> None:
+    assert share(text) == value
+
+
+def test_other_values() -> None:
+    assert number("1/255") == 1 / 255
+    assert numbers(".485, .456,.406") == (0.485, 0.456, 0.406)
+    assert size("224") == 224
+    assert size("32,64") == size("32x64") == (32, 64)
+    assert setting("a = b=c") == ("a", "b=c")
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        (share, "101%"), (share, "-1%"), (share, "x"), (share, ""), (share, "inf"), (share, "5%%"),
+        (number, "1/0"), (number, ""), (number, "nan"), (numbers, "1,,2"), (size, "1.5"), (size, "-3"),
+        (size, "1,2,3"), (setting, "a"), (setting, "=b"),
+    ],
+)  # fmt: skip
+def test_what_is_none(read: Callable[[str], object], text: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"write it as|is not between"):
+        read(text)

@@ -1,0 +1,155 @@
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+from nets import net
+from program import CALIB, RESNET, TEST, call, few, prune, save, save_images
+
+
+def test_the_main_job_prints_its_result_and_writes_model_plan_and_report(tmp_path: Path) -> None:
+    output = tmp_path / "small.onnx"
+    ended = call(
+        RESNET, "--data", CALIB, "--test", TEST, "--macs", "50 %", "-o", output, "--report", tmp_path / "r.html"
+    )
+    assert ended.code == 0
+    assert "400 prunable channels in 8 groups, 1 group frozen" in ended.stderr
+    assert "symmetric" in ended.stderr, "the table of the presets that were tried"
+    assert "The original model: 100.0 % top-1 on 300 images (98.7 to 100.0 %)" in ended.stderr
+    rows = {line.split("  ")[0]: line for line in ended.stdout.splitlines()}
+    for row in ("params", "MACs", "file size", "prunable channels", "top-1", "95 % interval"):
+        assert row in rows
+    assert "before" in ended.stdout
+    assert "latency (onnxruntime CPU, batch 1, default threads)" in rows
+    assert "Requested: at most 50.0 % of the MACs; widths in blocks of 8." in rows
+    assert "Reached: 4" in ended.stdout
+    assert "Change of top-1:" in ended.stdout
+    assert "on 450 images under" in ended.stdout
+    assert "cut equals mask: error" in ended.stdout
+    assert "logits (10 channels): logits:1 is part of the graph output 'logits'" in ended.stdout
+    assert f"Model written to {output}" in rows
+    onnx.checker.check_model(onnx.load(output), full_check=True)
+    assert json.loads((tmp_path / "small.plan.json").read_text())["reached"]["macs"] <= 0.5
+    assert "<html" in (tmp_path / "r.html").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.html", "small.onnx", "small.plan.json"]
+
+
+def test_the_word_prune_may_be_said(tmp_path: Path) -> None:
+    args = ("--data", few(), "--preprocess", "unit", "--macs", "50%", "-q", "--dry-run")
+    assert call("prune", RESNET, *args, "-o", tmp_path / "a.onnx").code == 0
+    assert call(*args, "-o", tmp_path / "b.onnx", RESNET).code == 0, "options may come first"
+    assert (tmp_path / "a.plan.json").read_bytes() == (tmp_path / "b.plan.json").read_bytes()
+
+
+def test_json_is_alone_on_stdout(tmp_path: Path) -> None:
+    ended = prune(tmp_path / "a.onnx", "--macs", "0.5", "--json")
+    found = json.loads(ended.stdout)
+    assert found["reached"]["macs"] <= 0.5
+    assert found["output"] == str(tmp_path / "a.onnx")
+    assert {"before", "after", "quality", "verification", "groups", "warnings"} <= set(found)
+
+
+def test_verbose_shows_every_group_and_class(tmp_path: Path) -> None:
+    short = prune(tmp_path / "a.onnx", "--macs", "50%").stdout
+    long = prune(tmp_path / "a.onnx", "--macs", "50%", "-v").stdout
+    assert "Widths" not in short
+    assert "/stage1/stage1.0/conv1/Conv_output_0" in long
+    assert "Top-1 by class" in long
+
+
+def test_quiet_says_nothing_but_the_result(tmp_path: Path) -> None:
+    ended = prune(tmp_path / "a.onnx", "--macs", "50%", "-q")
+    assert ended.stderr == ""
+    assert "MACs" in ended.stdout
+
+
+def test_a_dry_run_and_its_replay_give_the_bytes_of_the_direct_run(tmp_path: Path) -> None:
+    direct, plan = tmp_path / "direct.onnx", tmp_path / "the.plan.json"
+    assert prune(direct, "--macs", "40%", "--seed", "3").code == 0
+    dry = prune(tmp_path / "never.onnx", "--macs", "40%", "--seed", "3", "--dry-run", "--plan", plan)
+    assert dry.code == 0
+    assert "to be pruned" in dry.stdout
+    assert f"Plan written to {plan}" in dry.stdout
+    assert not (tmp_path / "never.onnx").exists()
+    assert plan.read_bytes() == (tmp_path / "direct.plan.json").read_bytes()
+    replayed = call("apply", RESNET, plan, "-o", tmp_path / "again.onnx")
+    assert replayed.code == 0
+    assert (tmp_path / "again.onnx").read_bytes() == direct.read_bytes()
+    measured = call("apply", RESNET, plan, "--data", few(), "-o", tmp_path / "third.onnx", "--json")
+    assert (tmp_path / "third.onnx").read_bytes() == direct.read_bytes()
+    quality = json.loads(measured.stdout)["quality"]
+    assert quality["samples"] == 10, "the part of the data that the plan's scores did not see"
+
+
+def test_unlabelled_images_are_judged_by_drift(tmp_path: Path) -> None:
+    ended = prune(tmp_path / "a.onnx", "--macs", "50%", data=save_images(tmp_path / "images", 12))
+    assert ended.code == 0
+    assert "Drift of the outputs" in ended.stdout
+    assert "logits" in ended.stdout
+    assert "top-1" not in ended.stdout.lower()
+    assert "Note: The data has no labels" in ended.stdout
+
+
+def test_damaged_images_are_named_and_counted(tmp_path: Path) -> None:
+    images = save_images(tmp_path / "images", 40)
+    (images / "007.png").write_bytes(b"not an image")
+    ended = prune(tmp_path / "a.onnx", "--macs", "50%", data=images)
+    assert ended.code == 0
+    assert "Skipped 1 file that cannot be read\n  007.png\n" in ended.stderr
+
+
+def test_a_small_convnet_of_two_layers(tmp_path: Path) -> None:
+    model = net(
+        """(float[N,1,8,8] x) => (float[N,3,8,8] y) <float[32,1,3,3] w, float[3,32,3,3] v>
+        { a = Conv<pads=[1,1,1,1]>(x, w) r = Relu(a) y = Conv<pads=[1,1,1,1]>(r, v) }"""
+    )
+    ended = prune(
+        tmp_path / "small.onnx",
+        "--ratio", "50%", "--method", "random",
+        model=save(model, tmp_path / "net.onnx"), data=save_images(tmp_path / "images", 10),
+    )  # fmt: skip
+    assert ended.code == 0
+    assert "Requested: 50.0 % of the channels of every group removed" in ended.stdout
+    assert "50.0 % of the prunable channels are left" in ended.stdout
+
+
+def test_preprocessing_numbers_are_taken_as_they_are(tmp_path: Path) -> None:
+    args = (RESNET, "--data", few(), "--macs", "50%", "--dry-run", "-o", tmp_path / "a.onnx")
+    ended = call(*args, "--mean", "0", "--std", "1", "--scale", "1/255")
+    assert "Preprocessing: as given: scale 0.00392157, mean 0, std 1." in ended.stderr
+    ended = call(*args, "--preprocess", "unit", "--mean", "0.01")
+    assert "mean 0.01, std 1" in ended.stderr
+
+
+def test_options_of_the_method_reach_the_plan(tmp_path: Path) -> None:
+    def options(*args: str) -> object:
+        assert prune(tmp_path / "a.onnx", "--macs", "50%", "--dry-run", *args).code == 0
+        return json.loads((tmp_path / "a.plan.json").read_text())["options"]
+
+    assert options("--variant", "gap", "--vote", "--q", "60%") == {"variant": "gap", "rule": "vote", "q": 0.6}
+    assert options("--option", "rule=vote", "--option", "q=0.5") == {"variant": "map", "rule": "vote", "q": 0.5}
+
+
+def test_samples_in_an_npz(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "x.npz", x=rng.integers(0, 256, (20, 8, 8), dtype=np.uint8))
+    assert prune(tmp_path / "a.onnx", "--macs", "50%", data=tmp_path / "x.npz").code == 0
+
+
+def test_threads_are_named_with_the_latency(tmp_path: Path) -> None:
+    ended = prune(tmp_path / "a.onnx", "--macs", "50%", "--threads", "1")
+    assert "batch 1, 1 thread)" in ended.stdout
+
+
+def test_as_a_program_the_result_goes_to_stdout_and_the_input_stays(tmp_path: Path) -> None:
+    before = hashlib.sha256(RESNET.read_bytes()).hexdigest()
+    command = [sys.executable, "-m", "onnxprune", str(RESNET), "--data", str(few()), "--macs", "50%", "--json"]
+    done = subprocess.run([*command, "-o", str(tmp_path / "a.onnx")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["reached"]["macs"] <= 0.5
+    assert "The original model" in done.stderr
+    assert "\x1b" not in done.stderr, "no escape codes where nobody looks"
+    assert hashlib.sha256(RESNET.read_bytes()).hexdigest() == before

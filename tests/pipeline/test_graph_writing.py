@@ -1,0 +1,128 @@
+"""Files are written whole or not at all, and the input is never among them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nets import net
+
+from onnxprune.errors import InputError
+from onnxprune.graph.writing import refuse_overwrite, with_metadata, write_bytes
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def umask() -> Iterator[int]:
+    """A umask of this test alone."""
+    before = os.umask(0o027)
+    yield 0o027
+    os.umask(before)
+
+
+def test_content_arrives_and_replaces_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    write_bytes(path, b"old")
+    write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert names(tmp_path) == ["net.onnx"]
+
+
+@pytest.mark.parametrize("step", ["replace", "chmod"])
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_failure_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, existing: bool
+) -> None:
+    path = tmp_path / "net.onnx"
+    if existing:
+        path.write_bytes(b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, step, fail)
+    with pytest.raises(InputError, match=r"Cannot write .*net\.onnx \(No space left on device\); free some space"):
+        write_bytes(path, b"new")
+    assert names(tmp_path) == (["net.onnx"] if existing else [])
+    assert not existing or path.read_bytes() == b"old"
+
+
+def test_an_interruption_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_bytes(tmp_path / "net.onnx", b"new")
+    assert names(tmp_path) == []
+
+
+def test_permissions_are_those_of_any_new_file(tmp_path: Path, umask: int) -> None:
+    write_bytes(tmp_path / "net.onnx", b"new")
+    assert (tmp_path / "net.onnx").stat().st_mode & 0o777 == 0o666 & ~umask
+    assert os.umask(umask) == umask, "the umask was not put back"
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        write_bytes(tmp_path / "no" / "net.onnx", b"new")
+    assert str(caught.value) == (
+        f"Cannot write {tmp_path / 'no' / 'net.onnx'} (No such file or directory); name a folder that can be written."
+    )
+
+
+def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").mkdir()
+    with pytest.raises(InputError, match=r"Cannot write .*net\.onnx \(Is a directory\)"):
+        write_bytes(tmp_path / "net.onnx", b"new")
+    assert names(tmp_path) == ["net.onnx"]
+
+
+def test_a_name_as_long_as_the_system_allows_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 250 + ".onnx")
+    write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("how", ["itself", "another spelling", "symlink", "hard link", "symlinked folder"])
+def test_the_input_is_never_overwritten_under_any_name(tmp_path: Path, how: str) -> None:
+    (tmp_path / "models").mkdir()
+    source = tmp_path / "models" / "net.onnx"
+    source.write_bytes(b"model")
+    output = tmp_path / "out.onnx"
+    if how == "itself":
+        output = source
+    elif how == "another spelling":
+        output = tmp_path / "models" / ".." / "models" / "net.onnx"
+    elif how == "symlink":
+        output.symlink_to(source)
+    elif how == "hard link":
+        output.hardlink_to(source)
+    else:
+        (tmp_path / "again").symlink_to(tmp_path / "models")
+        output = tmp_path / "again" / "net.onnx"
+    with pytest.raises(InputError, match=r"is the input itself; name another file with -o\."):
+        refuse_overwrite(output, tmp_path / "other.onnx", source)
+
+
+def test_other_files_may_be_written(tmp_path: Path) -> None:
+    source = tmp_path / "net.onnx"
+    source.write_bytes(b"model")
+    (tmp_path / "old.onnx").write_bytes(b"model")
+    refuse_overwrite(tmp_path / "new.onnx", source)
+    refuse_overwrite(tmp_path / "old.onnx", source)
+
+
+def test_metadata_is_added_and_changed_without_touching_the_rest() -> None:
+    model = net("(float[2] x) => (float[2] y) { y = Relu(x) }")
+    model.metadata_props.add(key="author", value="me")
+    model.metadata_props.add(key="tool", value="old")
+    assert with_metadata(model, {"tool": "new", "more": "1"}) is model
+    assert [(entry.key, entry.value) for entry in model.metadata_props] == [
+        ("author", "me"),
+        ("tool", "new"),
+        ("more", "1"),
+    ]

@@ -1,0 +1,336 @@
+"""The main job through the Python API: what is written, what is refused, and that the stages add up to it."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from nets import net
+
+import onnxprune
+from onnxprune.errors import InputError, UnreachableError, VerificationError
+from onnxprune.graph.measures import digest
+from onnxprune.pipeline import stages
+from onnxprune.pipeline.prune import replay
+from onnxprune.pipeline.settings import Settings
+from onnxprune.surgery.cut import Cut, cut
+from onnxprune.values.plan import read_plan
+
+SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
+RESNET = SAMPLES / "digits_resnet.onnx"
+CONVNET = SAMPLES / "digits_convnet.onnx"
+CALIB = SAMPLES / "calib"
+
+
+@pytest.fixture(scope="session")
+def halved(tmp_path_factory: pytest.TempPathFactory) -> onnxprune.Result:
+    """The resnet pruned to half of its MACs."""
+    folder = tmp_path_factory.mktemp("halved")
+    return onnxprune.prune(RESNET, data=CALIB, method="entropy", macs=0.5, output=folder / "half.onnx")
+
+
+def prune(model: Path, **more: Any) -> onnxprune.Result:
+    """Prune without trying presets, to save time."""
+    return onnxprune.prune(model, **{"preprocess": "unit", **more})
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def written(result: onnxprune.Result) -> tuple[Path, Path]:
+    assert result.output is not None
+    assert result.plan_output is not None
+    return result.output, result.plan_output
+
+
+def test_a_budget_is_met_at_no_loss_and_both_files_are_written(halved: onnxprune.Result) -> None:
+    model, plan = written(halved)
+    assert names(model.parent) == ["half.onnx", "half.plan.json"]
+    assert halved.plan.reached["macs"] <= 0.5
+    assert halved.after is not None
+    assert halved.after.macs == pytest.approx(halved.plan.reached["macs"] * halved.before.macs, rel=1e-9)
+    assert halved.quality is not None
+    assert halved.quality.before is not None
+    assert halved.quality.after is not None
+    assert halved.quality.before.top1 >= 0.98
+    assert halved.quality.after.top1 >= 0.98
+    assert halved.quality.samples == 60
+    assert halved.equality is not None
+    assert halved.equality.status == "equal"
+    assert onnxprune.load_plan(plan) == halved.plan
+
+
+def test_the_figures_are_those_of_the_written_file(halved: onnxprune.Result) -> None:
+    path, _ = written(halved)
+    analysis = onnxprune.inspect(onnxprune.load(path))
+    assert halved.after is not None
+    assert analysis.macs() == halved.after.macs
+    assert path.stat().st_size == halved.after.size
+    assert halved.before.size == RESNET.stat().st_size
+    assert halved.after.params < halved.before.params
+    assert halved.after.channels == sum(group.kept for group in halved.plan.groups.values())
+
+
+def test_the_written_model_says_where_it_comes_from_and_is_valid(halved: onnxprune.Result) -> None:
+    path, _ = written(halved)
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    assert entries["onnxprune.original"] == halved.plan.digest == digest(onnx.load(RESNET))
+    assert entries["onnxprune.method"] == "entropy"
+    assert entries["onnxprune.cut"].startswith(f"{halved.plan.removed} of ")
+
+
+def test_the_outcome_is_json(halved: onnxprune.Result) -> None:
+    found = json.loads(json.dumps(halved.to_json()))
+    assert found["requested"] == {"macs": 0.5, "round_to": 8}
+    assert found["verification"]["status"] == "equal"
+    assert found["reached"]["macs"] <= 0.5
+    assert set(found["groups"]) == set(halved.plan.groups)
+
+
+def test_every_width_is_a_block_or_whole(halved: onnxprune.Result) -> None:
+    for group in halved.plan.groups.values():
+        assert group.kept % 8 == 0 or group.kept == group.size or group.kept < 8
+
+
+def test_the_same_inputs_give_the_same_bytes(halved: onnxprune.Result, tmp_path: Path) -> None:
+    again = onnxprune.prune(RESNET, data=CALIB, method="entropy", macs=0.5, output=tmp_path / "half.onnx")
+    for first, second in zip(written(halved), written(again), strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_input_stays_byte_for_byte(tmp_path: Path) -> None:
+    source = tmp_path / "net.onnx"
+    shutil.copyfile(RESNET, source)
+    result = prune(source, data=CALIB, ratio=0.5)
+    assert source.read_bytes() == RESNET.read_bytes()
+    assert names(tmp_path) == ["net.onnx", "net.pruned.onnx", "net.pruned.plan.json"]
+    assert written(result)[0] == tmp_path / "net.pruned.onnx"
+
+
+def test_the_stages_one_by_one_give_the_same_plan_and_model(halved: onnxprune.Result) -> None:
+    model = onnxprune.load(RESNET)
+    analysis = onnxprune.inspect(model)
+    assert halved.samples is not None
+    data = halved.samples.calibration
+    assert len(data) == 240
+    statistics = onnxprune.collect(analysis, data)
+    scores = onnxprune.score(analysis, statistics)
+    chosen = onnxprune.plan(model, analysis, scores, onnxprune.Budget(macs=0.5))
+    assert chosen.groups == halved.plan.groups
+    assert (chosen.digest, chosen.reached, chosen.request) == (
+        halved.plan.digest,
+        halved.plan.reached,
+        halved.plan.request,
+    )
+    result, chosen = onnxprune.apply(model, analysis, chosen)
+    assert onnxprune.verify(model, analysis, result, data).status == "equal"
+    stored = onnx.load(written(halved)[0])
+    assert list(result.model.graph.initializer) == list(stored.graph.initializer)
+    assert list(result.model.graph.node) == list(stored.graph.node)
+
+
+def test_a_dry_run_writes_only_the_plan(halved: onnxprune.Result, tmp_path: Path) -> None:
+    result = prune(RESNET, data=CALIB, macs=0.5, output=tmp_path / "half.onnx", dry_run=True)
+    assert names(tmp_path) == ["half.plan.json"]
+    assert (result.output, result.after, result.quality, result.equality) == (None, None, None, None)
+    assert onnxprune.load_plan(tmp_path / "half.plan.json").groups == halved.plan.groups
+
+
+def test_a_plan_is_replayed_to_the_same_bytes(halved: onnxprune.Result, tmp_path: Path) -> None:
+    model, plan = written(halved)
+    settings = Settings(RESNET, output=tmp_path / "again.onnx")
+    result = replay(settings, onnxprune.load_plan(plan))
+    assert names(tmp_path) == ["again.onnx"]
+    assert (tmp_path / "again.onnx").read_bytes() == model.read_bytes()
+    assert result.equality is not None
+    assert result.equality.status == "equal"
+
+
+def test_a_plan_of_another_model_is_refused(halved: onnxprune.Result, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"made for another model \(digits_resnet\.onnx, digest .* --dry-run"):
+        replay(Settings(CONVNET, output=tmp_path / "out.onnx"), halved.plan)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("change", ["unknown", "size", "frozen"])
+def test_a_plan_with_groups_that_do_not_fit_is_refused(halved: onnxprune.Result, change: str) -> None:
+    model = onnxprune.load(RESNET)
+    analysis = onnxprune.inspect(model)
+    data = json.loads(halved.plan.to_text())
+    name, entry = next(iter(data["groups"].items()))
+    if change == "unknown":
+        data["groups"] = {"nowhere": entry}
+    elif change == "size":
+        data["groups"] = {name: {**entry, "size": entry["size"] + 1}}
+    else:
+        (frozen,) = [group for group in analysis.groups if group.frozen]
+        data["groups"] = {frozen.name: {**entry, "size": frozen.size, "removed": [0]}}
+    plan_text = json.dumps(data)
+    chosen = replace(halved.plan, groups=read_plan(plan_text, "p.json").groups)
+    with pytest.raises(InputError, match=r"The plan cuts group '.*' of .* channels, which here"):
+        onnxprune.apply(model, analysis, chosen)
+
+
+def test_ratio_and_macs_both_hold(tmp_path: Path) -> None:
+    result = prune(RESNET, data=CALIB, macs=0.4, ratio=0.25, output=tmp_path / "out.onnx", dry_run=True)
+    assert result.plan.reached["macs"] <= 0.4
+    for group in result.plan.groups.values():
+        assert group.kept <= -(-int(0.75 * group.size) // 8) * 8
+    alone = prune(RESNET, data=CALIB, macs=0.4, output=tmp_path / "out.onnx", dry_run=True)
+    assert any(group.kept > result.plan.groups[name].kept for name, group in alone.plan.groups.items())
+
+
+def test_without_a_budget_the_methods_own_rule_decides(tmp_path: Path) -> None:
+    """The sample networks were trained so that exactly three quarters of every group are silent."""
+    result = prune(CONVNET, data=CALIB, output=tmp_path / "out.onnx", round_to=1)
+    assert {group.kept / group.size for group in result.plan.groups.values()} == {0.25}
+    assert result.quality is not None
+    assert result.quality.change == 0.0
+    assert result.equality is not None
+    assert result.equality.where == "shaken weights"
+
+
+def test_a_collapse_that_no_budget_asked_for_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"output": tmp_path / "out.onnx", "options": {"rule": "vote", "q": 0.1}}
+    with pytest.raises(UnreachableError, match=r"^Top-1 fell by \d+\.\d points\. No budget .* nothing was written"):
+        prune(RESNET, data=CALIB, **options)
+    assert names(tmp_path) == []
+    forced = prune(RESNET, data=CALIB, force=True, **options)
+    assert names(tmp_path) == ["out.onnx", "out.plan.json"]
+    assert forced.warnings[0].startswith("Top-1 fell by ")
+
+
+def test_a_collapse_with_a_budget_is_written_with_a_warning(tmp_path: Path) -> None:
+    result = prune(RESNET, data=CALIB, macs=0.02, output=tmp_path / "out.onnx")
+    assert result.warnings[0].startswith("Top-1 fell by ")
+    assert any("is classified right any more" in warning for warning in result.warnings)
+    assert names(tmp_path) == ["out.onnx", "out.plan.json"]
+
+
+def test_an_unreachable_budget_names_the_closest_and_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UnreachableError, match=r"The budget of 0\.1% of the MACs cannot be met: .* are left; ask for"):
+        prune(RESNET, data=CALIB, macs=0.001, output=tmp_path / "out.onnx")
+    assert names(tmp_path) == []
+
+
+def test_a_failed_check_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(analysis: Any, keep: Any) -> Cut:
+        right = cut(analysis, keep)
+        tensor = next(t for t in right.model.graph.initializer if t.name == "fc.weight" or len(t.dims) == 4)
+        value = np.array(onnx.numpy_helper.to_array(tensor))[::-1]
+        tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(value), tensor.name))
+        return right
+
+    monkeypatch.setattr(stages, "cut", faulty)
+    with pytest.raises(VerificationError, match="does not equal the masked original"):
+        prune(RESNET, data=CALIB, macs=0.5, output=tmp_path / "out.onnx")
+    assert names(tmp_path) == []
+
+
+def test_the_input_is_refused_as_output() -> None:
+    with pytest.raises(InputError, match="is the input itself"):
+        prune(RESNET, data=CALIB, macs=0.5, output=RESNET)
+
+
+@pytest.fixture(scope="session")
+def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty digits in one flat folder."""
+    folder = tmp_path_factory.mktemp("flat")
+    for path in sorted(CALIB.rglob("*.png"))[::7][:40]:
+        shutil.copyfile(path, folder / f"{path.parent.name}_{path.name}")
+    return folder
+
+
+def test_images_without_labels_are_measured_by_drift(unlabelled: Path, tmp_path: Path) -> None:
+    result = prune(RESNET, data=unlabelled, macs=0.5, output=tmp_path / "out.onnx")
+    assert result.quality is not None
+    assert result.quality.before is None
+    assert result.quality.drift is not None
+    assert result.quality.drift["logits"] < 0.01
+    assert result.quality.agreement == {"logits": 1.0}
+    assert "The data has no labels: all images count as one class." in result.notes
+    assert result.plan.data["classes"] == 0
+
+
+def test_the_random_baseline_runs_without_labels_and_is_seeded(unlabelled: Path, tmp_path: Path) -> None:
+    def plan(seed: int) -> onnxprune.Plan:
+        return prune(
+            RESNET, data=unlabelled, method="random", ratio=0.5, output=tmp_path / "out.onnx", seed=seed, dry_run=True
+        ).plan
+
+    result = prune(RESNET, data=unlabelled, method="random", ratio=0.5, output=tmp_path / "out.onnx")
+    assert result.quality is not None
+    assert result.quality.drift is not None
+    assert result.quality.drift["logits"] > 0.1
+    assert plan(0).groups == result.plan.groups
+    assert plan(1).groups != plan(0).groups
+    assert {group.kept / group.size for group in result.plan.groups.values()} == {0.5}
+
+
+def test_a_method_that_only_ranks_needs_a_budget(unlabelled: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"Method random only ranks channels; say how much goes with --ratio or"):
+        prune(RESNET, data=unlabelled, method="random", output=tmp_path / "out.onnx")
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ({"macs": 0.0}, "--macs is the share of MACs that may be left"),
+        ({"macs": 1.5}, "--macs is the share of MACs that may be left"),
+        ({"macs": float("nan")}, "--macs is the share of MACs that may be left"),
+        ({"ratio": 1.0}, "--ratio is the share of channels to remove"),
+        ({"alpha": float("nan")}, "--alpha is a multiple of the method's threshold, above 0, not nan"),
+        ({"alpha": -1.0}, "--alpha is a multiple of the method's threshold, above 0, not -1"),
+    ],
+)
+def test_budgets_out_of_range_are_refused(budget: dict[str, float], message: str) -> None:
+    model = onnxprune.load(CONVNET)
+    analysis = onnxprune.inspect(model)
+    scores = onnxprune.score(analysis, onnxprune.collect(analysis, None, "random"), "random")
+    with pytest.raises(InputError, match=message):
+        onnxprune.plan(model, analysis, scores, onnxprune.Budget(**budget))
+
+
+def test_a_block_below_one_is_refused() -> None:
+    model = onnxprune.load(CONVNET)
+    analysis = onnxprune.inspect(model)
+    scores = onnxprune.score(analysis, onnxprune.collect(analysis, None, "random"), "random")
+    with pytest.raises(InputError, match="--round-to is a number of channels from 1 up, not 0"):
+        onnxprune.plan(model, analysis, scores, onnxprune.Budget(ratio=0.5), round_to=0)
+
+
+def test_a_method_that_needs_data_says_so() -> None:
+    analysis = onnxprune.inspect(onnxprune.load(CONVNET))
+    with pytest.raises(InputError, match="Method entropy needs sample data; name a folder with --data"):
+        onnxprune.collect(analysis, None)
+
+
+def test_a_model_with_nothing_to_prune_is_told_so(tmp_path: Path) -> None:
+    model = net("(float[n, 1, 8, 8] x) => (float[n, 4, 6, 6] y) <float[4, 1, 3, 3] w> { y = Conv(x, w) }")
+    onnx.save(model, tmp_path / "net.onnx")
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "data.npz", x=rng.normal(size=(10, 1, 8, 8)).astype(np.float32))
+    with pytest.raises(UnreachableError, match=r"Nothing can be pruned: none of the 1 channel groups is free"):
+        prune(tmp_path / "net.onnx", data=tmp_path / "data.npz", ratio=0.5)
+    assert names(tmp_path) == ["data.npz", "net.onnx"]
+
+
+def test_a_budget_that_already_holds_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UnreachableError, match="Nothing was pruned: the budget already holds"):
+        prune(RESNET, data=CALIB, macs=1.0, output=tmp_path / "out.onnx")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["missing.json", "folder", "binary.json"])
+def test_a_plan_that_cannot_be_read_is_an_input_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"(No such plan: .*missing|is not a plan).*--dry-run"):
+        onnxprune.load_plan(tmp_path / name)

@@ -1,0 +1,50 @@
+"""The architecture holds: who may import whom, and nobody imports torch."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(find_spec("importlinter") is None, reason="import-linter is not installed")
+def test_lower_layers_never_import_higher_ones() -> None:
+    found = run(sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache")
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "0 broken" in found.stdout
+
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys, onnxprune
+for module in pkgutil.walk_packages(onnxprune.__path__, "onnxprune."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+print(sorted(sys.modules))
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "proof"),
+    [
+        ("import sys, onnxprune; onnxprune.prune; print(sorted(sys.modules))", "onnxprune.pipeline.prune"),
+        ("import sys, onnxprune.cli; print(sorted(sys.modules))", "onnxprune.cli"),
+        (IMPORT_ALL, "onnxprune.importance.entropy"),
+    ],
+    ids=["api", "cli", "all modules"],
+)
+def test_importing_needs_no_torch(code: str, proof: str) -> None:
+    found = run(sys.executable, "-c", code)
+    assert found.returncode == 0, found.stderr
+    modules = found.stdout
+    assert f"'{proof}'" in modules
+    for absent in ("torch", "sklearn", "matplotlib"):
+        assert f"'{absent}'" not in modules
