@@ -52,8 +52,13 @@ def tie_matrix(labelled: Labelled, components: Components) -> coo_array:
     return coo_array((np.ones(edges[0].size, dtype=np.int8), edges), shape=(total, total))
 
 
-def build_groups(labelled: Labelled, components: Components, frosts: tuple[Frost, ...]) -> tuple[ChannelGroup, ...]:
-    """Sort the components into groups: the same axes, reached the same number of times, frozen for the same reason."""
+def build_groups(
+    labelled: Labelled, components: Components, frosts: tuple[Frost, ...], *, approximate: bool = False
+) -> tuple[ChannelGroup, ...]:
+    """Sort the components into groups: the same axes, reached the same number of times, frozen for the same reason.
+
+    With `approximate`, what only an approximate freeze forbids is free, and labelled as approximate.
+    """
     cause = _causes(components, frosts)
     produced = np.zeros(components.count, dtype=bool)
     for axis, _ in labelled.produces:
@@ -72,7 +77,7 @@ def build_groups(labelled: Labelled, components: Components, frosts: tuple[Frost
     for members in by_signature.values():
         labels = np.stack([order[bounds[c] : bounds[c + 1]] for c in members])
         frost = frosts[cause[members[0]]] if cause[members[0]] >= 0 else None
-        groups.append(_group(components, labels, producers, frost, names))
+        groups.append(_group(components, labels, producers, frost, names, allowed=approximate))
     return tuple(groups)
 
 
@@ -99,7 +104,13 @@ def _signatures(components: Components, cause: IntArray) -> IntArray:
 
 
 def _group(
-    components: Components, labels: IntArray, producers: set[Axis], frost: Frost | None, names: set[str]
+    components: Components,
+    labels: IntArray,
+    producers: set[Axis],
+    frost: Frost | None,
+    names: set[str],
+    *,
+    allowed: bool,
 ) -> ChannelGroup:
     """Build a group from the labels [channels, labels per channel] of its components."""
     layout = components.axis_of(labels[0])
@@ -116,7 +127,7 @@ def _group(
         size=len(labels),
         members=members,
         layers=layers,
-        frozen=None if frost is None else f"{frost.axis} {joined(frost.reason)}",
+        frozen=None if frost is None or (allowed and frost.approximate) else f"{frost.axis} {joined(frost.reason)}",
         approximate=frost is not None and frost.approximate,
     )
 

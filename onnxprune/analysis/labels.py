@@ -40,7 +40,11 @@ class Frost:
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """The reached axes with their sizes, in the order they were reached, and all that was said about them."""
+    """The reached axes with their sizes, in the order they were reached, and all that was said about them.
+
+    `carriers` are the exclusive ties that were taken; `overruled` those among them that stood in the way of a factor
+    further in, which came later.
+    """
 
     sizes: Mapping[Axis, int]
     bonds: tuple[Bond, ...]
@@ -49,35 +53,84 @@ class Labelled:
     sums: tuple[tuple[Axis, int], ...]
     counts: tuple[tuple[Count, int], ...]
     macs: tuple[tuple[Macs, int], ...]
+    carriers: tuple[Tie, ...]
+    overruled: tuple[Tie, ...]
 
 
-def label(graph: Graph) -> Labelled:
-    """Label `graph`: the fixed point of the op rules from all producing axes."""
-    return _Labeller(graph).run()
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What the op rules say of every node of a graph, read once.
+
+    Attributes:
+        facts: by node number, the facts that speak of each axis.
+        every: all facts with their node numbers, in node order.
+        refused: why a node has no facts.
+        static: the fixed size of every axis of every operand, or None.
+    """
+
+    graph: Graph
+    facts: Mapping[int, Mapping[Axis, list[Fact]]]
+    every: tuple[tuple[Fact, int], ...]
+    refused: Mapping[int, str]
+    static: Mapping[Axis, int | None]
+
+
+def read_facts(graph: Graph) -> Reading:
+    """Ask the rules for their facts. Nodes that only compute constants or sizes are left out."""
+    facts: dict[int, dict[Axis, list[Fact]]] = {}
+    every: list[tuple[Fact, int]] = []
+    refused: dict[int, str] = {}
+    static: dict[Axis, int | None] = {}
+    for node in graph.nodes:
+        if all(graph.is_leaf(name) for name in node.outputs if name):
+            continue
+        view = NodeView(graph, node)
+        for operand in view:
+            for dim in range(operand.rank if operand.shapes else 0):
+                static[operand.axis(dim)] = operand.shape[dim] if operand.is_static(dim) else None
+        found: dict[Axis, list[Fact]] = {}
+        facts[node.index] = found
+        rule = RULES.get(node.op) if node.domain == "" else None
+        if rule is None:
+            refused[node.index] = "op is not supported yet" if not node.domain else "op of a custom domain"
+            continue
+        try:
+            said = list(rule(view))
+        except RefusedError as refusal:
+            refused[node.index] = str(refusal)
+            continue
+        for fact in said:
+            every.append((fact, node.index))
+            for axis in _axes_of(fact):
+                found.setdefault(axis, []).append(fact)
+    return Reading(graph, facts, tuple(every), refused, static)
+
+
+def label(reading: Reading, banned: frozenset[Tie] = frozenset()) -> Labelled:
+    """Label a graph: the fixed point of the op rules from all producing axes, without the `banned` alternatives."""
+    return _Labeller(reading, banned).run()
 
 
 class _Labeller:
     """The worklist. Mutable, private to `label`."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, reading: Reading, banned: frozenset[Tie]) -> None:
+        self.reading = reading
+        self.graph = reading.graph
+        self.banned = banned
         self.sizes: dict[Axis, int] = {}
         self.periods: dict[Axis, Period] = {}
         self.bonds: list[Bond] = []
         self.frosts: list[Frost] = []
         self.queue: list[tuple[int, int, Axis]] = []
-        self.facts: dict[int, dict[Axis, list[Fact]]] = {}
-        self.refused: dict[int, str] = {}
         self.applied: set[Tie] = set()
         self.carrier: dict[tuple[int, Axis], Tie] = {}
-        self.static: dict[Axis, int | None] = {}
-        self.all_facts: list[tuple[Fact, int]] = []
-        self.place = {name: node.index for name, node in graph.producers.items()}
+        self.overruled: list[Tie] = []
+        self.place = {name: node.index for name, node in self.graph.producers.items()}
 
     def run(self) -> Labelled:
-        for node in self.graph.nodes:
-            self._read(node)
-        seeds = [(fact.axis, number) for fact, number in self.all_facts if isinstance(fact, Produces)]
+        every = self.reading.every
+        seeds = [(fact.axis, number) for fact, number in every if isinstance(fact, Produces)]
         for seed, _ in seeds:
             self._reach(seed, None)
         while self.queue:
@@ -87,40 +140,18 @@ class _Labeller:
             bonds=tuple(self.bonds),
             frosts=tuple(self.frosts),
             produces=tuple(seeds),
-            sums=tuple((f.axis, n) for f, n in self.all_facts if isinstance(f, Sums) and f.axis in self.sizes),
-            counts=tuple((f, n) for f, n in self.all_facts if isinstance(f, Count) and f.axis in self.sizes),
-            macs=tuple((f, n) for f, n in self.all_facts if isinstance(f, Macs)),
+            sums=tuple((f.axis, n) for f, n in every if isinstance(f, Sums) and f.axis in self.sizes),
+            counts=tuple((f, n) for f, n in every if isinstance(f, Count) and f.axis in self.sizes),
+            macs=tuple((f, n) for f, n in every if isinstance(f, Macs)),
+            carriers=tuple(dict.fromkeys(self.carrier.values())),
+            overruled=tuple(dict.fromkeys(self.overruled)),
         )
-
-    def _read(self, node: Node) -> None:
-        """Ask the rule of `node` for its facts and file them under the axes that they speak of."""
-        if all(self.graph.is_leaf(name) for name in node.outputs if name):
-            return
-        view = NodeView(self.graph, node)
-        for operand in view:
-            for dim in range(operand.rank if operand.shapes else 0):
-                self.static[operand.axis(dim)] = operand.shape[dim] if operand.is_static(dim) else None
-        found: dict[Axis, list[Fact]] = {}
-        self.facts[node.index] = found
-        rule = RULES.get(node.op) if node.domain == "" else None
-        if rule is None:
-            self.refused[node.index] = "op is not supported yet" if not node.domain else "op of a custom domain"
-            return
-        try:
-            facts = list(rule(view))
-        except RefusedError as refusal:
-            self.refused[node.index] = str(refusal)
-            return
-        for fact in facts:
-            self.all_facts.append((fact, node.index))
-            for axis in _axes_of(fact):
-                found.setdefault(axis, []).append(fact)
 
     def _reach(self, axis: Axis, period: Period | None) -> None:
         """Label `axis` if it is new."""
         if axis in self.sizes:
             return
-        size = self.static.get(axis)
+        size = self.reading.static.get(axis)
         if size is None:
             raise AssertionError(f"labelled {axis}, whose size is not fixed")
         self.sizes[axis] = size
@@ -148,13 +179,13 @@ class _Labeller:
             self._apply(node, axis)
 
     def _apply(self, node: Node, axis: Axis) -> None:
-        if node.index not in self.facts:
+        if node.index not in self.reading.facts:
             return  # it only reads sizes; what becomes of those numbers is settled in `sizes`
         if axis.ref.name in node.captured:
             self._freeze(axis, f"is read inside a subgraph of {node.title}")
-        facts = self.facts.get(node.index, {}).get(axis)
+        facts = self.reading.facts.get(node.index, {}).get(axis)
         if not facts:
-            why = self.refused.get(node.index, "this axis is not one that it lets through")
+            why = self.reading.refused.get(node.index, "this axis is not one that it lets through")
             self._freeze(axis, f"{node.title}: {why}")
             return
         candidates = [fact for fact in facts if isinstance(fact, Tie) and fact.exclusive]
@@ -174,12 +205,17 @@ class _Labeller:
         for fact in candidates:
             if self.carrier.get((node.index, fact.a)) is fact and self.carrier.get((node.index, fact.b)) is fact:
                 return fact
+        taken = [self.carrier.get((node.index, end)) for fact in candidates for end in (fact.a, fact.b)]
         free = [
             fact
             for fact in candidates
-            if (node.index, fact.a) not in self.carrier and (node.index, fact.b) not in self.carrier
+            if fact not in self.banned
+            and (node.index, fact.a) not in self.carrier
+            and (node.index, fact.b) not in self.carrier
         ]
         if not free:
+            inner = min(_stride(fact) for fact in candidates)
+            self.overruled.extend(other for other in taken if other is not None and _stride(other) > inner)
             self._freeze(axis, f"{node.title} is cut along another factor of the same axis")
             return None
         period = self.periods.get(axis)
@@ -195,7 +231,7 @@ class _Labeller:
         self.applied.add(fact)
         other = fact.b if axis == fact.a else fact.a
         own_at, other_at = (fact.a_at, fact.b_at) if axis == fact.a else (fact.b_at, fact.a_at)
-        size = self.static.get(other)
+        size = self.reading.static.get(other)
         if size is None:
             self._freeze(axis, f"{node.title} ties it to an axis of no fixed size ({other})", own_at)
             return
@@ -215,3 +251,8 @@ def _axes_of(fact: Fact) -> tuple[Axis, ...]:
     if isinstance(fact, Free | Freeze | Sums):
         return (fact.axis,)
     return ()
+
+
+def _stride(fact: Tie) -> int:
+    """Return how far apart neighbours of a factor lie on the axis that holds it with others."""
+    return max(stride for stride, _ in fact.periods) if fact.periods else 0
