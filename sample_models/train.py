@@ -183,9 +183,7 @@ def load_splits() -> tuple[Split, Split, Split]:
     digits = load_digits()
     pixels = np.rint(digits.images * (255 / GREY_LEVELS)).astype(np.uint8)
     whole = Split(pixels, digits.target.astype(np.int64), np.arange(len(pixels)))
-    train_rows, test_rows = train_test_split(
-        whole.rows, test_size=TEST_SHARE, stratify=whole.labels, random_state=SEED
-    )
+    train_rows, test_rows = train_test_split(whole.rows, test_size=TEST_SHARE, stratify=whole.labels, random_state=SEED)
     train, test = whole.take(np.sort(train_rows)), whole.take(np.sort(test_rows))
     pick = np.random.default_rng(SEED)
     calibration = np.concatenate(
@@ -400,9 +398,7 @@ def build(name: str, make: Callable[[], Net], train_split: Split, test_split: Sp
 def print_table(results: list[Result], images: int) -> None:
     print(f"\n{'model':<16}{'parameters':>12}{'kB':>8}{'top-1':>9}{'seconds':>9}{'max |ort-torch|':>18}")
     for r in results:
-        print(
-            f"{r.name:<16}{r.parameters:>12,}{r.kilobytes:>8.0f}{r.top1:>9.2%}{r.seconds:>9.0f}{r.gap:>18.1e}"
-        )
+        print(f"{r.name:<16}{r.parameters:>12,}{r.kilobytes:>8.0f}{r.top1:>9.2%}{r.seconds:>9.0f}{r.gap:>18.1e}")
     print(f"top-1 by onnxruntime on {images} test images; onnxruntime's logits equal torch's")
 
 

@@ -1,5 +1,6 @@
 """The README's commands and code are run as they stand, in a copy of the sample models."""
 
+import os
 import re
 import shlex
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -28,7 +30,7 @@ def test_every_onnxprune_command_of_the_readme_succeeds(clone: Path) -> None:
     assert len(lines) >= 6
     for line in lines:
         command = [sys.executable, "-m", *shlex.split(line)]
-        done = subprocess.run(command, cwd=clone, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, cwd=clone, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         assert done.stdout, line
     assert (clone / "sample_models" / "digits_resnet.pruned.onnx").exists()
@@ -37,7 +39,9 @@ def test_every_onnxprune_command_of_the_readme_succeeds(clone: Path) -> None:
 
 def test_the_python_code_of_the_readme_runs(clone: Path) -> None:
     (code,) = blocks("python")
-    done = subprocess.run([sys.executable, "-c", code], cwd=clone, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=clone, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     assert "can be cut" in done.stdout
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.analysis.analyse import Analysis
-from onnxprune.calibration.instrument import instrumented, start
+from onnxprune.calibration.instrument import Probe, instrumented, start
 from onnxprune.calibration.points import Point, find_points
 from onnxprune.calibration.probes import PROBES, SKIPPED, Accumulator, Range
 from onnxprune.data.dataset import Dataset
@@ -99,7 +99,7 @@ def _ranges(
                 places[point.layer, name] = (ends[0], ends[1])
     if not places:
         return {}
-    session = Session(instrumented(probe).SerializeToString(), name="the instrumented model")
+    session = _session(probe)
     some = take(dataset, min(RANGE_IMAGES, len(dataset)), seed)
     limits = dict.fromkeys(places, (np.inf, -np.inf))
     for batch in track(some.batches(batch_size), total=len(some), what="Finding value ranges"):
@@ -125,7 +125,14 @@ def _instrument(
             slots.append(_Slot(point, name, output, PROBES[name].accumulate(point, classes)))
     if not slots:
         return [], None
-    return slots, Session(instrumented(probe).SerializeToString(), name="the instrumented model")
+    return slots, _session(probe)
+
+
+def _session(probe: Probe) -> Session:
+    """Load the instrumented model; it takes as many samples in one call as the model's own outputs suggest."""
+    session = Session(instrumented(probe).SerializeToString(), name="the instrumented model")
+    session.chunk_size = Session(probe.graph.model.SerializeToString(), optimization="none").chunk_size
+    return session
 
 
 def _run(session: Session, feeds: dict[str, NDArray[Any]], labels: IntArray, slots: Sequence[_Slot]) -> None:

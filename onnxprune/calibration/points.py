@@ -64,15 +64,21 @@ def _point(graph: Graph, axis: Axis) -> Point | None:
 
 
 def _rows_per_sample(graph: Graph, tensor: str) -> int | None:
-    """Return how many rows of axis 0 one sample has, or None where axis 0 does not grow with the samples."""
-    pairs = [graph.facts.shape_pair(name) for name in graph.inputs]
-    batches = next((pair for pair in pairs if pair is not None and pair[0]), None)
+    """Return how many rows of axis 0 one sample has, or None where axis 0 does not grow with the samples of any input.
+
+    Inputs that disagree about the number of samples (recurrent state) are fed one whole call at a time.
+    """
     found = graph.facts.shape_pair(tensor)
-    if batches is None or found is None:
+    if found is None:
         return None
-    rows = {shape[0] / batch[0] for shape, batch in zip(found, batches, strict=True)}
-    whole = rows.pop()
-    return int(whole) if not rows and whole >= 1 and whole.is_integer() else None
+    for name in graph.inputs:
+        batches = graph.facts.shape_pair(name)
+        if batches is not None and batches[0]:
+            rows = {shape[0] / batch[0] for shape, batch in zip(found, batches, strict=True) if batch[0]}
+            whole = rows.pop() if len(rows) == 1 else 0.0
+            if whole >= 1 and whole.is_integer():
+                return int(whole)
+    return None
 
 
 def _follow(graph: Graph, axis: Axis) -> str:

@@ -51,7 +51,7 @@ budget_options = stack(
         "--alpha",
         type=multiple,
         metavar="NUMBER",
-        help="Remove what scores below this multiple of the method's own threshold (1 is the method as published).",
+        help="Remove what scores below this multiple of the method's own threshold (1 by default).",
     ),
     _budget(
         "--round-to",

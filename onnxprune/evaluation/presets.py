@@ -1,6 +1,7 @@
 """Finding the preprocessing preset a model was trained with: the one it scores best with."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from onnxprune.data import Dataset, take
@@ -46,8 +47,9 @@ def auto_preprocess(
         track: Progress.
 
     Returns:
-        `base` with the scale, mean and std of the best preset (highest top-1, then highest mean log
-        probability of the true class, then first), and the scores of all in the order of `presets`.
+        `base` with the scale, mean and std of the best preset (of those within one standard error of the highest
+        top-1, the one with the highest mean log probability of the true class), and the scores of all in the order
+        of `presets`.
 
     Raises:
         InputError: no labels, or the samples are fed as they are.
@@ -71,5 +73,16 @@ def auto_preprocess(
         assert found.log_probability is not None
         score = PresetScore(name, found.accuracy.top1, float(found.log_probability.mean()))
         tried.append((score, candidate))
-    _, best = max(tried, key=lambda pair: (pair[0].top1, pair[0].log_probability))
-    return best, tuple(score for score, _ in tried)
+    return _best(tried, len(some)), tuple(score for score, _ in tried)
+
+
+def _best(tried: Sequence[tuple[PresetScore, Preprocess]], samples: int) -> Preprocess:
+    """The likeliest preset among those whose top-1 is within one standard error of the highest.
+
+    Presets for similar data (imagenet, cifar10) differ by an image or two of some hundred, which is chance; the
+    probability that the model gives to the true classes tells them apart.
+    """
+    top1 = max(score.top1 for score, _ in tried)
+    error = math.sqrt(top1 * (1 - top1) / samples)
+    close = [pair for pair in tried if pair[0].top1 >= top1 - error]
+    return max(close, key=lambda pair: pair[0].log_probability)[1]

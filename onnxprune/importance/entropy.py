@@ -19,6 +19,9 @@ from onnxprune.values.statistics import LayerStatistics, Scores, Statistics
 ENTROPY = {"map": "map entropy", "gap": "gap entropy"}
 ZEROS = "zeros"
 MAGNITUDE = "mean magnitude"
+
+NOTED_CLIPPING = 0.01
+"""Share of a layer's values outside its histograms' range from which the user is told."""
 DECIMALS = 12
 
 
@@ -108,6 +111,13 @@ def _notes(statistics: Statistics, unmeasured: list[str]) -> tuple[str, ...]:
         notes.append(f"No calibration image of: {names}; these classes have no say.")
     if unmeasured:
         notes.append(f"Not measured, so neither favoured nor blamed: {', '.join(unmeasured)}.")
+    clipped = [name for name, layer in statistics.layers.items() if layer.clipped > NOTED_CLIPPING]
+    if clipped:
+        share = max(statistics.layers[name].clipped for name in clipped)
+        notes.append(
+            f"Up to {share:.1%} of the values lay outside the histograms' range in {len(clipped)} of "
+            f"{len(statistics.layers)} layers (such as {clipped[0]}): the images may differ much from one another."
+        )
     return tuple(notes)
 
 

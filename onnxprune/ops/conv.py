@@ -30,7 +30,7 @@ def conv(node: NodeView) -> Iterator[Fact]:
     yield Tie(w.axis(0), y.axis(1))
     if bias is not None:
         yield Tie(bias.axis(0), y.axis(1))
-    yield Macs(math.prod(w.shape[2:]) * math.prod(y.shape[2:]), (w.axis(0), w.axis(1)))
+    yield Macs(math.prod(w.shape[2:]) * math.prod(y.shape[2:]) * y.shape[0], (w.axis(0), w.axis(1)))
     if groups == 1:
         yield Tie(x.axis(1), w.axis(1))
         yield Sums(x.axis(1))

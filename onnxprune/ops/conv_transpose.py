@@ -27,7 +27,7 @@ def conv_transpose(node: NodeView) -> Iterator[Fact]:
     yield Produces(y.axis(1))
     if bias is not None:
         yield Tie(bias.axis(0), y.axis(1))
-    yield Macs(math.prod(w.shape[2:]) * math.prod(x.shape[2:]), (w.axis(0), w.axis(1)))
+    yield Macs(math.prod(w.shape[2:]) * math.prod(x.shape[2:]) * x.shape[0], (w.axis(0), w.axis(1)))
     yield Tie(x.axis(1), w.axis(0))
     if groups == 1:
         yield Tie(w.axis(1), y.axis(1))

@@ -73,7 +73,10 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Macs:
-    """Multiply-adds of the node for one sample: `factor` times the product of the kept widths of `axes`."""
+    """Multiply-adds of the node for one call: `factor` times the product of the kept widths of `axes`.
+
+    Free sizes count as in the nominal shapes, so a free batch counts as 1.
+    """
 
     factor: float
     axes: tuple[Axis, ...]

@@ -23,7 +23,6 @@ from onnxprune.surgery.cut import Cut
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.plan import Plan
 from onnxprune.values.progress import Track, silent
-from onnxprune.values.statistics import Statistics
 from onnxprune.verification.equality import Equality
 
 COLLAPSE = 0.05
@@ -126,7 +125,7 @@ def run(settings: Settings, track: Track = silent, say: Tell = _unheard) -> Resu
         options,
         round_to=settings.round_to,
         seed=settings.seed,
-        data=_data_facts(samples, statistics),
+        data=_data_facts(samples),
     )
     if chosen.removed == 0:
         raise UnreachableError(_nothing(settings, method.name))
@@ -266,11 +265,11 @@ def _figures(
     return Figures(params=count_params(proto), macs=macs, size=size, channels=channels)
 
 
-def _data_facts(samples: Samples, statistics: Statistics) -> Mapping[str, Any]:
+def _data_facts(samples: Samples) -> Mapping[str, Any]:
     """What the plan says of the data: enough to judge the scores by, no path of this machine."""
     return {
         "images": len(samples.calibration),
-        "classes": len(statistics.samples) if statistics.labelled else 0,
+        "classes": 0 if samples.calibration.labels is None else len(samples.calibration.class_names),
         "digest": samples.calibration.digest(),
         "preprocess": None if samples.calibration.preprocessed else samples.calibration.preprocess.to_json(),
     }

@@ -188,25 +188,30 @@ def _choose(analysis: Analysis, scores: Scores, budget: Budget, method: Method, 
             f"Nothing can be pruned: none of the {len(analysis.groups)} channel groups is free; "
             "`onnxprune inspect` says why."
         )
-    found: list[dict[str, int]] = []
+    kept = {width.name: width.size for width in widths}
     if budget.ratio is not None:
-        found.append(by_ratio(widths, budget.ratio))
+        kept = by_ratio(widths, budget.ratio)
     if budget.alpha is not None or not budget.explicit:
         if method.threshold is None:
             raise InputError(f"Method {method.name} only ranks channels; say how much goes with --ratio or --macs.")
         alpha = 1.0 if budget.alpha is None else budget.alpha
         if not 0 < alpha < np.inf:
             raise InputError(f"--alpha is a multiple of the method's threshold, above 0, not {alpha:g}.")
-        found.append(by_threshold(widths, scores, alpha * method.threshold))
+        kept = _stricter(kept, by_threshold(widths, scores, alpha * method.threshold))
     if budget.macs is not None:
         if not 0 < budget.macs <= 1:
             raise InputError(
                 f"--macs is the share of MACs that may be left, above 0 and up to 100%, not {budget.macs:.0%}."
             )
         limit = budget.macs * analysis.macs()
-        found.append(by_budget(widths, scores, analysis.costs.macs_at, limit)[0])
-    # Every budget holds when the strictest width of each group is taken: costs only fall with widths.
-    return {width.name: min(kept[width.name] for kept in found) for width in widths}
+        if analysis.costs.macs_at(kept) > limit:
+            kept = by_budget(widths, scores, analysis.costs.macs_at, limit, kept)[0]
+    return kept
+
+
+def _stricter(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    """Return the smaller width of each group; costs only fall with widths, so whatever held still holds."""
+    return {name: min(count, second[name]) for name, count in first.items()}
 
 
 def _block(group: ChannelGroup, round_to: int) -> int:

@@ -19,18 +19,30 @@ def by_threshold(widths: Sequence[Width], scores: Scores, threshold: float) -> d
 
 
 def by_budget(
-    widths: Sequence[Width], scores: Scores, cost: Cost, budget: float, what: str = "MACs"
+    widths: Sequence[Width],
+    scores: Scores,
+    cost: Cost,
+    budget: float,
+    caps: Mapping[str, int] | None = None,
+    what: str = "MACs",
 ) -> tuple[dict[str, int], float]:
     """Find the lowest threshold at which `cost` is at most `budget`; return the counts and the threshold.
 
-    Widths are rounded down, then blocks are given back, the best-scoring first, while the budget holds.
+    Widths are rounded down, then blocks are given back, the best-scoring first, while the budget holds. No group keeps
+    more than its entry in `caps`, which is what other budgets left of it.
 
     Raises:
         UnreachableError: even the floors of all groups cost more; the message has the closest figure.
     """
     values = np.unique(np.concatenate([scores.values[width.name] for width in widths])) if widths else np.zeros(0)
     thresholds = np.concatenate([[-np.inf], values, [np.inf]])
-    least = cost(_rounded_down(widths, scores, float("inf")))
+    most = {width.name: width.size for width in widths} if caps is None else caps
+
+    def counts_at(threshold: float) -> dict[str, int]:
+        counts = {width.name: width.down(_above(scores.values[width.name], threshold)) for width in widths}
+        return {name: min(count, most[name]) for name, count in counts.items()}
+
+    least = cost(counts_at(float("inf")))
     if least > budget:
         whole = cost({width.name: width.size for width in widths})
         raise UnreachableError(
@@ -40,38 +52,39 @@ def by_budget(
     low, high = 0, len(thresholds) - 1  # `high` always meets the budget
     while low < high:
         middle = (low + high) // 2
-        if cost(_rounded_down(widths, scores, float(thresholds[middle]))) <= budget:
+        if cost(counts_at(float(thresholds[middle]))) <= budget:
             high = middle
         else:
             low = middle + 1
-    counts = _rounded_down(widths, scores, float(thresholds[high]))
-    return _give_back(widths, scores, cost, budget, counts), float(thresholds[high])
+    counts = counts_at(float(thresholds[high]))
+    return _give_back(widths, scores, cost, budget, counts, most), float(thresholds[high])
 
 
 def _above(values: FloatArray, threshold: float) -> int:
     return int(np.count_nonzero(values >= threshold))
 
 
-def _rounded_down(widths: Sequence[Width], scores: Scores, threshold: float) -> dict[str, int]:
-    return {width.name: width.down(_above(scores.values[width.name], threshold)) for width in widths}
-
-
 def _give_back(
-    widths: Sequence[Width], scores: Scores, cost: Cost, budget: float, counts: Mapping[str, int]
+    widths: Sequence[Width],
+    scores: Scores,
+    cost: Cost,
+    budget: float,
+    counts: Mapping[str, int],
+    most: Mapping[str, int],
 ) -> dict[str, int]:
     """Widen groups block by block, always the one whose next block scores best on average, while the budget holds."""
     current = dict(counts)
     ranked = {width.name: scores.values[width.name][ranking(scores, width.name)] for width in widths}
-    open_widths = {width.name: width for width in widths if current[width.name] < width.size}
+    open_widths = {width.name: width for width in widths if current[width.name] < most[width.name]}
     while open_widths:
         best = max(open_widths.values(), key=lambda width: (_next_block(width, current, ranked), width.name))
-        wider = {**current, best.name: best.up_one(current[best.name])}
+        wider = {**current, best.name: min(best.up_one(current[best.name]), most[best.name])}
         if cost(wider) <= budget:
             current = wider
         else:
             del open_widths[best.name]
             continue
-        if current[best.name] >= best.size:
+        if current[best.name] >= most[best.name]:
             del open_widths[best.name]
     return current
 

@@ -21,8 +21,9 @@ class Width:
 
     @property
     def floor(self) -> int:
-        """The fewest channels that stay."""
-        return max(1, math.ceil(FLOOR * self.size - 1e-9))
+        """The fewest channels that stay: a tenth, rounded up, to whole blocks where it is more than one block."""
+        fewest = max(1, math.ceil(FLOOR * self.size - 1e-9))
+        return fewest if self._free(fewest) else min(self.size, self.block * math.ceil(fewest / self.block))
 
     def nearest(self, count: int) -> int:
         """Round a target to the nearest block, ties up, within the floor and the size."""

@@ -156,3 +156,14 @@ def test_rows_that_belong_to_one_sample_are_positions() -> None:
             y = MatMul(r, w1)
         }""")
     assert found["a"] == Point("a", "r", axis=1, rank=2, channels=8, positions=6, kind="vector")
+
+
+def test_state_whose_first_axis_is_layers_does_not_hide_the_samples() -> None:
+    found = points("""(float[2, 1, 3] state, float[1, 5] x) => (float[1, 4] y, float[2, 1, 3] next)
+        <float[5, 8] w0, float[8, 4] w1> {
+            a = MatMul(x, w0)
+            r = Relu(a)
+            y = MatMul(r, w1)
+            next = Tanh(state)
+        }""")
+    assert found["a"] == Point("a", "r", axis=1, rank=2, channels=8, positions=1, kind="vector")

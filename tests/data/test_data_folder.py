@@ -55,8 +55,8 @@ def test_labels_file_sets_the_order_and_may_name_absent_classes(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a\nc\n", "class folder '.*b' is not a name"),
-        ("a\n\nb\n", "line 2 .* is empty"),
+        ("a\nc\n", "Class folder '.*b' is not a name"),
+        ("a\n\nb\n", "Line 2 .* is empty"),
         ("a\na\n", "repeats 'a'"),
         ("", "is empty"),
         ("a\nb\nc\nd\n", "names 4 classes but the model has 3"),
@@ -180,7 +180,7 @@ def test_paths_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         open_data(tmp_path / "x.txt", RGB, RAW)
     (tmp_path / "empty").mkdir()
     paint(tmp_path / "full" / "0.png", 0)
-    with pytest.raises(InputError, match=r"class folder '.*empty' holds no images"):
+    with pytest.raises(InputError, match=r"Class folder '.*empty' holds no images"):
         open_data(tmp_path, RGB, RAW)
     paint(tmp_path / "loose.png", 0)
     with pytest.raises(InputError, match="beside class folders"):

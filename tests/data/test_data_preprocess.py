@@ -129,7 +129,7 @@ def test_layout_is_read_from_the_shape(
 
 @pytest.mark.parametrize("spec", [TensorSpec("x", (None, 40, 80), "float32"), TensorSpec("x", (1, 8, 9, 7), "int64")])
 def test_inputs_that_take_no_images_are_sent_to_npz(spec: TensorSpec) -> None:
-    with pytest.raises(InputError, match=r"input 'x' .* does not take images .*\.npz"):
+    with pytest.raises(InputError, match=r"Input 'x' .* does not take images .*\.npz"):
         image_input([spec], Preprocess())
 
 

@@ -63,7 +63,7 @@ def test_share_out_of_range_is_refused(tmp_path: Path, share: float) -> None:
 
 
 def test_nothing_to_hold_out_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no class .* has two samples"):
+    with pytest.raises(InputError, match=r"No class .* has two samples"):
         split(dataset(tmp_path, [0, 1, 2]), 0.5, seed=0)
 
 

@@ -14,6 +14,7 @@ from onnxprune.data import Dataset, open_data
 from onnxprune.errors import InputError
 from onnxprune.evaluation import auto_preprocess, class_output, declared_classes, drift, evaluate, predict
 from onnxprune.evaluation.classes import log_probabilities
+from onnxprune.evaluation.presets import PresetScore, _best
 from onnxprune.runtime import Session
 from onnxprune.values.interface import TensorSpec
 from onnxprune.values.preprocess import PRESETS, Preprocess
@@ -245,3 +246,13 @@ def test_auto_preprocess_needs_labels_and_pixels(tmp_path: Path) -> None:
 def test_declared_classes_of_free_and_missing_dimensions() -> None:
     assert declared_classes([TensorSpec("y", (None, None), "float32")]) is None
     assert declared_classes([TensorSpec("a", (1, 4, 5), "float32"), TensorSpec("b", (1, 9), "float32")]) == 9
+
+
+def test_presets_within_one_standard_error_are_told_apart_by_the_probability_of_the_true_class() -> None:
+    close = [
+        (PresetScore("right", 0.965, -0.06), Preprocess()),
+        (PresetScore("alike", 0.970, -0.08), Preprocess(scale=0.5)),
+        (PresetScore("wrong", 0.300, -0.01), Preprocess(scale=2.0)),
+    ]
+    assert _best(close, 200) == Preprocess()
+    assert _best(close, 100_000) == Preprocess(scale=0.5), "with that many images half a point is no chance"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -204,6 +205,16 @@ def test_notes_say_what_was_not_labelled_and_not_measured() -> None:
     assert found.notes == (
         "The data has no labels: all images count as one class.",
         "Not measured, so neither favoured nor blamed: lost.",
+    )
+
+
+def test_a_layer_with_many_values_outside_its_range_is_told_of() -> None:
+    wide = replace(layer("wide", map_entropy=H), clipped=0.25)
+    narrow = replace(layer("narrow", map_entropy=H), clipped=0.001)
+    notes = scored([group("wide"), group("narrow")], statistics(wide, narrow)).notes
+    assert len(notes) == 1
+    assert notes[0].startswith(
+        "Up to 25.0% of the values lay outside the histograms' range in 1 of 2 layers (such as wide)"
     )
 
 

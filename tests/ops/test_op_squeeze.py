@@ -74,3 +74,11 @@ def test_channels_of_width_one_may_be_dropped() -> None:
         }""")
     assert group_sizes(model) == [8]
     assert_cut_equals_mask(model)
+
+
+def test_an_axis_whose_free_size_may_be_one_freezes_an_unnamed_squeeze() -> None:
+    model = net("""(float[2, 3, h, 5] x) => (float[2, 8, a, b] y) <float[8, 3, 1, 1] w0> {
+            c = Conv(x, w0)
+            y = Squeeze(c)
+        }""")
+    assert group_sizes(model) == []

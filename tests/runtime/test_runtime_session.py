@@ -58,7 +58,7 @@ def test_several_rows_per_sample_are_kept_together() -> None:
 
 def test_sum_over_the_batch_is_refused_by_name() -> None:
     session = Session(model("g (float[2, 3] x) => (float total) { total = ReduceSum <keepdims = 0> (x) }"))
-    with pytest.raises(InputError, match=r"output 'total' .* cannot be told apart by sample"):
+    with pytest.raises(InputError, match=r"Output 'total' .* cannot be told apart by sample"):
         session.run_samples({"x": rows(4)})
 
 

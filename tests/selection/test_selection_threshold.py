@@ -132,3 +132,11 @@ def test_a_higher_threshold_never_keeps_more(problem: Problem, thresholds: tuple
     loose = by_threshold(problem.widths, problem.scores, low)
     tight = by_threshold(problem.widths, problem.scores, high)
     assert all(tight[name] <= loose[name] for name in loose)
+
+
+def test_caps_of_other_budgets_count_towards_the_budget_instead_of_adding_to_it() -> None:
+    """Two groups of equal cost: with one capped at half, the other gives up no more than the budget asks."""
+    widths = [Width("a", 16), Width("b", 16)]
+    scores = Scores({"a": np.linspace(1, 2, 16), "b": np.linspace(1, 2, 16)})
+    counts, _ = by_budget(widths, scores, lambda kept: kept["a"] + kept["b"], 16 + 8, caps={"a": 8, "b": 16})
+    assert counts == {"a": 8, "b": 16}

@@ -21,7 +21,7 @@ def allowed(size: int, block: int) -> set[int]:
     """Return every width that a group may take, from the definition."""
     floor = max(1, math.ceil(size / 10))
     free = size <= block
-    return {n for n in range(floor, size + 1) if free or n < block or n % block == 0 or n in (size, floor)}
+    return {n for n in range(floor, size + 1) if free or n < block or n % block == 0 or n == size}
 
 
 @given(size=sizes, block=blocks, share=shares)
@@ -86,7 +86,7 @@ def test_whole_and_empty_targets_stay_whole_and_at_the_floor(size: int, block: i
         (20, 8, 19, 20, 16),
         (6, 8, 5, 5, 5),  # a group smaller than a block
         (8, 8, 5, 5, 5),
-        (200, 8, 3, 20, 20),  # the floor
+        (200, 8, 3, 24, 24),  # the floor, in whole blocks
         (1, 8, 0, 1, 1),
         (10, 1, 4, 4, 4),
     ],
@@ -95,6 +95,12 @@ def test_examples_of_rounding(size: int, block: int, count: int, nearest: int, d
     assert (width(size, block).nearest(count), width(size, block).down(count)) == (nearest, down)
 
 
-@pytest.mark.parametrize(("size", "floor"), [(1, 1), (9, 1), (10, 1), (11, 2), (30, 3), (64, 7), (100, 10)])
+@pytest.mark.parametrize(("size", "floor"), [(1, 1), (9, 1), (10, 1), (11, 2), (30, 3), (64, 7), (100, 16)])
 def test_a_tenth_of_the_channels_always_stays(size: int, floor: int) -> None:
     assert width(size, 8).floor == floor
+
+
+def test_a_floor_wider_than_a_block_fills_whole_blocks() -> None:
+    assert Width("g", 200, 8).floor == 24
+    assert Width("g", 200, 1).floor == 20
+    assert Width("g", 70, 8).floor == 7, "below one block any width will do"

@@ -1,0 +1,74 @@
+"""The chain of ties that froze an axis, or coupled it to others."""
+
+import pytest
+from nets import analysed, net
+
+from onnxprune.analysis.explain import Step, explain
+from onnxprune.errors import InputError
+
+TEXT = """(float[n, 3, 5, 5] x) => (float[n, 8, 5, 5] y, float[n, 4, 5, 5] z)
+    <float[8, 3, 1, 1] w0, float[6, 8, 1, 1] w1, float[6, 3, 1, 1] w2, float[4, 6, 1, 1] w3> {
+        a = Conv(x, w0)
+        [act] r = Relu(a)
+        y = Sigmoid(r)
+        b = Conv(r, w1)
+        c = Conv(x, w2)
+        s = Add(b, c)
+        z = Conv(s, w3)
+    }"""
+
+
+def test_a_frozen_axis_comes_with_the_way_to_its_reason() -> None:
+    found = explain(analysed(net(TEXT)), "w0:0")
+    assert found.reason == "y:1 is part of the graph output 'y'"
+    assert (found.axis, found.size, found.frozen, found.coupled) == ("w0:0", 8, 8, ())
+    assert found.chain == (
+        Step("w0:0", "Conv (node 0)", "a:1"),
+        Step("a:1", "Relu 'act'", "r:1"),
+        Step("r:1", "Sigmoid (node 2)", "y:1"),
+    )
+
+
+def test_a_free_axis_comes_with_the_layers_that_go_with_it() -> None:
+    found = explain(analysed(net(TEXT)), "b:1")
+    assert found.reason is None
+    assert found.size == 6
+    assert [(layer, [step.node for step in chain]) for layer, chain in found.coupled] == [
+        ("c", ["Add (node 5)", "Add (node 5)"])
+    ]
+
+
+@pytest.mark.parametrize("axis", ["x:2", "y:-1"])
+def test_an_axis_that_no_channel_reaches_stays_as_it_is(axis: str) -> None:
+    found = explain(analysed(net(TEXT)), axis)
+    assert found.size is None
+    assert "stays as it is" in str(found.reason)
+
+
+def test_part_of_an_axis_may_be_frozen() -> None:
+    found = explain(
+        analysed(
+            net("""(float[n, 3, 5] x) => (float[n, 3, 5] p, float[n, 4, 5] y)
+            <float[8, 3, 1] w0, float[4, 5, 1] w1, int64[2] sizes = {3, 5}> {
+                a = Conv(x, w0)
+                p, q = Split<axis = 1>(a, sizes)
+                y = Conv(q, w1)
+            }""")
+        ),
+        "a:1",
+    )
+    assert (found.size, found.frozen) == (8, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a", "write TENSOR:AXIS"),
+        ("a:b", "write TENSOR:AXIS"),
+        ("w9:0", "There is no tensor 'w9' in this graph; did you mean"),
+        ("a:4", "Tensor 'a' has 4 axes, so there is no axis 4"),
+    ],
+)
+def test_a_question_about_nothing_is_answered_with_what_there_is(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        explain(analysed(net(TEXT)), text)
