@@ -106,7 +106,9 @@ def _frozen_carriers(analysis: Analysis) -> frozenset[Tie]:
     for frost in analysis.labelled.frosts:
         labels = analysis.components.labels(frost.axis)
         frozen[labels if frost.at is None else labels[frost.at]] = True
-    return frozenset(tie for tie in analysis.labelled.carriers if bool(frozen[analysis.components.labels(tie.a)].all()))
+    index = analysis.components.index
+    ends = {tie: tie.a if tie.a in index else tie.b for tie in analysis.labelled.carriers}
+    return frozenset(tie for tie, end in ends.items() if bool(frozen[analysis.components.labels(end)].all()))
 
 
 def _halved(analysis: Analysis) -> float:

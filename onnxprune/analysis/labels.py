@@ -30,12 +30,13 @@ class Bond:
 
 @dataclass(frozen=True, eq=False)
 class Frost:
-    """Positions of an axis (None: all) that cannot be cut, and why."""
+    """Positions of an axis (None: all) that cannot be cut, why, and because of which node (-1: none)."""
 
     axis: Axis
     reason: str
     at: IntArray | None = None
     approximate: bool = False
+    node: int = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +165,8 @@ class _Labeller:
         place = axis.ref.node if axis.ref.is_use else self.place.get(axis.ref.name, -1)
         heapq.heappush(self.queue, (place, len(self.sizes), axis))
 
-    def _freeze(self, axis: Axis, reason: str, at: IntArray | None = None, *, approximate: bool = False) -> None:
-        self.frosts.append(Frost(axis, reason, at, approximate))
+    def _freeze(self, axis: Axis, reason: str, at: IntArray | None = None) -> None:
+        self.frosts.append(Frost(axis, reason, at))
 
     def _spread(self, axis: Axis) -> None:
         """Apply what every node that touches `axis` says of it."""
@@ -192,7 +193,8 @@ class _Labeller:
         chosen = self._choose(node, axis, candidates) if candidates else None
         for fact in facts:
             if isinstance(fact, Freeze):
-                self._freeze(axis, f"{node.title} {fact.reason}", approximate=fact.approximate)
+                reason = f"{node.title} {fact.reason}"
+                self.frosts.append(Frost(axis, reason, None, fact.approximate, node.index))
             elif isinstance(fact, Tie) and (not fact.exclusive or fact is chosen):
                 self._bind(node, fact, axis)
 

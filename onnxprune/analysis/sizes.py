@@ -25,16 +25,17 @@ def frozen_by_sizes(graph: Graph, labelled: Labelled, components: Components) ->
     for name, known in graph.facts.known.items():
         if known.sources is None:
             continue
-        read = [_labelled_sources(sources, labelled.sizes) for sources in known.sources.ravel()]
         obstacle = _obstacle(graph, name)
         if obstacle is not None:
-            yield from (Frost(axis, obstacle) for axis in sorted({axis for axes in read for axis in axes}))
+            read = {axis for sources in set(known.sources.ravel()) for axis in _labelled(sources, labelled.sizes)}
+            yield from (Frost(axis, obstacle) for axis in sorted(read))
             continue
         for node, slot in _terminal_uses(graph, name):
             if written_down(graph, node, known, known.first) is not None:
                 continue
             reason = f"its size reaches {node.title} together with sizes known only at run time"
-            for element, axes in enumerate(read):
+            for element, sources in enumerate(known.sources.ravel()):
+                axes = _labelled(sources, labelled.sizes)
                 sized = counted.get((node.index, slot, element))
                 if sized is None:
                     yield from (Frost(axis, reason) for axis in axes)
@@ -50,7 +51,7 @@ def written_down(graph: Graph, node: Node, known: Known, needed: NDArray[Any]) -
     fixed = known.fixed
     if bool(fixed.all()):
         return needed
-    if node.op != "Reshape" or node.attrs.get("allowzero", 0) or -1 in known.first:
+    if node.op != "Reshape" or node.attrs.get("allowzero", 0):
         return None
     pair = graph.facts.shape_pair(node.inputs[0])
     result = needed.copy()
@@ -61,13 +62,13 @@ def written_down(graph: Graph, node: Node, known: Known, needed: NDArray[Any]) -
             result[element] = 0
         else:
             rest.append(element)
-    if len(rest) > 1:
+    if len(rest) > (0 if -1 in known.first else 1):
         return None
     result[rest] = -1
     return result
 
 
-def _labelled_sources(sources: frozenset[tuple[str, int]], sizes: Mapping[Axis, int]) -> list[Axis]:
+def _labelled(sources: frozenset[tuple[str, int]], sizes: Mapping[Axis, int]) -> list[Axis]:
     axes = [Axis(Ref(tensor), dim) for tensor, dim in sorted(sources)]
     return [axis for axis in axes if axis in sizes]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from onnxprune.ops.common import span
-from onnxprune.ops.facts import Count, Fact, Macs, Produces, Sums, Tie
+from onnxprune.ops.facts import Count, Fact, Freeze, Macs, Produces, Sums, Tie
 from onnxprune.ops.rules import rule
 from onnxprune.ops.view import NodeView
 
@@ -42,3 +42,8 @@ def conv(node: NodeView) -> Iterator[Fact]:
         yield Sums(x.axis(1))
         yield Tie(y.axis(1), y.axis(1), span(filters), span(filters) % (filters // groups))
     yield Tie(x.axis(0), y.axis(0))
+    for axis in range(2, x.rank):
+        # Channels may lie here, as in a convolution over channel weights; a same-sized window slides over them.
+        if x.is_static(axis) and x.shape[axis] == y.shape[axis] > 1:
+            yield Tie(x.axis(axis), y.axis(axis))
+            yield Freeze(x.axis(axis), "convolves along this axis", approximate=True)

@@ -6,8 +6,8 @@ Over a cut axis removing a channel changes the mean and variance of those that s
 
 from collections.abc import Iterator
 
-from onnxprune.ops.common import pass_through
-from onnxprune.ops.facts import Fact, Freeze, Tie
+from onnxprune.ops.common import pass_through, span
+from onnxprune.ops.facts import Fact, Free, Freeze, Tie
 from onnxprune.ops.rules import rule
 from onnxprune.ops.view import NodeView, Operand, RefusedError
 
@@ -48,8 +48,17 @@ def instance_normalization(node: NodeView) -> Iterator[Fact]:
 
 @rule("GroupNormalization")
 def group_normalization(node: NodeView) -> Iterator[Fact]:
-    """Channels are normalised over within groups."""
+    """Channels are normalised over within groups, which stay equally wide: equal columns go together.
+
+    Scale and shift have one entry per channel from opset 21 on, one per group before.
+    """
     x, y = node.input(0), node.output
+    channels = x.shape[1]
+    columns = span(channels) % max(1, channels // node.attr("num_groups"))
     yield from pass_through(x, y)
+    yield Tie(x.axis(1), x.axis(1), span(channels), columns)
+    for slot in (1, 2):
+        vector = node.input(slot)
+        yield Tie(vector.axis(0), y.axis(1)) if vector.shape[0] == channels else Free(vector.axis(0))
     for axis in range(1, x.rank):
         yield Freeze(x.axis(axis), _REASON, approximate=True)

@@ -1,61 +1,133 @@
 """The oracle of a cut: the original network with the removed channels multiplied by zero.
 
 The zeros come immediately before every op that adds up over the axis, so the masked network says exactly what a network
-without those channels must compute, whatever an activation makes of zero. Nothing is resized here.
+without those channels must compute, whatever an activation makes of zero. No weight is sliced and no number that
+carries a size is touched.
+
+Where an inexact cut was allowed (a normalisation over the cut axis), zeroing is not the reference. There the op gets the
+kept positions alone, gathered just before it, and its result is spread out again; what then stands at removed
+places is zeroed at the next sum.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from onnxprune.analysis.analyse import Analysis
-from onnxprune.values.axes import Axis, BoolArray
+from onnxprune.values.axes import Axis, BoolArray, IntArray, Ref
 
 
 def masked_model(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> onnx.ModelProto:
     """Return a copy of the model with a Mul by `masks` (True = kept) before every sum over a masked axis."""
-    result = onnx.ModelProto()
-    result.CopyFrom(analysis.graph.model)
-    reroute: dict[tuple[int, str], list[Axis]] = {}
-    for axis, index in analysis.labelled.sums:
-        if axis in masks and not axis.ref.is_use:
-            reroute.setdefault((index, axis.ref.name), []).append(axis)
-    made: dict[tuple[str, tuple[int, ...]], str] = {}
-    before: dict[int, list[onnx.NodeProto]] = {}
-    for (index, name), axes in sorted(reroute.items()):
-        ordered = sorted({axis.dim: axis for axis in axes}.items())
-        key = (name, tuple(place for place, _ in ordered))
-        if key not in made:
-            made[key] = _mask(analysis, result, name, [(place, masks[axis]) for place, axis in ordered], before, index)
-        node = result.graph.node[index]
-        for slot, read in enumerate(node.input):
-            if read == name:
-                node.input[slot] = made[key]
-    nodes = [entry for index, node in enumerate(result.graph.node) for entry in (*before.get(index, ()), node)]
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del result.graph.node[:]
-    result.graph.node.extend(copies)
-    return result
+    oracle = _Oracle(analysis, masks)
+    oracle.zero_before_sums()
+    oracle.slice_around_norms()
+    return oracle.build()
 
 
-def _mask(
-    analysis: Analysis,
-    result: onnx.ModelProto,
-    name: str,
-    masks: list[tuple[int, BoolArray]],
-    before: dict[int, list[onnx.NodeProto]],
-    index: int,
-) -> str:
-    """Insert `name` times its masks in front of node `index`; return the name of the masked tensor."""
-    kind = analysis.graph.facts.types[0][name].tensor_type.elem_type
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind)
-    rank = len(analysis.graph.facts.shapes[0][name])
-    factor = np.ones([1] * rank, dtype=bool)
-    for axis, mask in masks:
-        factor = factor & mask.reshape([-1 if place == axis else 1 for place in range(rank)])
-    tag = "_".join(str(axis) for axis, _ in masks)
-    constant, masked = f"{name}/onnxprune_mask_{tag}", f"{name}/onnxprune_masked_{tag}"
-    result.graph.initializer.append(onnx.numpy_helper.from_array(factor.astype(dtype), constant))
-    before.setdefault(index, []).append(onnx.helper.make_node("Mul", [name, constant], [masked], name=masked))
-    return masked
+@dataclass
+class _Oracle:
+    """Nodes to put before and after the original ones. Mutable, private to `masked_model`."""
+
+    analysis: Analysis
+    masks: Mapping[Axis, BoolArray]
+    before: dict[int, list[onnx.NodeProto]] = field(default_factory=dict)
+    after: dict[int, list[onnx.NodeProto]] = field(default_factory=dict)
+    inputs: dict[tuple[int, int], str] = field(default_factory=dict)
+    outputs: dict[tuple[int, int], str] = field(default_factory=dict)
+    constants: list[onnx.TensorProto] = field(default_factory=list)
+
+    def zero_before_sums(self) -> None:
+        """Multiply every masked operand of a sum by its mask."""
+        summed: dict[tuple[int, str], dict[int, BoolArray]] = {}
+        for axis, index in self.analysis.labelled.sums:
+            if axis in self.masks and not axis.ref.is_use:
+                summed.setdefault((index, axis.ref.name), {})[axis.dim] = self.masks[axis]
+        made: dict[tuple[str, tuple[int, ...]], str] = {}
+        for (index, name), masks in sorted(summed.items()):
+            key = (name, tuple(sorted(masks)))
+            if key not in made:
+                made[key] = self._multiply(index, name, masks)
+            for slot, read in enumerate(self.analysis.graph.nodes[index].inputs):
+                if read == name:
+                    self.inputs[index, slot] = made[key]
+
+    def slice_around_norms(self) -> None:
+        """Give ops that a cut changes inexactly the kept positions alone, and spread their results out again."""
+        frosts = [f for f in self.analysis.labelled.frosts if f.approximate and f.axis in self.masks]
+        for index in sorted({frost.node for frost in frosts}):
+            node = self.analysis.graph.nodes[index]
+            for slot, name in enumerate(node.inputs):
+                for ref in (Ref(name), Ref(name, index, slot)):
+                    for dim, mask in self._of(ref):
+                        read = self.inputs.get((index, slot), name)
+                        self.inputs[index, slot] = self._gather(self.before, index, read, dim, np.flatnonzero(mask))
+            for slot, name in enumerate(node.outputs):
+                self._spread(index, slot, name)
+
+    def _spread(self, index: int, slot: int, name: str) -> None:
+        """Bring an output that now holds kept positions alone back to its full width."""
+        masked = self._of(Ref(name))
+        if not masked:
+            return
+        read = self.outputs[index, slot] = f"{name}/onnxprune_kept"
+        for number, (dim, mask) in enumerate(masked, start=1):
+            target = name if number == len(masked) else None
+            read = self._gather(self.after, index, read, dim, np.maximum(np.cumsum(mask) - 1, 0), target)
+
+    def build(self) -> onnx.ModelProto:
+        """Return the model with everything put in its place."""
+        result = onnx.ModelProto()
+        result.CopyFrom(self.analysis.graph.model)
+        result.graph.initializer.extend(self.constants)
+        nodes = []
+        for index, node in enumerate(self.analysis.graph.model.graph.node):
+            copy = onnx.NodeProto.FromString(node.SerializeToString())
+            for slot in range(len(copy.input)):
+                copy.input[slot] = self.inputs.get((index, slot), copy.input[slot])
+            for slot in range(len(copy.output)):
+                copy.output[slot] = self.outputs.get((index, slot), copy.output[slot])
+            nodes += [*self.before.get(index, ()), copy, *self.after.get(index, ())]
+        del result.graph.node[:]
+        result.graph.node.extend(nodes)
+        return result
+
+    def _of(self, ref: Ref) -> list[tuple[int, BoolArray]]:
+        """Return the masked axes of one operand."""
+        return sorted(((axis.dim, mask) for axis, mask in self.masks.items() if axis.ref == ref), key=lambda e: e[0])
+
+    def _constant(self, value: NDArray[np.generic]) -> str:
+        name = f"onnxprune_oracle/constant_{len(self.constants)}"
+        self.constants.append(onnx.numpy_helper.from_array(value, name))
+        return name
+
+    def _multiply(self, index: int, name: str, masks: Mapping[int, BoolArray]) -> str:
+        """Put `name` times its masks in front of node `index`; return the name of the product."""
+        facts = self.analysis.graph.facts
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(facts.types[0][name].tensor_type.elem_type)
+        rank = len(facts.shapes[0][name])
+        factor = np.ones([1] * rank, dtype=bool)
+        for axis, mask in masks.items():
+            factor = factor & mask.reshape([-1 if place == axis else 1 for place in range(rank)])
+        masked = f"{name}/onnxprune_masked_{'_'.join(str(axis) for axis in sorted(masks))}"
+        inputs = [name, self._constant(factor.astype(dtype))]
+        self.before.setdefault(index, []).append(onnx.helper.make_node("Mul", inputs, [masked], name=masked))
+        return masked
+
+    def _gather(
+        self,
+        place: dict[int, list[onnx.NodeProto]],
+        index: int,
+        name: str,
+        dim: int,
+        positions: IntArray,
+        result: str | None = None,
+    ) -> str:
+        """Put a Gather of `positions` along axis `dim` before or after node `index`; return its result."""
+        result = result or f"{name}/onnxprune_{index}_{dim}"
+        inputs = [name, self._constant(positions.astype(np.int64))]
+        place.setdefault(index, []).append(onnx.helper.make_node("Gather", inputs, [result], axis=dim))
+        return result
