@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 from onnxprune.cli.reference import reference
-
 from onnxprune.importance.method import METHODS
 from onnxprune.ops.rules import RULES
 

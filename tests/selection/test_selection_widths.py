@@ -43,12 +43,8 @@ def test_rounding_down_never_exceeds_the_target_unless_it_is_the_floor(size: int
 @given(size=sizes, block=blocks, share=shares)
 def test_the_nearest_width_is_the_nearest_with_ties_up(size: int, block: int, share: float) -> None:
     count = max(width(size, block).floor, round(share * size))
-    if count > block and count == width(size, block).floor:
-        return  # the floor itself is a width only because nothing below it is allowed
-    candidates = allowed(size, block) - ({width(size, block).floor} if width(size, block).floor > block else set())
-    best = min(candidates, key=lambda n: (abs(n - count), -n))
-    found = width(size, block).nearest(count)
-    assert found == max(best, width(size, block).floor)
+    best = min(allowed(size, block), key=lambda n: (abs(n - count), -n))
+    assert width(size, block).nearest(count) == best
 
 
 @given(size=sizes, block=blocks, shares=st.tuples(shares, shares))
