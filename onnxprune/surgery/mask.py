@@ -4,9 +4,9 @@ The zeros come immediately before every op that adds up over the axis, so the ma
 without those channels must compute, whatever an activation makes of zero. No weight is sliced and no number that
 carries a size is touched.
 
-Where an inexact cut was allowed (a normalisation over the cut axis), zeroing is not the reference. There the op gets the
-kept positions alone, gathered just before it, and its result is spread out again; what then stands at removed
-places is zeroed at the next sum.
+Where an inexact cut was allowed (a normalisation over the cut axis), zeroing is not the reference. There the op gets
+the kept positions alone, gathered just before it, and its result is spread out again; what then stands at removed places
+is zeroed at the next sum.
 """
 
 from collections.abc import Mapping
