@@ -19,13 +19,17 @@ from onnxprune.values.groups import ChannelGroup
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """What can be cut of a graph, and what follows from cutting it."""
+    """What can be cut of a graph, and what follows from cutting it.
+
+    `approximate` says whether channels that a normalisation runs over count as prunable.
+    """
 
     graph: Graph
     labelled: Labelled
     components: Components
     groups: tuple[ChannelGroup, ...]
     costs: CostTable
+    approximate: bool = False
 
     @property
     def prunable(self) -> tuple[ChannelGroup, ...]:
@@ -93,7 +97,7 @@ def _attempt(reading: Reading, banned: frozenset[Tie], approximate: bool) -> Ana
     frosts: tuple[Frost, ...] = (*labelled.frosts, *frozen_by_sizes(graph, labelled, components))
     labelled = replace(labelled, frosts=frosts)
     groups = build_groups(labelled, components, frosts, approximate=approximate)
-    return Analysis(graph, labelled, components, groups, cost_table(graph, labelled, groups))
+    return Analysis(graph, labelled, components, groups, cost_table(graph, labelled, groups), approximate)
 
 
 def _overruled(analysis: Analysis) -> frozenset[Tie]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.options import debug_option, json_option, model_argument, verbose_option
+from onnxprune.cli.options import allow_option, debug_option, json_option, model_argument, verbose_option
 from onnxprune.cli.sections import Command, section
 
 
@@ -22,6 +22,7 @@ from onnxprune.cli.sections import Command, section
     metavar="TENSOR:AXIS",
     help="Print the chain of ties that froze this axis, or that couples it to other layers.",
 )
+@allow_option
 @json_option
 @verbose_option
 @debug_option
@@ -39,7 +40,7 @@ def inspect(**flags: Any) -> None:
     from onnxprune.report.inspection import Inspection, explanation_blocks, explanation_json, inspection_blocks
 
     model = stages.load(flags["model"])
-    analysis = stages.inspect(model)
+    analysis = stages.inspect(model, approximate=flags["allow"] == "approximate")
     if flags["explain"] is not None:
         found = explain(analysis, flags["explain"])
         if flags["as_json"]:

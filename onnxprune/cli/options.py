@@ -87,4 +87,12 @@ verbose_option = _talk("-v", "--verbose", is_flag=True, help="Say more: every gr
 debug_option = _talk("--debug", is_flag=True, help="Show the traceback where something fails.")
 quiet_option = _talk("-q", "--quiet", is_flag=True, help="No messages or progress, only the result and errors.")
 
+allow_option = click.option(
+    "--allow",
+    type=click.Choice(["exact", "approximate"]),
+    default="exact",
+    show_default=True,
+    help="Cut exact groups only, or also those that a normalisation or softmax runs over (approximate).",
+)
+
 talk_options = stack(json_option, verbose_option, quiet_option, debug_option)

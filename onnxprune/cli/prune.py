@@ -8,6 +8,7 @@ import click
 
 from onnxprune.cli.options import (
     FILE,
+    allow_option,
     data_options,
     model_argument,
     preprocessing_options,
@@ -61,6 +62,7 @@ budget_options = stack(
         show_default=True,
         help="Round widths to multiples of N, which kernels are fast at; 1 switches rounding off.",
     ),
+    allow_option,
     _budget("--force", is_flag=True, help="Write a poor result even though no budget asked for it."),
 )
 
@@ -136,6 +138,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         options=read_options(flags),
         budget=Budget(flags["ratio"], flags["macs"], flags["alpha"]),
         round_to=flags["round_to"],
+        approximate=flags["allow"] == "approximate",
         preprocess=preprocess,
         scaling=scaling,
         labels=flags["labels"],

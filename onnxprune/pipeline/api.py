@@ -55,6 +55,7 @@ def prune(
     labels: Path | str | None = None,
     preprocess: str | Preprocess | None = None,
     round_to: int = ROUND_TO,
+    approximate: bool = False,
     holdout: float = 0.2,
     options: Mapping[str, Any] | None = None,
     check_accuracy: bool = True,
@@ -77,6 +78,7 @@ def prune(
         labels: file of class names in the order of the model's outputs; default: sorted folder names.
         preprocess: a preset's name, `auto`, a `Preprocess`, or None (auto for labelled images).
         round_to: block that widths are rounded to; 1 switches rounding off.
+        approximate: cut channels that a normalisation runs over as well (the result is not that of zeroing them).
         holdout: share of `data` kept for measuring.
         options: settings of the method.
         check_accuracy: refuse an original model that is near chance on `data`.
@@ -97,6 +99,7 @@ def prune(
         options=options or {},
         budget=Budget(ratio, macs, alpha),
         round_to=round_to,
+        approximate=approximate,
         preprocess=preprocess if isinstance(preprocess, Preprocess) else Preprocess(),
         scaling="explicit" if explicit else preprocess if isinstance(preprocess, str) else None,
         labels=None if labels is None else Path(labels),

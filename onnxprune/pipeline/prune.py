@@ -99,7 +99,7 @@ def run(settings: Settings, track: Track = silent, say: Tell = _unheard) -> Resu
     refuse_overwrite(settings.plan_written, settings.model)
     say("working", "Reading the model")
     model = load(settings.model)
-    analysis = inspect(model)
+    analysis = inspect(model, approximate=settings.approximate)
     say("analysis", analysis)
     session = Session(model.proto.SerializeToString(), name=str(settings.model), threads=settings.threads)
     say("working", "Opening the data")
@@ -150,7 +150,7 @@ def replay(settings: Settings, chosen: Plan, track: Track = silent, say: Tell = 
     refuse_overwrite(settings.written, settings.model)
     say("working", "Reading the model")
     model = load(settings.model)
-    analysis = inspect(model)
+    analysis = inspect(model, approximate=chosen.request.get("allow") == "approximate")
     say("analysis", analysis)
     session = Session(model.proto.SerializeToString(), name=str(settings.model), threads=settings.threads)
     samples = None

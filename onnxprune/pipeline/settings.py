@@ -21,6 +21,7 @@ class Settings:
         method, options: the importance method and its settings.
         budget: what is asked for; nothing: the method's own threshold rule.
         round_to: width block.
+        approximate: whether groups that a normalisation runs over may be cut.
         preprocess: geometry, and scaling unless `scaling` says otherwise.
         scaling: a preset, `auto` (the preset that the model scores best with), `explicit` (as `preprocess` has it), or
             None: auto for labelled images, `unit` otherwise.
@@ -40,6 +41,7 @@ class Settings:
     options: Mapping[str, Any] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     round_to: int = ROUND_TO
+    approximate: bool = False
     preprocess: Preprocess = field(default_factory=Preprocess)
     scaling: str | Literal["auto", "explicit"] | None = None
     labels: Path | None = None

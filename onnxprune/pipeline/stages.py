@@ -90,9 +90,12 @@ def load(path: Path | str) -> Model:
     return Model(Path(path), proto, read_graph(proto))
 
 
-def inspect(model: Model) -> Analysis:
-    """Find the channel groups of a model, what is frozen and why, and the costs."""
-    return analyse(model.graph)
+def inspect(model: Model, *, approximate: bool = False) -> Analysis:
+    """Find the channel groups of a model, what is frozen and why, and the costs.
+
+    With `approximate`, groups that a normalisation runs over may be cut as well: their result is not that of zeroing.
+    """
+    return analyse(model.graph, approximate=approximate)
 
 
 def collect(
@@ -166,7 +169,11 @@ def plan(
         digest=model.digest,
         method=method,
         options=chosen.settle(options or {}),
-        request={**budget.to_json(), "round_to": round_to},
+        request={
+            **budget.to_json(),
+            "round_to": round_to,
+            **({"allow": "approximate"} if analysis.approximate else {}),
+        },
         reached={
             "macs": analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0,
             "params": analysis.params(keep) / analysis.params() if analysis.params() else 1.0,
@@ -273,7 +280,7 @@ def verify(model: Model, analysis: Analysis, result: Cut, dataset: Dataset | Non
 
 def _check_shaken(analysis: Analysis, result: Cut, feeds: Sequence[dict[str, Any]], seed: int) -> Equality | None:
     """Make the same cut on shaken weights, where the removed channels matter; None if that proves nothing either."""
-    shaken = analyse(read_graph(shaken_model(analysis, seed)))
+    shaken = analyse(read_graph(shaken_model(analysis, seed)), approximate=analysis.approximate)
     again = cut(shaken, result.keep)
     equality = check_equality(shaken, again.model, again.masks, feeds)
     return None if equality.status == "unproven" else replace(equality, where="shaken weights")

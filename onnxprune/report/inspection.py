@@ -62,9 +62,9 @@ def state(group: ChannelGroup) -> State:
 
 
 def reason(group: ChannelGroup) -> str | None:
-    """Return why a group is not prunable, or None."""
+    """Return why a group is not prunable, or None; an approximate one is so although it is prunable."""
     if group.prunable:
-        return None
+        return "a normalisation runs over it, so the result is not that of zeroing" if group.approximate else None
     return group.frozen or "it has a single channel"
 
 

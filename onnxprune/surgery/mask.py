@@ -5,8 +5,8 @@ without those channels must compute, whatever an activation makes of zero. No we
 carries a size is touched.
 
 Where an inexact cut was allowed (a normalisation over the cut axis), zeroing is not the reference. There the op gets
-the kept positions alone, gathered just before it, and its result is spread out again; what then stands at removed places
-is zeroed at the next sum.
+the kept positions alone, gathered just before it, and its result is spread out again; what then stands at removed
+places is zeroed at the next sum.
 """
 
 from collections.abc import Mapping
