@@ -45,8 +45,7 @@ def propagate(
 ) -> Facts:
     """Walk `model` in node order; `attributes` holds each node's attributes, `constants` the initializers' values."""
     facts = Facts(({}, {}), ({}, {}), {})
-    for trial in (0, 1):
-        _declare_inputs(facts, model, trial)
+    recorded = [_declare_inputs(facts, model, trial) for trial in (0, 1)]
     for name, value in constants.items():
         facts.known[name] = Known(value, value)
         for trial in (0, 1):
@@ -55,10 +54,12 @@ def propagate(
     versions = {entry.domain: entry.version for entry in model.opset_import}
     for node, attrs in zip(model.graph.node, attributes, strict=True):
         _visit(facts, node, attrs, versions, model)
+        _fall_back(facts, node, recorded)
     return facts
 
 
-def _declare_inputs(facts: Facts, model: onnx.ModelProto, trial: int) -> None:
+def _declare_inputs(facts: Facts, model: onnx.ModelProto, trial: int) -> dict[str, TypeProto]:
+    """Fix the free sizes of the inputs; return the recorded types of other tensors with the same sizes filled in."""
     named: dict[str, int] = {}
     for value in model.graph.input:
         kind = TypeProto()
@@ -68,6 +69,23 @@ def _declare_inputs(facts: Facts, model: onnx.ModelProto, trial: int) -> None:
                 size = (_BATCH if axis == 0 else _OTHER)[trial]
                 dim.dim_value = named.setdefault(dim.dim_param, size) if dim.dim_param else size
         _record(facts, trial, value.name, kind)
+    recorded = {}
+    for value in (*model.graph.value_info, *model.graph.output):
+        kind = TypeProto()
+        kind.CopyFrom(value.type)
+        for dim in kind.tensor_type.shape.dim:
+            if dim.dim_param in named:
+                dim.dim_value = named[dim.dim_param]
+        recorded[value.name] = kind
+    return recorded
+
+
+def _fall_back(facts: Facts, node: onnx.NodeProto, recorded: Sequence[Mapping[str, TypeProto]]) -> None:
+    """Take the shapes that the file records where inference said nothing: after custom ops and control flow."""
+    for name in node.output:
+        for trial in (0, 1):
+            if name in recorded[trial] and name not in facts.shapes[trial]:
+                _record(facts, trial, name, recorded[trial][name])
 
 
 def _record(facts: Facts, trial: int, name: str, kind: TypeProto) -> None:
