@@ -65,19 +65,20 @@ def weights(name: str, shape: list[int], *, positive: bool = False, seed: int = 
     return np.asarray(rng.normal(0.0, 1.0, shape) / math.sqrt(max(1, math.prod(shape[1:]))))
 
 
-def analysed(model: onnx.ModelProto) -> Analysis:
+def analysed(model: onnx.ModelProto, *, approximate: bool = False) -> Analysis:
     """Analyse a model."""
-    return analyse(read_graph(model))
+    return analyse(read_graph(model), approximate=approximate)
 
 
-def group_sizes(model: onnx.ModelProto) -> list[int]:
+def group_sizes(model: onnx.ModelProto, *, approximate: bool = False) -> list[int]:
     """Return the sizes of the groups that can be cut, in ascending order."""
-    return sorted(group.size for group in analysed(model).prunable)
+    return sorted(group.size for group in analysed(model, approximate=approximate).prunable)
 
 
-def frozen_reasons(model: onnx.ModelProto) -> dict[str, str]:
+def frozen_reasons(model: onnx.ModelProto, *, approximate: bool = False) -> dict[str, str]:
     """Return why each frozen group is frozen, by group name."""
-    return {group.name: group.frozen for group in analysed(model).groups if group.frozen is not None}
+    groups = analysed(model, approximate=approximate).groups
+    return {group.name: group.frozen for group in groups if group.frozen is not None}
 
 
 def random_keep(analysis: Analysis, ratio: float = 0.5, seed: int = 0) -> dict[str, BoolArray]:
@@ -175,10 +176,11 @@ def assert_cut_equals_mask(
     seed: int = 0,
     free: Mapping[str, int] | None = None,
     powerful: bool = True,
+    approximate: bool = False,
 ) -> Checked:
     """Cut `model` and check the result: equal to the masked network, and in every other respect the user's graph."""
     before = model.SerializeToString(deterministic=True)
-    analysis = analysed(model)
+    analysis = analysed(model, approximate=approximate)
     keep = random_keep(analysis, ratio, seed) if keep is None else keep
     assert keep, "nothing to cut, so nothing to check"
     result = cut(analysis, keep)
