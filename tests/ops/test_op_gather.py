@@ -1,0 +1,115 @@
+"""Gather with constant indices: picked channels follow their source, and the indices count the kept ones before them."""
+
+import numpy as np
+import pytest
+from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, net
+
+
+@pytest.mark.parametrize("indices", ["7, 2, 5, 0, 4, 1, 6, 3", "-1, 2, 5, -8, 4, 1, 6, 3"])
+def test_a_permutation_of_channels(indices: str) -> None:
+    model = net(f"""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+        <float[8, 3, 1, 1] w0, int64[8] i = {{{indices}}}, float[4, 8, 1, 1] w1> {{
+            c = Conv(x, w0)
+            g = Gather<axis = 1>(c, i)
+            r = Sigmoid(g)
+            y = Conv(r, w1)
+        }}""")
+    assert group_sizes(model) == [8]
+    keep = {"c": np.array([True, False, True, True, False, True, False, True])}
+    checked = assert_cut_equals_mask(model, keep)
+    # Kept are 0, 2, 3, 5, 7, in the order 7, 2, 5, 0, 3.
+    assert list(checked.value("i")) == [4, 1, 3, 0, 2]
+    assert checked.shape("w1") == (4, 5, 1, 1)
+
+
+def test_channels_that_are_not_picked_form_a_group_of_their_own() -> None:
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+        <float[8, 3, 1, 1] w0, int64[3] i = {6, 1, 4}, float[4, 3, 1, 1] w1, float[4, 8, 1, 1] w2> {
+            c = Conv(x, w0)
+            g = Gather<axis = -3>(c, i)
+            a = Conv(g, w1)
+            b = Conv(c, w2)
+            y = Add(a, b)
+        }""")
+    assert group_sizes(model) == [3, 5]
+    for seed in range(3):
+        assert_cut_equals_mask(model, seed=seed)
+
+
+def test_a_channel_picked_twice_goes_with_both_copies() -> None:
+    model = net("""(float[n, 3, 5] x) => (float[n, 3, 4] y)
+        <float[5, 4] w0, int64[6] i = {0, 3, 0, 2, 1, 3}, float[6, 4] w1> {
+            c = MatMul(x, w0)
+            g = Gather<axis = 2>(c, i)
+            y = MatMul(g, w1)
+        }""")
+    assert group_sizes(model) == [2, 2]
+    checked = assert_cut_equals_mask(model)
+    assert checked.shape("w0") == (5, 2)
+    assert checked.shape("w1") == (3, 4)
+
+
+def test_the_axes_around_the_picked_one_pass() -> None:
+    model = net("""(float[n, 3, 6] x) => (float[n, 2, 4] y)
+        <float[6, 8] w0, int64[2] i = {2, 0}, float[8, 4] w1> {
+            c = MatMul(x, w0)
+            g = Gather<axis = 1>(c, i)
+            y = MatMul(g, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    assert list(assert_cut_equals_mask(model).value("i")) == [2, 0]
+
+
+@pytest.mark.parametrize(("axis", "dims"), [(1, "n, 6"), (0, "3, 6")])
+def test_a_single_token_picked_by_number_lets_the_channels_move_up(axis: int, dims: str) -> None:
+    model = net(f"""(float[{"n" if axis else "4"}, 3, 6] x) => (float[{dims}] y)
+        <float[6, 8] w0, int64 i = {{1}}, float[8, 6] w1> {{
+            c = MatMul(x, w0)
+            g = Gather<axis = {axis}>(c, i)
+            y = MatMul(g, w1)
+        }}""")
+    assert group_sizes(model) == [8]
+    assert_cut_equals_mask(model)
+
+
+def test_a_table_of_embeddings_follows_on_its_columns() -> None:
+    model = net("""(int64[n, 3] i, float[n, 3, 6] x) => (float[n, 3, 4] y)
+        <float[9, 8] table, float[6, 8] w0, float[8, 4] w1> {
+            zero = Sub(i, i)
+            e = Gather(table, zero)
+            c = MatMul(x, w0)
+            d = Add(c, e)
+            y = MatMul(d, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    assert assert_cut_equals_mask(model).shape("table") == (9, 4)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "weights", "indices", "shape", "reason"),
+    [
+        ("", "int64 i = {2}", "i", "n, 5", "Gather (node 1) has a single position picked by number"),
+        (", int64[3] i", "", "i", "n, 3, 5", "Gather (node 1) is picked by indices computed at run time"),
+        ("", "int64[2, 2] i = {0, 1, 2, 3}", "i", "n, 2, 2, 5", "Gather (node 1) is picked by a table of indices"),
+    ],
+)
+def test_other_picks_of_channels_freeze(inputs: str, weights: str, indices: str, shape: str, reason: str) -> None:
+    model = net(f"""(float[n, 3, 5] x{inputs}) => (float[{shape}] y)
+        <float[8, 3, 1] w0{", " if weights else ""}{weights}> {{
+            c = Conv(x, w0)
+            y = Gather<axis = 1>(c, {indices})
+        }}""")
+    assert frozen_reasons(model)["c"] == f"c:1 meets {reason}"
+
+
+def test_a_table_of_indices_freezes_its_result_too() -> None:
+    model = net("""(float[n, 4, 5] x) => (float[n, 2, 4, 5] y)
+        <float[8, 3, 1] w0, int64[2, 2] i = {0, 1, 2, 3}, float[2, 6] w1, float[6, 4] w2> {
+            g = Gather<axis = 1>(x, i)
+            h = Transpose<perm = [0, 1, 3, 2]>(g)
+            c = MatMul(h, w1)
+            d = MatMul(c, w2)
+            y = Transpose<perm = [0, 1, 3, 2]>(d)
+        }""")
+    assert group_sizes(model) == [6]
+    assert_cut_equals_mask(model)
