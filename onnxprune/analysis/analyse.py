@@ -108,6 +108,8 @@ def _frozen_carriers(analysis: Analysis) -> frozenset[Tie]:
     """Return the alternatives that were taken in vain: whatever they carry is frozen."""
     frozen = np.zeros(analysis.components.count, dtype=bool)
     for frost in analysis.labelled.frosts:
+        if frost.approximate and analysis.approximate:
+            continue
         labels = analysis.components.labels(frost.axis)
         frozen[labels if frost.at is None else labels[frost.at]] = True
     index = analysis.components.index

@@ -30,7 +30,8 @@ def conv(node: NodeView) -> Iterator[Fact]:
     yield Tie(w.axis(0), y.axis(1))
     if bias is not None:
         yield Tie(bias.axis(0), y.axis(1))
-    yield Macs(math.prod(w.shape[2:]) * math.prod(y.shape[2:]) * y.shape[0], (w.axis(0), w.axis(1)))
+    outer = (y.axis(axis) for axis in range(y.rank) if axis != 1)
+    yield Macs(math.prod(w.shape[2:]), (*outer, w.axis(0), w.axis(1)))
     if groups == 1:
         yield Tie(x.axis(1), w.axis(1))
         yield Sums(x.axis(1))
@@ -44,6 +45,8 @@ def conv(node: NodeView) -> Iterator[Fact]:
     yield Tie(x.axis(0), y.axis(0))
     for axis in range(2, x.rank):
         # Channels may lie here, as in a convolution over channel weights; a same-sized window slides over them.
-        if x.is_static(axis) and x.shape[axis] == y.shape[axis] > 1:
+        stride = node.attr("strides", [1] * (x.rank - 2))[axis - 2]
+        if stride == 1 and x.is_static(axis) and x.shape[axis] == y.shape[axis] > 1:
             yield Tie(x.axis(axis), y.axis(axis))
-            yield Freeze(x.axis(axis), "convolves along this axis", approximate=True)
+            if w.shape[axis] > 1:
+                yield Freeze(x.axis(axis), "convolves along this axis", approximate=True)

@@ -3,14 +3,17 @@
 from collections.abc import Iterator
 
 from onnxprune.ops.common import broadcast, span
-from onnxprune.ops.facts import Count, Fact, Freeze, Tie
+from onnxprune.ops.facts import Count, Fact, Free, Freeze, Tie
 from onnxprune.ops.rules import rule
 from onnxprune.ops.view import NodeView
 
 
 @rule("Expand")
 def expand(node: NodeView) -> Iterator[Fact]:
-    """Tie what broadcasting lines up; the numbers of the target shape are counts."""
+    """Tie what broadcasting lines up; the numbers of the target shape are counts.
+
+    An axis along which one position is copied may lose copies: whatever its target number says, so wide it is.
+    """
     x, target, y = node.input(0), node.input(1), node.output
     yield from broadcast(x, y)
     if target.value is None or target.fixed is None:
@@ -18,7 +21,10 @@ def expand(node: NodeView) -> Iterator[Fact]:
     shift = y.rank - len(target.value.ravel())
     for element, (number, fixed) in enumerate(zip(target.value.ravel(), target.fixed.ravel(), strict=True)):
         if fixed and int(number) != 1:
-            yield Count(1, element, y.axis(element + shift))
+            axis = element + shift
+            yield Count(1, element, y.axis(axis))
+            if axis < y.rank - x.rank or x.shape[axis - y.rank + x.rank] == 1:
+                yield Free(y.axis(axis))
 
 
 @rule("Tile")

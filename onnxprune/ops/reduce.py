@@ -26,7 +26,8 @@ def reduce(node: NodeView) -> Iterator[Fact]:
         if node.op in _SUMS:
             yield Sums(x.axis(axis))
         else:
-            yield Freeze(x.axis(axis), "reduces over this axis in a way that depends on its width", approximate=True)
+            inexact = node.op not in ("ArgMax", "ArgMin")  # a position's number means another one after a cut
+            yield Freeze(x.axis(axis), "reduces over this axis in a way that depends on its width", inexact)
         if keepdims:
             yield Free(y.axis(target))
             target += 1

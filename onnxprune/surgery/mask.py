@@ -62,7 +62,7 @@ class _Oracle:
             node = self.analysis.graph.nodes[index]
             for slot, name in enumerate(node.inputs):
                 for ref in (Ref(name), Ref(name, index, slot)):
-                    for dim, mask in self._of(ref):
+                    for dim, mask in self._of(ref, index):
                         read = self.inputs.get((index, slot), name)
                         self.inputs[index, slot] = self._gather(self.before, index, read, dim, np.flatnonzero(mask))
             for slot, name in enumerate(node.outputs):
@@ -70,7 +70,7 @@ class _Oracle:
 
     def _spread(self, index: int, slot: int, name: str) -> None:
         """Bring an output that now holds kept positions alone back to its full width."""
-        masked = self._of(Ref(name))
+        masked = self._of(Ref(name), index)
         if not masked:
             return
         read = self.outputs[index, slot] = f"{name}/onnxprune_kept"
@@ -95,9 +95,11 @@ class _Oracle:
         result.graph.node.extend(nodes)
         return result
 
-    def _of(self, ref: Ref) -> list[tuple[int, BoolArray]]:
-        """Return the masked axes of one operand."""
-        return sorted(((axis.dim, mask) for axis, mask in self.masks.items() if axis.ref == ref), key=lambda e: e[0])
+    def _of(self, ref: Ref, index: int) -> list[tuple[int, BoolArray]]:
+        """Return the masked axes of one operand of node `index`; a convolution sums over its channels, not over space."""
+        first = 2 if self.analysis.graph.nodes[index].op == "Conv" else 0
+        masked = [(axis.dim, mask) for axis, mask in self.masks.items() if axis.ref == ref and axis.dim >= first]
+        return sorted(masked, key=lambda entry: entry[0])
 
     def _constant(self, value: NDArray[np.generic]) -> str:
         name = f"onnxprune_oracle/constant_{len(self.constants)}"
@@ -127,7 +129,7 @@ class _Oracle:
         result: str | None = None,
     ) -> str:
         """Put a Gather of `positions` along axis `dim` before or after node `index`; return its result."""
-        result = result or f"{name}/onnxprune_{index}_{dim}"
         inputs = [name, self._constant(positions.astype(np.int64))]
+        result = result or f"{name}/onnxprune_{len(self.constants)}_{index}_{dim}"
         place.setdefault(index, []).append(onnx.helper.make_node("Gather", inputs, [result], axis=dim))
         return result
