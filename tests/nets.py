@@ -139,11 +139,12 @@ def distance(a: Array, b: Array) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Checked:
-    """A cut that passed: the analysis it came from, the keep masks, the result and the cut model."""
+    """A cut that passed: the analysis it came from, the keep masks, the result, and whether the masks could be seen."""
 
     analysis: Analysis
     keep: Mapping[str, BoolArray]
     result: Cut
+    proven: bool
 
     @property
     def model(self) -> Any:
@@ -195,7 +196,7 @@ def assert_cut_equals_mask(
         assert distance(slimmed, mask) <= tolerance
         changed = changed or distance(original, mask) >= POWER * tolerance
     assert changed or not powerful, "the masks change no output, so the check proves nothing"
-    return Checked(analysis, keep, result)
+    return Checked(analysis, keep, result, changed)
 
 
 def assert_still_the_users_graph(model: onnx.ModelProto, result: Cut) -> None:

@@ -1,0 +1,164 @@
+"""Random small networks of every kind of layer and of every way to tie channels, for the property test and the fuzzer.
+
+Every choice comes from one `Random`: hypothesis hands in one whose draws it can shrink, the fuzzer a seeded one.
+"""
+
+import re
+from dataclasses import dataclass, field
+from random import Random
+
+import onnx
+from nets import Checked, analysed, assert_cut_equals_mask, net
+
+SIDE = 4
+WIDTHS = (2, 3, 4, 6, 8, 12)
+
+
+@dataclass
+class Draft:
+    """A graph in the making: text lines, declared constants, and the live tensors with their numbers of channels."""
+
+    lines: list[str] = field(default_factory=list)
+    constants: dict[str, str] = field(default_factory=dict)
+    widths: dict[str, int] = field(default_factory=lambda: {"x": 3})
+
+    def new(self, width: int) -> str:
+        name = f"t{len(self.widths)}"
+        self.widths[name] = width
+        return name
+
+    def constant(self, name: str, kind: str, value: str = "") -> str:
+        self.constants[name] = f"{kind} {name}{value}"
+        return name
+
+    def conv(self, source: str, width: int, *, group: int = 1, size: int = 1, bias: str = "") -> str:
+        inner = self.widths[source] // group
+        name = self.new(width)
+        weight = self.constant(f"w_{name}", f"float[{width}, {inner}, {size}, {size}]")
+        pads = ", ".join([str(size // 2)] * 4)
+        operands = ", ".join([source, weight, *([bias] if bias else [])])
+        self.lines.append(f"{name} = Conv<group = {group}, pads = [{pads}]>({operands})")
+        return name
+
+
+def draw_step(rng: Random, draft: Draft) -> None:
+    """Add one node, or a small pattern of nodes, on top of a live tensor."""
+    source = rng.choice(sorted(draft.widths)[-4:])
+    width = draft.widths[source]
+    kind = rng.choice(STEPS)
+    if kind == "conv":
+        out = rng.choice(WIDTHS)
+        bias = rng.choice(["", "own", "shared"])
+        name = {"": "", "own": f"bias{len(draft.lines)}", "shared": f"shared{out}"}[bias]
+        if name:
+            draft.constant(name, f"float[{out}]")
+        draft.conv(source, out, size=rng.choice([1, 3]), bias=name)
+    elif kind == "one channel":
+        draft.conv(source, 1)
+    elif kind == "grouped":
+        groups = [g for g in (2, 3, 4) if width % g == 0 and width > g]
+        if groups:
+            group = rng.choice(groups)
+            draft.conv(source, group * rng.choice([1, 2, 3]), group=group)
+    elif kind == "depthwise" and width > 1:
+        draft.conv(source, width * rng.choice([1, 1, 2]), group=width, size=3)
+    elif kind == "unary":
+        function = rng.choice(["Relu", "Sigmoid", "HardSwish", "Identity"])
+        draft.lines.append(f"{draft.new(width)} = {function}({source})")
+    elif kind == "merge":
+        others = [name for name, other in draft.widths.items() if other in (1, width)]
+        other = rng.choice(others)
+        op = rng.choice(["Add", "Mul", "Max"])
+        draft.lines.append(f"{draft.new(width)} = {op}({source}, {other})")
+    elif kind == "norm":
+        vectors = [draft.constant(f"norm_{letter}{width}", f"float[{width}]") for letter in "sbmv"]
+        draft.lines.append(f"{draft.new(width)} = BatchNormalization({', '.join([source, *vectors])})")
+    elif kind == "concat":
+        other = rng.choice(sorted(draft.widths))
+        draft.lines.append(f"{draft.new(width + draft.widths[other])} = Concat<axis = 1>({source}, {other})")
+    elif kind == "split" and width > 1:
+        first = rng.randint(1, width - 1)
+        one, two = draft.new(first), draft.new(width - first)
+        sizes = draft.constant(f"sizes_{first}_{width - first}", "int64[2]", f" = {{{first}, {width - first}}}")
+        equal = 2 * first == width and rng.random() < 0.5
+        draft.lines.append(f"{one}, {two} = Split<axis = 1>({source}{'' if equal else ', ' + sizes})")
+    elif kind == "slice" and width > 1:
+        start = rng.randint(0, width - 1)
+        stop = rng.randint(start + 1, width)
+        bounds = [
+            start - width if rng.random() < 0.5 else start,
+            stop - width if stop < width and rng.random() < 0.5 else stop,
+        ]
+        names = [draft.constant(f"at{str(b).replace('-', 'm')}", "int64[1]", f" = {{{b}}}") for b in (*bounds, 1)]
+        draft.lines.append(f"{draft.new(stop - start)} = Slice({', '.join([source, *names])})")
+    elif kind == "pad":
+        before, after = rng.choice([(0, 2), (1, 1), (2, 0), (3, 1)])
+        value = f" = {{0, {before}, 0, 0, 0, {after}, 0, 0}}"
+        pads = draft.constant(f"pads_{before}_{after}", "int64[8]", value)
+        draft.lines.append(f"{draft.new(width + before + after)} = Pad({source}, {pads})")
+    elif kind == "shuffle":
+        groups = [g for g in (2, 3, 4) if width % g == 0]
+        if groups:
+            group = rng.choice(groups)
+            number = len(draft.lines)
+            there = draft.constant(f"there{number}", "int64[5]", f" = {{0, {group}, {width // group}, {SIDE}, {SIDE}}}")
+            back = draft.constant(f"back{number}", "int64[4]", f" = {{0, {width}, {SIDE}, {SIDE}}}")
+            draft.lines += [
+                f"s{number} = Reshape({source}, {there})",
+                f"u{number} = Transpose<perm = [0, 2, 1, 3, 4]>(s{number})",
+                f"{draft.new(width)} = Reshape(u{number}, {back})",
+            ]
+    elif kind == "gate":
+        number = len(draft.lines)
+        back = draft.constant(f"gate{number}", "int64[4]", f" = {{0, {width}, 1, 1}}")
+        matrix = draft.constant(f"m{number}", f"float[{width}, {width}]")
+        draft.lines += [
+            f"p{number} = GlobalAveragePool({source})",
+            f"f{number} = Flatten(p{number})",
+            f"g{number} = MatMul(f{number}, {matrix})",
+            f"r{number} = Reshape(g{number}, {back})",
+            f"{draft.new(width)} = Mul({source}, r{number})",
+        ]
+    elif kind == "last":
+        number = len(draft.lines)
+        matrix = draft.constant(f"k{number}", f"float[{width}, {width}]")
+        draft.lines += [
+            f"h{number} = Transpose<perm = [0, 2, 3, 1]>({source})",
+            f"q{number} = MatMul(h{number}, {matrix})",
+            f"{draft.new(width)} = Transpose<perm = [0, 3, 1, 2]>(q{number})",
+        ]
+
+
+STEPS = ["one channel", *"""
+    conv conv conv grouped depthwise unary merge merge norm concat split slice pad shuffle gate last
+""".split()]  # fmt: skip
+
+
+def draw_net(rng: Random) -> onnx.ModelProto:
+    draft = Draft()
+    draft.conv("x", rng.choice(WIDTHS))
+    for _ in range(rng.randint(2, 9)):
+        draw_step(rng, draft)
+    # Every tensor that nobody reads ends in the output: no branch stays unseen.
+    read = {name for line in draft.lines for name in re.findall(r"\w+", line.split(" = ", 1)[1])}
+    loose = [name for name in draft.widths if name != "x" and name not in read]
+    ends = [draft.conv(name, 2) for name in loose]
+    draft.lines.append(f"y = Sum({', '.join(ends)})")
+    return net(
+        f"""(float[n, 3, {SIDE}, {SIDE}] x) => (float[n, 2, {SIDE}, {SIDE}] y)
+        <{", ".join(draft.constants.values())}> {{ {chr(10).join(draft.lines)} }}"""
+    )
+
+
+def check_net(rng: Random, model: onnx.ModelProto) -> Checked | None:
+    """Cut all groups of `model` at random, then one of them alone; None where there is nothing to cut."""
+    if not analysed(model).prunable:
+        return None
+    ratio = rng.choice([0.25, 0.5, 0.8])
+    seed = rng.randint(0, 99)
+    # A random net may well hide the cut channels behind dead units, so power is not asked of every single one.
+    checked = assert_cut_equals_mask(model, ratio=ratio, seed=seed, powerful=False)
+    assert checked.analysis.macs(checked.keep) == analysed(checked.model).macs()
+    alone = rng.choice(sorted(checked.keep))
+    assert_cut_equals_mask(model, {alone: checked.keep[alone]}, seed=seed, powerful=False)
+    return checked
