@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
 
 Array = NDArray[Any]
 Sources = frozenset[tuple[str, int]]  # (tensor, axis) pairs whose sizes a number was computed from
@@ -125,6 +126,36 @@ def _merge_sources(inputs: Sequence[Known | None], shape: tuple[int, ...]) -> ND
     everything = np.empty(shape, dtype=object)
     everything.fill(NO_SOURCES.union(*(source for label in labels for source in label.ravel())))
     return everything
+
+
+# Quantized weights keep their structure; random numbers are no constants.
+_NEVER_FOLDED = frozenset(
+    "QuantizeLinear DequantizeLinear DynamicQuantizeLinear RandomNormal RandomNormalLike RandomUniform "
+    "RandomUniformLike Multinomial Bernoulli Dropout".split()
+)
+_REFERENCE_ELEMENTS = 1 << 24
+
+
+def fold_constants(node: onnx.NodeProto, opset: int, inputs: Sequence[Array | None]) -> list[Array] | None:
+    """Evaluate any other op on constants alone with onnx's reference implementation; None where that cannot be."""
+    if node.op_type in _NEVER_FOLDED or sum(value.size for value in inputs if value is not None) > _REFERENCE_ELEMENTS:
+        return None
+    model = onnx.ModelProto(ir_version=10)
+    model.opset_import.add(version=opset)
+    model.graph.name = "constants"
+    model.graph.node.append(node)
+    feeds = {name: value for name, value in zip(node.input, inputs, strict=True) if name and value is not None}
+    for name, value in feeds.items():
+        kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+        model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, value.shape))
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in node.output if name)
+    try:
+        with np.errstate(all="ignore"):
+            found = ReferenceEvaluator(model).run(None, feeds)
+    except Exception:  # whatever an op's reference implementation dies of, the op is then simply not folded
+        return None
+    values = list(found)
+    return values if all(isinstance(value, np.ndarray | np.generic) for value in values) else None
 
 
 # ---- ops that move elements: (attrs, data, *indices) -> moved data, whatever the dtype ----

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, TypeProto
 
-from onnxprune.graph.folding import Known, fold, known_shape
+from onnxprune.graph.folding import Known, fold, fold_constants, known_shape
 
 Shape = tuple[int, ...]
 
@@ -24,6 +24,9 @@ _OTHER = (64, 96)
 
 # Values larger than this are not handed to shape inference: no op's shape depends on that many numbers.
 _MAX_SHAPE_DATA = 1024
+
+# Ops for which onnx has no inference of their own, whose result looks like the first input.
+_LIKE_FIRST_INPUT = ("GroupNormalization",)
 
 
 @dataclass(frozen=True)
@@ -112,15 +115,37 @@ def _visit(
         return
     if any(attribute.HasField("g") for attribute in node.attribute):
         return
+    if _fold_reference(facts, node, versions):
+        return
     first: Mapping[str, TypeProto] | None = None
     for trial in (0, 1):
         if trial == 1 and first is not None and _same_inputs(facts, node):
             inferred: Mapping[str, TypeProto] = first
         else:
             inferred = _infer(facts, node, schema, trial, model)
+        if node.op_type in _LIKE_FIRST_INPUT and node.input[0] in facts.types[trial]:
+            inferred = {node.output[0]: facts.types[trial][node.input[0]]}
         first = inferred if trial == 0 else first
         for output, inferred_type in inferred.items():
             _record(facts, trial, output, inferred_type)
+
+
+def _fold_reference(facts: Facts, node: onnx.NodeProto, versions: Mapping[str, int]) -> bool:
+    """Evaluate a node whose inputs are all constants by onnx's reference implementation; say whether that worked."""
+    inputs = [facts.known.get(name) if name else None for name in node.input]
+    constant = all(not name or (known and known.is_constant) for name, known in zip(node.input, inputs, strict=True))
+    if node.domain not in ("", "ai.onnx") or not node.input or not constant:
+        return False
+    values = fold_constants(node, versions.get(node.domain, 1), [known.first if known else None for known in inputs])
+    if values is None:
+        return False
+    for name, value in zip((name for name in node.output if name), values, strict=True):
+        array = np.asarray(value)
+        facts.known[name] = Known(array, array)
+        for trial in (0, 1):
+            kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+            _record(facts, trial, name, onnx.helper.make_tensor_type_proto(kind, array.shape))
+    return True
 
 
 def _fold_node(facts: Facts, node: onnx.NodeProto, attrs: Mapping[str, Any]) -> Known | None:

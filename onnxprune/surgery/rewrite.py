@@ -5,6 +5,7 @@ of the whole graph would lose metadata, value_info and unused initializers. Its 
 original.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -159,21 +160,38 @@ def _resize(info: onnx.ValueInfoProto, widths: Mapping[int, int]) -> None:
 def _drop_dead(result: onnx.ModelProto, original: onnx.ModelProto) -> None:
     """Remove nodes and initializers that the edits left without a reader; what was unused before stays."""
     outputs = {value.name for value in result.graph.output}
-    unused_before = _unread(original, outputs)
-    while True:
-        dead = _unread(result, outputs) - unused_before
-        if not dead:
-            return
-        for index in reversed(range(len(result.graph.node))):
-            names = [name for name in result.graph.node[index].output if name]
-            if names and all(name in dead or name in unused_before for name in names):
-                if not set(names) & dead:
-                    continue
-                del result.graph.node[index]
-        _delete_named(result.graph.initializer, dead)
-        _delete_named(result.graph.input, dead)  # IR version 3 lists initializers there
-        _delete_named(result.graph.value_info, dead)
-        unused_before |= {name for name in dead if name in {o for n in result.graph.node for o in n.output}}
+    stored = {tensor.name for tensor in result.graph.initializer}
+    makers = {name: index for index, node in enumerate(result.graph.node) for name in node.output if name}
+    reads = Counter(_all_reads(result.graph.node)) + Counter(outputs)
+    unused_before = _made(original) - set(_all_reads(original.graph.node))
+    waiting = [name for name in (*stored, *makers) if not reads[name] and name not in unused_before]
+    dead_nodes: set[int] = set()
+    dead: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in stored:
+            dead.add(name)
+            continue
+        index = makers.get(name)
+        node = None if index is None else result.graph.node[index]
+        if (
+            index is None
+            or node is None
+            or index in dead_nodes
+            or any(reads[output] for output in node.output if output)
+        ):
+            continue
+        dead_nodes.add(index)
+        dead.update(output for output in node.output if output)
+        for read in _all_reads([node]):
+            reads[read] -= 1
+            if not reads[read]:
+                waiting.append(read)
+    for index in sorted(dead_nodes, reverse=True):
+        del result.graph.node[index]
+    _delete_named(result.graph.initializer, dead)
+    _delete_named(result.graph.input, dead & stored)  # IR version 3 lists initializers there
+    _delete_named(result.graph.value_info, dead)
 
 
 def _delete_named(field: Any, dead: set[str]) -> None:
@@ -182,14 +200,10 @@ def _delete_named(field: Any, dead: set[str]) -> None:
             del field[index]
 
 
-def _unread(model: onnx.ModelProto, outputs: set[str]) -> set[str]:
-    """Return the tensors of the main graph that nobody reads."""
-    made = {tensor.name for tensor in model.graph.initializer}
-    made.update(name for node in model.graph.node for name in node.output if name)
-    made -= outputs
-    for node in model.graph.node:
-        made -= set(_all_reads([node]))
-    return made
+def _made(model: onnx.ModelProto) -> set[str]:
+    """Return the names of all initializers and node outputs of the main graph."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    return stored | {name for node in model.graph.node for name in node.output if name}
 
 
 def _all_reads(nodes: Iterable[onnx.NodeProto]) -> Iterable[str]:

@@ -137,10 +137,17 @@ def test_constant_nodes_have_their_values(line: str, expected: Array) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ['z = Constant<value_string = "text">()', "z = Relu(f)", "z = Gather(a, a)", "z = Reshape(a, shape2)"]
+    "line",
+    ['z = Constant<value_string = "text">()', "z = RandomUniformLike(f)", "z = Gather(a, a)", "z = Reshape(a, shape2)"],
 )
 def test_what_is_not_size_arithmetic_or_cannot_be_computed_stays_unknown(line: str) -> None:
     assert "z" not in read_graph(folding_net(line)).facts.known
+
+
+def test_any_other_op_on_constants_alone_is_computed_by_the_reference_implementation() -> None:
+    known = read_graph(folding_net("z = Relu(f)")).facts.known["z"]
+    assert known.is_constant
+    np.testing.assert_array_equal(known.first, np.maximum(CONSTANTS["f"], 0))
 
 
 def test_huge_values_stay_with_the_runtime() -> None:

@@ -128,3 +128,14 @@ def test_a_light_copy_may_have_its_free_sizes_resolved() -> None:
     assert [dim.dim_value for dim in light.graph.input[0].type.tensor_type.shape.dim] == [5, 3]
     assert not light.graph.output[0].type.tensor_type.HasField("shape")
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "n"
+
+
+def test_recorded_shapes_serve_where_inference_says_nothing() -> None:
+    model = net("(float[n, 3] x) => (float[n, 3] y) { c = mine.Custom(x) y = Relu(c) }")
+    model.opset_import.add(domain="mine", version=1)
+    model.graph.node[0].domain = "mine"
+    model.graph.node[0].op_type = "Custom"
+    model.graph.value_info.append(onnx.helper.make_tensor_value_info("c", 1, ["n", 3]))
+    facts = read_graph(model).facts
+    assert facts.shape_pair("c") == ((1, 3), (2, 3))
+    assert facts.shape_pair("y") == ((1, 3), (2, 3))
