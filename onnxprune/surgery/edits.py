@@ -207,18 +207,20 @@ def _settle_computed(
     graph: Graph, root: str, uses: list[Need], recomputed: Mapping[str, Known], draft: _Draft, taken: set[str]
 ) -> None:
     """Replace a computed operand by a constant where its subgraph would not compute the needed value by itself."""
-    by_key: dict[Key, list[Need]] = {}
+    known = graph.facts.known
+    after = recomputed.get(root)
+    names: dict[tuple[Key, bytes], str] = {}
     for need in uses:
-        by_key.setdefault(need.key, []).append(need)
-    for needs in by_key.values():
-        after = recomputed.get(root)
-        if after is not None and _agrees(after, needs[0].value):
+        if after is not None and _agrees(after, need.value):
             continue
-        name = _fresh_name(root, taken)
-        node = graph.nodes[needs[0].node]
-        written = None if after is None else written_down(graph, node, graph.facts.known[root], needs[0].value)
-        draft.added[name] = needs[0].value if written is None else written
-        draft.operands.update({(need.node, need.slot): name for need in needs})
+        # What can be copied from an input (0) differs from reader to reader, so the key alone does not tell.
+        written = None if after is None else written_down(graph, graph.nodes[need.node], known[root], need.value)
+        value = need.value if written is None else written
+        place = (need.key, value.tobytes())
+        if place not in names:
+            names[place] = _fresh_name(root, taken)
+            draft.added[names[place]] = value
+        draft.operands[need.node, need.slot] = names[place]
 
 
 def _agrees(after: Known, needed: Array) -> bool:

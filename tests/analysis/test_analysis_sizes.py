@@ -161,3 +161,159 @@ def test_a_product_of_batch_and_heads_is_not_taken_for_a_fixed_size() -> None:
     assert group_sizes(model) == [4, 5]
     for batch in (1, 3):
         assert_cut_equals_mask(model, free={"n": batch})
+
+
+VIEWS = """
+    s = Shape(c)
+    b0 = Gather(s, i0)
+    b = Unsqueeze(b0, front)
+    k0 = Gather(s, i1)
+    k = Unsqueeze(k0, front)
+"""
+
+
+@pytest.mark.parametrize("space", ["5, 5", "h, w"])
+def test_a_view_of_batch_channels_and_the_rest_is_handed_on(space: str) -> None:
+    model = net(f"""(float[n, 3, {space}] x) => (float[n, 4, m] y)
+        <float[8, 3, 1, 1] w0, float[4, 8, 1] w1, int64 i0 = {{0}}, int64 i1 = {{1}}, int64[1] front = {{0}},
+         int64[1] rest = {{-1}}> {{
+            c = Conv(x, w0)
+            {VIEWS}
+            t = Concat<axis = 0>(b, k, rest)
+            f = Reshape(c, t)
+            r = Sigmoid(f)
+            y = Conv(r, w1)
+        }}""")
+    assert group_sizes(model) == [8]
+    for batch in (1, 3):
+        checked = assert_cut_equals_mask(model, free={"n": batch, "h": 4, "w": 6})
+    assert not checked.result.edits.operands
+
+
+def test_the_sizes_of_an_interpolation_are_handed_on() -> None:
+    """Batch and channels from Shape, height and width as numbers."""
+    model = net("""(float[n, 3, h, w] x) => (float[n, 4, 7, 9] y)
+        <float[8, 3, 1, 1] w0, float[4, 8, 1, 1] w1, int64[1] zero = {0}, int64[1] two = {2}, int64[2] hw = {7, 9}> {
+            c = Conv(x, w0)
+            s = Shape(c)
+            bc = Slice(s, zero, two)
+            sizes = Concat<axis = 0>(bc, hw)
+            u = Resize<mode = "linear">(c, , , sizes)
+            r = Sigmoid(u)
+            y = Conv(r, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    for batch in (1, 3):
+        checked = assert_cut_equals_mask(model, free={"n": batch, "h": 4, "w": 6})
+    assert not checked.result.edits.operands
+
+
+TWO_FREE = """(float[n, t, 6] x) => (float[n, t, 5] y)
+    <float[6, 8] w0, float[6, 8] w1, float[8, 5] w2, float[8, 5] w3, int64[1] front = {0}, int64[1] second = {1},
+     int64[1] third = {2}, int64[1] one = {1}, int64[1] fourth = {3}> {
+        a = MatMul(x, w0)
+        c = MatMul(x, w1)
+        s = Shape(a)
+        b = Gather(s, front)
+        tokens = Gather(s, second)
+        k = Gather(s, third)
+        NODES
+        v = MatMul(a, w3)
+        y = Add(u, v)
+    }"""
+
+
+def test_one_target_of_two_readers_is_written_down_for_each() -> None:
+    """The width of `a` sizes reshapes of `c`: 0 copies a free size, which stands elsewhere in the other input."""
+    model = net(
+        TWO_FREE.replace(
+            "NODES",
+            """target = Concat<axis = 0>(b, tokens, k)
+               wide = Unsqueeze(c, one)
+               e = Reshape(c, target)
+               f = Reshape(wide, target)
+               g = Mul(e, f)
+               u = MatMul(g, w2)""",
+        )
+    )
+    assert group_sizes(model) == [8, 8]
+    for name, width in (("a", 8), ("c", 4)):
+        keep = {name: assert_cut_equals_mask(model).keep[name]}
+        for batch, tokens in ((1, 4), (2, 3)):
+            checked = assert_cut_equals_mask(model, keep, free={"n": batch, "t": tokens})
+        assert list(checked.value(checked.node("e").input[1])) == [0, 0, width]
+        assert list(checked.value(checked.node("f").input[1])) == [0, -1, width]
+
+
+def test_two_readers_of_the_same_kind_share_what_is_written_down() -> None:
+    model = net(
+        TWO_FREE.replace(
+            "NODES",
+            """target = Concat<axis = 0>(b, tokens, k)
+               e = Reshape(c, target)
+               n1 = Neg(c)
+               f = Reshape(n1, target)
+               g = Mul(e, f)
+               u = MatMul(g, w2)""",
+        )
+    )
+    keep = {"c": assert_cut_equals_mask(model).keep["c"]}
+    checked = assert_cut_equals_mask(model, keep, free={"n": 2, "t": 3})
+    assert checked.node("e").input[1] == checked.node("f").input[1]
+
+
+def test_a_target_with_two_free_sizes_is_written_down_or_freezes() -> None:
+    """Batch and tokens change places before the reshape; where they also come folded, 0 and -1 cannot say both."""
+    model = net(
+        TWO_FREE.replace(
+            "NODES",
+            """target = Concat<axis = 0>(tokens, b, k)
+               wide = Unsqueeze(c, one)
+               ct = Transpose<perm = [2, 1, 0, 3]>(wide)
+               wider = Unsqueeze(ct, one)
+               e = Reshape(wider, target)
+               et = Transpose<perm = [1, 0, 2]>(e)
+               u = MatMul(et, w2)""",
+        )
+    )
+    # Tokens are copied by 0, the batch takes -1: still expressible, and so it is not frozen.
+    assert group_sizes(model) == [8, 8]
+    assert_cut_equals_mask(model, free={"n": 2, "t": 3})
+    folded = net(
+        TWO_FREE.replace(
+            "NODES",
+            """ct = Transpose<perm = [1, 0, 2]>(c)
+               flat = Concat<axis = 0>(rest, third_number)
+               cf = Reshape(ct, flat)
+               unit = Concat<axis = 0>(one, tokens, b, k)
+               e = Reshape(cf, unit)
+               e3 = Squeeze(e, front)
+               et = Transpose<perm = [1, 0, 2]>(e3)
+               u = MatMul(et, w2)""",
+        ).replace("int64[1] fourth = {3}>", "int64[1] rest = {-1}, int64[1] third_number = {8}>")
+    )
+    reason = "its size reaches Reshape (node 10) together with sizes known only at run time"
+    reasons = frozen_reasons(folded)
+    assert reasons["a"] == f"a:2 {reason}"
+    assert reasons["c"] == f"e:3 {reason}"
+    assert group_sizes(folded) == []
+
+
+def test_a_width_that_a_copied_number_cannot_follow_is_frozen_with_its_resize() -> None:
+    """Sizes of a Resize with a free batch cannot be written down, and the width comes from another group."""
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 9, 9] y, float[n, 4, 5, 5] z)
+        <float[8, 3, 1, 1] w0, float[8, 3, 1, 1] w1, float[4, 8, 1, 1] w2, int64[1] zero = {0}, int64[1] two = {2},
+         int64[2] hw = {9, 9}> {
+            a = Conv(x, w0)
+            c = Conv(x, w1)
+            s = Shape(a)
+            bc = Slice(s, zero, two)
+            sizes = Concat<axis = 0>(bc, hw)
+            u = Resize(c, , , sizes)
+            y = Conv(u, w2)
+            z = Conv(a, w2)
+        }""")
+    reason = "its size reaches Resize (node 5) together with sizes known only at run time"
+    assert frozen_reasons(model)["a"] == f"a:1 {reason}"
+    assert frozen_reasons(model)["c"] == f"u:1 {reason}"
+    assert group_sizes(model) == []
