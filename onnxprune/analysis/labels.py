@@ -141,12 +141,16 @@ class _Labeller:
             bonds=tuple(self.bonds),
             frosts=tuple(self.frosts),
             produces=tuple(seeds),
-            sums=tuple((f.axis, n) for f, n in every if isinstance(f, Sums) and f.axis in self.sizes),
+            sums=tuple((f.axis, n) for f, n in every if isinstance(f, Sums) and self._is_masked(f)),
             counts=tuple((f, n) for f, n in every if isinstance(f, Count) and f.axis in self.sizes),
             macs=tuple((f, n) for f, n in every if isinstance(f, Macs)),
             carriers=tuple(dict.fromkeys(self.carrier.values())),
             overruled=tuple(dict.fromkeys(self.overruled)),
         )
+
+    def _is_masked(self, fact: Sums) -> bool:
+        """Whether zeroing this operand is what removing its channels comes to."""
+        return fact.axis in self.sizes and (fact.inside or not fact.axis.ref.is_use)
 
     def _reach(self, axis: Axis, period: Period | None) -> None:
         """Label `axis` if it is new."""

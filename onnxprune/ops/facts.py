@@ -46,9 +46,14 @@ class Free:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """The node adds up over `axis`, so a channel multiplied by zero just before it is a channel removed."""
+    """The node adds up over `axis`, so a channel multiplied by zero just before it is a channel removed.
+
+    Zeroing an activation is enough, so the axis of a constant counts only where the sum runs `inside` the node, out of
+    reach from outside (the recurrence of an LSTM).
+    """
 
     axis: Axis
+    inside: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class _Oracle:
         """Multiply every masked operand of a sum by its mask."""
         summed: dict[tuple[int, str], dict[int, BoolArray]] = {}
         for axis, index in self.analysis.labelled.sums:
-            if axis in self.masks and not axis.ref.is_use:
+            if axis in self.masks:
                 summed.setdefault((index, axis.ref.name), {})[axis.dim] = self.masks[axis]
         made: dict[tuple[str, tuple[int, ...]], str] = {}
         for (index, name), masks in sorted(summed.items()):
