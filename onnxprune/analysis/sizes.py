@@ -46,15 +46,24 @@ def frozen_by_sizes(graph: Graph, labelled: Labelled, components: Components) ->
 def written_down(graph: Graph, node: Node, known: Known, needed: NDArray[Any]) -> NDArray[Any] | None:
     """Return an operand of `node` as a constant with the fixed numbers of `needed`, or None where that cannot be.
 
-    The free sizes in a Reshape target can be written down where they copy an input dimension (0), and one more as -1.
+    The free sizes in a Reshape target can be written down where they copy an input dimension (0), and one more as -1;
+    those of an Expand where the input is so wide already (1).
     """
     fixed = known.fixed
     if bool(fixed.all()):
         return needed
-    if node.op != "Reshape" or node.attrs.get("allowzero", 0):
-        return None
     pair = graph.facts.shape_pair(node.inputs[0])
     result = needed.copy()
+    if node.op == "Expand" and pair is not None:
+        shift = known.first.size - len(pair[0])
+        for element in np.flatnonzero(~fixed):
+            value = (int(known.first[element]), int(known.second[element]))
+            if element < shift or (pair[0][element - shift], pair[1][element - shift]) != value:
+                return None
+            result[element] = 1
+        return result
+    if node.op != "Reshape" or node.attrs.get("allowzero", 0):
+        return None
     rest = []
     for element in np.flatnonzero(~fixed):
         value = (int(known.first[element]), int(known.second[element]))

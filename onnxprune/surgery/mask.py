@@ -96,7 +96,7 @@ class _Oracle:
         return result
 
     def _of(self, ref: Ref, index: int) -> list[tuple[int, BoolArray]]:
-        """Return the masked axes of one operand of node `index`; a convolution sums over its channels, not over space."""
+        """Return the masked axes of one operand of node `index`; a convolution sums over channels, not over space."""
         first = 2 if self.analysis.graph.nodes[index].op == "Conv" else 0
         masked = [(axis.dim, mask) for axis, mask in self.masks.items() if axis.ref == ref and axis.dim >= first]
         return sorted(masked, key=lambda entry: entry[0])

@@ -207,9 +207,7 @@ def test_a_scale_from_shape_keeps_its_original_value(scaling: str) -> None:
 
 def test_a_mask_and_a_bias_by_relative_position_are_added() -> None:
     core = CORE.replace("p = Softmax<axis = 3>(z)", "zb = Add(z, bias) zm = Add(zb, am) p = Softmax<axis = 3>(zm)")
-    model = attention(
-        SEPARATE + core, tokens=5, extra="float[3, 5, 5] bias, float[1, 1, 5, 5] am", heads="0, 5, 3, 4"
-    )
+    model = attention(SEPARATE + core, tokens=5, extra="float[3, 5, 5] bias, float[1, 1, 5, 5] am", heads="0, 5, 3, 4")
     assert group_sizes(model) == [4, 4]
     checked = assert_cut_equals_mask(model)
     assert checked.shape("bias") == (3, 5, 5)
@@ -229,8 +227,13 @@ def test_softmax_over_the_dimensions_leaves_the_heads_as_the_exact_group() -> No
         f = Reshape(m, flat)
         y = MatMul(f, wo)
     """
-    nodes = JOINT + "r = Reshape(h, five) u = Transpose<perm = [2, 0, 3, 1, 4]>(r)" + """
-        q = Gather<axis = 0>(u, a) k = Gather<axis = 0>(u, b) v = Gather<axis = 0>(u, c)""" + core
+    nodes = (
+        JOINT
+        + "r = Reshape(h, five) u = Transpose<perm = [2, 0, 3, 1, 4]>(r)"
+        + """
+        q = Gather<axis = 0>(u, a) k = Gather<axis = 0>(u, b) v = Gather<axis = 0>(u, c)"""
+        + core
+    )
     extra = "int64[5] five = {0, 0, 3, 3, 4}, int64 a = {0}, int64 b = {1}, int64 c = {2}"
     model = attention(nodes, joint=True, extra=extra)
     assert group_sizes(model) == [HEADS]
@@ -295,7 +298,9 @@ def test_grouped_queries_by_broadcasting() -> None:
 
 
 def test_heads_folded_into_a_free_batch_leave_the_dimensions() -> None:
-    nodes = SEPARATE.replace("q = T", "q2 = T").replace("k = T", "k2 = T").replace("v = T", "v2 = T") + """
+    nodes = (
+        SEPARATE.replace("q = T", "q2 = T").replace("k = T", "k2 = T").replace("v = T", "v2 = T")
+        + """
         q = Reshape(q2, folded) k = Reshape(k2, folded) v = Reshape(v2, folded)
         kt = Transpose<perm = [0, 2, 1]>(k)
         s = MatMul(q, kt)
@@ -307,6 +312,7 @@ def test_heads_folded_into_a_free_batch_leave_the_dimensions() -> None:
         f = Reshape(m, flat)
         y = MatMul(f, wo)
     """
+    )
     model = attention(
         nodes, tokens=5, extra="int64[3] folded = {-1, 5, 4}, int64[4] unfolded = {-1, 3, 5, 4}", heads="0, 5, 3, 4"
     )
@@ -318,13 +324,14 @@ def test_heads_folded_into_a_free_batch_leave_the_dimensions() -> None:
 
 def test_two_blocks_share_their_targets_and_stay_apart() -> None:
     """One constant for all reshapes, as exporters write it, and a residual stream around both blocks."""
+
     def block(number: int, source: str, target: str) -> str:
         text = SEPARATE + CORE
         names = "q0 k0 v0 q1 k1 v1 q k v kt s z p m0 m f y wq wk wv wo".split()
-        words = []
-        for word in text.replace("(", " ( ").replace(")", " ) ").replace(",", " , ").split():
-            words.append(f"{word}_{number}" if word in names else source if word == "x" else word)
-        return " ".join(words) + f" {target} = Add({source}, y_{number}) "
+        renamed = {"x": source, **{name: f"{name}_{number}" for name in names}}
+        words = text.replace("(", " ( ").replace(")", " ) ").replace(",", " , ").split()
+        return " ".join(renamed.get(word, word) for word in words) + f" {target} = Add({source}, y_{number}) "
+
     model = net(f"""(float[n, t, 5] x) => (float[n, t, 3] y) <float[5, 6] w0, float[6, 3] w1, float scale = {{0.5}},
         int64[4] heads = {{0, 0, 3, 4}}, int64[3] flat = {{0, 0, 12}},
         {", ".join(f"float[6, 12] w{r}_{n}" for r in "qkv" for n in (1, 2))}, float[12, 6] wo_1, float[12, 6] wo_2> {{
@@ -348,3 +355,95 @@ def test_a_mask_of_another_layout_freezes_what_it_cannot_follow() -> None:
         "c": "z:1 is part of the graph input 'z'",
         "y": "y:2 is part of the graph output 'y'",
     }
+
+
+def _repeated(sizes: str, target: str, joined: str) -> str:
+    return "".join(
+        f"{r}0 = MatMul(x, w{r}) {r}1 = Reshape({r}0, two_heads) {r}2 = Transpose<perm = [0, 2, 1, 3]>({r}1) "
+        + sizes.replace("R", r)
+        + f"{r}3 = Unsqueeze({r}2, i2) {target.replace('R', r)} {r}4 = Expand({r}3, {r}e) "
+        + f"{r}j = Concat<axis = 0>({joined.replace('R', r)}) {r} = Reshape({r}4, {r}j) "
+        for r in ("k", "v")
+    )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "target", "joined"),
+    [
+        (
+            "Rs = Shape(R2) Rb = Gather(Rs, i0) Rh = Gather(Rs, i1) Rn = Gather(Rs, i2) Rd = Gather(Rs, i3) ",
+            "Re = Concat<axis = 0>(Rb, Rh, n2, Rn, Rd)",
+            "Rb, n4, Rn, Rd",
+        ),
+        (
+            "Rs = Shape(x) Rb = Gather(Rs, i0) Rn = Gather(Rs, i1) ",
+            "Rc = Concat<axis = 0>(Rb, n2, n2, Rn, n4) Rq = Equal(Rc, minus) Re = Where(Rq, ones, Rc)",
+            "Rb, n4, Rn, n4",
+        ),
+    ],
+)
+def test_grouped_queries_expanded_to_sizes_from_shape(sizes: str, target: str, joined: str) -> None:
+    """repeat_kv with everything traced: free batch and tokens stand in the targets of Expand and Reshape."""
+    model = net(f"""(float[n, t, 6] x) => (float[n, t, 5] y) <{GROUPED}, int64[4] four = {{0, 0, 4, 4}},
+        int64[4] two_heads = {{0, 0, 2, 4}}, int64[3] flat = {{0, 0, 16}}, int64[1] i0 = {{0}}, int64[1] i1 = {{1}},
+        int64[1] i2 = {{2}}, int64[1] i3 = {{3}}, int64[1] n2 = {{2}}, int64[1] n4 = {{4}},
+        int64[5] minus = {{-1, -1, -1, -1, -1}}, int64[5] ones = {{1, 1, 1, 1, 1}}> {{
+            q0 = MatMul(x, wq) q1 = Reshape(q0, four) q = Transpose<perm = [0, 2, 1, 3]>(q1)
+            {_repeated(sizes, target, joined)} {CORE}
+        }}""")
+    assert group_sizes(model) == [4, 4]
+    for batch, tokens in ((1, 5), (3, 2)):
+        checked = assert_cut_equals_mask(model, free={"n": batch, "t": tokens})
+    assert checked.shape("wq") == (6, 8)
+    assert checked.shape("wk") == checked.shape("wv") == (6, 4)
+    for name in checked.keep:
+        assert_cut_equals_mask(model, {name: checked.keep[name]}, free={"n": 2, "t": 3})
+
+
+def test_positions_turned_in_pairs_tie_the_halves_of_a_head() -> None:
+    """Rotary embedding: the second half of every head comes in front, negated."""
+    turned = "".join(
+        f"{r}a = Slice({r}2, a, b, ax) {r}b = Slice({r}2, b, c, ax) {r}n = Neg({r}b) "
+        f"{r}r = Concat<axis = 3>({r}n, {r}a) "
+        f"{r}c = Mul({r}2, cos) {r}s = Mul({r}r, sin) {r} = Add({r}c, {r}s) "
+        for r in ("q", "k")
+    )
+    nodes = SEPARATE.replace("q = T", "q2 = T").replace("k = T", "k2 = T") + turned + CORE
+    extra = (
+        "float[5, 4] cos, float[5, 4] sin, int64[1] a = {0}, int64[1] b = {2}, int64[1] c = {9223372036854775807}, "
+        "int64[1] ax = {3}"
+    )
+    model = attention(nodes, tokens=5, extra=extra)
+    assert group_sizes(model) == [2, 4]
+    checked = assert_cut_equals_mask(model)
+    assert list(checked.value("b")) == [1]
+    assert checked.shape("cos") == checked.shape("sin") == (5, 2)
+    assert_one_of_heads_and_dimensions(checked)
+
+
+def test_windows_of_a_shifted_window_transformer() -> None:
+    """Partition into windows, attention in each, and back, all with a free batch written as -1."""
+    model = net(
+        """(float[n, 4, 4, 3] x) => (float[n, 4, 4, 5] y)
+        <float[3, 6] w0, float[6, 12] wq, float[6, 12] wk, float[6, 12] wv, float[12, 6] wo, float[6, 5] w1,
+         int64[6] part = {-1, 2, 2, 2, 2, 6}, int64[3] windows = {-1, 4, 6}, int64[4] heads = {-1, 4, 3, 4},
+         int64[3] flat = {-1, 4, 12}, int64[4] back = {-1, 4, 4, 6}, float scale = {0.5}> {
+            a = MatMul(x, w0)
+            r1 = Reshape(a, part)
+            r2 = Transpose<perm = [0, 1, 3, 2, 4, 5]>(r1)
+            r = Reshape(r2, windows)
+            """
+        + SEPARATE.replace("(x,", "(r,")
+        + CORE.replace("y = MatMul(f, wo)", "o = MatMul(f, wo)")
+        + """
+            o1 = Reshape(o, part)
+            o2 = Transpose<perm = [0, 1, 3, 2, 4, 5]>(o1)
+            o3 = Reshape(o2, back)
+            e = Add(a, o3)
+            y = MatMul(e, w1)
+        }"""
+    )
+    assert group_sizes(model) == [4, 4, 6]
+    for batch in (1, 3):
+        checked = assert_cut_equals_mask(model, free={"n": batch})
+    assert_one_of_heads_and_dimensions(checked)

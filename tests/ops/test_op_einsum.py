@@ -87,7 +87,10 @@ def test_a_letter_on_both_sides_scales_channels_and_makes_none() -> None:
 
 @pytest.mark.parametrize(
     ("equation", "reason"),
-    [("...c,co->...o", "its equation has an ellipsis"), ("tt,co->tco", "its equation repeats a letter within one operand")],
+    [
+        ("...c,co->...o", "its equation has an ellipsis"),
+        ("tt,co->tco", "its equation repeats a letter within one operand"),
+    ],
 )
 def test_other_equations_freeze(equation: str, reason: str) -> None:
     tokens = "c, c" if equation[0] == "t" else "n, 8"

@@ -1,4 +1,4 @@
-"""Gather with constant indices: picked channels follow their source, and the indices count the kept ones before them."""
+"""Gather with constant indices: picked channels follow their source, and the indices count the kept ones in front."""
 
 import numpy as np
 import pytest

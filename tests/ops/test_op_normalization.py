@@ -262,7 +262,7 @@ def test_group_norm_keeps_equal_groups(opset: int, groups: int) -> None:
     kept = np.flatnonzero(keep["c"])
     np.testing.assert_allclose(produced, expected(feed["x"].astype(np.float64), kept), rtol=2e-4, atol=2e-5)
     assert distance(produced, run(masked_model(analysis, analysis.axis_masks(keep)), feed)[0]) < 1e-5
-    assert {tensor.name: list(tensor.dims)[0] for tensor in slim.graph.initializer}["s"] == groups
+    assert {tensor.name: tensor.dims[0] for tensor in slim.graph.initializer}["s"] == groups
 
 
 def test_group_norm_of_one_channel_per_group_is_not_cut() -> None:
@@ -420,7 +420,9 @@ def test_a_convolution_over_channel_weights(kernel: int) -> None:
         pooled = np.pad(c.mean(axis=(2, 3)), ((0, 0), (1, 1)))
         window = initial(model, "we")[0, 0]
         slid = sum(window[k] * pooled[:, k : k + len(kept)] for k in range(3))
-        return np.einsum("oi,nihw->nohw", initial(model, "w1")[:, kept, 0, 0], c / (1 + np.exp(-slid))[:, :, None, None])
+        return np.einsum(
+            "oi,nihw->nohw", initial(model, "w1")[:, kept, 0, 0], c / (1 + np.exp(-slid))[:, :, None, None]
+        )
 
     if kernel == 1:
         assert group_sizes(model) == [8]

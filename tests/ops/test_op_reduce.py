@@ -146,3 +146,16 @@ def test_a_reduced_axis_before_the_channels_may_be_kept_at_one(axes: str) -> Non
         }}""")
     assert group_sizes(model) == [8]
     assert_cut_equals_mask(model)
+
+
+@pytest.mark.parametrize("op", ["ArgMax", "ArgMin"])
+def test_the_number_of_a_position_means_another_one_after_a_cut(op: str) -> None:
+    """Classes must not go, not even where inexact cuts are allowed."""
+    model = net(f"""(float[n, 3, 5] x) => (int64[n, 1, 5] y) <float[8, 3, 1] w0> {{
+            c = Conv(x, w0)
+            y = {op}<axis = 1>(c)
+        }}""")
+    assert group_sizes(model, approximate=True) == []
+    reason = f"c:1 meets {op} (node 1) reduces over this axis in a way that depends on its width"
+    assert frozen_reasons(model, approximate=True) == {"c": reason}
+    assert not analysed(model).by_name["c"].approximate
