@@ -1,0 +1,93 @@
+"""A run that prunes nothing must say so, with an exit code, and write nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from nets import net
+
+import onnxprune
+from onnxprune.cli.program import program
+from onnxprune.errors import UnreachableError
+
+# The only layer's channels are the classes themselves.
+CLASSES_ONLY = """(float[n, 1, 8, 8] x) => (float[n, 4] y) <float[4, 1, 8, 8] w0, int64[2] flat = {0, 4}> {
+        c = Conv(x, w0)
+        y = Reshape(c, flat)
+    }"""
+# An op that nobody has described stands behind the layer.
+UNKNOWN = """(float[n, 1, 8, 8] x) => (float[n, 4, 8, 8] y, int64[4, k] z)
+    <float[8, 1, 1, 1] w0, float[4, 8, 1, 1] w1> {
+        c = Conv(x, w0)
+        z = NonZero(c)
+        y = Conv(c, w1)
+    }"""
+# Prunable, but the budget already holds.
+FREE = """(float[n, 1, 8, 8] x) => (float[n, 4] y) <float[8, 1, 8, 8] w0, float[8, 4] w1> {
+        c = Conv(x, w0)
+        f = Flatten(c)
+        y = MatMul(f, w1)
+    }"""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "data.npz"
+    np.savez(path, x=np.random.default_rng(0).normal(size=(8, 1, 8, 8)).astype(np.float32))
+    return path
+
+
+def saved(text: str, folder: Path) -> Path:
+    onnx.save(net(text), folder / "net.onnx")
+    return folder / "net.onnx"
+
+
+def call(*args: object) -> Result:
+    return CliRunner().invoke(program, [str(arg) for arg in args])
+
+
+def sentence(ended: Result) -> str:
+    """The last line on stderr, which is the error."""
+    assert "Traceback" not in ended.stderr
+    return ended.stderr.splitlines()[-1].removeprefix("onnxprune: ")
+
+
+def prune(text: str, data: Path, *args: object) -> Result:
+    ended = call(saved(text, data.parent), "--data", data, "--method", "random", *args)
+    assert ended.stdout == ""
+    assert sorted(path.name for path in data.parent.iterdir()) == ["data.npz", "net.onnx"]
+    return ended
+
+
+@pytest.mark.parametrize("text", [CLASSES_ONLY, UNKNOWN], ids=["classes only", "unknown op"])
+def test_torch_pruning_505_a_net_without_free_channels_ends_with_a_sentence(text: str, data: Path) -> None:
+    """Every layer was skipped in silence, and the unchanged model came back as the result."""
+    ended = prune(text, data, "--ratio", "0.5")
+    assert ended.exit_code == 1
+    assert sentence(ended).startswith("Nothing can be pruned")
+    assert "inspect" in sentence(ended)
+
+
+@pytest.mark.parametrize(("text", "reason"), [(CLASSES_ONLY, "graph output 'y'"), (UNKNOWN, "NonZero")])
+def test_torch_pruning_505_inspect_names_the_reason_for_every_frozen_group(text: str, reason: str, data: Path) -> None:
+    """The sentence sends to `inspect`, so `inspect` has to know."""
+    ended = call("inspect", saved(text, data.parent), "--json")
+    assert ended.exit_code == 0
+    assert reason in ended.stdout
+
+
+@pytest.mark.parametrize("budget", [("--ratio", "0"), ("--macs", "100%")])
+def test_torch_pruning_505_a_budget_that_already_holds_is_no_success(budget: tuple[str, str], data: Path) -> None:
+    """Nothing asked, nothing done: that is said as well."""
+    ended = prune(FREE, data, *budget)
+    assert ended.exit_code == 1
+    assert sentence(ended).startswith("Nothing was pruned")
+
+
+def test_torch_pruning_505_the_python_api_raises(data: Path) -> None:
+    """The same through `onnxprune.prune`."""
+    with pytest.raises(UnreachableError, match="Nothing can be pruned"):
+        onnxprune.prune(saved(CLASSES_ONLY, data.parent), data, "random", ratio=0.5)
+    assert not (data.parent / "net.pruned.onnx").exists()
