@@ -1,11 +1,13 @@
 """Prune every model of a folder at ratio 0.5 with random scores, and write what came of it as a table.
 
     python benchmarks/coverage.py FOLDER [--json OUT.json] [--markdown OUT.md] [--only PATTERN] [--round-to 1]
+                                         [--allow approximate]
 
 Weightless models (initializers marked with the doc_string 'random') are filled with seeded random weights first. Every
 model runs in a process of its own. The columns: channels that can be pruned, groups, frozen groups and the commonest
-reason, MACs and params as original over pruned, the cut-equals-mask error, seconds of analysis + plan + cut with shape
-inference and checker (no onnxruntime session), and whether names, opset and interface stayed.
+reason, MACs and params as original over pruned, the bound (the MACs ratio with every width halved that is not one of an
+input or output), the cut-equals-mask error, seconds of analysis + plan + cut with shape inference and checker (no
+onnxruntime session), and whether names, opset and interface stayed.
 
 Status: ok (cut equals mask, proven), unproven (no tensor could tell), frozen (nothing to prune), refused (one clear
 sentence), error.
@@ -53,14 +55,14 @@ def fill(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def prune_one(path: Path, round_to: int) -> dict[str, Any]:
+def prune_one(path: Path, round_to: int, *, approximate: bool = False) -> dict[str, Any]:
     """Prune one model and return its row."""
     row: dict[str, Any] = {"name": path.name, "status": "error"}
     try:
         proto = fill(load_model(path))
         start = time.perf_counter()
         model = Model(path, proto, read_graph(proto))
-        analysis = analyse(model.graph)
+        analysis = analyse(model.graph, approximate=approximate)
         row.update(_counts(analysis))
         if not analysis.prunable:
             return {**row, "status": "frozen", "seconds": round(time.perf_counter() - start, 2)}
@@ -91,9 +93,22 @@ def _counts(analysis: Analysis) -> dict[str, Any]:
         "groups": len(analysis.prunable),
         "approximate": sum(group.approximate for group in frozen),
         "frozen": len(frozen),
+        "bound": round(_bound(analysis), 4),
         "main_reason": reasons.most_common(1)[0][0] if reasons else "",
         "group_sizes": sorted(group.size for group in analysis.prunable),
     }
+
+
+def _bound(analysis: Analysis) -> float:
+    """Return the MACs ratio with every group halved but those of graph inputs and outputs."""
+    ends = ("part of the graph input", "part of the graph output")
+    halved = {
+        group.name: max(1, group.size // 2)
+        for group in analysis.groups
+        if not (group.frozen and any(end in group.frozen for end in ends))
+    }
+    left = analysis.costs.macs_at(halved)
+    return analysis.macs() / left if left else 1.0
 
 
 def _interface(model: onnx.ModelProto) -> tuple[Any, ...]:
@@ -106,15 +121,15 @@ def _interface(model: onnx.ModelProto) -> tuple[Any, ...]:
     )
 
 
-def _job(path: Path, round_to: int, queue: "multiprocessing.Queue[dict[str, Any]]") -> None:
-    queue.put(prune_one(path, round_to))
+def _job(path: Path, round_to: int, approximate: bool, queue: "multiprocessing.Queue[dict[str, Any]]") -> None:
+    queue.put(prune_one(path, round_to, approximate=approximate))
 
 
-def _run(path: Path, round_to: int) -> dict[str, Any]:
+def _run(path: Path, round_to: int, approximate: bool) -> dict[str, Any]:
     """Run `prune_one` in a process of its own, so that a hang or a crash costs one row."""
     context = multiprocessing.get_context("spawn")
     queue: multiprocessing.Queue[dict[str, Any]] = context.Queue()
-    process = context.Process(target=_job, args=(path, round_to, queue))
+    process = context.Process(target=_job, args=(path, round_to, approximate, queue))
     process.start()
     try:
         return queue.get(timeout=TIMEOUT)
@@ -127,14 +142,26 @@ def _run(path: Path, round_to: int) -> dict[str, Any]:
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """Return the table as Markdown."""
-    head = ["model", "status", "channels", "groups", "frozen", "MACs", "params", "error", "seconds", "main reason"]
+    head = [
+        "model",
+        "status",
+        "channels",
+        "groups",
+        "frozen",
+        "MACs",
+        "bound",
+        "params",
+        "error",
+        "seconds",
+        "main reason",
+    ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         cells = [
             row["name"],
             row["status"],
             *(str(row.get(key, "")) for key in ("channels", "groups", "frozen")),
-            *(f"{row[key]:.2f}" if key in row else "" for key in ("macs_ratio", "params_ratio")),
+            *(f"{row[key]:.2f}" if key in row else "" for key in ("macs_ratio", "bound", "params_ratio")),
             f"{row['error']:.1e}" if "error" in row else "",
             f"{row['seconds']:.2f}" if "seconds" in row else "",
             str(row.get("message", row.get("main_reason", ""))).replace("|", "/")[:120],
@@ -150,11 +177,12 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--only", default="*", help="shell pattern of file names")
     parser.add_argument("--round-to", type=int, default=1)
+    parser.add_argument("--allow", choices=["exact", "approximate"], default="exact")
     options = parser.parse_args()
     paths = sorted(path for path in options.folder.glob("*.onnx") if fnmatch.fnmatch(path.name, options.only))
     rows = []
     for path in paths:
-        rows.append(_run(path, options.round_to))
+        rows.append(_run(path, options.round_to, options.allow == "approximate"))
         print(markdown(rows[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
