@@ -1,10 +1,14 @@
 """Shapes recorded in the file: right after the cut, and no authority before it."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
 from nets import analysed, assert_cut_equals_mask, group_sizes, net, random_feed, random_keep, run
 
+import onnxprune
+from onnxprune.errors import VerificationError
 from onnxprune.surgery.cut import cut
 from onnxprune.surgery.mask import masked_model
 
@@ -83,3 +87,31 @@ def test_onnxscript_2278_a_recorded_width_that_a_shape_computation_reads_is_the_
     expected = assert_cut_equals_mask(honest, keep)
     assert expected.shape("w1") == (64, 4)
     assert cut(analysed(model), keep).model.graph.initializer == expected.model.graph.initializer
+
+
+def pruned_from_file(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    """Prune from file to file, and return what was written."""
+    onnx.save(model, folder / "net.onnx")
+    np.savez(folder / "data.npz", x=np.random.default_rng(0).normal(size=(8, 3, 6, 6)).astype(np.float32))
+    onnxprune.prune(folder / "net.onnx", folder / "data.npz", "random", ratio=0.5, output=folder / "small.onnx")
+    onnx.checker.check_model(str(folder / "small.onnx"), full_check=True)
+    return onnx.load(folder / "small.onnx")
+
+
+def test_onnxscript_2278_a_wrong_width_in_the_file_is_right_in_the_written_one(tmp_path: Path) -> None:
+    """The width that the cut sets is the new one, not the wrong one less what went."""
+    assert recorded(pruned_from_file(record(net(TEXT), {"c": ["n", 5, 6, 6]}), tmp_path)) == {"c": ["n", 4, 6, 6]}
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=VerificationError,
+    reason="the result is refused as 'not valid ONNX' for a wrong height or rank that the input file had already",
+)
+@pytest.mark.parametrize("wrong", [{"c": ["n", 8, 7, 6]}, {"p": ["n", 8]}])
+def test_onnxscript_2278_a_wrong_shape_that_was_there_before_does_not_fail_the_run(
+    wrong: dict[str, list[int | str | None]], tmp_path: Path
+) -> None:
+    """onnxruntime runs such a file with a warning; blaming the cut for it helps nobody."""
+    slim = pruned_from_file(record(net(TEXT), wrong), tmp_path)
+    assert recorded(slim) in ({}, {"c": ["n", 4, 6, 6]}, {"p": ["n", 4, 3, 3]})
