@@ -80,6 +80,8 @@ def test_three_products_lose_head_dimensions(heads: str, flat: str) -> None:
     assert_one_of_heads_and_dimensions(checked)
     assert checked.shape("wq") == checked.shape("wk") == checked.shape("wv") == (6, 6)
     assert checked.shape("wo") == (6, 5)
+    # A free length counts as 64: four projections, and the scores and their product with v for each head.
+    assert checked.analysis.macs() == 64 * (3 * 6 * 12 + 12 * 5) + 2 * HEADS * 64 * 64 * WIDTH
     assert checked.analysis.macs(checked.keep) == analysed(checked.model).macs()
 
 

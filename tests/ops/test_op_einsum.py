@@ -19,6 +19,17 @@ def test_a_constant_letter_makes_channels_and_a_vanishing_one_sums_them(equation
     assert checked.analysis.macs(checked.keep) == analysed(checked.model).macs() == 3 * 5 * 4 + 3 * 4 * 4
 
 
+def test_a_factor_on_other_letters_does_not_turn_a_scale_into_a_layer() -> None:
+    model = net("""(float[n, 3, 5] x, float[n, 3] z) => (float[n, 3, 4] y)
+        <float[5, 8] w0, float[8] s, float[8, 4] w1> {
+            c = MatMul(x, w0)
+            d = Einsum<equation = "bto,o,bt->bto">(c, s, z)
+            y = MatMul(d, w1)
+        }""")
+    checked = assert_cut_equals_mask(model)
+    assert [group.layers for group in checked.analysis.groups if group.prunable] == [("c",)]
+
+
 def test_without_an_arrow_the_letters_that_come_once_stay() -> None:
     model = net("""(float[n, 3, 5] x) => (float[n, 3, 4] y) <float[5, 8] w0, float[8, 4] w1> {
             c = Einsum<equation = "abk,kz">(x, w0)

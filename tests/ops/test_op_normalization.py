@@ -246,7 +246,7 @@ def test_group_norm_keeps_equal_groups(opset: int, groups: int) -> None:
             for name in ("s", "b")
         )
         d = grouped * scale[:, None, None] + shift[:, None, None]
-        return np.einsum("oi,nihw->nohw", initial(model, "w1")[:, columns, 0, 0], d)
+        return np.asarray(np.einsum("oi,nihw->nohw", initial(model, "w1")[:, columns, 0, 0], d))
 
     if opset >= 21:
         checked = cut_approximately(model, expected)
@@ -304,7 +304,7 @@ def test_softmax_over_the_channels() -> None:
 
     def expected(x: Array, kept: Array) -> Array:
         hidden = softmax(np.einsum("oi,nit->not", initial(model, "w0")[kept, :, 0], x), 1)
-        return np.einsum("oi,nit->not", initial(model, "w1")[:, kept, 0], hidden)
+        return np.asarray(np.einsum("oi,nit->not", initial(model, "w1")[:, kept, 0], hidden))
 
     cut_approximately(model, expected)
 
@@ -322,7 +322,7 @@ def test_lrn_over_the_channels() -> None:
         squares = np.pad(c**2, ((0, 0), (1, 1), (0, 0), (0, 0)))
         window = squares[:, :-2] + squares[:, 1:-1] + squares[:, 2:]
         normed = c / (1.5 + 0.9 / 3 * window) ** 0.6
-        return np.einsum("oi,nihw->nohw", initial(model, "w1")[:, kept, 0, 0], normed)
+        return np.asarray(np.einsum("oi,nihw->nohw", initial(model, "w1")[:, kept, 0, 0], normed))
 
     cut_approximately(model, expected)
 
@@ -341,7 +341,7 @@ def test_a_reduction_over_the_channels(op: str, function: Callable[..., Array]) 
     def expected(x: Array, kept: Array) -> Array:
         c = np.einsum("oi,nit->not", initial(model, "w0")[kept, :, 0], x)
         gate = 1 / (1 + np.exp(-function(c, axis=1, keepdims=True)))
-        return np.einsum("oi,nit->not", initial(model, "w1")[:, kept, 0], c * gate)
+        return np.asarray(np.einsum("oi,nit->not", initial(model, "w1")[:, kept, 0], c * gate))
 
     cut_approximately(model, expected)
 
