@@ -46,9 +46,28 @@ class Facts:
 def propagate(
     model: onnx.ModelProto, attributes: Sequence[Mapping[str, Any]], constants: Mapping[str, np.ndarray]
 ) -> Facts:
-    """Walk `model` in node order; `attributes` holds each node's attributes, `constants` the initializers' values."""
+    """Walk `model` in node order; `attributes` holds each node's attributes, `constants` the initializers' values.
+
+    Some exports declare a free batch that the graph then contradicts (a Split of the batch into one part). Where a
+    batch of 2 leaves shapes unknown that a batch of 1 gives, the batch is taken as fixed.
+    """
+    facts = _walk(model, attributes, constants, _BATCH)
+    if facts.shapes[0].keys() - facts.shapes[1].keys():
+        single = _walk(model, attributes, constants, (1, 1))
+        if not single.shapes[0].keys() - single.shapes[1].keys():
+            return single
+    return facts
+
+
+def _walk(
+    model: onnx.ModelProto,
+    attributes: Sequence[Mapping[str, Any]],
+    constants: Mapping[str, np.ndarray],
+    batch: tuple[int, int],
+) -> Facts:
+    """Walk once, with these batch sizes in the two trials."""
     facts = Facts(({}, {}), ({}, {}), {})
-    recorded = [_declare_inputs(facts, model, trial) for trial in (0, 1)]
+    recorded = [_declare_inputs(facts, model, trial, batch[trial]) for trial in (0, 1)]
     for name, value in constants.items():
         facts.known[name] = Known(value, value)
         for trial in (0, 1):
@@ -61,7 +80,7 @@ def propagate(
     return facts
 
 
-def _declare_inputs(facts: Facts, model: onnx.ModelProto, trial: int) -> dict[str, TypeProto]:
+def _declare_inputs(facts: Facts, model: onnx.ModelProto, trial: int, batch: int) -> dict[str, TypeProto]:
     """Fix the free sizes of the inputs; return the recorded types of other tensors with the same sizes filled in."""
     named: dict[str, int] = {}
     for value in model.graph.input:
@@ -69,7 +88,7 @@ def _declare_inputs(facts: Facts, model: onnx.ModelProto, trial: int) -> dict[st
         kind.CopyFrom(value.type)
         for axis, dim in enumerate(kind.tensor_type.shape.dim):
             if not dim.HasField("dim_value"):
-                size = (_BATCH if axis == 0 else _OTHER)[trial]
+                size = batch if axis == 0 else _OTHER[trial]
                 dim.dim_value = named.setdefault(dim.dim_param, size) if dim.dim_param else size
         _record(facts, trial, value.name, kind)
     recorded = {}

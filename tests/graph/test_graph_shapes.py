@@ -139,3 +139,13 @@ def test_recorded_shapes_serve_where_inference_says_nothing() -> None:
     facts = read_graph(model).facts
     assert facts.shape_pair("c") == ((1, 3), (2, 3))
     assert facts.shape_pair("y") == ((1, 3), (2, 3))
+
+
+def test_a_free_batch_that_the_graph_contradicts_counts_as_fixed() -> None:
+    model = net(
+        """(float[n, 4] x) => (float[m, 2] y) <float[4, 2] w>
+        { sizes = Constant<value_ints = [1]>() part = Split<axis = 0>(x, sizes) y = MatMul(part, w) }"""
+    )
+    facts = read_graph(model).facts
+    assert facts.shape_pair("part") == ((1, 4), (1, 4))
+    assert facts.shape_pair("y") == ((1, 2), (1, 2))
