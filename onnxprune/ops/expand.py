@@ -29,13 +29,20 @@ def expand(node: NodeView) -> Iterator[Fact]:
 
 @rule("Tile")
 def tile(node: NodeView) -> Iterator[Fact]:
-    """Tie every copy to its source; the number of copies does not change."""
-    x, y = node.input(0), node.output
+    """Tie every copy to its source; the number of copies does not change.
+
+    Where a single position is copied, copies may go: their number is a count.
+    """
+    x, repeats, y = node.input(0), node.input(1), node.output
     for axis in range(x.rank):
         if x.is_static(axis) and y.is_static(axis):
             size = x.shape[axis]
             copies = y.shape[axis] // size if size else 0
-            if copies == 1:
+            if size == 1 and copies > 1 and repeats.value is not None:
+                yield Count(1, axis, y.axis(axis))
+                yield Free(x.axis(axis))
+                yield Free(y.axis(axis))
+            elif copies == 1:
                 yield Tie(x.axis(axis), y.axis(axis))
             else:
                 yield Tie(x.axis(axis), y.axis(axis), span(y.shape[axis]) % max(1, size), span(y.shape[axis]))

@@ -76,6 +76,21 @@ def test_copies_of_tile_go_with_their_source(repeats: str, channels: int, kept: 
     assert [int(n) for n in checked.value("t")] == [int(n) for n in repeats.split(",")]
 
 
+def test_copies_of_one_channel_by_tile_are_not_the_channel_they_meet() -> None:
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+        <float[8, 3, 1, 1] w0, float[1, 3, 1, 1] wg, int64[4] t = {1, 8, 1, 1}, float[4, 8, 1, 1] w1> {
+            c = Conv(x, w0)
+            g = Conv(x, wg)
+            e = Tile(g, t)
+            d = Mul(c, e)
+            y = Conv(d, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    checked = assert_cut_equals_mask(model)
+    assert list(checked.value("t")) == [1, 4, 1, 1]
+    assert checked.shape("wg") == (1, 3, 1, 1)
+
+
 def test_a_free_axis_may_be_tiled_beside_the_channels() -> None:
     model = net("""(float[n, t, 3] x) => (float[n, u, 4] y)
         <float[3, 8] w0, int64[3] r = {1, 2, 1}, float[8, 4] w1> {

@@ -420,9 +420,8 @@ def test_a_convolution_over_channel_weights(kernel: int) -> None:
         pooled = np.pad(c.mean(axis=(2, 3)), ((0, 0), (1, 1)))
         window = initial(model, "we")[0, 0]
         slid = sum(window[k] * pooled[:, k : k + len(kept)] for k in range(3))
-        return np.einsum(
-            "oi,nihw->nohw", initial(model, "w1")[:, kept, 0, 0], c / (1 + np.exp(-slid))[:, :, None, None]
-        )
+        gated = c / (1 + np.exp(-slid))[:, :, None, None]
+        return np.asarray(np.einsum("oi,nihw->nohw", initial(model, "w1")[:, kept, 0, 0], gated))
 
     if kernel == 1:
         assert group_sizes(model) == [8]
