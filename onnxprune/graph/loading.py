@@ -1,5 +1,6 @@
 """Read a .onnx file, or say in one sentence why it cannot be read."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -35,7 +36,7 @@ def load_model(path: Path | str) -> onnx.ModelProto:
 
 def _load_external(model: onnx.ModelProto, path: Path) -> None:
     """Read weights kept in files beside the model into it; files outside the model's folder are refused by onnx."""
-    if not any(onnx.external_data_helper.uses_external_data(tensor) for tensor in model.graph.initializer):
+    if not any(onnx.external_data_helper.uses_external_data(tensor) for tensor in _tensors(model.graph)):
         return
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
@@ -44,6 +45,16 @@ def _load_external(model: onnx.ModelProto, path: Path) -> None:
             f"The external weights of {path} cannot be read ({str(error).splitlines()[0]}); "
             "put the data files beside the model."
         ) from None
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Yield every tensor that is stored in a graph: initializers, attributes of nodes, and those of subgraphs."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _tensors(inner)
 
 
 def _refuse_duplicates(model: onnx.ModelProto, path: Path) -> None:

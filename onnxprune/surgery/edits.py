@@ -34,6 +34,7 @@ class Edits:
         attributes: (node, attribute) -> new value; None removes it.
         copies: new initializer -> the shared tensor that it was copied from.
         widths: new size of every axis that changes, of activations and of constants by name.
+        stale: tensors whose recorded shape is wrong in the input file already, and not worth keeping.
     """
 
     tensors: Mapping[str, Array]
@@ -42,6 +43,7 @@ class Edits:
     attributes: Mapping[tuple[int, str], Any]
     copies: Mapping[str, str]
     widths: Mapping[tuple[str, int], int]
+    stale: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,8 @@ def plan_edits(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> Edits:
             _settle_computed(graph, root, uses, recomputed, draft, taken)
     _create_operands(graph, numbers, draft, taken)
     widths.update(_computed_widths(graph, draft, recomputed))
-    return Edits(draft.tensors, draft.operands, draft.added, attributes, draft.copies, widths)
+    stale = _stale_shapes(graph, widths) if masks else frozenset()
+    return Edits(draft.tensors, draft.operands, draft.added, attributes, draft.copies, widths, stale)
 
 
 def _working_nodes(graph: Graph) -> Iterator[Node]:
@@ -256,6 +259,22 @@ def _computed_widths(
         for axis, (old, new) in enumerate(zip(known.first.shape, after.shape, strict=True)):
             if old != new:
                 yield (name, axis), new
+
+
+def _stale_shapes(graph: Graph, widths: Mapping[tuple[str, int], int]) -> frozenset[str]:
+    """Return the tensors whose recorded shape contradicts the inferred one where the cut does not rewrite it."""
+    stale = set()
+    for info in graph.model.graph.value_info:
+        pair, dims = graph.facts.shape_pair(info.name), info.type.tensor_type.shape.dim
+        if pair is None or not info.type.tensor_type.HasField("shape"):
+            continue
+        wrong = len(dims) != len(pair[0]) or any(
+            dim.HasField("dim_value") and first == second != dim.dim_value and (info.name, axis) not in widths
+            for axis, (dim, first, second) in enumerate(zip(dims, *pair, strict=True))
+        )
+        if wrong:
+            stale.add(info.name)
+    return frozenset(stale)
 
 
 def _new_sizes(graph: Graph, widths: Mapping[tuple[str, int], int]) -> Mapping[str, Mapping[int, int]]:

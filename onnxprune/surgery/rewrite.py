@@ -7,6 +7,7 @@ original.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,7 @@ def _resize_value_infos(result: onnx.ModelProto, edits: Edits) -> None:
         widths.setdefault(name, {})[axis] = width
     for name, value in edits.tensors.items():
         widths[name] = dict(enumerate(value.shape))
+    _delete_named(result.graph.value_info, edits.stale)
     for info in (*result.graph.value_info, *result.graph.input):
         _resize(info, widths.get(info.name, {}))
 
@@ -194,7 +196,7 @@ def _drop_dead(result: onnx.ModelProto, original: onnx.ModelProto) -> None:
     _delete_named(result.graph.value_info, dead)
 
 
-def _delete_named(field: Any, dead: set[str]) -> None:
+def _delete_named(field: Any, dead: AbstractSet[str]) -> None:
     for index in reversed(range(len(field))):
         if field[index].name in dead:
             del field[index]

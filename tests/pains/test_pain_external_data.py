@@ -85,10 +85,6 @@ def save_node_outside(folder: Path, location: str) -> tuple[Path, onnx.TensorPro
     return folder / "net.onnx", tensor
 
 
-UNREAD = "only initializers make load_model look for external data; a Constant node's stay outside and crash later"
-
-
-@pytest.mark.xfail(strict=True, reason=UNREAD)
 def test_tensorrt_3065_external_data_of_constant_nodes_is_read_too(tmp_path: Path) -> None:
     """A tensor inside a node may lie outside as well as an initializer."""
     path, tensor = save_node_outside(tmp_path, "weights.bin")
@@ -97,7 +93,6 @@ def test_tensorrt_3065_external_data_of_constant_nodes_is_read_too(tmp_path: Pat
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(read), onnx.numpy_helper.to_array(tensor))
 
 
-@pytest.mark.xfail(strict=True, reason=UNREAD)
 def test_tensorrt_3065_a_constant_node_whose_path_leaves_the_folder_is_refused(tmp_path: Path) -> None:
     """The same refusal wherever the path stands."""
     (tmp_path / "in").mkdir()
