@@ -120,11 +120,3 @@ def test_a_light_copy_has_heavy_weights_as_inputs(size: int) -> None:
     assert len(light.graph.initializer) == (0 if heavy else 1)
     assert list(light.graph.value_info) == list(model.graph.value_info)
     onnx.checker.check_model(light, full_check=True)
-
-
-def test_a_light_copy_may_have_its_free_sizes_resolved() -> None:
-    model = net("(float[n, 3] x) => (float[n, 3] y) { y = Relu(x) }")
-    light = light_copy(model, resolve=lambda dim, axis: 5 + axis)
-    assert [dim.dim_value for dim in light.graph.input[0].type.tensor_type.shape.dim] == [5, 3]
-    assert not light.graph.output[0].type.tensor_type.HasField("shape")
-    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "n"
