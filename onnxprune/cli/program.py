@@ -14,24 +14,14 @@ from onnxprune.cli.guard import guarded
 from onnxprune.cli.inspect import inspect
 from onnxprune.cli.methods import methods
 from onnxprune.cli.prune import prune
-from onnxprune.cli.sections import write_examples
+from onnxprune.cli.sections import WithExamples
 
 MAIN_JOB = "prune"
 _OWN = ("--help", "-h", "--version")
 
 
-class Program(click.Group):
+class Program(WithExamples, click.Group):
     """A group whose unknown first argument means the main job, and whose failures are one sentence."""
-
-    def __init__(self, *args: Any, examples: tuple[str, ...] = (), **kwargs: Any) -> None:
-        """Take what click takes, and command lines to show."""
-        super().__init__(*args, **kwargs)
-        self.examples = examples
-
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the description and the examples."""
-        super().format_help_text(ctx, formatter)
-        write_examples(self.examples, formatter)
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **extra: Any) -> NoReturn:
         """Run, and leave with an exit code."""

@@ -19,8 +19,8 @@ class Option(click.Option):
         self.section = section
 
 
-class Command(click.Command):
-    """A command that shows examples and lists its options by section, in the order in which they were declared."""
+class WithExamples(click.Command):
+    """A command, or a group of them, whose help shows command lines under its description."""
 
     def __init__(self, *args: Any, examples: tuple[str, ...] = (), **kwargs: Any) -> None:
         """Take what click takes, and command lines to show."""
@@ -31,6 +31,10 @@ class Command(click.Command):
         """Write the description and the examples."""
         super().format_help_text(ctx, formatter)
         write_examples(self.examples, formatter)
+
+
+class Command(WithExamples):
+    """A command that shows examples and lists its options by section, in the order in which they were declared."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one list of options for each section."""

@@ -4,21 +4,15 @@ Shape inference copies and walks everything it is given; with 500 MB of weights 
 whose values cannot matter to a shape become typed graph inputs instead.
 """
 
-from collections.abc import Callable
+import math
 
 import onnx
 
 HEAVY_ELEMENTS = 1024
 
 
-def light_copy(
-    model: onnx.ModelProto, *, resolve: Callable[[onnx.TensorShapeProto.Dimension, int], int] | None = None
-) -> onnx.ModelProto:
-    """Return `model` without initializers of more than 1,024 elements, which become graph inputs.
-
-    With `resolve` (given a symbolic dimension of an input and its axis) every symbolic input dimension is made that
-    fixed number, and the recorded shapes of intermediate and output tensors are dropped: they are to be inferred.
-    """
+def light_copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return `model` without initializers of more than 1,024 elements, which become graph inputs."""
     light = onnx.ModelProto(ir_version=model.ir_version, producer_name=model.producer_name)
     light.opset_import.extend(model.opset_import)
     light.functions.extend(model.functions)
@@ -28,27 +22,11 @@ def light_copy(
     graph.input.extend(source.input)
     named = {value.name for value in source.input}
     for tensor in source.initializer:
-        if _elements(tensor) <= HEAVY_ELEMENTS:
+        if math.prod(tensor.dims) <= HEAVY_ELEMENTS:
             graph.initializer.append(tensor)
         elif tensor.name not in named:
             graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     graph.sparse_initializer.extend(source.sparse_initializer)
     graph.output.extend(source.output)
-    if resolve is None:
-        graph.value_info.extend(source.value_info)
-        return light
-    for value in graph.input:
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-            if not dim.HasField("dim_value"):
-                dim.dim_value = resolve(dim, axis)
-    for value in graph.output:
-        if value.type.HasField("tensor_type"):
-            value.type.tensor_type.ClearField("shape")
+    graph.value_info.extend(source.value_info)
     return light
-
-
-def _elements(tensor: onnx.TensorProto) -> int:
-    count = 1
-    for dim in tensor.dims:
-        count *= dim
-    return count

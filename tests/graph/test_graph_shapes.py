@@ -122,14 +122,6 @@ def test_a_light_copy_has_heavy_weights_as_inputs(size: int) -> None:
     onnx.checker.check_model(light, full_check=True)
 
 
-def test_a_light_copy_may_have_its_free_sizes_resolved() -> None:
-    model = net("(float[n, 3] x) => (float[n, 3] y) { y = Relu(x) }")
-    light = light_copy(model, resolve=lambda dim, axis: 5 + axis)
-    assert [dim.dim_value for dim in light.graph.input[0].type.tensor_type.shape.dim] == [5, 3]
-    assert not light.graph.output[0].type.tensor_type.HasField("shape")
-    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "n"
-
-
 def test_recorded_shapes_serve_where_inference_says_nothing() -> None:
     model = net("(float[n, 3] x) => (float[n, 3] y) { c = mine.Custom(x) y = Relu(c) }")
     model.opset_import.add(domain="mine", version=1)
