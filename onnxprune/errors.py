@@ -13,10 +13,14 @@ class OnnxPruneError(Exception):
         super().__init__(_sentence(message))
 
 
+_NAMES = frozenset({"onnx", "onnxprune", "onnxruntime"})
+
+
 def _sentence(text: str) -> str:
     """Begin a message with a capital, unless it begins with a name or an option, and end it with a full stop."""
     first = text.split(" ", 1)[0]
-    begun = text[:1].upper() + text[1:] if first.isalpha() and first.islower() else text
+    is_word = first.isalpha() and first.islower() and first not in _NAMES
+    begun = text[:1].upper() + text[1:] if is_word else text
     return begun if begun.endswith((".", "?", "!")) else f"{begun}."
 
 
