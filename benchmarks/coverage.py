@@ -23,6 +23,7 @@ import time
 import zlib
 from collections import Counter
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import numpy as np
@@ -131,10 +132,15 @@ def _run(path: Path, round_to: int, approximate: bool) -> dict[str, Any]:
     queue: multiprocessing.Queue[dict[str, Any]] = context.Queue()
     process = context.Process(target=_job, args=(path, round_to, approximate, queue))
     process.start()
+    deadline = time.monotonic() + TIMEOUT
     try:
-        return queue.get(timeout=TIMEOUT)
-    except Exception:
-        return {"name": path.name, "status": "error", "message": f"died or took more than {TIMEOUT} s"}
+        while process.is_alive() or not queue.empty():
+            try:
+                return queue.get(timeout=1.0)
+            except Empty:
+                if time.monotonic() > deadline:
+                    return {"name": path.name, "status": "error", "message": f"took more than {TIMEOUT} s"}
+        return {"name": path.name, "status": "error", "message": f"died with exit code {process.exitcode}"}
     finally:
         process.kill()
         process.join()
