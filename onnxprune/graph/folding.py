@@ -115,6 +115,10 @@ _union = np.frompyfunc(lambda a, b: a | b, 2, 1)
 def _merge_sources(inputs: Sequence[Known | None], shape: tuple[int, ...]) -> NDArray[np.object_]:
     """Return the sources of a computed value: element by element where the inputs broadcast, else all of them."""
     labels = [_sources_of(known) for known in inputs if known]
+    if all(map(_is_uniform, labels)):
+        everything = np.empty(shape, dtype=object)
+        everything.fill(NO_SOURCES.union(*(label.flat[0] for label in labels if label.size)))
+        return everything
     try:
         if np.broadcast_shapes(*(label.shape for label in labels)) == shape:
             merged: Any = labels[0]
@@ -126,6 +130,13 @@ def _merge_sources(inputs: Sequence[Known | None], shape: tuple[int, ...]) -> ND
     everything = np.empty(shape, dtype=object)
     everything.fill(NO_SOURCES.union(*(source for label in labels for source in label.ravel())))
     return everything
+
+
+def _is_uniform(labels: NDArray[np.object_]) -> bool:
+    """Whether all numbers of a value have the same sources, as in most large tables."""
+    same = np.empty((), dtype=object)
+    same[()] = labels.flat[0] if labels.size else NO_SOURCES
+    return bool(np.all(labels == same))
 
 
 # Quantized weights keep their structure; random numbers are no constants.
