@@ -116,8 +116,9 @@ def _merge_sources(inputs: Sequence[Known | None], shape: tuple[int, ...]) -> ND
     """Return the sources of a computed value: element by element where the inputs broadcast, else all of them."""
     labels = [_sources_of(known) for known in inputs if known]
     if all(map(_is_uniform, labels)):
+        shared: list[Sources] = [label.flat[0] for label in labels if label.size]  # type: ignore[misc]
         everything = np.empty(shape, dtype=object)
-        everything.fill(NO_SOURCES.union(*(label.flat[0] for label in labels if label.size)))
+        everything.fill(NO_SOURCES.union(*shared))
         return everything
     try:
         if np.broadcast_shapes(*(label.shape for label in labels)) == shape:
