@@ -43,7 +43,7 @@ def _weights(graph: Graph) -> list[tuple[Ref, int]]:
     """Return the first use of every floating-point constant that an activation meets, with its rank."""
     found: dict[str, tuple[Ref, int]] = {}
     for node in graph.nodes:
-        if all(graph.is_leaf(name) for name in node.outputs if name):
+        if graph.is_folded(node):
             continue
         for slot, name in enumerate(node.inputs):
             known = graph.facts.known.get(name) if name else None

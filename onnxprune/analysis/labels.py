@@ -83,7 +83,7 @@ def read_facts(graph: Graph) -> Reading:
     refused: dict[int, str] = {}
     static: dict[Axis, int | None] = {}
     for node in graph.nodes:
-        if all(graph.is_leaf(name) for name in node.outputs if name):
+        if graph.is_folded(node):
             continue
         view = NodeView(graph, node)
         for operand in view:

@@ -95,7 +95,7 @@ def _obstacle(graph: Graph, name: str) -> str | None:
 def _terminal_uses(graph: Graph, name: str) -> Iterator[tuple[Node, int]]:
     """Yield the inputs where a value meets activations, rather than further size arithmetic."""
     for node in graph.readers.get(name, ()):
-        if not all(graph.is_leaf(output) for output in node.outputs if output):
+        if not graph.is_folded(node):
             yield from ((node, slot) for slot, read in enumerate(node.inputs) if read == name)
 
 

@@ -59,6 +59,10 @@ class Graph:
         """Whether `name` counts as a constant operand: its value is known before the model runs."""
         return name in self.facts.known
 
+    def is_folded(self, node: Node) -> bool:
+        """Whether all that `node` makes is known before the model runs: arithmetic on constants and sizes."""
+        return all(self.is_leaf(name) for name in node.outputs if name)
+
     def root(self, name: str) -> str:
         """Follow Identity nodes from a constant back to the tensor that holds its value."""
         while name in self.producers and self.producers[name].op == "Identity" and self.is_leaf(name):

@@ -69,10 +69,7 @@ def _walk(
     facts = Facts(({}, {}), ({}, {}), {})
     recorded = [_declare_inputs(facts, model, trial, batch[trial]) for trial in (0, 1)]
     for name, value in constants.items():
-        facts.known[name] = Known(value, value)
-        for trial in (0, 1):
-            kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-            _record(facts, trial, name, onnx.helper.make_tensor_type_proto(kind, value.shape))
+        _record_known(facts, name, Known(value, value))
     versions = {entry.domain: entry.version for entry in model.opset_import}
     for node, attrs in zip(model.graph.node, attributes, strict=True):
         _visit(facts, node, attrs, versions, model)
@@ -117,16 +114,20 @@ def _record(facts: Facts, trial: int, name: str, kind: TypeProto) -> None:
         facts.shapes[trial][name] = tuple(dim.dim_value for dim in tensor.shape.dim)
 
 
+def _record_known(facts: Facts, name: str, known: Known) -> None:
+    """File a known value with its type in both trials."""
+    facts.known[name] = known
+    for trial, value in ((0, known.first), (1, known.second)):
+        kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+        _record(facts, trial, name, onnx.helper.make_tensor_type_proto(kind, value.shape))
+
+
 def _visit(
     facts: Facts, node: onnx.NodeProto, attrs: Mapping[str, Any], versions: Mapping[str, int], model: onnx.ModelProto
 ) -> None:
     known = _fold_node(facts, node, attrs)
     if known is not None:
-        name = node.output[0]
-        facts.known[name] = known
-        for trial, value in ((0, known.first), (1, known.second)):
-            kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-            _record(facts, trial, name, onnx.helper.make_tensor_type_proto(kind, value.shape))
+        _record_known(facts, node.output[0], known)
         return
     try:
         schema = onnx.defs.get_schema(node.op_type, versions.get(node.domain, 1), node.domain)
@@ -160,10 +161,7 @@ def _fold_reference(facts: Facts, node: onnx.NodeProto, versions: Mapping[str, i
         return False
     for name, value in zip((name for name in node.output if name), values, strict=True):
         array = np.asarray(value)
-        facts.known[name] = Known(array, array)
-        for trial in (0, 1):
-            kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
-            _record(facts, trial, name, onnx.helper.make_tensor_type_proto(kind, array.shape))
+        _record_known(facts, name, Known(array, array))
     return True
 
 

@@ -95,7 +95,7 @@ def plan_edits(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> Edits:
 def _working_nodes(graph: Graph) -> Iterator[Node]:
     """Yield the nodes that work on activations, as opposed to arithmetic on constants and sizes."""
     for node in graph.nodes:
-        if not all(graph.is_leaf(name) for name in node.outputs if name):
+        if not graph.is_folded(node):
             yield node
 
 
@@ -199,7 +199,7 @@ def _read_elsewhere(graph: Graph, root: str) -> bool:
         for node in graph.readers.get(name, ()):
             if name in node.captured:
                 return True
-            if all(graph.is_leaf(output) for output in node.outputs if output):
+            if graph.is_folded(node):
                 if node.op != "Identity":
                     return True
                 names.append(node.outputs[0])

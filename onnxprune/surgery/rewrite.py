@@ -6,7 +6,7 @@ original.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -22,20 +22,21 @@ def rewrite(model: onnx.ModelProto, edits: Edits) -> onnx.ModelProto:
     """Return a copy of `model` with `edits` applied; the original is not touched."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    view = _editing_view(model, edits)
-    _edit(view, model, edits)
-    _patch(result, gs.export_onnx(view, do_type_check=False), edits)
+    touched = _touched(model, edits)
+    view = _editing_view(model, touched, edits)
+    _edit(view, touched, edits)
+    _patch(result, gs.export_onnx(view, do_type_check=False), touched, edits)
     _resize_value_infos(result, edits)
     _drop_dead(result, model)
     return result
 
 
-def _editing_view(model: onnx.ModelProto, edits: Edits) -> gs.Graph:
+def _editing_view(model: onnx.ModelProto, touched: Sequence[int], edits: Edits) -> gs.Graph:
     """Import the nodes that change; their graph inputs and weights are none of the view's business."""
     holder = onnx.ModelProto(ir_version=model.ir_version)
     holder.opset_import.extend(model.opset_import)
     holder.graph.name = model.graph.name or "graph"
-    holder.graph.node.extend(model.graph.node[index] for index in _touched(model, edits))
+    holder.graph.node.extend(model.graph.node[index] for index in touched)
     for tensor in model.graph.initializer:
         if tensor.name in edits.tensors:
             # The old value is about to be replaced: name and type are all that the view needs.
@@ -58,23 +59,21 @@ def _touched(model: onnx.ModelProto, edits: Edits) -> list[int]:
     return sorted(touched)
 
 
-def _edit(view: gs.Graph, model: onnx.ModelProto, edits: Edits) -> None:
+def _edit(view: gs.Graph, touched: Sequence[int], edits: Edits) -> None:
     """Make the changes on the view."""
     tensors = view.tensors()
+    nodes = dict(zip(touched, view.nodes, strict=True))
     added = {name: gs.Constant(name, _plain(value)) for name, value in edits.added.items()}
-    for index, node in zip(_touched(model, edits), view.nodes, strict=True):
-        for slot in range(max(len(node.inputs), 1 + max((s for i, s in edits.operands if i == index), default=-1))):
-            name = edits.operands.get((index, slot))
-            if name is None:
-                continue
-            while len(node.inputs) <= slot:
-                node.inputs.append(gs.Variable.empty())
-            node.inputs[slot] = added[name]
-        for (changed, attribute), value in edits.attributes.items():
-            if changed == index:
-                node.attrs[attribute] = value
-        if node.op == "Split" and (index, 1) in edits.operands:
+    for (index, slot), name in edits.operands.items():
+        node = nodes[index]
+        while len(node.inputs) <= slot:
+            node.inputs.append(gs.Variable.empty())
+        node.inputs[slot] = added[name]
+        if node.op == "Split" and slot == 1:
             node.attrs.pop("num_outputs", None)
+    for (index, attribute), value in edits.attributes.items():
+        nodes[index].attrs[attribute] = value
+    for node in nodes.values():
         if node.op == "Constant" and node.outputs[0].name in edits.tensors:
             value = _plain(edits.tensors[node.outputs[0].name])
             node.attrs = {"value": gs.Constant(node.outputs[0].name, value)}
@@ -87,10 +86,9 @@ def _plain(value: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(value).reshape(value.shape)
 
 
-def _patch(result: onnx.ModelProto, edited: onnx.ModelProto, edits: Edits) -> None:
+def _patch(result: onnx.ModelProto, edited: onnx.ModelProto, touched: Sequence[int], edits: Edits) -> None:
     """Carry the changes of the view over into the copy: inputs and attributes of nodes, values of constants."""
-    places = _touched(result, edits)
-    for index, node in zip(places, edited.graph.node, strict=True):
+    for index, node in zip(touched, edited.graph.node, strict=True):
         target = result.graph.node[index]
         if list(target.input) != list(node.input):
             target.input[:] = node.input
