@@ -32,6 +32,7 @@ import onnx
 from onnxprune.analysis.analyse import Analysis, analyse
 from onnxprune.errors import OnnxPruneError
 from onnxprune.graph.checking import check_structure
+from onnxprune.graph.inlining import inlined
 from onnxprune.graph.loading import load_model
 from onnxprune.graph.measures import count_params
 from onnxprune.graph.model import read_graph
@@ -60,7 +61,7 @@ def prune_one(path: Path, round_to: int, *, approximate: bool = False) -> dict[s
     """Prune one model and return its row."""
     row: dict[str, Any] = {"name": path.name, "status": "error"}
     try:
-        proto = fill(load_model(path))
+        proto = inlined(fill(load_model(path)))[0]
         start = time.perf_counter()
         model = Model(path, proto, read_graph(proto))
         analysis = analyse(model.graph, approximate=approximate)
@@ -71,7 +72,7 @@ def prune_one(path: Path, round_to: int, *, approximate: bool = False) -> dict[s
         scores = score(analysis, nothing, "random")
         chosen = plan(model, analysis, scores, Budget(ratio=0.5), "random", round_to=round_to)
         cut, chosen = apply(model, analysis, chosen)
-        check_structure(cut.model)
+        check_structure(cut.model, proto)
         row["seconds"] = round(time.perf_counter() - start, 2)
         row["macs_ratio"] = round(analysis.macs() / analysis.macs(chosen.keep()), 4) if analysis.macs() else 1.0
         row["params_ratio"] = round(count_params(proto) / count_params(cut.model), 4)

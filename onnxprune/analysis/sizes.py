@@ -46,8 +46,8 @@ def frozen_by_sizes(graph: Graph, labelled: Labelled, components: Components) ->
 def written_down(graph: Graph, node: Node, known: Known, needed: NDArray[Any]) -> NDArray[Any] | None:
     """Return an operand of `node` as a constant with the fixed numbers of `needed`, or None where that cannot be.
 
-    The free sizes in a Reshape target can be written down where they copy an input dimension (0), and one more as -1;
-    those of an Expand where the input is so wide already (1).
+    The free sizes in a Reshape target can be written down where they copy an input dimension (0, unless `allowzero`
+    gives that another meaning), and one more as -1; those of an Expand where the input is so wide already (1).
     """
     fixed = known.fixed
     if bool(fixed.all()):
@@ -62,12 +62,13 @@ def written_down(graph: Graph, node: Node, known: Known, needed: NDArray[Any]) -
                 return None
             result[element] = 1
         return result
-    if node.op != "Reshape" or node.attrs.get("allowzero", 0):
+    if node.op != "Reshape":
         return None
     rest = []
+    source = pair if pair is not None and not node.attrs.get("allowzero", 0) else ((), ())
     for element in np.flatnonzero(~fixed):
         value = (int(known.first[element]), int(known.second[element]))
-        if pair is not None and element < len(pair[0]) and (pair[0][element], pair[1][element]) == value:
+        if element < len(source[0]) and (source[0][element], source[1][element]) == value:
             result[element] = 0
         else:
             rest.append(element)

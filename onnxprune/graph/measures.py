@@ -7,9 +7,10 @@ import onnx
 
 from onnxprune.graph.light import light_copy
 
-_FLOATS = frozenset(
+FLOATS = frozenset(
     {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 )
+"""The types of weights."""
 
 
 def digest(model: onnx.ModelProto) -> str:
@@ -32,4 +33,4 @@ def count_params(model: onnx.ModelProto) -> int:
     for node in model.graph.node:
         if node.op_type == "Constant":
             tensors.extend(attribute.t for attribute in node.attribute if attribute.name == "value")
-    return sum(math.prod(tensor.dims) for tensor in tensors if tensor.data_type in _FLOATS)
+    return sum(math.prod(tensor.dims) for tensor in tensors if tensor.data_type in FLOATS)

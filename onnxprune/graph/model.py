@@ -69,6 +69,14 @@ class Graph:
             name = self.producers[name].inputs[0]
         return name
 
+    def moved(self, name: str) -> tuple[str, tuple[int, ...]] | None:
+        """Return the constant that a Cast or Transpose made `name` of, and which of its axes each axis of `name` is."""
+        node = self.producers.get(name)
+        if node is None or node.op not in ("Cast", "Transpose") or node.domain or not self.is_leaf(node.inputs[0]):
+            return None
+        axes = tuple(range(self.facts.known[name].first.ndim))
+        return node.inputs[0], tuple(node.attrs.get("perm", axes[::-1])) if node.op == "Transpose" else axes
+
 
 def read_graph(model: onnx.ModelProto) -> Graph:
     """Build the view of `model`."""

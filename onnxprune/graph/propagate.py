@@ -182,6 +182,8 @@ def _fold_node(facts: Facts, node: onnx.NodeProto, attrs: Mapping[str, Any]) -> 
         value = value[attrs.get("start", 0) : attrs.get("end")]
         return Known(value, value)
     inputs = [facts.known.get(name) if name else None for name in node.input]
+    if node.op_type == "CastLike" and node.input[1] in facts.types[0]:  # of the second input only the type matters
+        return fold("Cast", {"to": facts.types[0][node.input[1]].tensor_type.elem_type}, inputs[:1])
     if any(name and known is None for name, known in zip(node.input, inputs, strict=True)):
         return None
     return fold(node.op_type, attrs, inputs)

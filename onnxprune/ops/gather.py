@@ -1,11 +1,11 @@
-"""Gather with constant indices: positions picked from one axis."""
+"""Gather: positions picked from one axis by constant indices, or rows of a table (an embedding)."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from onnxprune.ops.common import span
-from onnxprune.ops.facts import Count, Fact, Freeze, Tie
+from onnxprune.ops.facts import Count, Fact, Freeze, Produces, Tie
 from onnxprune.ops.rules import rule
 from onnxprune.ops.view import NodeView, Operand, RefusedError
 
@@ -14,13 +14,16 @@ from onnxprune.ops.view import NodeView, Operand, RefusedError
 def gather(node: NodeView) -> Iterator[Fact]:
     """Tie the axes around the gathered one; a list of constant indices ties every output position to its source.
 
-    The new value of an index is the number of kept positions before the one that it points to.
+    The new value of an index is the number of kept positions before the one that it points to. Rows picked from a
+    constant table while the model runs are a layer: an embedding makes the channels along its last axis.
     """
     x, indices, y = node.input(0), node.input(1), node.output
     picked = node.attr("axis", 0) % x.rank
     for axis in range(x.rank):
         if axis != picked:
             yield Tie(x.axis(axis), y.axis(axis if axis < picked else axis + indices.rank - 1))
+    if x.is_constant and not indices.is_constant and picked != x.rank - 1:
+        yield Produces(y.axis(-1))
     for axis in range(indices.rank):
         yield from _index_axis(x, indices, y, picked, axis)
     if indices.rank == 0:

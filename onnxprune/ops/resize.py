@@ -19,5 +19,7 @@ def resize(node: NodeView) -> Iterator[Fact]:
                 yield Freeze(operand.axis(axis), "is resampled along this axis")
             continue
         yield Tie(x.axis(axis), y.axis(axis))
+        if axis in axes and node.attr("keep_aspect_ratio_policy", b"stretch") not in (b"stretch", "stretch"):
+            yield Freeze(y.axis(axis), "is resized in proportion to other axes")
         if sizes is not None and sizes.shape != (0,) and axis in axes:
             yield Count(3, axes.index(axis), y.axis(axis))

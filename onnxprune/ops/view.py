@@ -68,8 +68,12 @@ class NodeView:
         self.inputs = tuple(
             _operand(graph, name, node.index, slot) if name else None for slot, name in enumerate(node.inputs)
         )
-        self.outputs = tuple(_operand(graph, name) if name else None for name in node.outputs)
         self._used = {name for name in node.outputs if name in graph.readers or name in graph.outputs}
+        self.outputs = tuple(self._made(_operand(graph, name)) if name else None for name in node.outputs)
+
+    def _made(self, output: Operand) -> Operand | None:
+        """Take an output that nobody reads and whose shape onnx cannot tell (the old Dropout's mask) as omitted."""
+        return output if output.ref.name in self._used or output.shapes is not None else None
 
     @property
     def op(self) -> str:

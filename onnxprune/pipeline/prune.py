@@ -135,10 +135,16 @@ def run(settings: Settings, track: Track = silent, say: Tell = _unheard) -> Resu
             model.proto, analysis, len(model.proto.SerializeToString()), channel_counts(analysis, chosen)[0]
         )
         return Result(
-            settings.model, analysis, chosen, samples, before, notes=scores.notes, plan_output=settings.plan_written
+            settings.model,
+            analysis,
+            chosen,
+            samples,
+            before,
+            notes=(*model.notes, *scores.notes),
+            plan_output=settings.plan_written,
         )
     result = finish(settings, model, analysis, chosen, samples, session, track, say)
-    return replace(result, notes=(*scores.notes, *result.notes))
+    return replace(result, notes=(*result.notes, *scores.notes))
 
 
 def replay(settings: Settings, chosen: Plan, track: Track = silent, say: Tell = _unheard) -> Result:
@@ -184,7 +190,9 @@ def finish(
     say("working", "Measuring latency")
     before, after = _both_figures(settings, model, analysis, chosen, cut, content, samples, (session, pruned))
     warnings = tuple(_warnings(settings, before, after, quality, equality))
-    result = Result(settings.model, analysis, chosen, samples, before, after, quality, equality, warnings)
+    result = Result(
+        settings.model, analysis, chosen, samples, before, after, quality, equality, warnings, model.notes
+    )
     if warnings and not settings.budget.explicit and not settings.force and write_plan:
         raise UnreachableError(
             f"{warnings[0]} No budget asked for that, so nothing was written; give one (--macs, --ratio, --alpha), "

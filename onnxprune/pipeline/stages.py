@@ -18,6 +18,7 @@ from onnxprune.calibration.collect import collect as collect_statistics
 from onnxprune.data import Dataset, take
 from onnxprune.errors import InputError, UnreachableError, VerificationError
 from onnxprune.graph.checking import check_structure
+from onnxprune.graph.inlining import inlined
 from onnxprune.graph.loading import load_model
 from onnxprune.graph.measures import digest
 from onnxprune.graph.model import Graph, read_graph
@@ -44,11 +45,12 @@ ROUND_TO = 8
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A loaded model: where it came from and what was read of it."""
+    """A loaded model: where it came from, what was read of it, and what the user should know of that."""
 
     path: Path
     proto: onnx.ModelProto
     graph: Graph
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -81,13 +83,17 @@ class Budget:
 
 
 def load(path: Path | str) -> Model:
-    """Read a model and its graph.
+    """Read a model and its graph. Calls of local functions are written out.
 
     Raises:
         InputError: it cannot be read.
     """
-    proto = load_model(path)
-    return Model(Path(path), proto, read_graph(proto))
+    proto, functions = inlined(load_model(path))
+    notes = ()
+    if functions:
+        named = ", ".join(functions[:3]) + (" ..." if len(functions) > 3 else "")
+        notes = (f"Calls of {len(functions)} local function(s) were written out as their nodes: {named}.",)
+    return Model(Path(path), proto, read_graph(proto), notes)
 
 
 def inspect(model: Model, *, approximate: bool = False) -> Analysis:
@@ -265,7 +271,7 @@ def verify(model: Model, analysis: Analysis, result: Cut, dataset: Dataset | Non
     Raises:
         VerificationError: a check failed; nothing should be written.
     """
-    check_structure(result.model)
+    check_structure(result.model, model.proto)
     feeds = _verification_feeds(model, dataset, seed)
     equality = check_equality(analysis, result.model, result.masks, feeds)
     if equality.status == "unproven" and result.masks:

@@ -18,12 +18,13 @@ NAMES = 2
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """A model read for people: the analysis, its totals, and the file it came from."""
+    """A model read for people: the analysis, its totals, the file it came from, and what else should be known."""
 
     model: Path
     analysis: Analysis
     params: int
     size: int
+    notes: tuple[str, ...] = ()
 
     def macs_share(self, group: ChannelGroup) -> float:
         """Return the share of the MACs that would go if the whole group went."""
@@ -39,6 +40,7 @@ class Inspection:
             "macs": self.analysis.macs(),
             "size": self.size,
             "prunable_channels": _prunable_channels(self.analysis),
+            "notes": list(self.notes),
             "groups": [
                 {
                     "name": group.name,
@@ -85,6 +87,7 @@ def inspection_blocks(inspection: Inspection, *, verbose: bool = False) -> tuple
             "Why groups are not prunable",
         ),
         *(_members(group) for group in groups if verbose),
+        Lines(inspection.notes, "Notes"),
     )
 
 

@@ -2,11 +2,13 @@
 
 Every use of a constant states the value that it needs after the cut. Where all uses of a tensor agree, the tensor
 itself is changed; where they differ, the first use keeps the name and the others get copies. A value computed from
-constants or from sizes is replaced, at its last use, only where its own subgraph would not compute what is needed.
+constants or from sizes is replaced, at its last use, only where its own subgraph would not compute what is needed. One
+that a Cast or Transpose made of a stored tensor is cut where it is stored, so that half-precision weights stay so.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,13 +50,32 @@ class Edits:
 
 @dataclass(frozen=True, eq=False)
 class Need:
-    """The value that one use of a known tensor needs after the cut; `key` is () where it is the original value."""
+    """The value that one use of a known tensor needs after the cut: without the positions outside `cuts`, and with
+    the elements in `numbers` replaced.
+    """
 
     node: int
     slot: int
     name: str
-    key: Key
-    value: Array
+    original: Array
+    cuts: Mapping[int, BoolArray] = field(default_factory=dict)
+    numbers: Mapping[int, int] = field(default_factory=dict)
+
+    @cached_property
+    def key(self) -> Key:
+        """What tells this need from others of the same tensor; () where it is the original value."""
+        return (*((axis, mask.tobytes()) for axis, mask in sorted(self.cuts.items())), *sorted(self.numbers.items()))
+
+    @cached_property
+    def value(self) -> Array:
+        """The needed value."""
+        value = self.original
+        if self.numbers:
+            value = value.copy()
+            value.ravel()[list(self.numbers)] = list(self.numbers.values())
+        for axis, mask in self.cuts.items():
+            value = np.compress(mask, value, axis=axis)
+        return value
 
 
 @dataclass
@@ -79,11 +100,13 @@ def plan_edits(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> Edits:
     for node in _working_nodes(graph):
         for need in _needs(graph, node, by_use, numbers):
             needs.setdefault(graph.root(need.name), []).append(need)
+    moved = _hand_up(graph, needs)
+    widths.update({(name, axis): int(mask.sum()) for name, need in moved.items() for axis, mask in need.cuts.items()})
     recomputed = refold(graph.model, [n.attrs for n in graph.nodes], graph.facts, _new_sizes(graph, widths))
     taken = {*graph.facts.known, *graph.producers, *graph.inputs}
     for root, uses in needs.items():
         if _holds_value(graph, root):
-            _settle_stored(graph, root, uses, draft, taken)
+            _settle_stored(graph, root, uses, draft, taken, moved)
         else:
             _settle_computed(graph, root, uses, recomputed, draft, taken)
     _create_operands(graph, numbers, draft, taken)
@@ -154,14 +177,7 @@ def _needs(
             for element, count in numbers.get((node.index, slot), {}).items()
             if int(known.first.ravel()[element]) != count and _is_size(known, element)
         }
-        value = known.first
-        if changed:
-            value = value.copy()
-            value.ravel()[list(changed)] = list(changed.values())
-        for axis, mask in cuts.items():
-            value = np.compress(mask, value, axis=axis)
-        key = (*((axis, mask.tobytes()) for axis, mask in sorted(cuts.items())), *sorted(changed.items()))
-        yield Need(node.index, slot, name, key, value)
+        yield Need(node.index, slot, name, known.first, cuts, changed)
 
 
 def _is_size(known: Known, element: int) -> bool:
@@ -173,12 +189,36 @@ def _holds_value(graph: Graph, root: str) -> bool:
     return root in graph.initializers or graph.producers[root].op == "Constant"
 
 
-def _settle_stored(graph: Graph, root: str, uses: list[Need], draft: _Draft, taken: set[str]) -> None:
+def _hand_up(graph: Graph, needs: dict[str, list[Need]]) -> dict[str, Need]:
+    """Turn needs of what a Cast or Transpose makes of a constant into needs of that constant, where all uses agree.
+
+    Changes `needs`; returns by name the values that come out right once their source is cut.
+    """
+    moved: dict[str, Need] = {}
+    for node in reversed(graph.nodes):
+        name = node.outputs[0] if node.outputs else ""
+        uses = needs.get(name, [])
+        source = graph.moved(name) if uses else None
+        if source is None or len({need.key for need in uses}) > 1 or uses[0].numbers or not uses[0].cuts:
+            continue
+        if _read_elsewhere(graph, name, moved):
+            continue
+        origin, axes = source
+        cuts = {axes[axis]: mask for axis, mask in uses[0].cuts.items()}
+        need = Need(node.index, 0, origin, graph.facts.known[origin].first, cuts)
+        needs.setdefault(graph.root(origin), []).append(need)
+        moved[name] = needs.pop(name)[0]
+    return moved
+
+
+def _settle_stored(
+    graph: Graph, root: str, uses: list[Need], draft: _Draft, taken: set[str], moved: Mapping[str, Need]
+) -> None:
     """Change a stored tensor in place for its first use and make copies for the uses that need other values."""
     by_key: dict[Key, list[Need]] = {}
     for need in uses:
         by_key.setdefault(need.key, []).append(need)
-    owner: Key = () if _read_elsewhere(graph, root) else uses[0].key
+    owner: Key = () if _read_elsewhere(graph, root, moved) else uses[0].key
     for key, needs in by_key.items():
         if key == owner:
             if key:
@@ -190,8 +230,11 @@ def _settle_stored(graph: Graph, root: str, uses: list[Need], draft: _Draft, tak
         draft.operands.update({(need.node, need.slot): copy for need in needs})
 
 
-def _read_elsewhere(graph: Graph, root: str) -> bool:
-    """Whether something needs the original value: size arithmetic, a subgraph or a graph output."""
+def _read_elsewhere(graph: Graph, root: str, moved: Mapping[str, Need]) -> bool:
+    """Whether something needs the original value: size arithmetic, a subgraph or a graph output.
+
+    Readers whose result is in `moved` have stated their need.
+    """
     names = [root]
     for name in names:
         if name in graph.outputs:
@@ -199,7 +242,7 @@ def _read_elsewhere(graph: Graph, root: str) -> bool:
         for node in graph.readers.get(name, ()):
             if name in node.captured:
                 return True
-            if graph.is_folded(node):
+            if graph.is_folded(node) and node.outputs[0] not in moved:
                 if node.op != "Identity":
                     return True
                 names.append(node.outputs[0])

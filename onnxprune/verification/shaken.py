@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from onnxprune.analysis.analyse import Analysis
+from onnxprune.graph.measures import FLOATS
 from onnxprune.graph.model import Graph
 
 STRENGTH = 0.5
@@ -30,7 +31,7 @@ def shaken_model(analysis: Analysis, seed: int) -> onnx.ModelProto:
             tensors.extend(attribute.t for attribute in node.attribute if attribute.name == "value")
     for tensor in tensors:
         value = onnx.numpy_helper.to_array(tensor)
-        if value.dtype.kind == "f":
+        if tensor.data_type in FLOATS:
             noise = rng.standard_normal(value.shape) * STRENGTH * (_rms(value) or 0.1)
             moved = value + (np.abs(noise) if value.ndim < 2 else noise)
             name = tensor.name
@@ -40,7 +41,14 @@ def shaken_model(analysis: Analysis, seed: int) -> onnx.ModelProto:
 
 def _stored_weights(analysis: Analysis) -> set[str]:
     graph: Graph = analysis.graph
-    return {graph.root(axis.ref.name) for axis in analysis.labelled.sizes if axis.ref.is_use}
+    return {_stored(graph, axis.ref.name) for axis in analysis.labelled.sizes if axis.ref.is_use}
+
+
+def _stored(graph: Graph, name: str) -> str:
+    """Follow a constant back to where it is stored, through Identity, Cast and Transpose."""
+    root = graph.root(name)
+    source = graph.moved(root)
+    return root if source is None else _stored(graph, source[0])
 
 
 def _rms(value: np.ndarray) -> float:

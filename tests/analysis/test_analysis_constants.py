@@ -94,8 +94,56 @@ def test_a_weight_computed_from_constants_is_written_down() -> None:
         }""")
     assert group_sizes(model) == [8]
     checked = assert_cut_equals_mask(model)
-    assert {node.op_type for node in checked.model.graph.node} == {"MatMul", "Add"}
-    assert {tensor.name for tensor in checked.model.graph.initializer} == {"t_cut1", "u_cut1", "w1"}
+    assert [node.op_type for node in checked.model.graph.node] == ["Transpose", "MatMul", "Add", "MatMul"]
+    assert {tensor.name for tensor in checked.model.graph.initializer} == {"w0", "u_cut1", "w1"}
+    assert checked.shape("w0") == (4, 5)
+
+
+def test_half_precision_weights_are_cut_where_they_are_stored() -> None:
+    model = net("""(float[n, 5] x) => (float[n, 4] y) <bfloat16[8, 5] w0, float16[8] b0, float16[8, 4] w1> {
+            f = Cast<to = 1>(w0)
+            t = Transpose<perm = [1, 0]>(f)
+            b = Cast<to = 1>(b0)
+            v = Cast<to = 1>(w1)
+            c = MatMul(x, t)
+            d = Add(c, b)
+            r = Relu(d)
+            y = MatMul(r, v)
+        }""")
+    model.graph.value_info.append(onnx.helper.make_tensor_value_info("t", onnx.TensorProto.FLOAT, [5, 8]))
+    assert group_sizes(model) == [8]
+    checked = assert_cut_equals_mask(model)
+    assert [checked.shape(name) for name in ("w0", "b0", "w1")] == [(4, 5), (4,), (4, 4)]
+    assert not checked.result.edits.added
+    assert [tensor.data_type for tensor in checked.model.graph.initializer] == [16, 10, 10]
+
+
+def test_a_moved_weight_whose_readers_need_different_values_is_written_down_for_each() -> None:
+    model = net("""(float[n, 5] x) => (float[n, 4] y) <float16[8, 5] w0, float[8, 4] w1, float[8, 4] w2> {
+            f = Cast<to = 1>(w0)
+            t = Transpose(f)
+            c = MatMul(x, t)
+            d = MatMul(x, t)
+            r = Relu(c)
+            s = Sigmoid(d)
+            p = MatMul(r, w1)
+            q = MatMul(s, w2)
+            y = Add(p, q)
+        }""")
+    assert group_sizes(model) == [8, 8]
+    assert_cut_equals_mask(model)
+
+
+def test_a_moved_weight_that_a_subgraph_or_output_reads_keeps_its_value() -> None:
+    model = net("""(float[n, 5] x) => (float[n, 4] y, float[8, 5] f) <float16[8, 5] w0, float[8, 4] w1> {
+            f = Cast<to = 1>(w0)
+            t = Transpose(f)
+            c = MatMul(x, t)
+            r = Relu(c)
+            y = MatMul(r, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    assert assert_cut_equals_mask(model).shape("w0") == (8, 5)
 
 
 def test_a_computed_weight_that_others_need_stays_beside_the_new_one() -> None:

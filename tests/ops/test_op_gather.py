@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, net
+from nets import analysed, assert_cut_equals_mask, frozen_reasons, group_sizes, net
 
 
 @pytest.mark.parametrize("indices", ["7, 2, 5, 0, 4, 1, 6, 3", "-1, 2, 5, -8, 4, 1, 6, 3"])
@@ -113,3 +113,41 @@ def test_a_table_of_indices_freezes_its_result_too() -> None:
         }""")
     assert group_sizes(model) == [6]
     assert_cut_equals_mask(model)
+
+
+EMBEDDED = """(int64[n, 7] ids) => (float[n, 7, 5] y) <float[20, 8] table, float[7, 8] places, float[8, 5] w0> {
+        e = Gather(table, ids)
+        p = Add(e, places)
+        r = Sigmoid(p)
+        y = MatMul(r, w0)
+    }"""
+
+
+def test_an_embedding_makes_channels() -> None:
+    model = net(EMBEDDED)
+    assert group_sizes(model) == [8]
+    checked = assert_cut_equals_mask(model)
+    assert [checked.shape(name) for name in ("table", "places", "w0")] == [(20, 4), (7, 4), (4, 5)]
+
+
+def test_an_embedding_that_also_makes_the_scores_is_cut_in_each_place() -> None:
+    model = net("""(int64[n, 7] ids) => (float[n, 7, 20] y) <float[20, 8] table, float[8, 6] w0> {
+            e = Gather(table, ids)
+            c = MatMul(e, w0)
+            r = Relu(c)
+            t = Transpose<perm = [1, 0]>(table)
+            f = MatMul(r, v)
+            y = MatMul(f, t)
+        }""".replace("w0>", "w0, float[6, 8] v>"))
+    assert group_sizes(model) == [6, 8, 8]
+    assert_cut_equals_mask(model)
+
+
+def test_a_table_of_scalars_and_a_picked_last_axis_make_none() -> None:
+    model = net("""(int64[n] ids, float[n, 4] x) => (float[n, 4] y, float[5, n] z) <float[4] table, float[5, 8] wide> {
+            e = Gather(table, ids)
+            u = Unsqueeze(e, one)
+            y = Mul(x, u)
+            z = Gather<axis = 1>(wide, ids)
+        }""".replace("wide>", "wide, int64[1] one = {1}>"))
+    assert not analysed(model).groups

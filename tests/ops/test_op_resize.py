@@ -63,3 +63,21 @@ def test_free_space_does_not_freeze_the_channels() -> None:
         }""")
     assert group_sizes(model) == [8]
     assert_cut_equals_mask(model)
+
+
+@pytest.mark.parametrize(("policy", "sizes"), [("stretch", [8]), ("not_smaller", []), ("not_larger", [])])
+def test_sizes_that_depend_on_one_another_freeze(policy: str, sizes: list[int]) -> None:
+    model = net(
+        f"""(float[2, 3, 4, 4] x) => (float[2, 4, 4, 4] y)
+        <float[8, 3, 1, 1] w0, float[4, 8, 1, 1] w1, int64[3] sizes = {{8, 4, 4}}> {{
+            c = Conv(x, w0)
+            d = Resize<axes = [1, 2, 3], keep_aspect_ratio_policy = "{policy}">(c, , , sizes)
+            y = Conv(d, w1)
+        }}""",
+        opset=18,
+    )
+    assert group_sizes(model) == sizes
+    if sizes:
+        assert_cut_equals_mask(model)
+    else:
+        assert frozen_reasons(model)["c"] == "d:1 meets Resize (node 1) is resized in proportion to other axes"

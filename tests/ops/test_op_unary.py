@@ -80,7 +80,7 @@ def test_the_bounds_of_clip_are_no_channels(clip: str, opset: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dropout", "opset"), [("d = Dropout<ratio = 0.5>(c)", 10), ("d, m = Dropout(c, half)", 17), ("d = Dropout(c)", 13)]
+    ("dropout", "opset"), [("d = Dropout<ratio = 0.5>(c)", 10), ("d, m = Dropout(c, half)", 17), ("d = Dropout(c)", 13), ("d, m = Dropout<ratio = 0.5>(c)", 9)]
 )
 def test_dropout_passes_through(dropout: str, opset: int) -> None:
     model = net(between(dropout, constants=", float half = {0.5}"), opset=opset)

@@ -203,8 +203,8 @@ def test_initializers_listed_as_inputs_get_their_new_dims() -> None:
 
 
 def test_a_dead_initializer_is_no_longer_an_input() -> None:
-    model = listed_as_inputs("""(float[n, 5] x) => (float[n, 4] y) <float[8, 5] w0, float[8, 4] w1> {
-            t = Transpose(w0)
+    model = listed_as_inputs("""(float[n, 5] x) => (float[n, 4] y) <float[5, 8] w0, float[8, 4] w1> {
+            t = Neg(w0)
             c = MatMul(x, t)
             y = MatMul(c, w1)
         }""")

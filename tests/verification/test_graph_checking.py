@@ -114,3 +114,33 @@ def test_params_are_the_elements_of_float_constants() -> None:
     value = onnx.numpy_helper.from_array(np.ones((2, 3), dtype=np.float16), "half")
     model.graph.node.insert(0, onnx.helper.make_node("Constant", [], ["half"], value=value))
     assert count_params(model) == 40 * 60 + 60 + 60 * 5 + 6
+
+
+DEPRECATED = """(float[n, 3, 4, 4] x) => (float[n, 4, 4, 4] y)
+    <float[8, 3, 1, 1] w0, float[2] s, float[2] b, float[4, 8, 1, 1] w1> {
+        c = Conv(x, w0)
+        d = GroupNormalization<num_groups = 2>(c, s, b)
+        y = Conv(d, w1)
+    }"""
+
+
+def test_what_the_original_is_blamed_for_is_no_news() -> None:
+    model = net(DEPRECATED, opset=18)
+    with pytest.raises(VerificationError, match="deprecated"):
+        check_structure(model)
+    check_structure(model, model)
+
+
+def test_a_new_fault_behind_one_of_the_original_is_refused() -> None:
+    model, other = net(DEPRECATED, opset=18), net(DEPRECATED, opset=18)
+    other.graph.node[2].attribute.append(onnx.helper.make_attribute("speed", 1))
+    with pytest.raises(VerificationError, match="speed"):
+        check_structure(other, model)
+    with pytest.raises(VerificationError, match="not valid ONNX"):
+        check_structure(resized(net(DEPRECATED, opset=18), "w0", 8, 3), model)
+
+
+def test_a_wrong_recorded_shape_of_the_original_is_no_news() -> None:
+    model = net(HEAVY)
+    model.graph.value_info.append(onnx.helper.make_tensor_value_info("a", onnx.TensorProto.FLOAT, ["n", 61]))
+    check_structure(model, model)
