@@ -93,7 +93,7 @@ def read_facts(graph: Graph) -> Reading:
         facts[node.index] = found
         rule = RULES.get(node.op) if node.domain == "" else None
         if rule is None:
-            refused[node.index] = "op is not supported yet" if not node.domain else "op of a custom domain"
+            refused[node.index] = _unspoken(graph, node)
             continue
         try:
             said = list(rule(view))
@@ -105,6 +105,15 @@ def read_facts(graph: Graph) -> Reading:
             for axis in _axes_of(fact):
                 found.setdefault(axis, []).append(fact)
     return Reading(graph, facts, tuple(every), refused, static)
+
+
+def _unspoken(graph: Graph, node: Node) -> str:
+    """Return why no rule speaks of a node."""
+    if (node.domain, node.op) in {(function.domain, function.name) for function in graph.model.functions}:
+        return "call of a local function"
+    if node.domain:
+        return "op of a custom domain"
+    return "what its subgraph makes of it is left alone" if node.has_subgraph else "op is not supported yet"
 
 
 def label(reading: Reading, banned: frozenset[Tie] = frozenset()) -> Labelled:
@@ -127,6 +136,7 @@ class _Labeller:
         self.applied: set[Tie] = set()
         self.carrier: dict[tuple[int, Axis], Tie] = {}
         self.overruled: list[Tie] = []
+        self.sparse = {tensor.values.name for tensor in self.graph.model.graph.sparse_initializer}
         self.place = {name: node.index for name, node in self.graph.producers.items()}
 
     def run(self) -> Labelled:
@@ -166,6 +176,8 @@ class _Labeller:
             self._freeze(axis, f"is part of the graph input {axis.ref.name!r}")
         if axis.ref.name in self.graph.outputs and not axis.ref.is_use:
             self._freeze(axis, f"is part of the graph output {axis.ref.name!r}")
+        if axis.ref.name in self.sparse:
+            self._freeze(axis, f"is part of the sparse tensor {axis.ref.name!r}")
         place = axis.ref.node if axis.ref.is_use else self.place.get(axis.ref.name, -1)
         heapq.heappush(self.queue, (place, len(self.sizes), axis))
 
@@ -188,6 +200,7 @@ class _Labeller:
             return  # it only reads sizes; what becomes of those numbers is settled in `sizes`
         if axis.ref.name in node.captured:
             self._freeze(axis, f"is read inside a subgraph of {node.title}")
+            return
         facts = self.reading.facts.get(node.index, {}).get(axis)
         if not facts:
             why = self.reading.refused.get(node.index, "this axis is not one that it lets through")

@@ -1,8 +1,8 @@
 """Is a model valid ONNX, and do its shapes fit together?
 
-Files that onnxruntime runs well are not always what onnx's checker accepts: an op deprecated in its opset, a contributed
-op in the default domain, a recorded shape that was wrong all along. What the checker says of the user's own file is not
-the cut's fault, so only complaints that the original does not raise count.
+Files that onnxruntime runs well are not always what onnx's checker accepts: an op deprecated in its opset, an input
+without a shape, a recorded shape that was wrong all along. What the checker says of the user's own file is not the
+cut's fault, so only complaints that the original does not raise count.
 """
 
 import re

@@ -58,9 +58,12 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def _refuse_duplicates(model: onnx.ModelProto, path: Path) -> None:
-    seen = {tensor.name for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        for name in node.output:
-            if name and name in seen:
-                raise InputError(f"{path} defines tensor {name!r} twice; a valid graph names every tensor once.")
-            seen.add(name)
+    """Refuse a tensor with two origins. Initializers may be graph inputs as well: those are their defaults."""
+    stored = [tensor.name for tensor in model.graph.initializer]
+    fed = {value.name for value in model.graph.input} - set(stored)
+    made = [name for node in model.graph.node for name in node.output if name]
+    seen: set[str] = set()
+    for name in (*stored, *fed, *made):
+        if name in seen:
+            raise InputError(f"{path} defines tensor {name!r} twice; a valid graph names every tensor once.")
+        seen.add(name)

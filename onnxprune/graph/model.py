@@ -1,6 +1,6 @@
 """The frozen view of a model that the analysis reads: nodes, who makes and reads a tensor, shapes, known values."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxprune.graph.propagate import Facts, propagate
+from onnxprune.graph.propagate import Facts, captured_names, propagate
 from onnxprune.values.interface import TensorSpec
 
 
@@ -25,6 +25,11 @@ class Node:
     attrs: Mapping[str, Any]
     version: int
     captured: tuple[str, ...] = ()
+
+    @property
+    def has_subgraph(self) -> bool:
+        """Whether it runs graphs of its own: If, Loop, Scan."""
+        return any(isinstance(value, onnx.GraphProto) for value in self.attrs.values())
 
     @property
     def title(self) -> str:
@@ -48,12 +53,12 @@ class Graph:
     @cached_property
     def input_specs(self) -> tuple[TensorSpec, ...]:
         """The inputs a caller has to feed."""
-        return tuple(_spec(value) for value in self.model.graph.input if value.name in self.inputs)
+        return tuple(_spec(value, self.facts) for value in self.model.graph.input if value.name in self.inputs)
 
     @cached_property
     def output_specs(self) -> tuple[TensorSpec, ...]:
         """The outputs of the graph."""
-        return tuple(_spec(value) for value in self.model.graph.output)
+        return tuple(_spec(value, self.facts) for value in self.model.graph.output)
 
     def is_leaf(self, name: str) -> bool:
         """Whether `name` counts as a constant operand: its value is known before the model runs."""
@@ -114,23 +119,17 @@ def _node(index: int, node: onnx.NodeProto, versions: Mapping[str, int]) -> Node
         outputs=tuple(node.output),
         attrs={attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute},
         version=versions.get(node.domain, versions.get(domain, 1)),
-        captured=tuple(dict.fromkeys(_captured(node))),
+        captured=tuple(dict.fromkeys(captured_names(node))),
     )
 
 
-def _captured(node: onnx.NodeProto) -> Iterator[str]:
-    """Yield every name that the subgraphs of `node` mention: outer values among them are read by this node."""
-    for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            for inner in graph.node:
-                yield from (name for name in inner.input if name)
-                yield from _captured(inner)
-            yield from (value.name for value in graph.output)
-
-
-def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+def _spec(value: onnx.ValueInfoProto, facts: Facts) -> TensorSpec:
+    """Describe an input or output as the file does, or, where it records no shape, as the layers around it do."""
     tensor = value.type.tensor_type
     shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+    found = facts.shape_pair(value.name)
+    if not tensor.HasField("shape") and found is not None:
+        shape = tuple(first if first == second else None for first, second in zip(*found, strict=True))
     kind = tensor.elem_type
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)).name if kind else "unknown"
     return TensorSpec(value.name, shape, dtype)

@@ -6,7 +6,7 @@ plain inference cannot name. Shapes come from onnx's own per-op inference, fed w
 Reshape whose target is computed from Shape nodes is understood as well.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, TypeProto
 
+from onnxprune.graph.demands import Demand, demands
 from onnxprune.graph.folding import Known, fold, fold_constants, known_shape
 
 Shape = tuple[int, ...]
@@ -25,8 +26,8 @@ _OTHER = (64, 96)
 # Values larger than this are not handed to shape inference: no op's shape depends on that many numbers.
 _MAX_SHAPE_DATA = 1024
 
-# Ops for which onnx has no inference of their own, whose result looks like the first input.
-_LIKE_FIRST_INPUT = ("GroupNormalization",)
+# Ops for which onnx has no inference of their own, whose result is as large as the first input.
+_LIKE_FIRST_INPUT = ("GroupNormalization", "Scaler", "Normalizer", "Imputer")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _walk(
 ) -> Facts:
     """Walk once, with these batch sizes in the two trials."""
     facts = Facts(({}, {}), ({}, {}), {})
-    recorded = [_declare_inputs(facts, model, trial, batch[trial]) for trial in (0, 1)]
+    recorded = [_declare_inputs(facts, model, constants, trial, batch[trial]) for trial in (0, 1)]
     for name, value in constants.items():
         _record_known(facts, name, Known(value, value))
     versions = {entry.domain: entry.version for entry in model.opset_import}
@@ -77,17 +78,24 @@ def _walk(
     return facts
 
 
-def _declare_inputs(facts: Facts, model: onnx.ModelProto, trial: int, batch: int) -> dict[str, TypeProto]:
+def _declare_inputs(
+    facts: Facts, model: onnx.ModelProto, constants: Mapping[str, np.ndarray], trial: int, batch: int
+) -> dict[str, TypeProto]:
     """Fix the free sizes of the inputs; return the recorded types of other tensors with the same sizes filled in."""
     named: dict[str, int] = {}
+    demanded = demands(model, constants)
     for value in model.graph.input:
         kind = TypeProto()
         kind.CopyFrom(value.type)
+        _meet(kind, demanded.get(value.name, {}))
         for axis, dim in enumerate(kind.tensor_type.shape.dim):
             if not dim.HasField("dim_value"):
                 size = batch if axis == 0 else _OTHER[trial]
                 dim.dim_value = named.setdefault(dim.dim_param, size) if dim.dim_param else size
         _record(facts, trial, value.name, kind)
+    for sparse in model.graph.sparse_initializer:
+        dense = onnx.helper.make_tensor_type_proto(sparse.values.data_type, sparse.dims)
+        _record(facts, trial, sparse.values.name, dense)
     recorded = {}
     for value in (*model.graph.value_info, *model.graph.output):
         kind = TypeProto()
@@ -97,6 +105,19 @@ def _declare_inputs(facts: Facts, model: onnx.ModelProto, trial: int, batch: int
                 dim.dim_value = named[dim.dim_param]
         recorded[value.name] = kind
     return recorded
+
+
+def _meet(kind: TypeProto, demand: Demand) -> None:
+    """Fill in what the first layers want of an input whose file does not say it: the rank, the channels."""
+    tensor = kind.tensor_type
+    rank = demand.get(None)
+    if not tensor.HasField("shape") and rank is not None:
+        tensor.shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in range(rank))
+    for axis, size in demand.items():
+        if axis is not None and -len(tensor.shape.dim) <= axis < len(tensor.shape.dim):
+            dim = tensor.shape.dim[axis]
+            if not dim.HasField("dim_value"):
+                dim.dim_value = size
 
 
 def _fall_back(facts: Facts, node: onnx.NodeProto, recorded: Sequence[Mapping[str, TypeProto]]) -> None:
@@ -134,6 +155,9 @@ def _visit(
     except onnx.defs.SchemaError:
         return
     if any(attribute.HasField("g") for attribute in node.attribute):
+        for trial in (0, 1):
+            for output, inferred_type in _infer_control_flow(facts, node, trial, model).items():
+                _record(facts, trial, output, inferred_type)
         return
     if _fold_reference(facts, node, versions):
         return
@@ -144,10 +168,19 @@ def _visit(
         else:
             inferred = _infer(facts, node, schema, trial, model)
         if node.op_type in _LIKE_FIRST_INPUT and node.input[0] in facts.types[trial]:
-            inferred = {node.output[0]: facts.types[trial][node.input[0]]}
+            inferred = {node.output[0]: _like(facts.types[trial][node.input[0]])}
         first = inferred if trial == 0 else first
         for output, inferred_type in inferred.items():
             _record(facts, trial, output, inferred_type)
+
+
+def _like(kind: TypeProto) -> TypeProto:
+    """Return the type of a result that is as large as its input; of whole numbers these ops make floats."""
+    result = TypeProto()
+    result.CopyFrom(kind)
+    if result.tensor_type.elem_type in (TensorProto.INT32, TensorProto.INT64, TensorProto.DOUBLE):
+        result.tensor_type.elem_type = TensorProto.FLOAT
+    return result
 
 
 def _fold_reference(facts: Facts, node: onnx.NodeProto, versions: Mapping[str, int]) -> bool:
@@ -230,6 +263,35 @@ def _infer(
     except (KeyError, onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError, RuntimeError):
         return {}
     return inferred
+
+
+def _infer_control_flow(
+    facts: Facts, node: onnx.NodeProto, trial: int, model: onnx.ModelProto
+) -> Mapping[str, TypeProto]:
+    """Infer what a node with subgraphs makes by a model of its own, with what the subgraphs read as inputs."""
+    alone = onnx.ModelProto(ir_version=model.ir_version)
+    alone.opset_import.extend(model.opset_import)
+    alone.graph.name = "node"
+    alone.graph.node.append(node)
+    for name in dict.fromkeys((*node.input, *captured_names(node))):
+        if name in facts.types[trial]:
+            alone.graph.input.append(onnx.ValueInfoProto(name=name, type=facts.types[trial][name]))
+    alone.graph.output.extend(onnx.ValueInfoProto(name=name) for name in node.output if name)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(alone)
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError, RuntimeError):
+        return {}
+    return {value.name: value.type for value in inferred.graph.output if value.HasField("type")}
+
+
+def captured_names(node: onnx.NodeProto) -> Iterator[str]:
+    """Yield every name that the subgraphs of `node` mention: outer values among them are read by this node."""
+    for attribute in node.attribute:
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            for inner in graph.node:
+                yield from (name for name in inner.input if name)
+                yield from captured_names(inner)
+            yield from (value.name for value in graph.output)
 
 
 def refold(

@@ -190,9 +190,7 @@ def finish(
     say("working", "Measuring latency")
     before, after = _both_figures(settings, model, analysis, chosen, cut, content, samples, (session, pruned))
     warnings = tuple(_warnings(settings, before, after, quality, equality))
-    result = Result(
-        settings.model, analysis, chosen, samples, before, after, quality, equality, warnings, model.notes
-    )
+    result = Result(settings.model, analysis, chosen, samples, before, after, quality, equality, warnings, model.notes)
     if warnings and not settings.budget.explicit and not settings.force and write_plan:
         raise UnreachableError(
             f"{warnings[0]} No budget asked for that, so nothing was written; give one (--macs, --ratio, --alpha), "

@@ -89,7 +89,7 @@ def load(path: Path | str) -> Model:
         InputError: it cannot be read.
     """
     proto, functions = inlined(load_model(path))
-    notes = ()
+    notes: tuple[str, ...] = ()
     if functions:
         named = ", ".join(functions[:3]) + (" ..." if len(functions) > 3 else "")
         notes = (f"Calls of {len(functions)} local function(s) were written out as their nodes: {named}.",)
@@ -300,7 +300,11 @@ def _verification_feeds(model: Model, dataset: Dataset | None, seed: int) -> Seq
     rng = np.random.default_rng(seed)
     feeds = {}
     for spec in model.graph.input_specs:
-        nominal = model.graph.facts.shapes[1][spec.name]
+        nominal = model.graph.facts.shapes[1].get(spec.name)
+        if nominal is None:
+            raise InputError(
+                f"Input {spec.name!r} has no known shape to make random samples of; give samples with --data."
+            )
         value = rng.standard_normal(nominal) if spec.dtype.startswith("float") else np.ones(nominal)
         feeds[spec.name] = value.astype(spec.dtype)
     return [feeds]

@@ -50,9 +50,7 @@ class Edits:
 
 @dataclass(frozen=True, eq=False)
 class Need:
-    """The value that one use of a known tensor needs after the cut: without the positions outside `cuts`, and with
-    the elements in `numbers` replaced.
-    """
+    """What one use of a known tensor needs: nothing outside the masks `cuts`, and other elements where `numbers` says."""
 
     node: int
     slot: int

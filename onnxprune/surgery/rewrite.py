@@ -14,8 +14,12 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
+from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnxprune.surgery.edits import Edits
+
+# It speaks of types that numpy lacks and of names that it would like to be unique; neither matters to an edit.
+G_LOGGER.severity = G_LOGGER.CRITICAL
 
 
 def rewrite(model: onnx.ModelProto, edits: Edits) -> onnx.ModelProto:

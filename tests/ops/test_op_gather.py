@@ -131,23 +131,27 @@ def test_an_embedding_makes_channels() -> None:
 
 
 def test_an_embedding_that_also_makes_the_scores_is_cut_in_each_place() -> None:
-    model = net("""(int64[n, 7] ids) => (float[n, 7, 20] y) <float[20, 8] table, float[8, 6] w0> {
+    model = net(
+        """(int64[n, 7] ids) => (float[n, 7, 20] y) <float[20, 8] table, float[8, 6] w0> {
             e = Gather(table, ids)
             c = MatMul(e, w0)
             r = Relu(c)
             t = Transpose<perm = [1, 0]>(table)
             f = MatMul(r, v)
             y = MatMul(f, t)
-        }""".replace("w0>", "w0, float[6, 8] v>"))
+        }""".replace("w0>", "w0, float[6, 8] v>")
+    )
     assert group_sizes(model) == [6, 8, 8]
     assert_cut_equals_mask(model)
 
 
 def test_a_table_of_scalars_and_a_picked_last_axis_make_none() -> None:
-    model = net("""(int64[n] ids, float[n, 4] x) => (float[n, 4] y, float[5, n] z) <float[4] table, float[5, 8] wide> {
+    model = net(
+        """(int64[n] ids, float[n, 4] x) => (float[n, 4] y, float[5, n] z) <float[4] table, float[5, 8] wide> {
             e = Gather(table, ids)
             u = Unsqueeze(e, one)
             y = Mul(x, u)
             z = Gather<axis = 1>(wide, ids)
-        }""".replace("wide>", "wide, int64[1] one = {1}>"))
+        }""".replace("wide>", "wide, int64[1] one = {1}>")
+    )
     assert not analysed(model).groups

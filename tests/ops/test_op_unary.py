@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from nets import analysed, assert_cut_equals_mask, frozen_reasons, group_sizes, net
+from nets import analysed, assert_cut_equals_mask, group_sizes, net
 
 # Function -> how to bring the numbers into its domain before ("" = any number will do). Not among them are Swish and
 # the functions that onnxruntime has no float kernel for; of those the facts alone are tested.
@@ -52,12 +52,28 @@ def test_channels_pass_through_other_types(lines: str, opset: int) -> None:
     assert_cut_equals_mask(model)
 
 
-def test_what_a_cast_is_like_is_frozen_as_unknown() -> None:
+def test_what_a_cast_is_like_lends_its_type_alone() -> None:
     model = net(between("d = CastLike(c, c)"), opset=17)
     assert group_sizes(model) == [8]
     model = net("""(float[n, 3, 5, 5] x) => (float[n, 3, 5, 5] z, float[n, 4, 5, 5] y)
         <float[8, 3, 1, 1] w0, float[4, 8, 1, 1] w1> { c = Conv(x, w0) z = CastLike(x, c) y = Conv(c, w1) }""")
-    assert "CastLike (node 1)" in frozen_reasons(model)["c"]
+    assert group_sizes(model) == [8]
+    assert_cut_equals_mask(model)
+
+
+def test_a_bias_that_is_cast_like_an_activation_is_a_constant() -> None:
+    """As torch's exporter writes the missing bias of a convolution when told not to optimise."""
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+        <float[8, 3, 1, 1] w0, float[4, 8, 1, 1] w1, float[8, 8, 1, 1] w2, double[1] zero = {0}> {
+            c = Conv(x, w0)
+            l = CastLike(zero, c)
+            s = Shape<start = 0, end = 1>(w2)
+            b = Expand(l, s)
+            d = Conv(c, w2, b)
+            y = Conv(d, w1)
+        }""")
+    assert group_sizes(model) == [8, 8]
+    assert_cut_equals_mask(model)
 
 
 def test_swish_passes_through() -> None:
@@ -80,7 +96,13 @@ def test_the_bounds_of_clip_are_no_channels(clip: str, opset: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dropout", "opset"), [("d = Dropout<ratio = 0.5>(c)", 10), ("d, m = Dropout(c, half)", 17), ("d = Dropout(c)", 13), ("d, m = Dropout<ratio = 0.5>(c)", 9)]
+    ("dropout", "opset"),
+    [
+        ("d = Dropout<ratio = 0.5>(c)", 10),
+        ("d, m = Dropout(c, half)", 17),
+        ("d = Dropout(c)", 13),
+        ("d, m = Dropout<ratio = 0.5>(c)", 9),
+    ],
 )
 def test_dropout_passes_through(dropout: str, opset: int) -> None:
     model = net(between(dropout, constants=", float half = {0.5}"), opset=opset)
