@@ -50,7 +50,7 @@ class Edits:
 
 @dataclass(frozen=True, eq=False)
 class Need:
-    """What one use of a known tensor needs: nothing outside the masks `cuts`, and other elements where `numbers` says."""
+    """What one use of a known tensor needs: no positions outside the masks `cuts`, new elements as in `numbers`."""
 
     node: int
     slot: int
