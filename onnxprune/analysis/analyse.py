@@ -7,8 +7,9 @@ from functools import cached_property
 import numpy as np
 
 from onnxprune.analysis.costs import cost_table
+from onnxprune.analysis.factors import best_factors
 from onnxprune.analysis.groups import Components, build_groups, connect
-from onnxprune.analysis.labels import Frost, Labelled, Reading, label, read_facts
+from onnxprune.analysis.labels import Frost, Labelled, label, read_facts
 from onnxprune.analysis.sizes import frozen_by_sizes
 from onnxprune.graph.model import Graph
 from onnxprune.ops.facts import Tie
@@ -72,51 +73,17 @@ def counts(keep: Mapping[str, BoolArray]) -> dict[str, int]:
 def analyse(graph: Graph, *, approximate: bool = False) -> Analysis:
     """Read `graph`: labels, ties, freezes, groups and costs.
 
-    With `approximate`, channels that a normalisation runs over may be cut as well.
-
-    Where a reshape splits an axis in two (heads and head dimensions, groups and their columns), either factor could
-    carry the channels, never both. The innermost is taken first; a factor further in that came too late, or another
-    factor where the one taken turns out frozen, is tried and kept if it lets more MACs go.
+    With `approximate`, channels that a normalisation runs over may be cut as well. Where channels could go along one
+    of several factors of an axis, `factors` says which.
     """
     reading = read_facts(graph)
-    banned: frozenset[Tie] = frozenset()
-    best = _attempt(reading, banned, approximate)
-    for propose in (_overruled, _frozen_carriers):
-        proposal = propose(best)
-        if proposal - banned:
-            trial = _attempt(reading, banned | proposal, approximate)
-            if _halved(trial) < _halved(best):
-                best, banned = trial, banned | proposal
-    return best
 
+    def attempt(banned: frozenset[Tie]) -> Analysis:
+        labelled = label(reading, banned)
+        components = connect(labelled)
+        frosts: tuple[Frost, ...] = (*labelled.frosts, *frozen_by_sizes(graph, labelled, components))
+        labelled = replace(labelled, frosts=frosts)
+        groups = build_groups(labelled, components, frosts, approximate=approximate)
+        return Analysis(graph, labelled, components, groups, cost_table(graph, labelled, groups), approximate)
 
-def _attempt(reading: Reading, banned: frozenset[Tie], approximate: bool) -> Analysis:
-    graph = reading.graph
-    labelled = label(reading, banned)
-    components = connect(labelled)
-    frosts: tuple[Frost, ...] = (*labelled.frosts, *frozen_by_sizes(graph, labelled, components))
-    labelled = replace(labelled, frosts=frosts)
-    groups = build_groups(labelled, components, frosts, approximate=approximate)
-    return Analysis(graph, labelled, components, groups, cost_table(graph, labelled, groups), approximate)
-
-
-def _overruled(analysis: Analysis) -> frozenset[Tie]:
-    return frozenset(analysis.labelled.overruled)
-
-
-def _frozen_carriers(analysis: Analysis) -> frozenset[Tie]:
-    """Return the alternatives that were taken in vain: whatever they carry is frozen."""
-    frozen = np.zeros(analysis.components.count, dtype=bool)
-    for frost in analysis.labelled.frosts:
-        if frost.approximate and analysis.approximate:
-            continue
-        labels = analysis.components.labels(frost.axis)
-        frozen[labels if frost.at is None else labels[frost.at]] = True
-    index = analysis.components.index
-    ends = {tie: tie.a if tie.a in index else tie.b for tie in analysis.labelled.carriers}
-    return frozenset(tie for tie, end in ends.items() if bool(frozen[analysis.components.labels(end)].all()))
-
-
-def _halved(analysis: Analysis) -> float:
-    """Return the MACs left when every prunable group is halved."""
-    return analysis.costs.macs_at({group.name: max(1, group.size // 2) for group in analysis.prunable})
+    return best_factors(reading, attempt)

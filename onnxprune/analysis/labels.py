@@ -2,6 +2,8 @@
 
 A worklist starts at the axes that layers produce and follows the ties of the op rules in both directions. An axis that
 is never reached stays opaque. Whatever is reached and not understood is frozen, with the reason.
+
+An axis of free size can be labelled where channels are folded into it: its labels are those of one cycle.
 """
 
 import heapq
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxprune.graph.model import Graph, Node
-from onnxprune.ops.facts import Count, Fact, Free, Freeze, Macs, Period, Produces, Sums, Tie
+from onnxprune.ops.facts import Count, Cycle, Fact, Free, Freeze, Macs, Period, Produces, Renumber, Sums, Tie
 from onnxprune.ops.rules import RULES
 from onnxprune.ops.view import NodeView, RefusedError
 from onnxprune.values.axes import Axis, IntArray
@@ -43,8 +45,10 @@ class Frost:
 class Labelled:
     """The reached axes with their sizes, in the order they were reached, and all that was said about them.
 
-    `carriers` are the exclusive ties that were taken; `overruled` those among them that stood in the way of a factor
-    further in, which came later.
+    The size of an axis that channels are folded into, with a free batch, is that of one cycle.
+
+    `carriers` are the exclusive ties that were taken; `blocking` those among them that stood in the way of another
+    factor, which came later; `overruled` those of them in the way of a factor further in.
     """
 
     sizes: Mapping[Axis, int]
@@ -53,9 +57,11 @@ class Labelled:
     produces: tuple[tuple[Axis, int], ...]
     sums: tuple[tuple[Axis, int], ...]
     counts: tuple[tuple[Count, int], ...]
+    renumbers: tuple[tuple[Renumber, int], ...]
     macs: tuple[tuple[Macs, int], ...]
     carriers: tuple[Tie, ...]
-    overruled: tuple[Tie, ...]
+    blocking: frozenset[Tie]
+    overruled: frozenset[Tie]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +141,8 @@ class _Labeller:
         self.queue: list[tuple[int, int, Axis]] = []
         self.applied: set[Tie] = set()
         self.carrier: dict[tuple[int, Axis], Tie] = {}
-        self.overruled: list[Tie] = []
+        self.blocking: set[Tie] = set()
+        self.overruled: set[Tie] = set()
         self.sparse = {tensor.values.name for tensor in self.graph.model.graph.sparse_initializer}
         self.place = {name: node.index for name, node in self.graph.producers.items()}
 
@@ -143,7 +150,7 @@ class _Labeller:
         every = self.reading.every
         seeds = [(fact.axis, number) for fact, number in every if isinstance(fact, Produces)]
         for seed, _ in seeds:
-            self._reach(seed, None)
+            self._reach(seed, self.reading.static.get(seed))
         while self.queue:
             self._spread(heapq.heappop(self.queue)[2])
         return Labelled(
@@ -153,20 +160,21 @@ class _Labeller:
             produces=tuple(seeds),
             sums=tuple((f.axis, n) for f, n in every if isinstance(f, Sums) and self._is_masked(f)),
             counts=tuple((f, n) for f, n in every if isinstance(f, Count) and f.axis in self.sizes),
+            renumbers=tuple((f, n) for f, n in every if isinstance(f, Renumber) and f.axis in self.sizes),
             macs=tuple((f, n) for f, n in every if isinstance(f, Macs)),
             carriers=tuple(dict.fromkeys(self.carrier.values())),
-            overruled=tuple(dict.fromkeys(self.overruled)),
+            blocking=frozenset(self.blocking),
+            overruled=frozenset(self.overruled),
         )
 
     def _is_masked(self, fact: Sums) -> bool:
         """Whether zeroing this operand is what removing its channels comes to."""
         return fact.axis in self.sizes and (fact.inside or not fact.axis.ref.is_use)
 
-    def _reach(self, axis: Axis, period: Period | None) -> None:
-        """Label `axis` if it is new."""
+    def _reach(self, axis: Axis, size: int | None, period: Period | None = None) -> None:
+        """Label the `size` positions of `axis` if it is new."""
         if axis in self.sizes:
             return
-        size = self.reading.static.get(axis)
         if size is None:
             raise AssertionError(f"labelled {axis}, whose size is not fixed")
         self.sizes[axis] = size
@@ -206,6 +214,9 @@ class _Labeller:
             why = self.reading.refused.get(node.index, "this axis is not one that it lets through")
             self._freeze(axis, f"{node.title}: {why}")
             return
+        if self.reading.static.get(axis) is None and not self._goes_round(node, axis, facts):
+            self._freeze(axis, f"{node.title}: its channels are folded into a free size")
+            return
         candidates = [fact for fact in facts if isinstance(fact, Tie) and fact.exclusive]
         chosen = self._choose(node, axis, candidates) if candidates else None
         for fact in facts:
@@ -234,7 +245,8 @@ class _Labeller:
         ]
         if not free:
             inner = min(_stride(fact) for fact in candidates)
-            self.overruled.extend(other for other in taken if other is not None and _stride(other) > inner)
+            self.blocking.update(other for other in taken if other is not None)
+            self.overruled.update(other for other in taken if other is not None and _stride(other) > inner)
             self._freeze(axis, f"{node.title} is cut along another factor of the same axis")
             return None
         period = self.periods.get(axis)
@@ -243,6 +255,25 @@ class _Labeller:
         self.carrier[node.index, chosen.a] = self.carrier[node.index, chosen.b] = chosen
         return chosen
 
+    def _goes_round(self, node: Node, axis: Axis, facts: list[Fact]) -> bool:
+        """Whether all that a node says of an axis of free size holds for each of its cycles."""
+        return all(
+            isinstance(fact, Free)
+            or (isinstance(fact, Cycle) and fact.size == self.sizes[axis])
+            or (isinstance(fact, Tie) and (fact.a_at is None or fact.periods is not None))
+            for fact in facts
+        )
+
+    def _size(self, node: Node, fact: Tie, axis: Axis, other: Axis) -> int | None:
+        """Return how many labels `other`, which `axis` is tied to, has: its size, or where that is free, its cycle."""
+        fixed = self.reading.static.get(other)
+        if fixed is not None:
+            return fixed
+        said = self.reading.facts[node.index].get(other, ())
+        if fact.a_at is None and fact.b_at is None:
+            return self.sizes[axis] if self.reading.static.get(axis) is None else None
+        return next((cycle.size for cycle in said if isinstance(cycle, Cycle)), None)
+
     def _bind(self, node: Node, fact: Tie, axis: Axis) -> None:
         """Put a tie in force, once, and label its other end."""
         if fact in self.applied:
@@ -250,7 +281,11 @@ class _Labeller:
         self.applied.add(fact)
         other = fact.b if axis == fact.a else fact.a
         own_at, other_at = (fact.a_at, fact.b_at) if axis == fact.a else (fact.b_at, fact.a_at)
-        size = self.reading.static.get(other)
+        size = self._size(node, fact, axis, other)
+        if size is not None and self.sizes.get(other, size) != size:
+            for end in (axis, other):
+                self._freeze(end, f"{node.title}: channels are folded into its free size in two ways")
+            return
         if size is None:
             self._freeze(axis, f"{node.title} ties it to an axis of no fixed size ({other})", own_at)
             return
@@ -260,14 +295,14 @@ class _Labeller:
             self._freeze(axis, f"{node.title} ties it to {other}, which has another size", own_at)
             return
         period = self.periods.get(axis) if own_at is None and other_at is None else fact.period(other)
-        self._reach(other, period)
+        self._reach(other, size, period)
         self.bonds.append(Bond(node.index, axis, other, first, second))
 
 
 def _axes_of(fact: Fact) -> tuple[Axis, ...]:
     if isinstance(fact, Tie):
         return (fact.a,) if fact.a == fact.b else (fact.a, fact.b)
-    if isinstance(fact, Free | Freeze | Sums):
+    if isinstance(fact, Free | Freeze | Sums | Cycle):
         return (fact.axis,)
     return ()
 

@@ -8,6 +8,7 @@ Reshape whose target is computed from Shape nodes is understood as well.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,11 @@ class Facts:
         """Return the shapes of a tensor in both trials, or None where they could not be inferred."""
         first, second = self.shapes[0].get(name), self.shapes[1].get(name)
         return None if first is None or second is None or len(first) != len(second) else (first, second)
+
+    def is_fixed(self, name: str, axis: int) -> bool:
+        """Whether the size of an axis is known to depend on no free size."""
+        pair = self.shape_pair(name)
+        return pair is not None and pair[0][axis] == pair[1][axis]
 
 
 def propagate(
@@ -298,9 +304,9 @@ def refold(
     model: onnx.ModelProto,
     attributes: Sequence[Mapping[str, Any]],
     facts: Facts,
-    sizes: Mapping[str, Mapping[int, int]],
+    sizes: Mapping[str, Mapping[int, Fraction]],
 ) -> dict[str, Known]:
-    """Compute anew the values that follow from sizes, were the axes in `sizes` (tensor -> axis -> width) that wide.
+    """Compute anew the values that follow from sizes, were the axes in `sizes` (tensor -> axis -> share) that narrow.
 
     Values from constants alone stay as they are. Returns every known value by name.
     """
@@ -315,8 +321,9 @@ def refold(
     return known
 
 
-def _resized(shapes: Mapping[str, Shape], sizes: Mapping[str, Mapping[int, int]]) -> dict[str, Shape]:
+def _resized(shapes: Mapping[str, Shape], sizes: Mapping[str, Mapping[int, Fraction]]) -> dict[str, Shape]:
     changed = {
-        name: tuple(axes.get(axis, size) for axis, size in enumerate(shapes[name])) for name, axes in sizes.items()
+        name: tuple(int(size * axes.get(axis, 1)) for axis, size in enumerate(shapes[name]))
+        for name, axes in sizes.items()
     }
     return {**shapes, **changed}

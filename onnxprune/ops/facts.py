@@ -29,6 +29,17 @@ class Tie:
 
 
 @dataclass(frozen=True, slots=True)
+class Cycle:
+    """The free size of `axis` is always a multiple of `size`: positions `p` and `p + size` are the same channel.
+
+    So it is where channels are folded into the batch. Only ties with `periods` may name positions of such an axis.
+    """
+
+    axis: Axis
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Freeze:
     """`axis` cannot be cut. `approximate` says that it could, were an inexact result allowed."""
 
@@ -77,6 +88,14 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class Renumber:
+    """The numbers in operand `slot`, a constant, point at positions of `axis`: each becomes its rank among the kept."""
+
+    slot: int
+    axis: Axis
+
+
+@dataclass(frozen=True, slots=True)
 class Macs:
     """Multiply-adds of the node for one call: `factor` times the product of the kept widths of `axes`.
 
@@ -87,4 +106,4 @@ class Macs:
     axes: tuple[Axis, ...]
 
 
-Fact = Tie | Freeze | Free | Sums | Produces | Count | Macs
+Fact = Tie | Cycle | Freeze | Free | Sums | Produces | Count | Renumber | Macs

@@ -1,21 +1,22 @@
-"""Gather: positions picked from one axis by constant indices, or rows of a table (an embedding)."""
+"""Gather: positions picked from one axis by constant indices of any rank, or rows of a table (an embedding)."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from onnxprune.ops.common import span
-from onnxprune.ops.facts import Count, Fact, Freeze, Produces, Tie
+from onnxprune.ops.facts import Fact, Freeze, Produces, Renumber, Tie
 from onnxprune.ops.rules import rule
 from onnxprune.ops.view import NodeView, Operand, RefusedError
 
 
 @rule("Gather")
 def gather(node: NodeView) -> Iterator[Fact]:
-    """Tie the axes around the gathered one; a list of constant indices ties every output position to its source.
+    """Tie the axes around the gathered one, and those of the indices to the ones that they become.
 
-    The new value of an index is the number of kept positions before the one that it points to. Rows picked from a
-    constant table while the model runs are a layer: an embedding makes the channels along its last axis.
+    Every output position is tied to the positions that it is picked from. A table of indices may be cut along one of
+    its axes only, as the rest has to stay rectangular: its ties are exclusive. Rows picked from a constant table while
+    the model runs are a layer: an embedding makes the channels along its last axis.
     """
     x, indices, y = node.input(0), node.input(1), node.output
     picked = node.attr("axis", 0) % x.rank
@@ -25,26 +26,23 @@ def gather(node: NodeView) -> Iterator[Fact]:
     if x.is_constant and not indices.is_constant and picked != x.rank - 1:
         yield Produces(y.axis(-1))
     for axis in range(indices.rank):
-        yield from _index_axis(x, indices, y, picked, axis)
+        yield Tie(indices.axis(axis), y.axis(picked + axis))
     if indices.rank == 0:
         yield Freeze(x.axis(picked), "has a single position picked by number")
-
-
-def _index_axis(x: Operand, indices: Operand, y: Operand, picked: int, axis: int) -> Iterator[Fact]:
-    """Yield what is known of output axis `picked + axis`, which runs along axis `axis` of the indices."""
-    target = y.axis(picked + axis)
-    yield Tie(indices.axis(axis), target)
-    if indices.rank != 1:
-        yield Freeze(target, "is picked by a table of indices")
-        yield Freeze(x.axis(picked), "is picked by a table of indices")
-        return
-    if not indices.is_constant:
+    elif not indices.is_constant:
         yield Freeze(x.axis(picked), "is picked by indices computed at run time")
-        return
+    else:
+        yield from _picks(x, indices, y, picked)
+
+
+def _picks(x: Operand, indices: Operand, y: Operand, picked: int) -> Iterator[Fact]:
     numbers = indices.numbers()
-    numbers = np.where(numbers < 0, numbers + x.shape[picked], numbers)
+    numbers = np.where(numbers < 0, numbers + x.shape[picked], numbers).reshape(indices.shape)
     if numbers.size and (numbers.min() < 0 or numbers.max() >= x.shape[picked]):
         raise RefusedError("its indices are out of range")
-    yield Tie(x.axis(picked), target, numbers, span(len(numbers)))
-    for element, number in enumerate(numbers):
-        yield Count(1, element, x.axis(picked), span(int(number)))
+    yield Renumber(1, x.axis(picked))
+    carriers = [axis for axis, size in enumerate(indices.shape) if size != 1] or [0]
+    for axis in carriers:
+        sources = np.moveaxis(numbers, axis, 0).ravel()
+        targets = np.repeat(span(indices.shape[axis]), numbers.size // max(1, indices.shape[axis]))
+        yield Tie(x.axis(picked), y.axis(picked + axis), sources, targets, exclusive=len(carriers) > 1)

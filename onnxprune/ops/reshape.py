@@ -7,6 +7,7 @@ axis. Positions of either axis that share the factor's coordinate live or die to
 * [N, C, H, W] -> [N, C*H*W]: C is a factor; the H*W columns of a channel go with it.
 * [N, C, H, W] -> [N, g, C/g, H, W]: C holds two factors, either of which could carry the channels (equal columns of
   all groups, or whole groups). These ties are exclusive.
+* [N, C, H, W] -> [N*C, H, W] with a free N: C is the fixed part of a free axis, where its channels come in cycles.
 """
 
 import itertools
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxprune.ops.common import span
-from onnxprune.ops.facts import Count, Fact, Free, Tie
+from onnxprune.ops.facts import Count, Cycle, Fact, Free, Tie
 from onnxprune.ops.rules import rule
 from onnxprune.ops.view import NodeView, Operand, RefusedError
 from onnxprune.values.axes import IntArray
@@ -49,16 +50,16 @@ def reshape(node: NodeView) -> Iterator[Fact]:
     target = node.optional(1)
     slot: int | str
     if target is None:
-        shape, fixed, slot = [int(n) for n in node.attr("shape")], [True] * y.rank, "shape"
-    elif target.value is None or target.fixed is None:
+        shape, slot = [int(n) for n in node.attr("shape")], "shape"
+    elif target.value is None:
         raise RefusedError("its target shape is computed at run time")
     else:
-        shape, fixed, slot = [int(n) for n in target.value], [bool(f) for f in target.fixed], 1
+        shape, slot = [int(n) for n in target.value], 1
     for axis in range(y.rank):
         copied = shape[axis] == 0 and not node.attr("allowzero", 0)
         same = [f for f in factors if axis in (f.source, f.target)]
         plain = len(same) == 1 and same[0].source == same[0].target and x.shape[axis] == y.shape[axis]
-        if shape[axis] == -1 or not fixed[axis] or (copied and plain):
+        if shape[axis] == -1 or (copied and (plain or not y.is_static(axis))):
             continue
         yield Count(slot, axis, y.axis(axis))
 
@@ -76,18 +77,31 @@ def _ties(x: Operand, y: Operand, factors: Sequence[Factor]) -> Iterator[Fact]:
         for axis, size in enumerate(operand.shape):
             if size == 1 and operand.is_static(axis):
                 yield Free(operand.axis(axis))
+    sources = _extents(x, [(f.source, f.source_stride * f.size) for f in factors])
+    targets = _extents(y, [(f.target, f.target_stride * f.size) for f in factors])
+    for operand, extents in ((x, sources), (y, targets)):
+        yield from (Cycle(operand.axis(axis), size) for axis, size in extents.items() if not operand.is_static(axis))
     for factor in factors:
         shared = sum(factor.source == f.source or factor.target == f.target for f in factors) > 1
-        whole = x.shape[factor.source] == factor.size == y.shape[factor.target]
-        if whole:
+        fixed = x.is_static(factor.source) and y.is_static(factor.target)
+        if fixed and sources[factor.source] == factor.size == targets[factor.target]:
             yield Tie(x.axis(factor.source), y.axis(factor.target))
         else:
-            yield _factor_tie(x, y, factor, exclusive=shared)
+            yield _factor_tie(
+                x, y, factor, span(sources[factor.source]), span(targets[factor.target]), exclusive=shared
+            )
 
 
-def _factor_tie(x: Operand, y: Operand, factor: Factor, *, exclusive: bool) -> Tie:
+def _extents(operand: Operand, reaches: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """Return the width of every axis that factors lie on: where it is free, that of its fixed part, the inner one."""
+    found: dict[int, int] = {}
+    for axis, reach in reaches:
+        found[axis] = operand.shape[axis] if operand.is_static(axis) else max(reach, found.get(axis, 0))
+    return found
+
+
+def _factor_tie(x: Operand, y: Operand, factor: Factor, source: IntArray, target: IntArray, *, exclusive: bool) -> Tie:
     """Tie every position of either axis to the first position of the other that has the same coordinate."""
-    source, target = span(x.shape[factor.source]), span(y.shape[factor.target])
     to_target = source // factor.source_stride % factor.size * factor.target_stride
     to_source = target // factor.target_stride % factor.size * factor.source_stride
     return Tie(

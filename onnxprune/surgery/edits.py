@@ -8,6 +8,7 @@ that a Cast or Transpose made of a stored tensor is cut where it is stored, so t
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +20,7 @@ from onnxprune.analysis.sizes import written_down
 from onnxprune.graph.folding import Known
 from onnxprune.graph.model import Graph, Node
 from onnxprune.graph.propagate import refold
-from onnxprune.values.axes import Axis, BoolArray, Ref
+from onnxprune.values.axes import Axis, BoolArray, IntArray, Ref
 
 Array = NDArray[Any]
 Key = tuple[Any, ...]  # what tells two needed values of one tensor apart: masks by axis and changed numbers
@@ -35,7 +36,7 @@ class Edits:
         added: the new initializers.
         attributes: (node, attribute) -> new value; None removes it.
         copies: new initializer -> the shared tensor that it was copied from.
-        widths: new size of every axis that changes, of activations and of constants by name.
+        widths: new size of every axis that changes, of activations and of constants by name; None where it is free.
         stale: tensors whose recorded shape is wrong in the input file already, and not worth keeping.
     """
 
@@ -44,7 +45,7 @@ class Edits:
     added: Mapping[str, Array]
     attributes: Mapping[tuple[int, str], Any]
     copies: Mapping[str, str]
-    widths: Mapping[tuple[str, int], int]
+    widths: Mapping[tuple[str, int], int | None]
     stale: frozenset[str] = frozenset()
 
 
@@ -88,7 +89,8 @@ def plan_edits(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> Edits:
     """Work out what cutting the positions outside `masks` (True = kept) changes in the model."""
     graph = analysis.graph
     numbers, attributes = _counted(analysis, masks)
-    widths = {(axis.ref.name, axis.dim): int(mask.sum()) for axis, mask in masks.items() if not axis.ref.is_use}
+    numbers.update(_renumbered(analysis, masks))
+    kept = {(axis.ref.name, axis.dim): _share(mask) for axis, mask in masks.items() if not axis.ref.is_use}
     by_use: dict[Ref, dict[int, BoolArray]] = {}
     for axis, mask in masks.items():
         if axis.ref.is_use:
@@ -99,8 +101,8 @@ def plan_edits(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> Edits:
         for need in _needs(graph, node, by_use, numbers):
             needs.setdefault(graph.root(need.name), []).append(need)
     moved = _hand_up(graph, needs)
-    widths.update({(name, axis): int(mask.sum()) for name, need in moved.items() for axis, mask in need.cuts.items()})
-    recomputed = refold(graph.model, [n.attrs for n in graph.nodes], graph.facts, _new_sizes(graph, widths))
+    kept.update({(name, axis): _share(mask) for name, need in moved.items() for axis, mask in need.cuts.items()})
+    recomputed = refold(graph.model, [n.attrs for n in graph.nodes], graph.facts, _by_tensor(kept))
     taken = {*graph.facts.known, *graph.producers, *graph.inputs}
     for root, uses in needs.items():
         if _holds_value(graph, root):
@@ -108,6 +110,7 @@ def plan_edits(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> Edits:
         else:
             _settle_computed(graph, root, uses, recomputed, draft, taken)
     _create_operands(graph, numbers, draft, taken)
+    widths = dict(_activation_widths(graph, kept))
     widths.update(_computed_widths(graph, draft, recomputed))
     stale = _stale_shapes(graph, widths) if masks else frozenset()
     return Edits(draft.tensors, draft.operands, draft.added, attributes, draft.copies, widths, stale)
@@ -134,10 +137,11 @@ def _counted(
     for count, index in analysis.labelled.counts:
         place, mask = (index, count.slot), masks.get(count.axis)
         if mask is not None:
-            kept = int(np.count_nonzero(mask if count.at is None else mask[count.at]))
+            kept = int(np.count_nonzero(mask if count.at is None else mask[count.at])) * _turns(analysis, count.axis)
             changed.setdefault(place, {})[count.element] = kept
         else:
-            kept = analysis.labelled.sizes[count.axis] if count.at is None else len(count.at)
+            kept = len(count.at) if count.at is not None else analysis.labelled.sizes[count.axis]
+            kept *= _turns(analysis, count.axis)
         counted.setdefault(place, {})[count.element] = kept
     numbers: dict[tuple[int, int], dict[int, int]] = {}
     attributes: dict[tuple[int, str], Any] = {}
@@ -173,13 +177,30 @@ def _needs(
         changed = {
             element: count
             for element, count in numbers.get((node.index, slot), {}).items()
-            if int(known.first.ravel()[element]) != count and _is_size(known, element)
+            if int(known.first.ravel()[element]) != count
         }
         yield Need(node.index, slot, name, known.first, cuts, changed)
 
 
-def _is_size(known: Known, element: int) -> bool:
-    return bool(known.fixed.ravel()[element])
+def _renumbered(
+    analysis: Analysis, masks: Mapping[Axis, BoolArray]
+) -> Iterator[tuple[tuple[int, int], dict[int, int]]]:
+    """Yield (node, slot) and the new numbers of every table that points at positions of a cut axis."""
+    for fact, index in analysis.labelled.renumbers:
+        mask = masks.get(fact.axis)
+        if mask is not None:
+            table = analysis.graph.facts.known[analysis.graph.nodes[index].inputs[fact.slot]].first
+            kept_before: IntArray = np.cumsum(mask) - mask
+            yield (index, fact.slot), dict(enumerate(kept_before[table].ravel().tolist()))
+
+
+def _share(mask: BoolArray) -> Fraction:
+    return Fraction(int(mask.sum()), len(mask))
+
+
+def _turns(analysis: Analysis, axis: Axis) -> int:
+    """Return how often the labels of `axis` come round with the nominal sizes: once, unless its size is free."""
+    return analysis.graph.facts.shapes[0][axis.ref.name][axis.dim] // analysis.labelled.sizes[axis]
 
 
 def _holds_value(graph: Graph, root: str) -> bool:
@@ -268,9 +289,8 @@ def _settle_computed(
 
 
 def _agrees(after: Known, needed: Array) -> bool:
-    """Whether the numbers that do not depend on free sizes come out as needed."""
-    fixed = after.fixed
-    return after.first.shape == needed.shape and bool(np.array_equal(after.first[fixed], needed[fixed]))
+    """Whether all numbers come out as needed."""
+    return bool(np.array_equal(after.first, needed))
 
 
 def _create_operands(
@@ -302,7 +322,16 @@ def _computed_widths(
                 yield (name, axis), new
 
 
-def _stale_shapes(graph: Graph, widths: Mapping[tuple[str, int], int]) -> frozenset[str]:
+def _activation_widths(
+    graph: Graph, kept: Mapping[tuple[str, int], Fraction]
+) -> Iterator[tuple[tuple[str, int], int | None]]:
+    """Yield the new sizes of axes of activations."""
+    for (name, axis), share in kept.items():
+        fixed = graph.facts.is_fixed(name, axis)
+        yield (name, axis), int(graph.facts.shapes[0][name][axis] * share) if fixed else None
+
+
+def _stale_shapes(graph: Graph, widths: Mapping[tuple[str, int], int | None]) -> frozenset[str]:
     """Return the tensors whose recorded shape contradicts the inferred one where the cut does not rewrite it."""
     stale = set()
     for info in graph.model.graph.value_info:
@@ -318,11 +347,11 @@ def _stale_shapes(graph: Graph, widths: Mapping[tuple[str, int], int]) -> frozen
     return frozenset(stale)
 
 
-def _new_sizes(graph: Graph, widths: Mapping[tuple[str, int], int]) -> Mapping[str, Mapping[int, int]]:
-    sizes: dict[str, dict[int, int]] = {}
-    for (name, axis), width in widths.items():
-        sizes.setdefault(name, {})[axis] = width
-    return sizes
+def _by_tensor(kept: Mapping[tuple[str, int], Fraction]) -> Mapping[str, Mapping[int, Fraction]]:
+    shares: dict[str, dict[int, Fraction]] = {}
+    for (name, axis), share in kept.items():
+        shares.setdefault(name, {})[axis] = share
+    return shares
 
 
 def _fresh_name(base: str, taken: set[str]) -> str:

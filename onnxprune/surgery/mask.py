@@ -98,7 +98,12 @@ class _Oracle:
     def _of(self, ref: Ref, index: int) -> list[tuple[int, BoolArray]]:
         """Return the masked axes of one operand of node `index`; a convolution sums over channels, not over space."""
         first = 2 if self.analysis.graph.nodes[index].op == "Conv" else 0
-        masked = [(axis.dim, mask) for axis, mask in self.masks.items() if axis.ref == ref and axis.dim >= first]
+        fixed = self.analysis.graph.facts.is_fixed
+        masked = [
+            (axis.dim, mask)
+            for axis, mask in self.masks.items()
+            if axis.ref == ref and axis.dim >= first and fixed(ref.name, axis.dim)
+        ]
         return sorted(masked, key=lambda entry: entry[0])
 
     def _constant(self, value: NDArray[np.generic]) -> str:

@@ -144,7 +144,7 @@ def _replace_value(tensor: onnx.TensorProto, new: onnx.TensorProto) -> None:
 
 def _resize_value_infos(result: onnx.ModelProto, edits: Edits) -> None:
     """Write the new widths where the file records shapes."""
-    widths: dict[str, dict[int, int]] = {}
+    widths: dict[str, dict[int, int | None]] = {}
     for (name, axis), width in edits.widths.items():
         widths.setdefault(name, {})[axis] = width
     for name, value in edits.tensors.items():
@@ -154,10 +154,14 @@ def _resize_value_infos(result: onnx.ModelProto, edits: Edits) -> None:
         _resize(info, widths.get(info.name, {}))
 
 
-def _resize(info: onnx.ValueInfoProto, widths: Mapping[int, int]) -> None:
+def _resize(info: onnx.ValueInfoProto, widths: Mapping[int, int | None]) -> None:
     dims = info.type.tensor_type.shape.dim
     for axis, width in widths.items():
-        if axis < len(dims) and dims[axis].HasField("dim_value") and dims[axis].dim_value != width:
+        if axis >= len(dims):
+            continue
+        if width is None:
+            dims[axis].Clear()  # the name of a free size stands for the size before the cut
+        elif dims[axis].HasField("dim_value") and dims[axis].dim_value != width:
             dims[axis].dim_value = width
 
 

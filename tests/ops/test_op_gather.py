@@ -90,7 +90,6 @@ def test_a_table_of_embeddings_follows_on_its_columns() -> None:
     [
         ("", "int64 i = {2}", "i", "n, 5", "Gather (node 1) has a single position picked by number"),
         (", int64[3] i", "", "i", "n, 3, 5", "Gather (node 1) is picked by indices computed at run time"),
-        ("", "int64[2, 2] i = {0, 1, 2, 3}", "i", "n, 2, 2, 5", "Gather (node 1) is picked by a table of indices"),
     ],
 )
 def test_other_picks_of_channels_freeze(inputs: str, weights: str, indices: str, shape: str, reason: str) -> None:
@@ -102,17 +101,95 @@ def test_other_picks_of_channels_freeze(inputs: str, weights: str, indices: str,
     assert frozen_reasons(model)["c"] == f"c:1 meets {reason}"
 
 
-def test_a_table_of_indices_freezes_its_result_too() -> None:
-    model = net("""(float[n, 4, 5] x) => (float[n, 2, 4, 5] y)
-        <float[8, 3, 1] w0, int64[2, 2] i = {0, 1, 2, 3}, float[2, 6] w1, float[6, 4] w2> {
-            g = Gather<axis = 1>(x, i)
-            h = Transpose<perm = [0, 1, 3, 2]>(g)
-            c = MatMul(h, w1)
-            d = MatMul(c, w2)
-            y = Transpose<perm = [0, 1, 3, 2]>(d)
+def test_a_view_written_as_a_table_of_positions() -> None:
+    """The dynamo exporter's as_strided: Gather(x, [[[[0]], [[1]], ...]]) is a reshape to [1, C, 1, 1]."""
+    table = ", ".join(map(str, range(8)))
+    model = net(f"""(float[1, 3, 5] x) => (float[1, 4, 1, 1] y)
+        <float[8, 3, 1] w0, int64[2] t = {{0, 2}}, int64[1] one = {{8}}, int64[1, 8, 1, 1] i = {{{table}}},
+        float[4, 8, 1, 1] w1> {{
+            c = Conv(x, w0)
+            m = ReduceMean<axes = [0, 2], keepdims = 0>(c)
+            g = Gather<axis = 0>(m, i)
+            y = Conv(g, w1)
+        }}""")
+    assert group_sizes(model) == [8]
+    checked = assert_cut_equals_mask(model, {"c": np.array([True, False, False, True, True, True, False, True])})
+    assert checked.value("i").tolist() == [[[[0]], [[1]], [[2]], [[3]], [[4]]]]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "0, 1, 2, 3, 4, 5, 6, 7",  # a reshape to [2, 4]
+        "0, -4, 1, 5, 2, 6, 3, 7",
+        "7, 6, 5, 4, 3, 2, 1, 0",
+    ],
+)
+def test_a_table_of_positions_is_cut_along_one_of_its_axes(table: str) -> None:
+    model = net(f"""(float[n, 3, 5] x) => (float[n, 5, 2, 3] y)
+        <float[8, 3, 1] w0, int64[2, 4] i = {{{table}}}, float[4, 3] w1> {{
+            c = Conv(x, w0)
+            g = Gather<axis = 1>(c, i)
+            t = Transpose<perm = [0, 3, 1, 2]>(g)
+            y = MatMul(t, w1)
+        }}""")
+    assert group_sizes(model) == [4]
+    checked = assert_cut_equals_mask(model)
+    assert checked.shape("i") == (2, 2)
+    assert checked.shape("w0") == (4, 3, 1)
+    positions = np.array([int(part) % 8 for part in table.split(",")]).reshape(2, 4)
+    group = checked.analysis.prunable[0]
+    kept = np.flatnonzero(checked.keep[group.name])
+    rows = {frozenset(row) for row in positions.T.tolist()}
+    channels = next(member.positions for member in group.members if member.axis.ref.name == "c")
+    assert {frozenset(channel) for channel in channels.tolist()} == rows
+    left = sorted(int(position) for channel in channels[kept] for position in channel)
+    columns = [column for column in positions.T.tolist() if column[0] in left]
+    assert checked.value("i").T.tolist() == [[left.index(position) for position in column] for column in columns]
+
+
+def test_a_table_cut_along_its_rows_and_one_that_repeats_itself() -> None:
+    """Rows are read by a product, and position 1 stands in two rows, which ties them."""
+    model = net("""(float[n, 3, 5] x) => (float[n, 5, 2, 6] y)
+        <float[8, 3, 1] w0, int64[4, 2] i = {0, 1, 2, 3, 4, 1, 5, 6}, float[4, 6] w1> {
+            c = Conv(x, w0)
+            g = Gather<axis = 1>(c, i)
+            t = Transpose<perm = [0, 3, 2, 1]>(g)
+            y = MatMul(t, w1)
         }""")
-    assert group_sizes(model) == [6]
-    assert_cut_equals_mask(model)
+    # Rows 0 and 2 share position 1; the columns reach the graph output; position 7 is read by nobody.
+    assert group_sizes(model) == [2]
+    checked = assert_cut_equals_mask(model)
+    assert checked.shape("i") == (3, 2)
+    assert checked.shape("w0") == (6, 3, 1)
+
+
+def test_both_axes_of_a_table_are_not_cut_at_once() -> None:
+    """Another layer brings channels of its own along the rows while the table goes along its columns."""
+    model = net("""(float[n, 3, 8] x, float[n, 3, 4, 8] z) => (float[n, 4, 6] y)
+        <float[8, 3, 1] w0, int64[2, 4] i = {0, 1, 2, 3, 4, 5, 6, 7}, float[2, 3, 1, 1] w1, int64[3] t = {0, 8, 8},
+        float[4, 8, 1] w2, float[8, 6] w3> {
+            c = Conv(x, w0)
+            g = Gather<axis = 1>(c, i)
+            p = Conv(z, w1)
+            a = Add(g, p)
+            s = Sigmoid(a)
+            f = Reshape(s, t)
+            d = Conv(f, w2)
+            y = MatMul(d, w3)
+        }""")
+    assert group_sizes(model) in ([2], [4])
+    checked = assert_cut_equals_mask(model)
+    rows, columns = checked.shape("i")
+    assert (rows, columns) in ((2, 2), (1, 4))
+
+
+def test_a_table_read_at_run_time_freezes_the_axis_it_picks_from() -> None:
+    model = net("""(float[n, 3, 5] x, int64[2, 2] i) => (float[n, 2, 2, 5] y) <float[8, 3, 1] w0> {
+            c = Conv(x, w0)
+            y = Gather<axis = 1>(c, i)
+        }""")
+    assert frozen_reasons(model)["c"] == "c:1 meets Gather (node 1) is picked by indices computed at run time"
 
 
 EMBEDDED = """(int64[n, 7] ids) => (float[n, 7, 5] y) <float[20, 8] table, float[7, 8] places, float[8, 5] w0> {
