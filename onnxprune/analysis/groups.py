@@ -82,10 +82,18 @@ def build_groups(
 
 
 def _causes(components: Components, frosts: tuple[Frost, ...]) -> IntArray:
-    """Return for each component the number of the frost that freezes it (an exact one first), or -1."""
+    """Return for each component the number of the frost that freezes it (an exact one first), or -1.
+
+    Where nodes freeze one position each of the same axis, the first of them speaks for all.
+    """
     cause = np.full(components.count, -1, dtype=np.int64)
     ranked = sorted(enumerate(frosts), key=lambda entry: (entry[1].approximate, entry[0]))
-    for number, frost in reversed(ranked):
+    speakers: dict[tuple[Axis, bool], int] = {}
+    numbers = [
+        number if frost.at is None else speakers.setdefault((frost.axis, frost.approximate), number)
+        for number, frost in ranked
+    ]
+    for number, (_, frost) in reversed(list(zip(numbers, ranked, strict=True))):
         labels = components.labels(frost.axis)
         cause[labels if frost.at is None else labels[frost.at]] = number
     return cause

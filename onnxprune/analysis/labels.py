@@ -222,7 +222,7 @@ class _Labeller:
         for fact in facts:
             if isinstance(fact, Freeze):
                 reason = f"{node.title} {fact.reason}"
-                self.frosts.append(Frost(axis, reason, None, fact.approximate, node.index))
+                self.frosts.append(Frost(axis, reason, fact.at, fact.approximate, node.index))
             elif isinstance(fact, Tie) and (not fact.exclusive or fact is chosen):
                 self._bind(node, fact, axis)
 

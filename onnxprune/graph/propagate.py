@@ -28,7 +28,7 @@ _OTHER = (64, 96)
 _MAX_SHAPE_DATA = 1024
 
 # Ops for which onnx has no inference of their own, whose result is as large as the first input.
-_LIKE_FIRST_INPUT = ("GroupNormalization", "Scaler", "Normalizer", "Imputer")
+_LIKE_FIRST_INPUT = ("GroupNormalization", "MeanVarianceNormalization", "Scaler", "Normalizer", "Imputer")
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,31 @@ def _meet(kind: TypeProto, demand: Demand) -> None:
 
 
 def _fall_back(facts: Facts, node: onnx.NodeProto, recorded: Sequence[Mapping[str, TypeProto]]) -> None:
-    """Take the shapes that the file records where inference said nothing: after custom ops and control flow."""
+    """Complete the shapes that inference left open by what the file records.
+
+    Whatever size is still open depends on the data (how many boxes were found) and is free like one of an input.
+    """
     for name in node.output:
-        for trial in (0, 1):
-            if name in recorded[trial] and name not in facts.shapes[trial]:
-                _record(facts, trial, name, recorded[trial][name])
+        missing = [trial for trial in (0, 1) if name not in facts.shapes[trial]]
+        for trial in missing:
+            kinds = [types[name] for types in (facts.types[trial], recorded[trial]) if name in types]
+            kinds = [kind for kind in kinds if kind.tensor_type.HasField("shape")]
+            complete = bool(kinds) and all(dim.HasField("dim_value") for dim in kinds[-1].tensor_type.shape.dim)
+            # What only one of the trials leaves open contradicts itself: see `propagate`.
+            if complete or (kinds and len(missing) > 1):
+                _record(facts, trial, name, _completed(kinds, _OTHER[trial]))
+
+
+def _completed(kinds: Sequence[TypeProto], free: int) -> TypeProto:
+    """Return the first type with each open size taken from the others of the same rank, or else `free`."""
+    result = TypeProto()
+    result.CopyFrom(kinds[0])
+    dims = result.tensor_type.shape.dim
+    others = [kind.tensor_type.shape.dim for kind in kinds[1:] if len(kind.tensor_type.shape.dim) == len(dims)]
+    for axis, dim in enumerate(dims):
+        if not dim.HasField("dim_value"):
+            dim.dim_value = next((other[axis].dim_value for other in others if other[axis].HasField("dim_value")), free)
+    return result
 
 
 def _record(facts: Facts, trial: int, name: str, kind: TypeProto) -> None:

@@ -1,4 +1,4 @@
-"""Conv in one, two or three dimensions: dense, grouped, depthwise, with or without a channel multiplier.
+"""Conv in one, two or three dimensions (dense, grouped, depthwise, with or without a multiplier) and DeformConv.
 
 x [N, C, ...], W [M, C / g, ...], b [M] -> y [N, M, ...]
 """
@@ -11,20 +11,49 @@ import numpy as np
 from onnxprune.ops.common import span
 from onnxprune.ops.facts import Count, Fact, Freeze, Macs, Produces, Sums, Tie
 from onnxprune.ops.rules import rule
-from onnxprune.ops.view import NodeView
+from onnxprune.ops.view import NodeView, Operand
 
 
 @rule("Conv")
 def conv(node: NodeView) -> Iterator[Fact]:
     """Tie filters to output channels and kernels' slices to input channels.
 
-    A depthwise layer (one input channel per group, more than one group) sums over nothing: its channels are tied
-    through. A grouped one must keep equal groups, so equal columns of all groups live or die together, on each side.
     MACs: elements of W for every output position.
     """
     x, w, y = node.input(0), node.weight(1), node.output
-    bias = node.optional(2)
-    groups = node.attr("group", 1)
+    yield from _layer(x, w, node.optional(2), y, node.attr("group", 1))
+    for axis in range(2, x.rank):
+        # Channels may lie here, as in a convolution over channel weights; a same-sized window slides over them.
+        stride = node.attr("strides", [1] * (x.rank - 2))[axis - 2]
+        if stride == 1 and x.is_static(axis) and x.shape[axis] == y.shape[axis] > 1:
+            yield Tie(x.axis(axis), y.axis(axis))
+            if w.shape[axis] > 1:
+                yield Freeze(x.axis(axis), "convolves along this axis", approximate=True)
+
+
+@rule("DeformConv")
+def deform_conv(node: NodeView) -> Iterator[Fact]:
+    """A convolution whose samples are displaced; equal columns of all offset groups go together.
+
+    offset [N, 2 g' K, h, w], mask [N, g' K, h, w] with g' offset groups of C / g' channels each
+    """
+    x, w, offset, y = node.input(0), node.weight(1), node.input(2), node.output
+    yield from _layer(x, w, node.optional(3), y, node.attr("group", 1))
+    channels, shifted = x.shape[1], node.attr("offset_group", 1)
+    if shifted > 1:
+        yield Tie(x.axis(1), x.axis(1), span(channels), span(channels) % (channels // shifted))
+    for operand in (offset, node.optional(4)):
+        if operand is not None:
+            yield Tie(operand.axis(0), y.axis(0))
+            yield Freeze(operand.axis(1), "says how its samples are displaced and weighed")
+
+
+def _layer(x: Operand, w: Operand, bias: Operand | None, y: Operand, groups: int) -> Iterator[Fact]:
+    """Yield what any convolution says of channels and batch.
+
+    A depthwise layer (one input channel per group, more than one group) sums over nothing: its channels are tied
+    through. A grouped one must keep equal groups, so equal columns of all groups live or die together, on each side.
+    """
     channels, filters = x.shape[1], w.shape[0]
     yield Produces(y.axis(1))
     yield Tie(w.axis(0), y.axis(1))
@@ -43,10 +72,3 @@ def conv(node: NodeView) -> Iterator[Fact]:
         yield Sums(x.axis(1))
         yield Tie(y.axis(1), y.axis(1), span(filters), span(filters) % (filters // groups))
     yield Tie(x.axis(0), y.axis(0))
-    for axis in range(2, x.rank):
-        # Channels may lie here, as in a convolution over channel weights; a same-sized window slides over them.
-        stride = node.attr("strides", [1] * (x.rank - 2))[axis - 2]
-        if stride == 1 and x.is_static(axis) and x.shape[axis] == y.shape[axis] > 1:
-            yield Tie(x.axis(axis), y.axis(axis))
-            if w.shape[axis] > 1:
-                yield Freeze(x.axis(axis), "convolves along this axis", approximate=True)

@@ -17,6 +17,8 @@ def expand(node: NodeView) -> Iterator[Fact]:
     x, target, y = node.input(0), node.input(1), node.output
     yield from broadcast(x, y)
     if target.value is None or target.fixed is None:
+        for axis in range(y.rank):
+            yield Freeze(y.axis(axis), "is expanded to a size computed at run time")
         return
     shift = y.rank - len(target.value.ravel())
     for element, (number, fixed) in enumerate(zip(target.value.ravel(), target.fixed.ravel(), strict=True)):

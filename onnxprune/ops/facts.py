@@ -39,13 +39,17 @@ class Cycle:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Freeze:
-    """`axis` cannot be cut. `approximate` says that it could, were an inexact result allowed."""
+    """Positions `at` of `axis` (None: all) cannot be cut.
+
+    `approximate` says that they could, were an inexact result allowed.
+    """
 
     axis: Axis
     reason: str
     approximate: bool = False
+    at: IntArray | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,24 @@ def gather(node: NodeView) -> Iterator[Fact]:
     for axis in range(indices.rank):
         yield Tie(indices.axis(axis), y.axis(picked + axis))
     if indices.rank == 0:
-        yield Freeze(x.axis(picked), "has a single position picked by number")
+        yield from _single(x, indices, picked)
     elif not indices.is_constant:
         yield Freeze(x.axis(picked), "is picked by indices computed at run time")
     else:
         yield from _picks(x, indices, y, picked)
+
+
+def _single(x: Operand, index: Operand, picked: int) -> Iterator[Fact]:
+    """Keep the position that is picked by number, as its axis is gone behind it; others may go."""
+    if not index.is_constant or not x.is_static(picked):
+        yield Freeze(x.axis(picked), "has a position picked by a number computed at run time")
+        return
+    place = int(index.numbers()[0])
+    place += x.shape[picked] if place < 0 else 0
+    if not 0 <= place < x.shape[picked]:
+        raise RefusedError("its index is out of range")
+    yield Freeze(x.axis(picked), "has this position picked by number", at=span(1, place))
+    yield Renumber(1, x.axis(picked))
 
 
 def _picks(x: Operand, indices: Operand, y: Operand, picked: int) -> Iterator[Fact]:

@@ -5,21 +5,22 @@ from collections.abc import Iterator
 from onnxprune.ops.common import broadcast
 from onnxprune.ops.facts import Fact, Macs, Produces, Sums, Tie
 from onnxprune.ops.rules import rule
-from onnxprune.ops.view import NodeView, RefusedError
+from onnxprune.ops.view import NodeView
 
 
 @rule("Gemm")
 def gemm(node: NodeView) -> Iterator[Fact]:
     """Tie the columns of B' to the output and its rows to the columns of A'. MACs: M K N.
 
-    One of A and B has to be a constant.
+    A product of two activations makes no channels of its own.
     """
     a, b, y = node.input(0), node.input(1), node.output
-    if not (a.is_constant or b.is_constant):
-        raise RefusedError("both of its factors are computed at run time")
     a_rows, a_columns = (1, 0) if node.attr("transA", 0) else (0, 1)
     b_rows, b_columns = (1, 0) if node.attr("transB", 0) else (0, 1)
-    yield Produces(y.axis(1) if b.is_constant else y.axis(0))
+    if b.is_constant:
+        yield Produces(y.axis(1))
+    elif a.is_constant:
+        yield Produces(y.axis(0))
     yield Tie(a.axis(a_rows), y.axis(0))
     yield Tie(b.axis(b_columns), y.axis(1))
     yield Tie(a.axis(a_columns), b.axis(b_rows))

@@ -7,7 +7,7 @@ Over a cut axis removing a channel changes the mean and variance of those that s
 from collections.abc import Iterator
 
 from onnxprune.ops.common import pass_through, span
-from onnxprune.ops.facts import Fact, Free, Freeze, Tie
+from onnxprune.ops.facts import Fact, Free, Freeze, Sums, Tie
 from onnxprune.ops.rules import rule
 from onnxprune.ops.view import NodeView, Operand, RefusedError
 
@@ -62,3 +62,20 @@ def group_normalization(node: NodeView) -> Iterator[Fact]:
         yield Tie(vector.axis(0), y.axis(1)) if vector.shape[0] == channels else Free(vector.axis(0))
     for axis in range(1, x.rank):
         yield Freeze(x.axis(axis), _REASON, approximate=True)
+
+
+@rule("MeanVarianceNormalization")
+def mean_variance_normalization(node: NodeView) -> Iterator[Fact]:
+    """Axes other than `axes` (by default batch and space) pass through."""
+    x, y = node.input(0), node.output
+    yield from pass_through(x, y)
+    for axis in sorted({axis % x.rank for axis in node.attr("axes", (0, 2, 3))}):
+        yield Freeze(x.axis(axis), _REASON, approximate=True)
+
+
+@rule("LpNormalization")
+def lp_normalization(node: NodeView) -> Iterator[Fact]:
+    """Every axis passes through: the norm is a sum, to which a channel of zeros adds nothing."""
+    x = node.input(0)
+    yield from pass_through(x, node.output)
+    yield Sums(x.axis(node.attr("axis", -1)))

@@ -13,7 +13,7 @@ def pad(node: NodeView) -> Iterator[Fact]:
     """Tie the inner positions to the input; padded channels are channels of their own, and the amounts are counts."""
     x, y = node.input(0), node.output
     slot: int | str = "pads" if node.version < 11 else 1
-    amounts = list(node.attr("pads", ())) if node.version < 11 else [int(n) for n in node.input(1).numbers()]
+    amounts = list(node.attr("pads", ())) if node.version < 11 else node.input(1).elements()
     axes = node.axes_argument(3, x.rank) or tuple(range(x.rank))
     padded = {axis: element for element, axis in enumerate(axes)}
     mode = node.attr("mode", b"constant")
@@ -22,6 +22,9 @@ def pad(node: NodeView) -> Iterator[Fact]:
         before, after = (0, 0) if element is None else (amounts[element], amounts[element + len(axes)])
         if element is None or before == after == 0:
             yield Tie(x.axis(axis), y.axis(axis))
+        elif before is None or after is None:
+            for operand in (x, y):
+                yield Freeze(operand.axis(axis), "is padded by an amount computed at run time")
         elif mode not in (b"constant", "constant"):
             for operand in (x, y):
                 yield Freeze(operand.axis(axis), "is padded with copies of its own positions")

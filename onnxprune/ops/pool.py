@@ -10,7 +10,22 @@ from onnxprune.ops.view import NodeView, RefusedError
 
 @rule("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool")
 def pool(node: NodeView) -> Iterator[Fact]:
-    """Batch and channels pass through; the indices of MaxPool count across channels and are refused."""
-    if node.extra_output_used():
+    """Batch and channels pass through. Indices count across channels, so that only MaxUnpool may read them."""
+    if node.extra_output_used(but_by="MaxUnpool"):
         raise RefusedError("its Indices output counts positions across all channels")
-    yield from pass_through(node.input(0), node.output, (0, 1))
+    for output in node.outputs:
+        if output is not None:
+            yield from pass_through(node.input(0), output, (0, 1))
+
+
+@rule("MaxUnpool")
+def max_unpool(node: NodeView) -> Iterator[Fact]:
+    """Batch and channels pass through, together with those of the indices, which MaxPool counts anew after a cut.
+
+    So the indices must come straight from there: a constant would still count as before.
+    """
+    x, indices, y = node.input(0), node.input(1), node.output
+    if indices.is_constant:
+        raise RefusedError("its indices are constants that count positions across all channels")
+    for operand in (x, indices):
+        yield from pass_through(operand, y, (0, 1))

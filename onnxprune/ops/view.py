@@ -1,5 +1,6 @@
 """What a rule sees of a node: operands with shapes and known values, and attributes. Nothing beyond the node."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,12 @@ class Operand:
         """Return the axis `index`, which may be negative."""
         return Axis(self.ref, index % self.rank)
 
+    def elements(self) -> list[int | None]:
+        """Return the numbers of a list of integers, with None for those that depend on free sizes or the data."""
+        if self.value is None or self.fixed is None:
+            return [None] * math.prod(self.shape)
+        return [int(n) if fixed else None for n, fixed in zip(self.value.flat, self.fixed.flat, strict=True)]
+
     def numbers(self) -> IntArray:
         """Return the value of a small integer operand.
 
@@ -68,7 +75,11 @@ class NodeView:
         self.inputs = tuple(
             _operand(graph, name, node.index, slot) if name else None for slot, name in enumerate(node.inputs)
         )
-        self._used = {name for name in node.outputs if name in graph.readers or name in graph.outputs}
+        self._used = {
+            name: [reader.op for reader in graph.readers.get(name, ())] + ["output"] * (name in graph.outputs)
+            for name in node.outputs
+            if name in graph.readers or name in graph.outputs
+        }
         self.outputs = tuple(self._made(_operand(graph, name)) if name else None for name in node.outputs)
 
     def _made(self, output: Operand) -> Operand | None:
@@ -112,9 +123,10 @@ class NodeView:
             raise RefusedError("the first output is omitted")
         return operand
 
-    def extra_output_used(self) -> bool:
-        """Whether any output after the first is read by somebody."""
-        return any(operand is not None and operand.ref.name in self._used for operand in self.outputs[1:])
+    def extra_output_used(self, but_by: str = "") -> bool:
+        """Whether any output after the first is read by somebody (other than ops of the type `but_by`)."""
+        names = {operand.ref.name for operand in self.outputs[1:] if operand is not None}
+        return any(op != but_by for name in names & self._used.keys() for op in self._used[name])
 
     def weight(self, slot: int) -> Operand:
         """Return an input that must be known before the model runs.

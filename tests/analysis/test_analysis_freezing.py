@@ -9,26 +9,28 @@ from onnxprune.ops.rules import RULES, rule
 
 def test_an_unknown_op_freezes_with_its_name() -> None:
     model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
-        <float[8, 3, 1, 1] w0, int64 one = {1}, float[4, 8, 1, 1] w1, float[6, 3, 1, 1] w2, float[4, 6, 1, 1] w3> {
+        <float[8, 3, 1, 1] w0, int64 first = {0}, float[4, 8, 1, 1] w1, float[6, 3, 1, 1] w2, float[4, 6, 1, 1] w3> {
             c = Conv(x, w0)
-            d = CumSum(c, one)
+            s = SequenceConstruct(c)
+            d = SequenceAt(s, first)
             e = Conv(d, w1)
             f = Conv(x, w2)
             g = Conv(f, w3)
             y = Add(e, g)
         }""")
-    assert frozen_reasons(model)["c"] == "c:1 meets CumSum (node 1): op is not supported yet"
+    assert frozen_reasons(model)["c"] == "c:1 meets SequenceConstruct (node 1): op is not supported yet"
     assert group_sizes(model) == [6]
     assert_cut_equals_mask(model)
 
 
 def test_a_named_node_is_named_in_the_reason() -> None:
-    model = net("""(float[n, 3, 5, 5] x) => (float[n, 8, 5, 5] y) <float[8, 3, 1, 1] w0, int64 one = {1}> {
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 8, 5, 5] y) <float[8, 3, 1, 1] w0, int64 first = {0}> {
             c = Conv(x, w0)
-            [the_sum] d = CumSum(c, one)
+            [the_list] s = SequenceConstruct(c)
+            d = SequenceAt(s, first)
             y = Relu(d)
         }""")
-    assert frozen_reasons(model) == {"c": "c:1 meets CumSum 'the_sum': op is not supported yet"}
+    assert frozen_reasons(model) == {"c": "c:1 meets SequenceConstruct 'the_list': op is not supported yet"}
 
 
 def test_an_op_of_a_custom_domain_freezes() -> None:

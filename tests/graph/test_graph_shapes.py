@@ -145,3 +145,39 @@ def test_a_free_batch_that_the_graph_contradicts_counts_as_fixed() -> None:
     facts = read_graph(model).facts
     assert facts.shape_pair("part") == ((1, 4), (1, 4))
     assert facts.shape_pair("y") == ((1, 2), (1, 2))
+
+
+def test_sizes_that_depend_on_the_data_are_free() -> None:
+    graph = read_graph(
+        net(
+            """(float[5, 4] x) => (int64[2, k] y, float[k, 4] z) <int64[1] zero = {0}> {
+            y = NonZero(x)
+            r, c = Split<axis = 0, num_outputs = 2>(y)
+            i = Squeeze(r, zero)
+            z = Gather<axis = 0>(x, i)
+        }""",
+            opset=18,
+        )
+    )
+    first, second = graph.facts.shape_pair("z") or ((), ())
+    assert first[1] == second[1] == 4
+    assert first[0] != second[0]
+
+
+@pytest.mark.parametrize(("declared", "fixed"), [("float[4, 6]", True), ("float[3, 6]", False), ("float[6]", None)])
+def test_the_branches_of_an_if_say_what_it_makes(declared: str, fixed: bool | None) -> None:
+    graph = read_graph(
+        net(f"""(bool b, float[4, 6] x, {declared} z) => (float y) {{
+            y = If (b) <
+                then_branch = first () => (float[4, 6] s) {{ s = Identity(x) }},
+                else_branch = second () => ({declared} t) {{ t = Identity(z) }}
+            >
+        }}""")
+    )
+    pair = graph.facts.shape_pair("y")
+    if fixed is None:
+        assert pair is None or len(pair[0]) != 2
+    else:
+        assert pair is not None
+        assert (pair[0][0] == pair[1][0]) is fixed
+        assert pair[0][1] == pair[1][1] == 6

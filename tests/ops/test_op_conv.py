@@ -129,3 +129,25 @@ def test_keep_masks_choose_the_very_channels() -> None:
     np.testing.assert_array_equal(checked.value("w0"), before["w0"][[0, 2]])
     np.testing.assert_array_equal(checked.value("b0"), before["b0"][[0, 2]])
     np.testing.assert_array_equal(checked.value("w1"), before["w1"][:, [0, 2]])
+
+
+@pytest.mark.parametrize(("offset_group", "group", "sizes"), [(1, 1, [6, 8]), (2, 1, [4, 6]), (2, 2, [3, 4])])
+def test_displaced_samples_keep_equal_offset_groups(offset_group: int, group: int, sizes: list[int]) -> None:
+    model = net(
+        f"""(float[2, 3, 5, 5] x) => (float[2, 4, 5, 5] y)
+        <float[8, 3, 1, 1] w0, float[{18 * offset_group}, 3, 3, 3] wo, float[{9 * offset_group}, 3, 3, 3] wm,
+         float[6, {8 // group}, 3, 3] w1, float[6] b1, float[4, 6, 1, 1] w2> {{
+            c = Conv(x, w0)
+            o = Conv<pads = [1, 1, 1, 1]>(x, wo)
+            l = Conv<pads = [1, 1, 1, 1]>(x, wm)
+            m = Sigmoid(l)
+            d = DeformConv<pads = [1, 1, 1, 1], group = {group}, offset_group = {offset_group}>(c, w1, o, b1, m)
+            y = Conv(d, w2)
+        }}""",
+        opset=19,
+        ir=9,
+    )
+    assert group_sizes(model) == sizes
+    for layer in ("o", "l"):
+        assert "says how its samples are displaced and weighed" in frozen_reasons(model)[layer]
+    assert_cut_equals_mask(model)

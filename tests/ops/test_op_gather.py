@@ -88,7 +88,7 @@ def test_a_table_of_embeddings_follows_on_its_columns() -> None:
 @pytest.mark.parametrize(
     ("inputs", "weights", "indices", "shape", "reason"),
     [
-        ("", "int64 i = {2}", "i", "n, 5", "Gather (node 1) has a single position picked by number"),
+        (", int64 i", "", "i", "n, 5", "Gather (node 1) has a position picked by a number computed at run time"),
         (", int64[3] i", "", "i", "n, 3, 5", "Gather (node 1) is picked by indices computed at run time"),
     ],
 )
@@ -232,3 +232,19 @@ def test_a_table_of_scalars_and_a_picked_last_axis_make_none() -> None:
         }""".replace("wide>", "wide, int64[1] one = {1}>")
     )
     assert not analysed(model).groups
+
+
+@pytest.mark.parametrize(("picks", "size"), [((5, 2), 6), ((-1, 0), 6), ((3, 3), 7)])
+def test_a_single_channel_picked_by_number_stays_and_others_may_go(picks: tuple[int, int], size: int) -> None:
+    model = net(f"""(float[n, 3, 5] x) => (float[n, 5] a, float[n, 5] b, float[n, 4, 5] y)
+        <float[8, 3, 1] w0, int64 i = {{{picks[0]}}}, int64 j = {{{picks[1]}}}, float[4, 8, 1] w1> {{
+            c = Conv(x, w0)
+            a = Gather<axis = 1>(c, i)
+            b = Gather<axis = 1>(c, j)
+            y = Conv(c, w1)
+        }}""")
+    assert group_sizes(model) == [size]
+    reasons = [reason for reason in frozen_reasons(model).values() if "Gather" in reason]
+    assert reasons == ["c:1 meets Gather (node 1) has this position picked by number"]
+    for seed in range(3):
+        assert_cut_equals_mask(model, seed=seed)

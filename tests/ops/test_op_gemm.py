@@ -87,10 +87,27 @@ def test_rows_may_carry_channels_and_count_in_the_costs() -> None:
     assert checked.analysis.macs(checked.keep) == analysed(checked.model).macs()
 
 
-def test_two_runtime_factors_freeze_what_they_meet() -> None:
+def test_two_activations_hand_on_their_channels() -> None:
+    model = net("""(float[5, 6] x, float[7, 6] z) => (float[4, 4] y)
+        <float[6, 8] w0, float[6, 8] w1, float[6, 3] w2, float[3] b, float[4, 5] u, float[3, 4] w3> {
+            q = Gemm(x, w0)
+            k = Gemm(z, w1)
+            s = Gemm<transB = 1>(q, k)
+            r = Gemm(z, w2)
+            a = Gemm(s, r, b)
+            p = Gemm(u, a)
+            y = Gemm(p, w3)
+        }""")
+    assert group_sizes(model) == [3, 8]
+    assert assert_cut_equals_mask(model).shape("b") == (1,)
+    products = 5 * 8 * 7 + 5 * 7 * 3
+    assert analysed(model).macs() == 5 * 6 * 8 + 7 * 6 * 8 + 7 * 6 * 3 + products + 4 * 5 * 3 + 4 * 3 * 4
+
+
+def test_a_factor_given_from_outside_freezes_what_it_meets() -> None:
     model = net("""(float[n, 5] x, float[8, 4] z) => (float[n, 4] y) <float[5, 8] w0> {
             c = Gemm(x, w0)
             y = Gemm(c, z)
         }""")
-    reason = "c:1 meets Gemm (node 1): both of its factors are computed at run time"
+    reason = "z:0 is part of the graph input 'z'"
     assert frozen_reasons(model) == {"c": reason}

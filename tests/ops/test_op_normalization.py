@@ -452,3 +452,30 @@ def test_channels_and_positions_of_a_grouped_window_are_both_cut() -> None:
     assert group_sizes(model) == [8]
     assert group_sizes(model, approximate=True) == [8, 10]
     assert_cut_equals_mask(model, approximate=True)
+
+
+def test_mean_variance_normalization_lets_channels_through() -> None:
+    text = """(float[2, 3, 5, 5] x) => (float[2, 4, 5, 5] y) <float[8, 3, 1, 1] w0, float[4, 8, 1, 1] w1> {
+            c = Conv(x, w0)
+            d = MeanVarianceNormalizationAXES(c)
+            y = Conv(d, w1)
+        }"""
+    model = net(text.replace("AXES", "<axes = [0, 2, 3]>"))
+    assert group_sizes(model) == group_sizes(net(text.replace("AXES", ""))) == [8]
+    assert_cut_equals_mask(model)
+    model = net(text.replace("AXES", "<axes = [-3, 2, 3]>"))
+    assert group_sizes(model) == []
+    assert group_sizes(model, approximate=True) == [8]
+    assert_cut_equals_mask(model, approximate=True)
+
+
+@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("axis", [1, 3])
+def test_an_lp_norm_is_a_sum_and_exact_on_any_axis(p: int, axis: int) -> None:
+    model = net(f"""(float[2, 3, 5, 5] x) => (float[2, 4, 5, 5] y) <float[8, 3, 1, 1] w0, float[4, 8, 1, 1] w1> {{
+            c = Conv(x, w0)
+            d = LpNormalization<p = {p}, axis = {axis}>(c)
+            y = Conv(d, w1)
+        }}""")
+    assert group_sizes(model) == [8]
+    assert_cut_equals_mask(model)

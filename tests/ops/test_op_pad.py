@@ -81,4 +81,34 @@ def test_padding_known_only_at_run_time_freezes() -> None:
             c = Conv(x, w0)
             y = Pad(c, pads)
         }""")
-    assert frozen_reasons(model)["c"] == "c:1 meets Pad (node 1): 'pads' is computed at run time"
+    assert frozen_reasons(model)["c"] == "c:1 meets Pad (node 1) is padded by an amount computed at run time"
+
+
+def test_padding_of_space_known_only_at_run_time_lets_channels_pass() -> None:
+    """A picture padded to a multiple of two, whatever its size."""
+    model = net("""(float[n, 3, h, 6] x) => (float[n, 4, a, b] y)
+        <float[8, 3, 1, 1] w0, float[4, 8, 1, 1] w1, int64[1] four = {4}, int64[6] none = {0, 0, 0, 0, 0, 0},
+         int64[1] last = {0}> {
+            c = Conv(x, w0)
+            height = Shape<start = 2, end = 3>(c)
+            odd = Mod(height, four)
+            pads = Concat<axis = 0>(none, odd, last)
+            d = Pad(c, pads)
+            y = Conv(d, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    assert_cut_equals_mask(model, free={"h": 5})
+
+
+def test_padding_of_the_channels_beside_space_of_free_size() -> None:
+    model = net("""(float[n, 3, h, 6] x) => (float[n, 4, a, b] y)
+        <float[8, 3, 1, 1] w0, float[4, 10, 1, 1] w1, int64[4] before = {0, 2, 0, 0}, int64[2] after = {0, 0},
+         int64[1] last = {0}> {
+            c = Conv(x, w0)
+            height = Shape<start = 2, end = 3>(c)
+            pads = Concat<axis = 0>(before, after, height, last)
+            d = Pad(c, pads)
+            y = Conv(d, w1)
+        }""")
+    if group_sizes(model):
+        assert_cut_equals_mask(model, free={"h": 5})

@@ -51,3 +51,26 @@ def test_indices_that_nobody_reads_do_no_harm() -> None:
         }""")
     assert group_sizes(model) == [8]
     assert_cut_equals_mask(model)
+
+
+def test_unpooling_takes_its_indices_straight_from_the_pooling() -> None:
+    model = net("""(float[2, 3, 4, 4] x) => (float[2, 4, 4, 4] y) <float[8, 3, 1, 1] w0, float[4, 8, 1, 1] w1> {
+            c = Conv(x, w0)
+            d, i = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(c)
+            r = Sigmoid(d)
+            u = MaxUnpool<kernel_shape = [2, 2], strides = [2, 2]>(r, i)
+            y = Conv(u, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    assert_cut_equals_mask(model)
+
+
+def test_unpooling_at_constant_places_freezes() -> None:
+    model = net("""(float[1, 3, 2, 2] x) => (float[1, 4, 4, 4] y)
+        <float[8, 3, 1, 1] w0, int64[1, 8, 2, 2] i, float[4, 8, 1, 1] w1> {
+            c = Conv(x, w0)
+            u = MaxUnpool<kernel_shape = [2, 2], strides = [2, 2]>(c, i)
+            y = Conv(u, w1)
+        }""")
+    reason = "its indices are constants that count positions across all channels"
+    assert frozen_reasons(model)["c"] == f"c:1 meets MaxUnpool (node 1): {reason}"

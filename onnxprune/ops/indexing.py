@@ -1,0 +1,123 @@
+"""Gathering and scattering by tables of indices: axes that no index addresses pass through.
+
+An addressed axis can be cut only where the indices are constants that form a grid, so that an axis of theirs says which
+positions it takes: each index is then the number of kept positions before the one that it points to.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from onnxprune.ops.common import pass_through, span
+from onnxprune.ops.facts import Count, Fact, Freeze, Tie
+from onnxprune.ops.rules import rule
+from onnxprune.ops.view import NodeView, Operand, RefusedError
+from onnxprune.values.axes import IntArray
+
+_ADDRESSED = "is addressed by indices"
+_COUNTED = 1 << 14  # larger tables than this are not counted number by number
+
+
+@rule("ScatterElements", "Scatter")
+def scatter_elements(node: NodeView) -> Iterator[Fact]:
+    """Indices and updates lie on the first positions of every axis but the addressed one."""
+    x, indices, updates, y = node.input(0), node.input(1), node.input(2), node.output
+    addressed = node.attr("axis", 0) % x.rank
+    yield from pass_through(x, y)
+    yield from pass_through(indices, updates)
+    yield from _alongside(updates, y, addressed)
+    for operand in (x, indices):
+        yield Freeze(operand.axis(addressed), _ADDRESSED)
+
+
+@rule("GatherElements")
+def gather_elements(node: NodeView) -> Iterator[Fact]:
+    """The result looks like the indices, which lie on the first positions of every axis but the addressed one."""
+    x, indices, y = node.input(0), node.input(1), node.output
+    addressed = node.attr("axis", 0) % x.rank
+    yield from pass_through(indices, y)
+    yield from _alongside(y, x, addressed)
+    yield Freeze(x.axis(addressed), _ADDRESSED)
+
+
+def _alongside(part: Operand, whole: Operand, addressed: int) -> Iterator[Fact]:
+    for axis in range(part.rank):
+        if axis != addressed:
+            at = None if part.shape[axis] == whole.shape[axis] else span(part.shape[axis])
+            yield Tie(part.axis(axis), whole.axis(axis), None, at)
+
+
+@rule("ScatterND")
+def scatter_nd(node: NodeView) -> Iterator[Fact]:
+    """The axes behind the addressed ones pass through. x [D...], indices [Q..., d], updates [Q..., D from d on...]."""
+    x, indices, updates, y = node.input(0), node.input(1), node.input(2), node.output
+    loose = indices.rank - 1
+    yield from pass_through(x, y)
+    for axis in range(loose):
+        yield Tie(indices.axis(axis), updates.axis(axis))
+    for axis in range(loose, updates.rank):
+        yield Tie(updates.axis(axis), y.axis(axis - loose + _depth(indices)))
+    yield from _addressed(y, indices, updates, 0)
+
+
+@rule("GatherND")
+def gather_nd(node: NodeView) -> Iterator[Fact]:
+    """The axes before and behind the addressed ones pass through.
+
+    x [B..., D...], indices [B..., Q..., d] -> y [B..., Q..., D from d on...]
+    """
+    x, indices, y = node.input(0), node.input(1), node.output
+    batches = node.attr("batch_dims", 0)
+    loose = indices.rank - 1
+    for axis in range(loose):
+        yield Tie(indices.axis(axis), y.axis(axis))
+    for axis in range(batches):
+        yield Tie(x.axis(axis), y.axis(axis))
+    for axis in range(loose, y.rank):
+        yield Tie(x.axis(axis - loose + batches + _depth(indices)), y.axis(axis))
+    yield from _addressed(x, indices, y, batches)
+
+
+def _depth(indices: Operand) -> int:
+    if not indices.is_static(indices.rank - 1):
+        raise RefusedError("how many axes its indices address is known at run time only")
+    return indices.shape[-1]
+
+
+def _addressed(x: Operand, indices: Operand, slices: Operand, batches: int) -> Iterator[Fact]:
+    """Yield the facts of the axes of `x` that the indices address, and of the axes of `slices` that say where."""
+    depth = _depth(indices)
+    yield Freeze(indices.axis(-1), "holds the coordinates of an index")
+    grid = None if batches else _grid(indices, x.shape[:depth])
+    taken = set()
+    for coordinate in range(depth):
+        target = x.axis(batches + coordinate)
+        along = [] if grid is None else _varies_along(grid[..., coordinate])
+        if grid is None or len(along) > 1:
+            yield Freeze(target, _ADDRESSED)
+            continue
+        numbers = grid[..., coordinate]
+        yield from (Count(1, e * depth + coordinate, target, span(int(n))) for e, n in enumerate(numbers.flat))
+        if along:
+            places = np.moveaxis(numbers, along[0], 0).reshape(numbers.shape[along[0]], -1)[:, 0]
+            yield Tie(target, slices.axis(along[0]), places, span(len(places)))
+        else:
+            yield Freeze(target, "has this position picked by number", at=numbers.ravel()[:1])
+        taken.update(along)
+    yield from (Freeze(slices.axis(axis), _ADDRESSED) for axis in range(batches, indices.rank - 1) if axis not in taken)
+
+
+def _grid(indices: Operand, sizes: tuple[int, ...]) -> IntArray | None:
+    """Return the indices, made non-negative, in their shape; None where they are not known or too many."""
+    if indices.value is None or not 0 < indices.value.size <= _COUNTED or None in indices.elements():
+        return None
+    found = indices.numbers().reshape(indices.shape)
+    found = np.where(found < 0, found + np.asarray(sizes), found)
+    if (found < 0).any() or (found >= np.asarray(sizes)).any():
+        raise RefusedError("its indices are out of range")
+    return found
+
+
+def _varies_along(numbers: IntArray) -> list[int]:
+    """Return the axes along which the numbers differ."""
+    return [axis for axis in range(numbers.ndim) if bool((np.diff(numbers, axis=axis) != 0).any())]
