@@ -16,11 +16,11 @@ from onnxprune.ops.view import NodeView, Operand
 
 @rule("Conv")
 def conv(node: NodeView) -> Iterator[Fact]:
-    """Tie filters to output channels and kernels' slices to input channels.
+    """Tie filters to output channels and kernels' slices to input channels, also where they are computed at run time.
 
     MACs: elements of W for every output position.
     """
-    x, w, y = node.input(0), node.weight(1), node.output
+    x, w, y = node.input(0), node.input(1), node.output
     yield from _layer(x, w, node.optional(2), y, node.attr("group", 1))
     for axis in range(2, x.rank):
         # Channels may lie here, as in a convolution over channel weights; a same-sized window slides over them.
@@ -37,7 +37,7 @@ def deform_conv(node: NodeView) -> Iterator[Fact]:
 
     offset [N, 2 g' K, h, w], mask [N, g' K, h, w] with g' offset groups of C / g' channels each
     """
-    x, w, offset, y = node.input(0), node.weight(1), node.input(2), node.output
+    x, w, offset, y = node.input(0), node.input(1), node.input(2), node.output
     yield from _layer(x, w, node.optional(3), y, node.attr("group", 1))
     channels, shifted = x.shape[1], node.attr("offset_group", 1)
     if shifted > 1:

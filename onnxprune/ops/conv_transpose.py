@@ -20,7 +20,7 @@ def conv_transpose(node: NodeView) -> Iterator[Fact]:
 
     MACs: elements of W for every input position.
     """
-    x, w, y = node.input(0), node.weight(1), node.output
+    x, w, y = node.input(0), node.input(1), node.output
     bias = node.optional(2)
     groups = node.attr("group", 1)
     channels, filters, columns = x.shape[1], y.shape[1], w.shape[1]

@@ -115,10 +115,52 @@ def test_a_single_input_channel_is_not_depthwise() -> None:
     assert_cut_equals_mask(model)
 
 
-def test_a_weight_computed_at_run_time_freezes_what_it_meets() -> None:
+def test_a_weight_given_from_outside_freezes_what_it_meets() -> None:
     model = net("""(float[n, 3, 5, 5] x, float[4, 8, 1, 1] w1) => (float[n, 4, 5, 5] y)
         <float[8, 3, 1, 1] w0> { c = Conv(x, w0) y = Conv(c, w1) }""")
-    assert frozen_reasons(model) == {"c": "c:1 meets Conv (node 1): its weight 'w1' is computed at run time"}
+    assert frozen_reasons(model) == {
+        "c": "w1:1 is part of the graph input 'w1'",
+        "y": "y:1 is part of the graph output 'y'",
+    }
+
+
+def test_a_weight_modulated_at_run_time_is_cut_with_its_channels() -> None:
+    """As in generators steered by a style: filters scaled by input channel, then brought to unit length each."""
+    model = net("""(float[1, 6] z, float[1, 3, 5, 5] x) => (float[1, 4, 5, 5] y)
+        <float[6, 8] s0, float[8, 3, 1, 1] w0, float[7, 8, 3, 3] w1, float[4, 7, 1, 1] w2, int64[4] s = {1, 8, 1, 1},
+         int64[3] each = {1, 2, 3}> {
+            c = Conv(x, w0)
+            style = Gemm(z, s0)
+            scale = Reshape(style, s)
+            m = Mul(w1, scale)
+            squares = Mul(m, m)
+            length = ReduceSum(squares, each)
+            root = Sqrt(length)
+            w = Div(m, root)
+            d = Conv<pads = [1, 1, 1, 1]>(c, w)
+            r = Relu(d)
+            y = Conv(r, w2)
+        }""")
+    assert group_sizes(model) == [7, 8]
+    checked = assert_cut_equals_mask(model)
+    assert checked.shape("w1") == (3, 4, 3, 3)
+    assert checked.shape("s0") == (6, 4)
+
+
+def test_a_template_slides_over_each_channel() -> None:
+    """As in trackers: the features of one picture are the depthwise filters of another one's."""
+    model = net("""(float[1, 3, 6, 6] x, float[1, 3, 3, 3] z) => (float[1, 4, 4, 4] y)
+        <float[8, 3, 1, 1] w0, float[8, 3, 1, 1] w1, int64[4] s = {8, 1, 3, 3}, float[4, 8, 1, 1] w2> {
+            c = Conv(x, w0)
+            t = Conv(z, w1)
+            w = Reshape(t, s)
+            d = Conv<group = 8>(c, w)
+            y = Conv(d, w2)
+        }""")
+    assert group_sizes(model) == [8]
+    checked = assert_cut_equals_mask(model)
+    assert checked.attribute("d", "group") == 4
+    assert list(checked.value("s")) == [4, 1, 3, 3]
 
 
 def test_keep_masks_choose_the_very_channels() -> None:

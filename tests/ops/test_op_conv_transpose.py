@@ -75,3 +75,17 @@ def test_a_single_output_channel_is_not_depthwise() -> None:
 def test_a_layer_on_the_graph_output_is_frozen() -> None:
     model = net("""(float[n, 3, 5, 5] x) => (float[n, 8, 5, 5] y) <float[3, 8, 1, 1] w> { y = ConvTranspose(x, w) }""")
     assert frozen_reasons(model) == {"y": "y:1 is part of the graph output 'y'"}
+
+
+def test_a_weight_modulated_at_run_time_is_cut_with_its_channels() -> None:
+    model = net("""(float[1, 6] z, float[1, 3, 5, 5] x) => (float[1, 4, 6, 6] y)
+        <float[6, 8] s0, float[8, 3, 1, 1] w0, float[8, 7, 2, 2] w1, float[4, 7, 1, 1] w2, int64[4] s = {8, 1, 1, 1}> {
+            c = Conv(x, w0)
+            style = Gemm(z, s0)
+            scale = Reshape(style, s)
+            w = Mul(w1, scale)
+            d = ConvTranspose(c, w)
+            y = Conv(d, w2)
+        }""")
+    assert group_sizes(model) == [7, 8]
+    assert assert_cut_equals_mask(model).shape("w1") == (4, 3, 2, 2)

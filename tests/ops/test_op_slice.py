@@ -101,7 +101,7 @@ def test_a_step_keeps_whole_blocks(start: int, stop: int, step: int, sizes: list
     assert_cut_equals_mask(model)
 
 
-@pytest.mark.parametrize(("start", "stop", "step", "width"), [(10, 1, -1, 9), (-1, -9999, -2, 6)])
+@pytest.mark.parametrize(("start", "stop", "step", "width"), [(10, 1, -1, 9), (-1, 3, -1, 8), (-1, -9999, -2, 6)])
 def test_other_steps_backwards_freeze(start: int, stop: int, step: int, width: int) -> None:
     text = STEPS.replace("WIDTH", str(width)).replace("START", str(start)).replace("STOP", str(stop))
     reasons = frozen_reasons(net(text.replace("STEP", str(step))))
