@@ -11,6 +11,7 @@ from onnxprune.analysis.factors import best_factors
 from onnxprune.analysis.groups import Components, build_groups, connect
 from onnxprune.analysis.labels import Frost, Labelled, label, read_facts
 from onnxprune.analysis.sizes import frozen_by_sizes
+from onnxprune.analysis.unread import unread_layers
 from onnxprune.graph.model import Graph
 from onnxprune.ops.facts import Tie
 from onnxprune.values.axes import Axis, BoolArray, frozen_array
@@ -22,7 +23,8 @@ from onnxprune.values.groups import ChannelGroup
 class Analysis:
     """What can be cut of a graph, and what follows from cutting it.
 
-    `approximate` says whether channels that a normalisation runs over count as prunable.
+    `approximate` says whether channels that a normalisation runs over count as prunable; `unread` which layers are in
+    no group because nothing could be said of them, and why.
     """
 
     graph: Graph
@@ -31,6 +33,7 @@ class Analysis:
     groups: tuple[ChannelGroup, ...]
     costs: CostTable
     approximate: bool = False
+    unread: tuple[str, ...] = ()
 
     @property
     def prunable(self) -> tuple[ChannelGroup, ...]:
@@ -86,4 +89,4 @@ def analyse(graph: Graph, *, approximate: bool = False) -> Analysis:
         groups = build_groups(labelled, components, frosts, approximate=approximate)
         return Analysis(graph, labelled, components, groups, cost_table(graph, labelled, groups), approximate)
 
-    return best_factors(reading, attempt)
+    return replace(best_factors(reading, attempt), unread=tuple(unread_layers(reading)))

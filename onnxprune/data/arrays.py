@@ -94,7 +94,7 @@ class Arrays:
 
 
 def load_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Load every array of an .npz file.
+    """Load every array of an .npz file; a single array (.npy) is `x`.
 
     Raises:
         InputError: not an .npz file, damaged, or with arrays of Python objects.
@@ -103,7 +103,7 @@ def load_npz(path: Path) -> dict[str, NDArray[Any]]:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
-                raise InputError(f"'{path}' is a single array: save it with numpy.savez as 'x' of an .npz file")
+                return {"x": loaded}
             return {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         if "Object arrays" in str(error):
@@ -111,7 +111,7 @@ def load_npz(path: Path) -> dict[str, NDArray[Any]]:
                 f"'{path}' holds an array of Python objects, which is never loaded because it can run code: "
                 "save plain numbers (and class_names as strings)"
             ) from error
-        raise InputError(f"'{path}' is not a readable .npz file: write it with numpy.savez") from error
+        raise InputError(f"'{path}' is not a readable {path.suffix} file: write it with numpy.savez") from error
 
 
 def open_pixels(pixels: NDArray[np.uint8], spec: TensorSpec, preprocess: Preprocess, name: str) -> PixelArray:

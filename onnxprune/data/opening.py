@@ -37,7 +37,7 @@ def open_data(
       of the labels file.
     * A folder of images: unlabelled.
     * `.npz` with `x`, optionally `y` (integers) and `class_names`: uint8 `x` is pixels, other types are fed
-      as they are; or with one array per model input.
+      as they are; or with one array per model input. `.npy` is `x` alone.
 
     Args:
         path: The folder or file.
@@ -62,7 +62,7 @@ def open_data(
         return _open_folder(path, inputs, preprocess, names, classes, limit, seed, cache_bytes)
     if not path.exists():
         raise InputError(f"there is no file or folder '{path}': check the path")
-    if path.suffix.lower() != ".npz":
+    if path.suffix.lower() not in (".npz", ".npy"):
         raise InputError(f"'{path}' is neither a folder nor an .npz file: give a folder of images or an .npz")
     opened = _open_npz(path, inputs, preprocess, names, classes)
     if limit is None:

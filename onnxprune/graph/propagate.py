@@ -311,13 +311,19 @@ def _infer_control_flow(
 
 
 def captured_names(node: onnx.NodeProto) -> Iterator[str]:
-    """Yield every name that the subgraphs of `node` mention: outer values among them are read by this node."""
+    """Yield the outer values that the subgraphs of `node` read."""
     for attribute in node.attribute:
         for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            for inner in graph.node:
-                yield from (name for name in inner.input if name)
-                yield from captured_names(inner)
-            yield from (value.name for value in graph.output)
+            yield from _free_names(graph)
+
+
+def _free_names(graph: onnx.GraphProto) -> Iterator[str]:
+    """Yield the names that a subgraph reads before anything in it makes them."""
+    bound = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        yield from (name for name in (*node.input, *captured_names(node)) if name and name not in bound)
+        bound.update(node.output)
+    yield from (value.name for value in graph.output if value.name not in bound)
 
 
 def refold(

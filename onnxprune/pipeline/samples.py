@@ -51,6 +51,12 @@ def open_samples(settings: Settings, model: Model, session: Session, track: Trac
     if settings.data is None:
         raise InputError("There is no sample data; name a folder of images or an .npz file with --data.")
     specs = model.graph.input_specs
+    for spec in specs:
+        if model.graph.facts.shape_pair(spec.name) is None:
+            raise InputError(
+                f"input '{spec.name}' has no recorded shape, and no layer that reads it says how many axes it has: "
+                "export the model with the shapes of its inputs"
+            )
     classes = declared_classes(model.graph.output_specs)
     whole = open_data(settings.data, specs, settings.preprocess, labels_file=settings.labels, classes=classes)
     whole, scaling, presets = _scaled(settings, session, whole, track)

@@ -197,10 +197,7 @@ def _choose(analysis: Analysis, scores: Scores, budget: Budget, method: Method, 
     """Return how many channels every prunable group keeps."""
     widths = [Width(group.name, group.size, _block(group, round_to)) for group in analysis.prunable]
     if not widths:
-        raise UnreachableError(
-            f"Nothing can be pruned: none of the {len(analysis.groups)} channel groups is free; "
-            "`onnxprune inspect` says why."
-        )
+        raise UnreachableError(_why_nothing(analysis))
     kept = {width.name: width.size for width in widths}
     if budget.ratio is not None:
         kept = by_ratio(widths, budget.ratio)
@@ -220,6 +217,16 @@ def _choose(analysis: Analysis, scores: Scores, budget: Budget, method: Method, 
         if analysis.costs.macs_at(kept) > limit:
             kept = by_budget(widths, scores, analysis.costs.macs_at, limit, kept)[0]
     return kept
+
+
+def _why_nothing(analysis: Analysis) -> str:
+    if analysis.groups:
+        found = f"none of the {len(analysis.groups)} channel groups is free"
+    elif analysis.unread:
+        found = analysis.unread[0]
+    else:
+        return "Nothing can be pruned: the model has no layers with weights."
+    return f"Nothing can be pruned: {found}; `onnxprune inspect` says why."
 
 
 def _stricter(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:

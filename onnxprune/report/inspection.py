@@ -40,6 +40,7 @@ class Inspection:
             "macs": self.analysis.macs(),
             "size": self.size,
             "prunable_channels": _prunable_channels(self.analysis),
+            "unread": list(self.analysis.unread),
             "notes": list(self.notes),
             "groups": [
                 {
@@ -87,6 +88,7 @@ def inspection_blocks(inspection: Inspection, *, verbose: bool = False) -> tuple
             "Why groups are not prunable",
         ),
         *(_members(group) for group in groups if verbose),
+        Lines(inspection.analysis.unread, "Layers in no group"),
         Lines(inspection.notes, "Notes"),
     )
 

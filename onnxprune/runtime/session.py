@@ -87,8 +87,7 @@ class Session:
             self._session = ort.InferenceSession(source, options, providers=list(providers))
         except _FAILURES as error:
             raise InputError(
-                f"onnxruntime cannot load '{self.name}' ({_reason(error)}): "
-                "check that the file is a complete and valid ONNX model"
+                f"onnxruntime cannot load '{self.name}' ({_reason(error)}): {_advice(str(error))}"
             ) from error
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
@@ -202,6 +201,21 @@ def _rows_per_sample(value: NDArray[Any], samples: int) -> int | None:
     if np.ndim(value) == 0 or len(value) % samples:
         return None
     return len(value) // samples
+
+
+_ADVICE = {
+    "is not a registered function/op": "nothing can be measured or checked without this op; only `inspect` works, "
+    "unless the model is exported without it",
+    "Could not find an implementation": "it has no kernel for this op and type on this machine; "
+    "export the model in float32",
+    "two nodes with same node name": "give every node a name of its own, or none",
+}
+
+
+def _advice(message: str) -> str:
+    """Return what to do about a model that does not load."""
+    known = (advice for symptom, advice in _ADVICE.items() if symptom in message)
+    return next(known, "check that the file is a complete and valid ONNX model")
 
 
 def _reason(error: BaseException) -> str:

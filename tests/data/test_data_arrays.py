@@ -141,9 +141,16 @@ def test_files_that_are_no_npz_are_refused(tmp_path: Path, content: bytes) -> No
         open_data(path, RGB, RAW)
 
 
-def test_single_array_under_the_wrong_name_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "array.npz"
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+def test_a_single_array_is_x(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"array.{ending}"
+    shape = [5, *(size for size in RGB[0].shape[1:] if size is not None)]
+    values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    with path.open("wb") as file:
+        np.save(file, values)
+    (batch,) = open_data(path, RGB, RAW).batches(8)
+    np.testing.assert_array_equal(batch.feeds[RGB[0].name], values)
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(InputError, match="single array"):
+    with pytest.raises(InputError, match=r"has shape \[3\], but input 'image' takes"):
         open_data(path, RGB, RAW)
