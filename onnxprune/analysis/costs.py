@@ -41,15 +41,15 @@ def cost_table(graph: Graph, labelled: Labelled, groups: tuple[ChannelGroup, ...
 
 
 def _weights(graph: Graph) -> list[tuple[Ref, int]]:
-    """Return the first use of every floating-point constant that an activation meets, with its rank."""
+    """Return the first use of every weight (see `count_params`) that an activation meets, with its rank."""
     found: dict[str, tuple[Ref, int]] = {}
     for node in graph.nodes:
         if graph.is_folded(node):
             continue
-        for slot, name in enumerate(node.inputs):
-            known = graph.facts.known.get(name) if name else None
-            if known is not None and known.is_constant and known.first.dtype.kind == "f":
-                found.setdefault(graph.root(name), (Ref(name, node.index, slot), known.first.ndim))
+        for slot in graph.weight_slots(node):
+            name = node.inputs[slot]
+            rank = graph.facts.known[name].first.ndim
+            found.setdefault(graph.root(name), (Ref(name, node.index, slot), rank))
     return list(found.values())
 
 

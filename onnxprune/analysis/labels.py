@@ -55,7 +55,7 @@ class Labelled:
     bonds: tuple[Bond, ...]
     frosts: tuple[Frost, ...]
     produces: tuple[tuple[Axis, int], ...]
-    sums: tuple[tuple[Axis, int], ...]
+    sums: tuple[tuple[Sums, int], ...]
     counts: tuple[tuple[Count, int], ...]
     renumbers: tuple[tuple[Renumber, int], ...]
     macs: tuple[tuple[Macs, int], ...]
@@ -97,7 +97,7 @@ def read_facts(graph: Graph) -> Reading:
                 static[operand.axis(dim)] = operand.shape[dim] if operand.is_static(dim) else None
         found: dict[Axis, list[Fact]] = {}
         facts[node.index] = found
-        rule = RULES.get(node.op) if node.domain == "" else None
+        rule = RULES.get(node.kind)
         if rule is None:
             refused[node.index] = _unspoken(graph, node)
             continue
@@ -158,7 +158,7 @@ class _Labeller:
             bonds=tuple(self.bonds),
             frosts=tuple(self.frosts),
             produces=tuple(seeds),
-            sums=tuple((f.axis, n) for f, n in every if isinstance(f, Sums) and self._is_masked(f)),
+            sums=tuple((f, n) for f, n in every if isinstance(f, Sums) and self._is_masked(f)),
             counts=tuple((f, n) for f, n in every if isinstance(f, Count) and f.axis in self.sizes),
             renumbers=tuple((f, n) for f, n in every if isinstance(f, Renumber) and f.axis in self.sizes),
             macs=tuple((f, n) for f, n in every if isinstance(f, Macs)),
@@ -169,7 +169,8 @@ class _Labeller:
 
     def _is_masked(self, fact: Sums) -> bool:
         """Whether zeroing this operand is what removing its channels comes to."""
-        return fact.axis in self.sizes and (fact.inside or not fact.axis.ref.is_use)
+        ref = fact.axis.ref
+        return fact.axis in self.sizes and (fact.inside or not (ref.is_use or ref.name in self.graph.settled))
 
     def _reach(self, axis: Axis, size: int | None, period: Period | None = None) -> None:
         """Label the `size` positions of `axis` if it is new."""

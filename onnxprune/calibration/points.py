@@ -11,11 +11,12 @@ from onnxprune.values.statistics import LayerKind
 # Ops that belong to the layer before them: one reader, one result, every channel by itself.
 _PRIVATE = frozenset(
     "BatchNormalization Relu LeakyRelu PRelu Clip Elu Selu Celu Sigmoid HardSigmoid HardSwish Mish Softplus Softsign "
-    "Tanh Gelu Swish ThresholdedRelu Identity Dropout Cast".split()
+    "Tanh Gelu Swish ThresholdedRelu Identity Dropout Cast QuantizeLinear DequantizeLinear QLinearLeakyRelu "
+    "QLinearSigmoid".split()
 )
 # So do these when the other operand is one constant per channel, or one for all: a bias or a scale written as a node.
 _AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
-_VECTOR_LAYERS = frozenset({"Gemm", "MatMul"})
+_VECTOR_LAYERS = frozenset({"Gemm", "MatMul", "QGemm", "QLinearMatMul", "MatMulInteger"})
 
 
 @dataclass(frozen=True)
@@ -100,15 +101,19 @@ def _next(graph: Graph, tensor: str, channels: int) -> str | None:
             return node.outputs[0]
         if node.op in _AFFINE and node.inputs.count(tensor) == 1:
             other = node.inputs[1 - node.inputs.index(tensor)]
-            if graph.is_leaf(other) and _per_channel(graph, other, tensor, channels):
+            if _per_channel(graph, other, tensor, channels):
                 return node.outputs[0]
     return _gated(graph, tensor, readers)
 
 
-def _per_channel(graph: Graph, constant: str, tensor: str, channels: int) -> bool:
-    """Whether a constant varies along the channel axis of `tensor` alone, if at all."""
-    shape = graph.facts.known[constant].first.shape
-    rank = len(graph.facts.shapes[0][tensor])
+def _per_channel(graph: Graph, other: str, tensor: str, channels: int) -> bool:
+    """Whether an operand is the same for all samples and varies along the channel axis of `tensor` alone, if at all.
+
+    Such are constants, and numbers or vectors computed at run time (the scale of a tensor quantized dynamically).
+    """
+    shape, rank = graph.facts.shapes[0].get(other), len(graph.facts.shapes[0][tensor])
+    if shape is None or not (graph.is_leaf(other) or other in graph.settled or len(shape) <= 1 < rank):
+        return False
     return all(size == 1 or rank - len(shape) + place == channels for place, size in enumerate(shape))
 
 

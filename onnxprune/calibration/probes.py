@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from onnxprune.calibration.instrument import Probe
 from onnxprune.calibration.points import Point
+from onnxprune.graph.scales import scale_of
 from onnxprune.values.axes import FloatArray, IntArray
 
 Array = NDArray[Any]
@@ -150,10 +151,17 @@ def _channels_first(probe: Probe, point: Point, tensor: str) -> str:
 
 
 def _as_float(probe: Probe, point: Point) -> str:
+    """Return the tensor as float32; quantized integers as the numbers that they stand for."""
     kind = probe.graph.facts.types[0][point.tensor].tensor_type.elem_type
     if kind == onnx.TensorProto.FLOAT:
         return point.tensor
-    return probe.add("Cast", [point.tensor], to=onnx.TensorProto.FLOAT)
+    floats = probe.add("Cast", [point.tensor], to=onnx.TensorProto.FLOAT)
+    scale = scale_of(probe.graph, point.tensor)
+    if scale is None or not scale.is_integer:
+        return floats
+    if scale.zero:
+        floats = probe.add("Sub", [floats, probe.add("Cast", [scale.zero], to=onnx.TensorProto.FLOAT)])
+    return probe.add("Mul", [floats, probe.add("Cast", [scale.scale], to=onnx.TensorProto.FLOAT)])
 
 
 def _binned(probe: Probe, tensor: str, limits: Range, bins: int) -> str:

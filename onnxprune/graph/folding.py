@@ -13,6 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
+from onnxprune.graph.quantized import OPS as QUANTIZED_OPS
+
 Array = NDArray[Any]
 Sources = frozenset[tuple[str, int]]  # (tensor, axis) pairs whose sizes a number was computed from
 NO_SOURCES: Sources = frozenset()
@@ -140,11 +142,13 @@ def _is_uniform(labels: NDArray[np.object_]) -> bool:
     return bool(np.all(labels == same))
 
 
-# Quantized weights keep their structure; random numbers are no constants.
-_NEVER_FOLDED = frozenset(
-    "QuantizeLinear DequantizeLinear DynamicQuantizeLinear RandomNormal RandomNormalLike RandomUniform "
-    "RandomUniformLike Multinomial Bernoulli Dropout".split()
+RANDOM = frozenset(
+    "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli Dropout".split()
 )
+"""Ops whose results are no constants, whatever they read."""
+
+# Quantized weights stay quantized: what is computed from them is left to the op rules.
+_NEVER_FOLDED = RANDOM | {"DynamicQuantizeLinear", *(op for domain, op in QUANTIZED_OPS if not domain)}
 _REFERENCE_ELEMENTS = 1 << 24
 
 

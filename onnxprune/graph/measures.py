@@ -6,6 +6,7 @@ import math
 import onnx
 
 from onnxprune.graph.light import light_copy
+from onnxprune.graph.quantized import weight_slots
 
 FLOATS = frozenset(
     {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
@@ -28,9 +29,20 @@ def digest(model: onnx.ModelProto) -> str:
 
 
 def count_params(model: onnx.ModelProto) -> int:
-    """Return the number of elements of floating-point initializers and Constant nodes."""
-    tensors = list(model.graph.initializer)
+    """Return the number of weights: elements of floating-point constants, and of integers that quantized ops work on.
+
+    Scales and zero points of quantized tensors do not count, so that quantizing a model leaves the number what it was;
+    what nobody reads counts.
+    """
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":
-            tensors.extend(attribute.t for attribute in node.attribute if attribute.name == "value")
-    return sum(math.prod(tensor.dims) for tensor in tensors if tensor.data_type in FLOATS)
+            tensors.update((node.output[0], attribute.t) for attribute in node.attribute if attribute.name == "value")
+    read: set[str] = set()
+    weights: set[str] = set()
+    for node in model.graph.node:
+        floats = [name in tensors and tensors[name].data_type in FLOATS for name in node.input]
+        weights.update(node.input[slot] for slot in weight_slots(node.domain, node.op_type, node.input, floats))
+        read.update(node.input)
+    weights.update(name for name, tensor in tensors.items() if name not in read and tensor.data_type in FLOATS)
+    return sum(math.prod(tensors[name].dims) for name in weights & tensors.keys())

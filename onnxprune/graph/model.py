@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import onnx
 
+from onnxprune.graph.folding import RANDOM
+from onnxprune.graph.measures import FLOATS
 from onnxprune.graph.propagate import Facts, captured_names, propagate
+from onnxprune.graph.quantized import weight_slots
 from onnxprune.values.interface import TensorSpec
 
 
@@ -30,6 +33,11 @@ class Node:
     def has_subgraph(self) -> bool:
         """Whether it runs graphs of its own: If, Loop, Scan."""
         return any(isinstance(value, onnx.GraphProto) for value in self.attrs.values())
+
+    @property
+    def kind(self) -> str:
+        """The op type, behind its domain where that is not the standard one."""
+        return f"{self.domain}.{self.op}" if self.domain else self.op
 
     @property
     def title(self) -> str:
@@ -64,9 +72,32 @@ class Graph:
         """Whether `name` counts as a constant operand: its value is known before the model runs."""
         return name in self.facts.known
 
+    @cached_property
+    def settled(self) -> frozenset[str]:
+        """Tensors that follow from constants alone although their values are not known: dequantized weights."""
+        found: set[str] = set()
+        for node in self.nodes:
+            names = [name for name in (*node.inputs, *node.captured) if name]
+            constant = all(
+                name in found or (name in self.facts.known and self.facts.known[name].is_constant) for name in names
+            )
+            if names and constant and node.op not in RANDOM:
+                found.update(name for name in node.outputs if name and not self.is_leaf(name))
+        return frozenset(found)
+
     def is_folded(self, node: Node) -> bool:
         """Whether all that `node` makes is known before the model runs: arithmetic on constants and sizes."""
         return all(self.is_leaf(name) for name in node.outputs if name)
+
+    def weight_slots(self, node: Node) -> tuple[int, ...]:
+        """Return the inputs of `node` that are weights: constants that count as parameters, see `count_params`."""
+        constants = [self.facts.known.get(name) for name in node.inputs]
+        known = [constant is not None and constant.is_constant for constant in constants]
+        floats = [
+            constant is not None and onnx.helper.np_dtype_to_tensor_dtype(constant.first.dtype) in FLOATS
+            for constant in constants
+        ]
+        return tuple(slot for slot in weight_slots(node.domain, node.op, node.inputs, floats) if known[slot])
 
     def root(self, name: str) -> str:
         """Follow Identity nodes from a constant back to the tensor that holds its value."""

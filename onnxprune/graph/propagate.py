@@ -17,6 +17,7 @@ from onnx import TensorProto, TypeProto
 
 from onnxprune.graph.demands import Demand, demands
 from onnxprune.graph.folding import Known, fold, fold_constants, known_shape
+from onnxprune.graph.stand_in import as_floats, as_result, float_stand_in
 
 Shape = tuple[int, ...]
 
@@ -176,8 +177,10 @@ def _visit(
     if known is not None:
         _record_known(facts, node.output[0], known)
         return
+    stand_in = float_stand_in(node, versions.get("", 1))
+    asked = stand_in or node
     try:
-        schema = onnx.defs.get_schema(node.op_type, versions.get(node.domain, 1), node.domain)
+        schema = onnx.defs.get_schema(asked.op_type, versions.get(asked.domain, 1), asked.domain)
     except onnx.defs.SchemaError:
         return
     if any(attribute.HasField("g") for attribute in node.attribute):
@@ -192,7 +195,12 @@ def _visit(
         if trial == 1 and first is not None and _same_inputs(facts, node):
             inferred: Mapping[str, TypeProto] = first
         else:
-            inferred = _infer(facts, node, schema, trial, model)
+            types = {name: facts.types[trial][name] for name in node.input if name in facts.types[trial]}
+            if stand_in is None:
+                inferred = _infer(facts, node, schema, types, trial, model)
+            else:
+                inferred = _infer(facts, stand_in, schema, as_floats(types), trial, model)
+                inferred = as_result(node, types, inferred)
         if node.op_type in _LIKE_FIRST_INPUT and node.input[0] in facts.types[trial]:
             inferred = {node.output[0]: _like(facts.types[trial][node.input[0]])}
         first = inferred if trial == 0 else first
@@ -272,9 +280,14 @@ def _same_inputs(facts: Facts, node: onnx.NodeProto) -> bool:
 
 
 def _infer(
-    facts: Facts, node: onnx.NodeProto, schema: onnx.defs.OpSchema, trial: int, model: onnx.ModelProto
+    facts: Facts,
+    node: onnx.NodeProto,
+    schema: onnx.defs.OpSchema,
+    types: Mapping[str, TypeProto],
+    trial: int,
+    model: onnx.ModelProto,
 ) -> Mapping[str, TypeProto]:
-    types = {name: facts.types[trial][name] for name in node.input if name in facts.types[trial]}
+    types = {name: types[name] for name in node.input if name in types}
     data = {}
     for name in node.input:
         known = facts.known.get(name)

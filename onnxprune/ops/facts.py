@@ -64,11 +64,13 @@ class Sums:
     """The node adds up over `axis`, so a channel multiplied by zero just before it is a channel removed.
 
     Zeroing an activation is enough, so the axis of a constant counts only where the sum runs `inside` the node, out of
-    reach from outside (the recurrence of an LSTM).
+    reach from outside (the recurrence of an LSTM). `zero` is the input that says what counts as zero in a quantized
+    tensor (None: the number 0).
     """
 
     axis: Axis
     inside: bool = False
+    zero: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

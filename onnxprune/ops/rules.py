@@ -11,6 +11,6 @@ Rule = Callable[[NodeView], Iterator[Fact]]
 RULES: Registry[Rule] = Registry("op rule", "onnxprune.ops")
 
 
-def rule(*ops: str) -> Callable[[Rule], Rule]:
-    """Register the decorated function as the rule of every op in `ops` (default domain)."""
-    return RULES.register(*ops)
+def rule(*ops: str, domain: str = "") -> Callable[[Rule], Rule]:
+    """Register the decorated function as the rule of every op in `ops` of a domain (default: the standard one)."""
+    return RULES.register(*(f"{domain}.{op}" if domain else op for op in ops))

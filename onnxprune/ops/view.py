@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.graph.model import Graph, Node
+from onnxprune.graph.quantized import Layout, layout
 from onnxprune.values.axes import Axis, IntArray, Ref
 
 
@@ -18,7 +20,10 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Operand:
-    """One input or output of a node."""
+    """One input or output of a node.
+
+    `is_constant` says that it follows from constants alone; dequantized weights do, without a `value` of their own.
+    """
 
     ref: Ref
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None
@@ -92,6 +97,18 @@ class NodeView:
         return self._node.op
 
     @property
+    def layout(self) -> Layout | None:
+        """Which operands are data, scales and zero points, where this is a quantized op."""
+        return layout(self._node.domain, self._node.op, self._node.inputs)
+
+    def as_float(self, quantized: Layout) -> "NodeView":
+        """Return the op on floats that this quantized op stands for, with the data alone for operands."""
+        view = copy(self)
+        view._node = replace(self._node, op=quantized.float_op, domain="", version=self.attr("opset", 13))
+        view.inputs = tuple(self.inputs[data.slot] for data in quantized.data)
+        return view
+
+    @property
     def version(self) -> int:
         """The opset version of the node's domain."""
         return self._node.version
@@ -159,7 +176,7 @@ def _operand(graph: Graph, name: str, node: int = -1, slot: int = -1) -> Operand
     known = graph.facts.known.get(name)
     ref = Ref(name, node, slot) if known is not None else Ref(name)
     if known is None:
-        return Operand(ref, graph.facts.shape_pair(name), None, None, False)
+        return Operand(ref, graph.facts.shape_pair(name), None, None, name in graph.settled)
     shapes = (known.first.shape, known.second.shape)
     small = known.first.size <= 1 << 16
     return Operand(ref, shapes, known.first, known.fixed if small else None, known.is_constant)

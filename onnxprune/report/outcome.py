@@ -140,6 +140,9 @@ def verification_lines(equality: Equality | None) -> Lines | None:
     if equality is None:
         return None
     figures = f"error {equality.error:.1e}, allowed {equality.tolerance:.0e}"
+    if equality.dtype:
+        steps = f"within {numbers.many(equality.steps, 'step')} of {equality.dtype}" if equality.steps else ""
+        figures = steps or f"exact in {equality.dtype}"
     if equality.status == "unproven":
         return Lines((f"Verification: cut equals mask is unproven ({figures}): no tensor told a cut from no cut.",))
     return Lines((f"Verification: cut equals mask: {figures}, checked on {_PLACES[equality.where]}.",))

@@ -11,6 +11,7 @@ places is zeroed at the next sum.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -42,16 +43,19 @@ class _Oracle:
 
     def zero_before_sums(self) -> None:
         """Multiply every masked operand of a sum by its mask."""
-        summed: dict[tuple[int, str], dict[int, BoolArray]] = {}
-        for axis, index in self.analysis.labelled.sums:
-            if axis in self.masks:
-                summed.setdefault((index, axis.ref.name), {})[axis.dim] = self.masks[axis]
-        made: dict[tuple[str, tuple[int, ...]], str] = {}
-        for (index, name), masks in sorted(summed.items()):
-            key = (name, tuple(sorted(masks)))
+        nodes = self.analysis.graph.nodes
+        summed: dict[tuple[int, str, str], dict[int, BoolArray]] = {}
+        for fact, index in self.analysis.labelled.sums:
+            if fact.axis in self.masks:
+                zero = "" if fact.zero is None else nodes[index].inputs[fact.zero]
+                place = (index, fact.axis.ref.name, zero)
+                summed.setdefault(place, {})[fact.axis.dim] = self.masks[fact.axis]
+        made: dict[tuple[str, str, tuple[int, ...]], str] = {}
+        for (index, name, zero), masks in sorted(summed.items()):
+            key = (name, zero, tuple(sorted(masks)))
             if key not in made:
-                made[key] = self._multiply(index, name, masks)
-            for slot, read in enumerate(self.analysis.graph.nodes[index].inputs):
+                made[key] = self._without(index, name, zero, masks)
+            for slot, read in enumerate(nodes[index].inputs):
                 if read == name:
                     self.inputs[index, slot] = made[key]
 
@@ -111,18 +115,49 @@ class _Oracle:
         self.constants.append(onnx.numpy_helper.from_array(value, name))
         return name
 
-    def _multiply(self, index: int, name: str, masks: Mapping[int, BoolArray]) -> str:
-        """Put `name` times its masks in front of node `index`; return the name of the product."""
-        facts = self.analysis.graph.facts
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(facts.types[0][name].tensor_type.elem_type)
-        rank = len(facts.shapes[0][name])
-        factor = np.ones([1] * rank, dtype=bool)
+    def _without(self, index: int, name: str, zero: str, masks: Mapping[int, BoolArray]) -> str:
+        """Put `name` without its removed positions in front of node `index`; return the name of the result.
+
+        Floats are multiplied by 0 or 1. Integers get their zero point at removed positions, and so do those that a
+        DequantizeLinear reads: behind it, a product would keep the runtime from using the integer kernels of the cut.
+        """
+        graph = self.analysis.graph
+        rank = len(graph.facts.shapes[0][name])
+        kept = np.ones([1] * rank, dtype=bool)
         for axis, mask in masks.items():
-            factor = factor & mask.reshape([-1 if place == axis else 1 for place in range(rank)])
-        masked = f"{name}/onnxprune_masked_{'_'.join(str(axis) for axis in sorted(masks))}"
-        inputs = [name, self._constant(factor.astype(dtype))]
-        self.before.setdefault(index, []).append(onnx.helper.make_node("Mul", inputs, [masked], name=masked))
-        return masked
+            kept = kept & mask.reshape([-1 if place == axis else 1 for place in range(rank)])
+        result = "_".join(
+            [f"{name}/onnxprune_masked", *(str(axis) for axis in sorted(masks)), *([zero] if zero else [])]
+        )
+        maker = graph.producers.get(name)
+        if self._is_integer(name):
+            return self._zeroed(index, name, zero, kept, result)
+        if maker is not None and maker.op == "DequantizeLinear" and self._is_integer(maker.inputs[0]):
+            integers = self._zeroed(index, maker.inputs[0], "".join(maker.inputs[2:]), kept, f"{result}/integers")
+            copy = onnx.NodeProto.FromString(graph.model.graph.node[maker.index].SerializeToString())
+            copy.name = copy.output[0] = result
+            copy.input[0] = integers
+            self.before[index].append(copy)
+            return result
+        return self._put(index, "Mul", [name, self._constant(kept.astype(self._dtype(name)))], result)
+
+    def _zeroed(self, index: int, name: str, zero: str, kept: BoolArray, result: str) -> str:
+        """Put integers with the zero point (by default 0) in place of what is not kept in front of node `index`."""
+        zero = zero or self._constant(np.zeros((), dtype=self._dtype(name)))
+        return self._put(index, "Where", [self._constant(kept), name, zero], result)
+
+    def _dtype(self, name: str) -> np.dtype[Any]:
+        kind = self.analysis.graph.facts.types[0][name].tensor_type.elem_type
+        return onnx.helper.tensor_dtype_to_np_dtype(kind)
+
+    def _is_integer(self, name: str) -> bool:
+        """Whether `name` is a quantized activation with one zero point, of a type that Where takes."""
+        return name not in self.analysis.graph.facts.known and self._dtype(name) in (np.int8, np.uint8)
+
+    def _put(self, index: int, op: str, inputs: list[str], result: str) -> str:
+        """Put a node in front of node `index`; return its result."""
+        self.before.setdefault(index, []).append(onnx.helper.make_node(op, inputs, [result], name=result))
+        return result
 
     def _gather(
         self,

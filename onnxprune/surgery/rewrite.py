@@ -87,17 +87,35 @@ def _edit(view: gs.Graph, touched: Sequence[int], edits: Edits) -> None:
 
 
 def _plain(value: NDArray[Any]) -> NDArray[Any]:
+    """Return a value as the view can hold it: of a type that numpy has, or a placeholder (see `_foreign`)."""
+    return _contiguous(value) if value.dtype.isbuiltin == 1 else np.zeros(0, dtype=np.uint8)
+
+
+def _contiguous(value: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(value).reshape(value.shape)
+
+
+def _foreign(edits: Edits) -> dict[str, onnx.TensorProto]:
+    """Return the values of types that numpy lacks (bfloat16, float8, 4-bit integers), which onnx alone can write."""
+    values = {**edits.tensors, **edits.added}
+    return {
+        name: onnx.numpy_helper.from_array(_contiguous(value), name)
+        for name, value in values.items()
+        if value.dtype.isbuiltin != 1
+    }
 
 
 def _patch(result: onnx.ModelProto, edited: onnx.ModelProto, touched: Sequence[int], edits: Edits) -> None:
     """Carry the changes of the view over into the copy: inputs and attributes of nodes, values of constants."""
+    foreign = _foreign(edits)
     for index, node in zip(touched, edited.graph.node, strict=True):
         target = result.graph.node[index]
         if list(target.input) != list(node.input):
             target.input[:] = node.input
         _patch_attributes(target, node, {name for changed, name in edits.attributes if changed == index}, edits)
-    values = {tensor.name: tensor for tensor in edited.graph.initializer}
+        if target.op_type == "Constant" and target.output[0] in foreign:
+            target.attribute[0].t.CopyFrom(foreign[target.output[0]])
+    values = {tensor.name: tensor for tensor in edited.graph.initializer} | foreign
     for tensor in result.graph.initializer:
         if tensor.name in edits.tensors:
             _replace_value(tensor, values[tensor.name])

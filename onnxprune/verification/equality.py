@@ -4,8 +4,13 @@ Error = max|cut - mask| / max|mask| over each float output, which has to stay wi
 being the masked network at two optimisation levels of the runtime. The check has power only where masking changes the
 outputs by 100 times the tolerance. Where an output says nothing (chaotic or constant), the layers inside are compared,
 kept channels against kept channels.
+
+Quantized tensors are compared step by step. Integer kernels add up exactly, so cut and mask usually agree in every bit.
+Where they do not, a float sum in front of a rounding came out on its other side: one step is then allowed, and masking
+has to change the tensor by 10 steps.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,9 +20,11 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxprune.analysis.analyse import Analysis
+from onnxprune.graph.scales import step_of
 from onnxprune.runtime.session import Session
 from onnxprune.surgery.mask import masked_model
 from onnxprune.values.axes import Axis, BoolArray, Ref
+from onnxprune.verification.segments import fed, quantized_tensors, segmented
 
 Status = Literal["equal", "unproven", "different"]
 Place = Literal["outputs", "layers", "shaken weights"]
@@ -27,6 +34,8 @@ BASE_TOLERANCE = 1e-5
 NOISE_FACTOR = 10.0
 POWER_FACTOR = 100.0
 UNCHECKABLE_NOISE = 1e-3
+POWER_STEPS = 10.0
+_ONE_STEP = 1.001  # floats of neighbouring integers may differ by a hair more than their scale
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,8 @@ class Equality:
         noise: relative difference of the masked network between two optimisation levels.
         where: the outputs, the layers inside, or either of these with shaken weights.
         tensor: the tensor with the worst error.
+        dtype: the integer type where that tensor is quantized, else empty.
+        steps: by how many steps of that type cut and mask differ.
     """
 
     status: Status
@@ -50,6 +61,8 @@ class Equality:
     noise: float
     where: Place
     tensor: str
+    dtype: str = ""
+    steps: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON types."""
@@ -58,14 +71,33 @@ class Equality:
 
 @dataclass(frozen=True)
 class _Figure:
+    """How one tensor compares; `step` is the size of a step in the same measure, 0 where it is not quantized."""
+
     tensor: str
     error: float
     noise: float
     power: float
+    step: float = 0.0
+    dtype: str = ""
+
+    @property
+    def is_checkable(self) -> bool:
+        return self.step > 0 or self.noise <= UNCHECKABLE_NOISE
 
     @property
     def tolerance(self) -> float:
-        return max(BASE_TOLERANCE, NOISE_FACTOR * self.noise)
+        if not self.step:
+            return max(BASE_TOLERANCE, NOISE_FACTOR * self.noise)
+        return max(BASE_TOLERANCE, self.step * _ONE_STEP) if self.error > BASE_TOLERANCE else BASE_TOLERANCE
+
+    @property
+    def has_power(self) -> bool:
+        rounded = self.step > 0 and self.error > BASE_TOLERANCE
+        return self.power >= (POWER_STEPS if rounded else POWER_FACTOR) * self.tolerance
+
+    @property
+    def steps(self) -> int:
+        return round(self.error / self.step) if self.step and math.isfinite(self.error) else 0
 
 
 def check_equality(
@@ -77,6 +109,9 @@ def check_equality(
     decided = _decide(_figures(analysis, masked, cut, masks, feeds, outputs), "outputs")
     if decided.status == "equal" or not masks:
         return decided
+    integers = quantized_tensors(analysis.graph, cut)
+    if integers:
+        return _decide(_layer_by_layer(analysis, masked, cut, masks, feeds, integers), "layers")
     inner = _inner_tensors(analysis, cut, masks)
     looser = decided.status == "unproven" or decided.noise > UNCHECKABLE_NOISE
     if not looser or not inner:
@@ -86,15 +121,16 @@ def check_equality(
 
 def _decide(figures: Sequence[_Figure], where: Place) -> Equality:
     """Turn figures into a verdict: any checkable difference fails, any checkable power proves."""
-    checkable = [figure for figure in figures if figure.noise <= UNCHECKABLE_NOISE]
+    checkable = [figure for figure in figures if figure.is_checkable]
     worst = max(checkable or figures, key=lambda f: f.error / f.tolerance, default=_Figure("", 0.0, 0.0, 0.0))
     power = max((figure.power for figure in checkable), default=0.0)
     status: Status = "unproven"
     if checkable and worst.error > worst.tolerance:
         status = "different"
-    elif any(figure.power >= POWER_FACTOR * figure.tolerance for figure in checkable):
+    elif any(figure.has_power for figure in checkable):
         status = "equal"
-    return Equality(status, worst.error, worst.tolerance, power, worst.noise, where, worst.tensor)
+    found = (worst.error, worst.tolerance, power, worst.noise, where, worst.tensor, worst.dtype, worst.steps)
+    return Equality(status, *found)
 
 
 def _figures(
@@ -105,29 +141,72 @@ def _figures(
     feeds: Sequence[Values],
     tensors: Sequence[str],
 ) -> list[_Figure]:
-    """Run the four networks and compare `tensors` one by one."""
+    """Run the four networks from end to end and compare `tensors`."""
     runs = {
         "plain": _outputs(analysis.graph.model, feeds, tensors),
         "masked": _outputs(masked, feeds, tensors),
         "rough": _outputs(masked, feeds, tensors, optimize=False),
         "cut": _outputs(cut, feeds, tensors),
     }
+    return _compared(analysis, runs, masks)
+
+
+def _layer_by_layer(
+    analysis: Analysis,
+    masked: onnx.ModelProto,
+    cut: onnx.ModelProto,
+    masks: Mapping[Axis, BoolArray],
+    feeds: Sequence[Values],
+    integers: Mapping[str, int],
+) -> list[_Figure]:
+    """Compare every stretch between two quantizations by itself, fed with the integers of the masked network.
+
+    A value that was rounded to the other side would otherwise be handed on and grow from layer to layer.
+    """
+    found = _outputs(masked, feeds, list(integers))
+    whole = [fed(call, {name: found[name][i] for name in found}) for i, call in enumerate(feeds)]
+    slim = [
+        fed(call, {name: _kept(found[name][i], _masks_of(name, masks)) for name in found})
+        for i, call in enumerate(feeds)
+    ]
+    tensors = list(dict.fromkeys([*integers, *(spec.name for spec in analysis.graph.output_specs)]))
+    runs = {
+        "plain": _outputs(segmented(analysis.graph.model, integers), whole, tensors),
+        "masked": _outputs(segmented(masked, integers), whole, tensors),
+        "rough": _outputs(segmented(masked, integers), whole, tensors, optimize=False),
+        "cut": _outputs(segmented(cut, integers), slim, tensors),
+    }
+    return _compared(analysis, runs, masks)
+
+
+def _compared(
+    analysis: Analysis, runs: Mapping[str, Mapping[str, list[NDArray[Any]]]], masks: Mapping[Axis, BoolArray]
+) -> list[_Figure]:
+    """Compare the tensors of the four networks' runs one by one."""
     figures = []
     for name in runs["masked"]:
-        kept = {axis.dim: mask for axis, mask in masks.items() if axis.ref == Ref(name)}
+        kept = _masks_of(name, masks)
         values = {run: found[name] for run, found in runs.items()}
         for run in ("plain", "masked", "rough"):
             values[run] = [_kept(value, kept) for value in values[run]]
-        if all(value.dtype.kind == "f" for value in values["masked"]):
+        step, dtype = step_of(analysis.graph, name) or (0.0, "")
+        if dtype or all(value.dtype.kind == "f" for value in values["masked"]):
+            largest = max(float(np.abs(value.astype(np.float64)).max(initial=0.0)) for value in values["masked"])
             figures.append(
                 _Figure(
                     name,
                     error=_difference(values["masked"], values["cut"]),
                     noise=_difference(values["masked"], values["rough"]),
                     power=_difference(values["masked"], values["plain"]),
+                    step=step / largest if largest else 0.0,
+                    dtype=dtype,
                 )
             )
     return figures
+
+
+def _masks_of(name: str, masks: Mapping[Axis, BoolArray]) -> dict[int, BoolArray]:
+    return {axis.dim: mask for axis, mask in masks.items() if axis.ref == Ref(name)}
 
 
 def _kept(value: NDArray[Any], kept: Mapping[int, BoolArray]) -> NDArray[Any]:
@@ -174,7 +253,7 @@ def _outputs(
 
 def _inner_tensors(analysis: Analysis, cut: onnx.ModelProto, masks: Mapping[Axis, BoolArray]) -> list[str]:
     """Return the outputs of the layers that read a masked tensor, as far as both networks have them."""
-    readers = {index for axis, index in analysis.labelled.sums if axis in masks}
+    readers = {index for fact, index in analysis.labelled.sums if fact.axis in masks}
     remaining = {name for node in cut.graph.node for name in node.output}
     names = [analysis.graph.nodes[index].outputs[0] for index in sorted(readers)]
     return [name for name in names if name in remaining]

@@ -4,6 +4,8 @@ Where the removed channels are dead, masking them changes nothing and equality p
 die together does not depend on the weights, so the cut is checked again on weights that leave no channel dead.
 """
 
+from typing import Any
+
 import numpy as np
 import onnx
 
@@ -18,7 +20,8 @@ STRENGTH = 0.5
 def shaken_model(analysis: Analysis, seed: int) -> onnx.ModelProto:
     """Return a copy of the model with noise on every weight that has a channel axis.
 
-    Vectors (scales, shifts, variances) move upwards only, so that a variance stays positive.
+    Vectors (scales, shifts, variances) move upwards only, so that a variance stays positive. Integers are shaken within
+    their type; scales and zero points of quantized tensors stay, because the runtime relies on how they fit together.
     """
     graph = analysis.graph
     result = onnx.ModelProto()
@@ -31,17 +34,26 @@ def shaken_model(analysis: Analysis, seed: int) -> onnx.ModelProto:
             tensors.extend(attribute.t for attribute in node.attribute if attribute.name == "value")
     for tensor in tensors:
         value = onnx.numpy_helper.to_array(tensor)
-        if tensor.data_type in FLOATS:
+        if tensor.data_type in FLOATS or value.dtype.kind in "iu":
             noise = rng.standard_normal(value.shape) * STRENGTH * (_rms(value) or 0.1)
             moved = value + (np.abs(noise) if value.ndim < 2 else noise)
             name = tensor.name
-            tensor.CopyFrom(onnx.numpy_helper.from_array(moved.astype(value.dtype), name))
+            tensor.CopyFrom(onnx.numpy_helper.from_array(_fitted(moved, value.dtype), name))
     return result
+
+
+def _fitted(value: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return `value` as this type; integers rounded and clipped to its range."""
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        value = np.clip(np.round(value), limits.min, limits.max)
+    return value.astype(dtype)
 
 
 def _stored_weights(analysis: Analysis) -> set[str]:
     graph: Graph = analysis.graph
-    return {_stored(graph, axis.ref.name) for axis in analysis.labelled.sizes if axis.ref.is_use}
+    used = {axis.ref for axis in analysis.labelled.sizes if axis.ref.is_use}
+    return {_stored(graph, ref.name) for ref in used if ref.slot in graph.weight_slots(graph.nodes[ref.node])}
 
 
 def _stored(graph: Graph, name: str) -> str:

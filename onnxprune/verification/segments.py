@@ -1,0 +1,44 @@
+"""A quantized network taken apart at its integers, so that every stretch between two quantizations runs by itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from onnxprune.graph.model import Graph
+from onnxprune.graph.quantized import layout
+
+Values = Mapping[str, NDArray[Any]]
+
+
+def quantized_tensors(graph: Graph, cut: onnx.ModelProto) -> dict[str, int]:
+    """Return the integer activations that quantizing nodes make in both networks, with their element types."""
+    remaining = {name for node in cut.graph.node for name in node.output}
+    found = {}
+    for node in graph.nodes:
+        about = layout(node.domain, node.op, node.inputs)
+        name = node.outputs[0]
+        if about is not None and about.result.scale >= 0 and name in remaining - graph.settled:
+            found[name] = graph.facts.types[0][name].tensor_type.elem_type
+    return found
+
+
+def segmented(model: onnx.ModelProto, tensors: Mapping[str, int]) -> onnx.ModelProto:
+    """Return a copy in which nodes read `tensors` (with element types) from graph inputs of their own, see `fed`."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    for node in result.graph.node:
+        node.input[:] = [_fed(name) if name in tensors else name for name in node.input]
+    for name, kind in tensors.items():
+        result.graph.input.append(onnx.helper.make_tensor_value_info(_fed(name), kind, None))
+    return result
+
+
+def fed(call: Values, values: Values) -> dict[str, NDArray[Any]]:
+    """Return the feed of a segmented network: that of the network itself, and `values` of the tensors."""
+    return {**call, **{_fed(name): value for name, value in values.items()}}
+
+
+def _fed(name: str) -> str:
+    return f"{name}/onnxprune_fed"
