@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from onnxprune.analysis.analyse import Analysis, analyse
 from onnxprune.graph.model import read_graph
+from onnxprune.graph.quantized import layout
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.surgery.mask import masked_model
 from onnxprune.values.axes import BoolArray
@@ -43,6 +44,7 @@ def with_weights(model: onnx.ModelProto, seed: int = 0) -> onnx.ModelProto:
     graph = model.graph
     made = {name for node in graph.node for name in node.output} | {tensor.name for tensor in graph.initializer}
     positive = {node.input[4] for node in graph.node if node.op_type == "BatchNormalization"}
+    parts = quantized_parts(model)
     for info in list(graph.value_info):
         if info.name in made:
             continue
@@ -50,6 +52,8 @@ def with_weights(model: onnx.ModelProto, seed: int = 0) -> onnx.ModelProto:
         kind = info.type.tensor_type
         shape = [dim.dim_value for dim in kind.shape.dim]
         values = weights(info.name, shape, positive=info.name in positive, seed=seed)
+        if info.name in parts:
+            values = quantized_weights(info.name, shape, kind.elem_type, parts[info.name], seed=seed)
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         graph.initializer.append(onnx.numpy_helper.from_array(values.astype(dtype), info.name))
     return model
@@ -63,6 +67,31 @@ def weights(name: str, shape: list[int], *, positive: bool = False, seed: int = 
     if len(shape) < 2:
         return np.asarray(rng.normal(0.5, 0.5, shape))
     return np.asarray(rng.normal(0.0, 1.0, shape) / math.sqrt(max(1, math.prod(shape[1:]))))
+
+
+def quantized_parts(model: onnx.ModelProto) -> dict[str, str]:
+    """Return what each operand of a quantized op is: data, a scale or a zero point."""
+    found = {}
+    for node in model.graph.node:
+        about = layout(node.domain, node.op_type, node.input)
+        for data in (*about.data, about.result) if about else ():
+            for slot, part in ((data.slot, "data"), (data.scale, "scale"), (data.zero, "zero")):
+                if slot >= 0:
+                    found[node.input[slot]] = part
+    return found
+
+
+def quantized_weights(name: str, shape: list[int], kind: int, part: str, *, seed: int = 0) -> Array:
+    """Return random integers all over the range of their type, zero points near its middle, or small scales."""
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    if part == "scale":
+        return rng.uniform(0.005, 0.015, shape)
+    if kind == onnx.TensorProto.FLOAT or "FLOAT8" in onnx.TensorProto.DataType.Name(kind):
+        return weights(name, shape, seed=seed)
+    unsigned = kind in (onnx.TensorProto.UINT8, onnx.TensorProto.UINT4)
+    half = 8 if kind in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4) else 128
+    spread = half // 8 if part == "zero" else half if kind != onnx.TensorProto.INT32 else 2000
+    return rng.integers(-spread, spread, shape) + (half if unsigned else 0)
 
 
 def analysed(model: onnx.ModelProto, *, approximate: bool = False) -> Analysis:
@@ -119,9 +148,15 @@ def run(model: onnx.ModelProto, feed: Mapping[str, Array], *, optimised: bool = 
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")  # floats stay floats
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        model.SerializeToString(),
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers={"WeightBiasQuantization"},
+    )
     return [np.asarray(value) for value in session.run(None, dict(feed))]
 
 

@@ -29,7 +29,6 @@ _TABLE: Mapping[tuple[str, str], tuple[str, str]] = {
     (MICROSOFT, "QLinearConcat"): ("Concat", "sy zy [x sx zx]"),
     (MICROSOFT, "QLinearGlobalAveragePool"): ("GlobalAveragePool", _UNARY),
     (MICROSOFT, "QLinearLeakyRelu"): ("LeakyRelu", _UNARY),
-    (MICROSOFT, "QLinearReduceMean"): ("ReduceMean", _UNARY),
     (MICROSOFT, "QLinearSigmoid"): ("Sigmoid", _UNARY),
     (MICROSOFT, "QLinearSoftmax"): ("Softmax", _UNARY),
     (MICROSOFT, "QLinearWhere"): ("Where", "c a sa za b sb zb sy zy"),

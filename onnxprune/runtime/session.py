@@ -62,6 +62,7 @@ class Session:
         name: str | None = None,
         optimization: Optimization = "all",
         threads: int | None = None,
+        may_quantize: bool = True,
         providers: Sequence[str] = ("CPUExecutionProvider",),
     ) -> None:
         """Load a model.
@@ -71,6 +72,9 @@ class Session:
             name: What messages call the model; default: the path, or "the model".
             optimization: How much the runtime may rewrite the graph.
             threads: Threads within one operator; None leaves it to the runtime.
+            may_quantize: Whether the runtime may round floats to integers where the graph does not say so. It does that
+                to activations in front of quantized weights, and to weights behind quantized activations; the scales
+                that it takes depend on the width of the layer.
             providers: onnxruntime's execution providers, in order of preference.
 
         Raises:
@@ -82,9 +86,14 @@ class Session:
         options.log_severity_level = _FATAL_ONLY
         if threads is not None:
             options.intra_op_num_threads = threads
+        disabled = set() if may_quantize else {"WeightBiasQuantization"}
+        if not may_quantize:
+            options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
         source = str(model) if isinstance(model, Path) else model
         try:
-            self._session = ort.InferenceSession(source, options, providers=list(providers))
+            self._session = ort.InferenceSession(
+                source, options, providers=list(providers), disabled_optimizers=disabled
+            )
         except _FAILURES as error:
             raise InputError(
                 f"onnxruntime cannot load '{self.name}' ({_reason(error)}): {_advice(str(error))}"

@@ -35,7 +35,7 @@ NOISE_FACTOR = 10.0
 POWER_FACTOR = 100.0
 UNCHECKABLE_NOISE = 1e-3
 POWER_STEPS = 10.0
-_ONE_STEP = 1.001  # floats of neighbouring integers may differ by a hair more than their scale
+_ONE_STEP = 1.01  # floats of neighbouring integers may differ by a hair more than their scale
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _outputs(
         copy.CopyFrom(model)
         copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in missing)
         model = copy
-    session = Session(model.SerializeToString(), optimization="all" if optimize else "none")
+    session = Session(model.SerializeToString(), optimization="all" if optimize else "none", may_quantize=False)
     wanted = [spec.name for spec in session.outputs if spec.name in set(tensors) and "(" not in spec.dtype]
     found: dict[str, list[NDArray[Any]]] = {name: [] for name in wanted}
     for call in feeds:
