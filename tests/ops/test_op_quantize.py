@@ -82,9 +82,9 @@ def test_weights_that_a_graph_transposes_after_dequantizing() -> None:
 
 def test_a_scale_shared_by_two_layers_is_copied_where_they_lose_different_channels() -> None:
     model = net("""(float[n, 5] x) => (float[n, 8] y) <int8[5, 8] w0, int8[8, 8] w1, int8[8, 8] w2, float[8] s> {
-            d0 = DequantizeLinear<axis = 1>(w0, s)
+            d0 = DequantizeLinear(w0, s)
             a = MatMul(x, d0)
-            d1 = DequantizeLinear<axis = 1>(w1, s)
+            d1 = DequantizeLinear<axis = -1>(w1, s)
             b = MatMul(a, d1)
             d2 = DequantizeLinear<axis = 0>(w2, s)
             y = MatMul(b, d2)
