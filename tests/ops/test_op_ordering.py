@@ -109,6 +109,15 @@ def test_classes_of_a_one_hot_are_frozen_and_its_numbers_pass_through() -> None:
         }""")
     assert group_sizes(model) == [8]
     assert_cut_equals_mask(model)
+    model = net("""(float[n, 5, 3] x) => (float[n, 6, 5, 4] y)
+        <float[3, 8] w0, int64 depth = {6}, float[2] values = {0, 1}, float[8, 4] w1> {
+            c = MatMul(x, w0)
+            i = Cast<to = 7>(c)
+            d = OneHot<axis = 1>(i, depth, values)
+            y = MatMul(d, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    assert_cut_equals_mask(model)
     model = net("""(float[n, 3] x) => (float[n, 3, 4] y)
         <int64 depth = {6}, float[2] values = {0, 1}, float[6, 5] w0, float[5, 4] w1> {
             i = Cast<to = 7>(x)
