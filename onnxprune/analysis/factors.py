@@ -56,7 +56,8 @@ def _improved(
     """Try to ban `wish` and take it over in the blocks that lose more MACs by it.
 
     In the other blocks the alternative may have run into further reshapes that are cut along the factor which it is to
-    replace; these are banned as well, and all of it is tried again.
+    replace, or be taken in vain itself, as one side of the block of a pixel shuffle after the other; these are banned
+    as well, and all of it is tried again.
     """
     for _ in range(_ROUNDS):
         if not wish:
@@ -66,7 +67,7 @@ def _improved(
         won = frozenset(tie for tie in wish if blocks[tie.a] in better)
         rest = wish - won
         open_blocks = {blocks[tie.a] for tie in rest}
-        in_the_way = trial.labelled.blocking & set(best.labelled.carriers)
+        in_the_way = (trial.labelled.blocking & set(best.labelled.carriers)) or _idle(trial)
         further = frozenset(tie for tie in in_the_way if blocks[tie.a] in open_blocks) - rest
         if won:
             banned = banned | won

@@ -274,3 +274,24 @@ def test_reshapes_whose_result_cannot_be_inferred_freeze() -> None:
 )
 def test_common_factors_of_two_shapes(source: tuple[int, ...], target: tuple[int, ...], expected: list[Factor]) -> None:
     assert common_factors(source, target) == expected
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+@pytest.mark.parametrize("spaces_first", [True, False])
+def test_a_pixel_shuffle_written_as_a_view_keeps_its_blocks(scale: int, spaces_first: bool) -> None:
+    """Both sides of a block become space, which stays; the channels are the factor beside them."""
+    width, size = 5 * scale * scale, 4 * scale
+    view, order = (
+        (f"{scale}, {scale}, 5", "0, 3, 4, 1, 5, 2") if spaces_first else (f"5, {scale}, {scale}", "0, 1, 4, 2, 5, 3")
+    )
+    model = net(f"""(float[n, 3, 4, 4] x) => (float[n, 2, {size}, {size}] y)
+        <float[{width}, 3, 3, 3] w0, float[2, 5, 3, 3] w1, int64[6] s = {{0, {view}, 4, 4}},
+         int64[4] t = {{0, 5, {size}, {size}}}> {{
+            a = Conv<pads = [1, 1, 1, 1]>(x, w0)
+            b = Reshape(a, s)
+            c = Transpose<perm = [{order}]>(b)
+            d = Reshape(c, t)
+            y = Conv<pads = [1, 1, 1, 1]>(d, w1)
+        }}""")
+    assert group_sizes(model) == [5]
+    assert assert_cut_equals_mask(model).shape("w0") == (3 * scale * scale, 3, 3, 3)
