@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxprune.graph.model import Graph, Node
-from onnxprune.ops.facts import Count, Cycle, Fact, Free, Freeze, Macs, Period, Produces, Renumber, Sums, Tie
+from onnxprune.ops.facts import Count, Cycle, Fact, Free, Freeze, Macs, Period, Pin, Produces, Renumber, Sums, Tie
 from onnxprune.ops.rules import RULES
 from onnxprune.ops.view import NodeView, RefusedError
 from onnxprune.values.axes import Axis, IntArray
@@ -58,6 +58,7 @@ class Labelled:
     sums: tuple[tuple[Sums, int], ...]
     counts: tuple[tuple[Count, int], ...]
     renumbers: tuple[tuple[Renumber, int], ...]
+    pins: tuple[tuple[Pin, int], ...]
     macs: tuple[tuple[Macs, int], ...]
     carriers: tuple[Tie, ...]
     blocking: frozenset[Tie]
@@ -161,6 +162,7 @@ class _Labeller:
             sums=tuple((f, n) for f, n in every if isinstance(f, Sums) and self._is_masked(f)),
             counts=tuple((f, n) for f, n in every if isinstance(f, Count) and f.axis in self.sizes),
             renumbers=tuple((f, n) for f, n in every if isinstance(f, Renumber) and f.axis in self.sizes),
+            pins=tuple((f, n) for f, n in every if isinstance(f, Pin) and f.axis in self.sizes),
             macs=tuple((f, n) for f, n in every if isinstance(f, Macs)),
             carriers=tuple(dict.fromkeys(self.carrier.values())),
             blocking=frozenset(self.blocking),

@@ -102,6 +102,15 @@ class Renumber:
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """An attribute that is not given stands for `value`, which depends on `axis`: where that is cut, it is written."""
+
+    attribute: str
+    value: float
+    axis: Axis
+
+
+@dataclass(frozen=True, slots=True)
 class Macs:
     """Multiply-adds of the node for one call: `factor` times the product of the kept widths of `axes`.
 
@@ -112,4 +121,4 @@ class Macs:
     axes: tuple[Axis, ...]
 
 
-Fact = Tie | Cycle | Freeze | Free | Sums | Produces | Count | Renumber | Macs
+Fact = Tie | Cycle | Freeze | Free | Sums | Produces | Count | Renumber | Pin | Macs

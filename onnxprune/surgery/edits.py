@@ -90,6 +90,7 @@ def plan_edits(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> Edits:
     graph = analysis.graph
     numbers, attributes = _counted(analysis, masks)
     numbers.update(_renumbered(analysis, masks))
+    attributes.update({(n, pin.attribute): pin.value for pin, n in analysis.labelled.pins if pin.axis in masks})
     kept = {(axis.ref.name, axis.dim): _share(mask) for axis, mask in masks.items() if not axis.ref.is_use}
     by_use: dict[Ref, dict[int, BoolArray]] = {}
     for axis, mask in masks.items():
