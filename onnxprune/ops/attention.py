@@ -46,6 +46,9 @@ def attention(node: NodeView) -> Iterator[Fact]:
         yield Tie(k.axis(axis), v.axis(axis))
     yield Tie(q.axis(0), k.axis(0))
     yield Freeze(k.axis(tokens), "normalises over this axis", approximate=True)
+    if node.attr("is_causal", 0):
+        for operand in (q, k):
+            yield Freeze(operand.axis(tokens), "counts positions along this axis")
     outer = [q.axis(axis) for axis in range(q.rank - 1)]
     yield Macs(1.0, (*outer, k.axis(tokens), q.axis(-1)))
     yield Macs(1.0, (*outer, k.axis(tokens), y.axis(-1)))
@@ -77,6 +80,8 @@ def rotary_embedding(node: NodeView) -> Iterator[Fact]:
     """
     x, y = node.input(0), node.output
     yield from pass_through(x, y)
+    for axis in (0, 2 if x.rank == 4 else 1):
+        yield Freeze(x.axis(axis), "looks up an angle for each position of this axis")
     last, width = x.axis(-1), x.shape[-1]
     per_head = width // node.attr("num_heads") if x.rank == 3 else width
     if per_head < width:

@@ -106,3 +106,19 @@ def test_pairs_turned_by_position(attributes: str, half: int, sizes: list[int]) 
     assert group_sizes(model) == sizes
     checked = assert_cut_equals_mask(model)
     assert checked.shape("wq")[1] < 16
+
+
+def test_tokens_that_are_counted_stay() -> None:
+    """Layers over tokens in front of causal scores and of angles by position."""
+    for attributes, made in (("<is_causal = 1>", "x1"), ("", "xr")):
+        model = net(
+            f"""(float[n, 4, 3, 4] x, float[n, 4, 5, 4] k, float[n, 4, 5, 4] v) => (float[n, 4, 5, 4] y)
+            <float[5, 3] w0, float[5, 5] w1, float[1, 5, 2] cos, float[1, 5, 2] sin> {{
+                x1 = MatMul(w0, x) xr = RotaryEmbedding(x1, cos, sin)
+                a = Attention{attributes}({made}, k, v) y = MatMul(w1, a)
+            }}""",
+            opset=23,
+            ir=10,
+        )
+        assert group_sizes(model, approximate=True) == []
+        assert frozen_reasons(model)["x1"].startswith("x1:2 meets")
