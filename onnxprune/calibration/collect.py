@@ -14,7 +14,7 @@ from onnxprune.calibration.probes import PROBES, SKIPPED, Accumulator, Range
 from onnxprune.data.dataset import Dataset
 from onnxprune.data.split import take
 from onnxprune.graph.model import Graph
-from onnxprune.runtime.session import Session
+from onnxprune.runtime.session import Session, open_session
 from onnxprune.values.axes import FloatArray, IntArray, frozen_array
 from onnxprune.values.progress import Track, silent
 from onnxprune.values.statistics import LayerStatistics, Statistics
@@ -130,8 +130,10 @@ def _instrument(
 
 def _session(probe: Probe) -> Session:
     """Load the instrumented model; it takes as many samples in one call as the model's own outputs suggest."""
-    session = Session(instrumented(probe).SerializeToString(), name="the instrumented model")
-    session.chunk_size = Session(probe.graph.model.SerializeToString(), optimization="none").chunk_size
+    weights = probe.graph.weights
+    chunk_size = open_session(probe.graph.model, weights, optimization="none").chunk_size
+    session = open_session(instrumented(probe), weights, name="the instrumented model")
+    session.chunk_size = chunk_size
     return session
 
 

@@ -43,9 +43,9 @@ def apply(**flags: Any) -> None:
     The same plan gives the same bytes as the run that it comes from. Data is needed only to measure: accuracy is
     measured on the part that the plan's scores did not see, with the plan's preprocessing unless flags say otherwise.
     """
-    from onnxprune.cli.outcome import deliver
-    from onnxprune.cli.outputs import check_input, check_outputs
+    from onnxprune.cli.outcome import deliver, report_of
     from onnxprune.cli.voice import open_voice
+    from onnxprune.graph.outputs import check_input, check_outputs
     from onnxprune.pipeline.api import load_plan
     from onnxprune.pipeline.prune import replay
     from onnxprune.pipeline.settings import Settings
@@ -72,5 +72,5 @@ def apply(**flags: Any) -> None:
     outputs = {"the model": settings.written, "the report": flags["report"]}
     check_outputs(outputs, {**input_paths(flags), "the plan": flags["plan"]})
     with open_voice(flags) as voice:
-        result = replay(settings, plan, voice.meter, voice.tell)
+        result = replay(settings, plan, voice.meter, voice.tell, report_of(flags))
     deliver(result, flags)

@@ -48,7 +48,7 @@ def inspect(**flags: Any) -> None:
         else:
             print_blocks(explanation_blocks(found))
         return
-    inspection = Inspection(model.path, analysis, count_params(model.proto), model.path.stat().st_size, model.notes)
+    inspection = Inspection(model.path, analysis, count_params(model.proto), model.size, model.notes)
     if flags["as_json"]:
         print_json(inspection.to_json())
     else:

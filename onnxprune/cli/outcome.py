@@ -1,12 +1,12 @@
 """From the pipeline's result to what is printed and reported."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from onnxprune.cli.printing import print_blocks, print_json
 from onnxprune.cli.voice import scaling_words
-from onnxprune.graph.writing import write_bytes
-from onnxprune.pipeline.prune import Result
+from onnxprune.pipeline.prune import Extra, Result
 from onnxprune.report.html import page
 from onnxprune.report.outcome import Outcome, full_blocks, headline, short_blocks
 
@@ -31,12 +31,22 @@ def outcome_of(result: Result, *, threads: int | None, report: Path | None) -> O
     )
 
 
-def deliver(result: Result, flags: dict[str, Any]) -> None:
-    """Write the report where one is asked for, then print the result."""
-    outcome = outcome_of(result, threads=flags["threads"], report=flags["report"])
-    if flags["report"] is not None:
-        write_bytes(flags["report"], page(headline(outcome), full_blocks(outcome)).encode())
+def report_of(flags: Mapping[str, Any]) -> Extra:
+    """Return what makes the report of a result, where one is asked for."""
+
+    def report(result: Result) -> dict[Path, bytes]:
+        if flags["report"] is None:
+            return {}
+        outcome = outcome_of(result, threads=flags["threads"], report=flags["report"])
+        return {flags["report"]: page(headline(outcome), full_blocks(outcome)).encode()}
+
+    return report
+
+
+def deliver(result: Result, flags: Mapping[str, Any]) -> None:
+    """Print the result."""
     if flags["as_json"]:
         print_json(result.to_json())
     else:
+        outcome = outcome_of(result, threads=flags["threads"], report=flags["report"])
         print_blocks(short_blocks(outcome, verbose=flags["verbose"]))

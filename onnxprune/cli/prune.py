@@ -107,13 +107,13 @@ def prune(**flags: Any) -> None:
 
     Exit codes: 0 done, 1 the request cannot be met, 2 bad input or usage, 3 the result failed its check.
     """
-    from onnxprune.cli.outcome import deliver
+    from onnxprune.cli.outcome import deliver, report_of
     from onnxprune.cli.voice import open_voice
     from onnxprune.pipeline.prune import run
 
     settings = read_settings(flags)
     with open_voice(flags) as voice:
-        result = run(settings, voice.meter, voice.tell)
+        result = run(settings, voice.meter, voice.tell, report_of(flags))
     deliver(result, flags)
 
 
@@ -123,7 +123,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
     Raises:
         InputError: flags that contradict each other, an unknown method or setting, or paths that will not do.
     """
-    from onnxprune.cli.outputs import check_input, check_outputs
+    from onnxprune.graph.outputs import check_input, check_outputs
     from onnxprune.pipeline.settings import Settings
     from onnxprune.pipeline.stages import Budget
 

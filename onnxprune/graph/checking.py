@@ -12,33 +12,44 @@ import onnx
 
 from onnxprune.errors import VerificationError
 from onnxprune.graph.light import light_copy
+from onnxprune.graph.weights import NO_WEIGHTS, Weights
 
 _COMPLAINTS = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError)
 
 
-def check_structure(model: onnx.ModelProto, original: onnx.ModelProto | None = None) -> None:
+def check_structure(
+    model: onnx.ModelProto,
+    original: onnx.ModelProto | None = None,
+    *,
+    weights: Weights = NO_WEIGHTS,
+    original_weights: Weights = NO_WEIGHTS,
+) -> None:
     """Run onnx's full checker and strict shape inference, with the heavy weights detached.
 
     Args:
         model: what is checked.
         original: the model that it was made from, whose own complaints are no news.
+        weights: what `model` refers to.
+        original_weights: what `original` refers to.
 
     Raises:
         VerificationError: the model is invalid; the message is onnx's reason.
     """
-    found = list(_complaints(model))
-    known = {_shape_free(complaint) for complaint in _complaints(original)} if found and original is not None else set()
+    found = list(_complaints(model, weights))
+    known: set[str] = set()
+    if found and original is not None:
+        known = {_shape_free(complaint) for complaint in _complaints(original, original_weights)}
     for complaint in found:
         if _shape_free(complaint) not in known:
             raise VerificationError(f"The model is not valid ONNX: {complaint[:300]}")
 
 
-def _complaints(model: onnx.ModelProto) -> Iterator[str]:
+def _complaints(model: onnx.ModelProto, weights: Weights) -> Iterator[str]:
     """Yield what onnx finds wrong.
 
     The checker stops at the first fault, so after one every node is checked by itself as well.
     """
-    light = light_copy(model)
+    light = light_copy(model, weights)
     first = _complaint(lambda: onnx.checker.check_model(light))
     if first:
         yield first

@@ -2,11 +2,13 @@
 
 import hashlib
 import math
+from collections.abc import Iterable
+from pathlib import Path
 
 import onnx
 
-from onnxprune.graph.light import light_copy
 from onnxprune.graph.quantized import weight_slots
+from onnxprune.graph.weights import NO_WEIGHTS, Weights, clear_value, is_external, stored_tensors
 
 FLOATS = frozenset(
     {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
@@ -14,18 +16,31 @@ FLOATS = frozenset(
 """The types of weights."""
 
 
-def digest(model: onnx.ModelProto) -> str:
+def digest(model: onnx.ModelProto, weights: Weights = NO_WEIGHTS) -> str:
     """Return what tells this model from any other: a blake2b digest over all of it, weights included.
 
-    Heavy weights go into the hash one by one, so that no second copy of the whole model is made.
+    Where the weights lie (in the model or in data files) does not count, and they go into the hash piece by piece.
     """
-    found = hashlib.blake2b(light_copy(model).SerializeToString(deterministic=True), digest_size=32)
-    for entry in sorted(f"{p.key}={p.value}" for p in model.metadata_props):
-        found.update(entry.encode())
-    for tensor in model.graph.initializer:
-        found.update(tensor.name.encode())
-        found.update(tensor.raw_data if tensor.HasField("raw_data") else tensor.SerializeToString(deterministic=True))
+    found = hashlib.blake2b(digest_size=32)
+    skeleton = onnx.ModelProto()
+    skeleton.CopyFrom(model)
+    for tensor in stored_tensors(skeleton):
+        for piece in _content(tensor, weights):
+            found.update(piece)
+        clear_value(tensor)
+    found.update(skeleton.SerializeToString(deterministic=True))
     return found.hexdigest()
+
+
+def _content(tensor: onnx.TensorProto, weights: Weights) -> Iterable[bytes | memoryview]:
+    if is_external(tensor):
+        return weights.chunks(tensor)
+    return [tensor.raw_data if tensor.HasField("raw_data") else tensor.SerializeToString(deterministic=True)]
+
+
+def file_size(path: Path, weights: Weights = NO_WEIGHTS) -> int:
+    """Return the bytes of a model on disk, data files included."""
+    return path.stat().st_size + sum(file.size for name, file in weights.files.items() if name != weights.own)
 
 
 def count_params(model: onnx.ModelProto) -> int:

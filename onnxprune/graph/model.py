@@ -12,6 +12,7 @@ from onnxprune.graph.folding import RANDOM
 from onnxprune.graph.measures import FLOATS
 from onnxprune.graph.propagate import Facts, captured_names, propagate
 from onnxprune.graph.quantized import weight_slots
+from onnxprune.graph.weights import NO_WEIGHTS, Weights, is_external
 from onnxprune.values.interface import TensorSpec
 
 
@@ -47,7 +48,7 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A model and what is known of it. The model itself is never changed."""
+    """A model, the weights that it refers to, and what is known of it. The model itself is never changed."""
 
     model: onnx.ModelProto
     nodes: tuple[Node, ...]
@@ -57,6 +58,7 @@ class Graph:
     outputs: tuple[str, ...]
     producers: Mapping[str, Node] = field(repr=False)
     readers: Mapping[str, tuple[Node, ...]] = field(repr=False)
+    weights: Weights = NO_WEIGHTS
 
     @cached_property
     def input_specs(self) -> tuple[TensorSpec, ...]:
@@ -114,13 +116,13 @@ class Graph:
         return node.inputs[0], tuple(node.attrs.get("perm", axes[::-1])) if node.op == "Transpose" else axes
 
 
-def read_graph(model: onnx.ModelProto) -> Graph:
-    """Build the view of `model`."""
+def read_graph(model: onnx.ModelProto, weights: Weights = NO_WEIGHTS) -> Graph:
+    """Build the view of `model`; values that it refers to are views of the mapped files of `weights`."""
     graph = model.graph
     versions = {entry.domain: entry.version for entry in model.opset_import}
-    nodes = tuple(_node(index, node, versions) for index, node in enumerate(graph.node))
+    nodes = tuple(_node(index, node, versions, weights) for index, node in enumerate(graph.node))
     initializers = {tensor.name: tensor for tensor in graph.initializer}
-    constants = {name: onnx.numpy_helper.to_array(tensor) for name, tensor in initializers.items()}
+    constants = {name: weights.array(tensor) for name, tensor in initializers.items()}
     producers = {name: node for node in nodes for name in node.outputs if name}
     readers: dict[str, list[Node]] = {}
     for node in nodes:
@@ -136,10 +138,11 @@ def read_graph(model: onnx.ModelProto) -> Graph:
         outputs=tuple(value.name for value in graph.output),
         producers=producers,
         readers={name: tuple(found) for name, found in readers.items()},
+        weights=weights,
     )
 
 
-def _node(index: int, node: onnx.NodeProto, versions: Mapping[str, int]) -> Node:
+def _node(index: int, node: onnx.NodeProto, versions: Mapping[str, int], weights: Weights) -> Node:
     domain = "" if node.domain == "ai.onnx" else node.domain
     return Node(
         index=index,
@@ -148,10 +151,18 @@ def _node(index: int, node: onnx.NodeProto, versions: Mapping[str, int]) -> Node
         name=node.name,
         inputs=tuple(node.input),
         outputs=tuple(node.output),
-        attrs={attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute},
+        attrs={attribute.name: _attribute(node, attribute, weights) for attribute in node.attribute},
         version=versions.get(node.domain, versions.get(domain, 1)),
         captured=tuple(dict.fromkeys(captured_names(node))),
     )
+
+
+def _attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto, weights: Weights) -> Any:
+    """Return the value of an attribute; a tensor that lies outside the model as an array (Constant), else taken in."""
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, onnx.TensorProto) and is_external(value):
+        return weights.array(value) if node.op_type == "Constant" else weights.embedded(value)
+    return value
 
 
 def _spec(value: onnx.ValueInfoProto, facts: Facts) -> TensorSpec:

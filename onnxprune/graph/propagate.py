@@ -258,8 +258,9 @@ def _fold_node(facts: Facts, node: onnx.NodeProto, attrs: Mapping[str, Any]) -> 
 
 def constant_value(attrs: Mapping[str, Any]) -> np.ndarray | None:
     """Return the value of a Constant node with these attributes, or None for strings and sparse tensors."""
-    if isinstance(attrs.get("value"), TensorProto):
-        return onnx.numpy_helper.to_array(attrs["value"])
+    value = attrs.get("value")  # an array already where it lies outside the model
+    if isinstance(value, np.ndarray | TensorProto):
+        return value if isinstance(value, np.ndarray) else onnx.numpy_helper.to_array(value)
     for key, dtype in (("value_float", np.float32), ("value_floats", np.float32)):
         if key in attrs:
             return np.asarray(attrs[key], dtype=dtype)

@@ -1,12 +1,110 @@
-"""Writing files so that nothing is ever half written: to a temporary file beside the target, then renamed."""
+"""Writing files so that nothing is ever half written: in temporary folders beside their places, then put there."""
 
-import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 
 import onnx
 
 from onnxprune.errors import InputError
+
+
+class Staging:
+    """Files that are made in temporary folders beside their places and put there together, or not at all.
+
+    A context manager: what was not put in place at the end is gone.
+    """
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, Path] = {}
+        self._backups: dict[Path, Path] = {}
+        self._placed: list[Path] = []
+
+    def __enter__(self) -> "Staging":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for folder in self._folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def folder(self, target: Path) -> Path:
+        """Return the temporary folder in which the files that belong beside `target` are made, under their own names.
+
+        Raises:
+            InputError: the folder of `target` does not exist or cannot be written.
+        """
+        parent = target.parent
+        if parent not in self._folders:
+            try:
+                self._folders[parent] = Path(tempfile.mkdtemp(dir=parent, prefix=".onnxprune-", suffix=".part"))
+            except OSError as error:
+                raise InputError(
+                    f"Cannot write {target} ({error.strerror}); name a folder that can be written."
+                ) from None
+        return self._folders[parent]
+
+    def write(self, target: Path, content: bytes) -> None:
+        """Make one file.
+
+        Raises:
+            InputError: as `folder`, or there is no space.
+        """
+        with explained(target):
+            (self.folder(target) / target.name).write_bytes(content)
+
+    def commit(self, last: Path | None = None) -> None:
+        """Put every file in its place, `last` after all others; on failure everything is as it was.
+
+        Raises:
+            InputError: a file cannot be put in its place.
+        """
+        staged = [
+            (file, parent / file.relative_to(folder))
+            for parent, folder in self._folders.items()
+            for file in sorted(folder.rglob("*"))
+            if file.is_file()
+        ]
+        staged.sort(key=lambda pair: pair[1] == last)
+        try:
+            for file, target in staged:
+                with explained(target):
+                    self._put(file, target)
+        except BaseException:
+            self._undo()
+            raise
+
+    def _put(self, file: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_file():
+            backup = file.with_name(f"{len(self._backups)}.old")
+            with suppress(OSError):  # a file system without links: then there is no way back, but no file is lost
+                backup.hardlink_to(target)
+                self._backups[target] = backup
+        existed = target.exists()
+        file.replace(target)
+        if not existed:
+            self._placed.append(target)
+
+    def _undo(self) -> None:
+        for target in self._placed:
+            target.unlink(missing_ok=True)
+        for target, backup in self._backups.items():
+            with suppress(OSError):
+                backup.replace(target)
+
+
+@contextmanager
+def explained(target: Path) -> Iterator[None]:
+    """Turn an OSError into the sentence that names what could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"Cannot write {target} ({error.strerror}); free some space or name another place.") from None
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -15,26 +113,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         InputError: the folder does not exist or cannot be written.
     """
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".onnxprune-", suffix=".part")
-    except OSError as error:
-        raise InputError(f"Cannot write {path} ({error.strerror}); name a folder that can be written.") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise InputError(f"Cannot write {path} ({error.strerror}); free some space or name another place.") from None
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """Return the process's umask, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+    with Staging() as staging:
+        staging.write(path, content)
+        staging.commit()
 
 
 def with_metadata(model: onnx.ModelProto, entries: dict[str, str]) -> onnx.ModelProto:
@@ -46,14 +127,3 @@ def with_metadata(model: onnx.ModelProto, entries: dict[str, str]) -> onnx.Model
         else:
             model.metadata_props.add(key=key, value=value)
     return model
-
-
-def refuse_overwrite(output: Path, *inputs: Path) -> None:
-    """Refuse an output path that is one of the inputs.
-
-    Raises:
-        InputError: it is.
-    """
-    for path in inputs:
-        if (output.exists() and path.exists() and output.samefile(path)) or output.absolute() == path.absolute():
-            raise InputError(f"The output {output} is the input itself; name another file with -o.")

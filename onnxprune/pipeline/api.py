@@ -17,6 +17,7 @@ from onnxprune.pipeline.stages import (
     inspect,
     load,
     plan,
+    save,
     score,
     verify,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "open_data",
     "plan",
     "prune",
+    "save",
     "score",
     "verify",
 ]

@@ -12,13 +12,14 @@ from onnxprune.analysis.analyse import Analysis
 from onnxprune.data import Dataset
 from onnxprune.errors import UnreachableError
 from onnxprune.evaluation import Predictions, drift, paired, predict
-from onnxprune.graph.measures import count_params
-from onnxprune.graph.writing import refuse_overwrite, with_metadata, write_bytes
+from onnxprune.graph.measures import count_params, file_size
+from onnxprune.graph.outputs import check_input, check_outputs, data_files
+from onnxprune.graph.writing import Staging, with_metadata
 from onnxprune.importance.method import find_method
 from onnxprune.pipeline.samples import Samples, open_samples
 from onnxprune.pipeline.settings import Settings
-from onnxprune.pipeline.stages import Model, apply, channel_counts, collect, inspect, load, plan, score, verify
-from onnxprune.runtime import Session, measure
+from onnxprune.pipeline.stages import Model, apply, channel_counts, collect, inspect, load, plan, score, stage, verify
+from onnxprune.runtime import Session, measure, open_session
 from onnxprune.surgery.cut import Cut
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.plan import Plan
@@ -79,14 +80,23 @@ Tell = Callable[[str, Any], None]
 """
 
 
+Extra = Callable[["Result"], Mapping[Path, bytes]]
+"""Makes of the result what is to be written in the same step as the model, by path: a report."""
+
+
+def _no_extra(result: Result) -> Mapping[Path, bytes]:
+    """Write nothing more."""
+    return {}
+
+
 def _unheard(stage: str, value: Any) -> None:
     """Tell nobody."""
 
 
-def run(settings: Settings, track: Track = silent, say: Tell = _unheard) -> Result:
+def run(settings: Settings, track: Track = silent, say: Tell = _unheard, extra: Extra = _no_extra) -> Result:
     """Prune a model.
 
-    Nothing is written unless every check holds; then the plan and the model are, each in one step.
+    Nothing is written unless every check holds; then the plan, what `extra` makes, and the model are, all in one step.
 
     Raises:
         InputError: bad input or usage.
@@ -95,16 +105,9 @@ def run(settings: Settings, track: Track = silent, say: Tell = _unheard) -> Resu
     """
     method = find_method(settings.method)
     options = method.settle(settings.options)
-    refuse_overwrite(settings.written, settings.model)
-    refuse_overwrite(settings.plan_written, settings.model)
-    say("working", "Reading the model")
-    model = load(settings.model)
-    analysis = inspect(model, approximate=settings.approximate)
-    say("analysis", analysis)
-    session = Session(model.proto.SerializeToString(), name=str(settings.model), threads=settings.threads)
-    say("working", "Opening the data")
-    samples = open_samples(settings, model, session, track)
-    say("samples", samples)
+    outputs = {"the model": settings.written, "the plan": settings.plan_written}
+    model, analysis = _open(settings, outputs, settings.approximate, say)
+    samples = _samples(settings, model, track, say)
     statistics = collect(
         analysis,
         samples.calibration,
@@ -130,11 +133,8 @@ def run(settings: Settings, track: Track = silent, say: Tell = _unheard) -> Resu
     if chosen.removed == 0:
         raise UnreachableError(_nothing(settings, method.name))
     if settings.dry_run:
-        write_bytes(settings.plan_written, chosen.to_text().encode())
-        before = _figures(
-            model.proto, analysis, len(model.proto.SerializeToString()), channel_counts(analysis, chosen)[0]
-        )
-        return Result(
+        before = _figures(model.proto, analysis, model.size, channel_counts(analysis, chosen)[0])
+        result = Result(
             settings.model,
             analysis,
             chosen,
@@ -143,28 +143,47 @@ def run(settings: Settings, track: Track = silent, say: Tell = _unheard) -> Resu
             notes=(*model.notes, *scores.notes),
             plan_output=settings.plan_written,
         )
-    result = finish(settings, model, analysis, chosen, samples, session, track, say)
-    return replace(result, notes=(*result.notes, *scores.notes))
+        with Staging() as staging:
+            _publish(staging, settings, result, extra)
+        return result
+    notes = (*model.notes, *scores.notes)
+    return finish(settings, model, analysis, chosen, samples, track, say, extra, notes=notes)
 
 
-def replay(settings: Settings, chosen: Plan, track: Track = silent, say: Tell = _unheard) -> Result:
+def replay(
+    settings: Settings, chosen: Plan, track: Track = silent, say: Tell = _unheard, extra: Extra = _no_extra
+) -> Result:
     """Apply a plan to its model: cut, verify, measure where there is data, write.
 
     Raises:
         InputError: the plan is for another model; else as `run`.
     """
-    refuse_overwrite(settings.written, settings.model)
+    approximate = chosen.request.get("allow") == "approximate"
+    model, analysis = _open(settings, {"the model": settings.written}, approximate, say)
+    samples = None if settings.data is None else _samples(settings, model, track, say)
+    return finish(settings, model, analysis, chosen, samples, track, say, extra, notes=model.notes, write_plan=False)
+
+
+def _open(settings: Settings, outputs: Mapping[str, Path], approximate: bool, say: Tell) -> tuple[Model, Analysis]:
+    """Read and analyse the model, after making sure that nothing that is read would be overwritten."""
+    inputs = {"the input model": settings.model, "the sample data": settings.data, "the test data": settings.test}
+    check_input(settings.model)
+    check_outputs(outputs, inputs)
     say("working", "Reading the model")
     model = load(settings.model)
-    analysis = inspect(model, approximate=chosen.request.get("allow") == "approximate")
+    check_outputs(outputs, data_files(model.weights))
+    analysis = inspect(model, approximate=approximate)
     say("analysis", analysis)
-    session = Session(model.proto.SerializeToString(), name=str(settings.model), threads=settings.threads)
-    samples = None
-    if settings.data is not None:
-        say("working", "Opening the data")
-        samples = open_samples(settings, model, session, track)
-        say("samples", samples)
-    return finish(settings, model, analysis, chosen, samples, session, track, say, write_plan=False)
+    return model, analysis
+
+
+def _samples(settings: Settings, model: Model, track: Track, say: Tell) -> Samples:
+    """Open the data; the session that this takes does not outlive it, as no two large ones should live at once."""
+    say("working", "Opening the data")
+    session = open_session(model.proto, model.weights, name=str(settings.model), threads=settings.threads)
+    samples = open_samples(settings, model, session, track)
+    say("samples", samples)
+    return samples
 
 
 def finish(
@@ -173,33 +192,63 @@ def finish(
     analysis: Analysis,
     chosen: Plan,
     samples: Samples | None,
-    session: Session,
     track: Track,
     say: Tell = _unheard,
+    extra: Extra = _no_extra,
     *,
+    notes: tuple[str, ...] = (),
     write_plan: bool = True,
 ) -> Result:
     """Cut, verify, measure and write."""
     say("working", "Checking that cut equals mask")
     cut, chosen = apply(model, analysis, chosen)
     with_metadata(cut.model, _metadata(chosen))
-    content = cut.model.SerializeToString(deterministic=True)
-    equality = verify(model, analysis, cut, None if samples is None else samples.calibration, seed=settings.seed)
-    pruned = Session(content, name="the pruned model", threads=settings.threads)
-    quality = None if samples is None else _quality(settings, session, pruned, samples.measured, track)
-    say("working", "Measuring latency")
-    before, after = _both_figures(settings, model, analysis, chosen, cut, content, samples, (session, pruned))
-    warnings = tuple(_warnings(settings, before, after, quality, equality))
-    result = Result(settings.model, analysis, chosen, samples, before, after, quality, equality, warnings, model.notes)
-    if warnings and not settings.budget.explicit and not settings.force and write_plan:
-        raise UnreachableError(
-            f"{warnings[0]} No budget asked for that, so nothing was written; give one (--macs, --ratio, --alpha), "
-            "or --force to take the result as it is."
+    written = settings.written
+    plan_written = settings.plan_written if write_plan else None
+    with Staging() as staging:
+        # From here on the values that the cut made are in the files that will be the result, and no more in memory.
+        cut = stage(cut, written, staging, [] if plan_written is None else [plan_written])
+        folder = staging.folder(written)
+        equality = verify(
+            model, analysis, cut, None if samples is None else samples.calibration, seed=settings.seed, scratch=folder
         )
-    if write_plan:
-        write_bytes(settings.plan_written, chosen.to_text().encode())
-    write_bytes(settings.written, content)
-    return replace(result, output=settings.written, plan_output=settings.plan_written if write_plan else None)
+        session = open_session(model.proto, model.weights, name=str(settings.model), threads=settings.threads)
+        pruned = open_session(cut.model, cut.weights, name="the pruned model", threads=settings.threads)
+        quality = None if samples is None else _quality(settings, session, pruned, samples.measured, track)
+        say("working", "Measuring latency")
+        size = file_size(folder / written.name, cut.weights)
+        before, after = _both_figures(model, analysis, chosen, cut, size, samples, (session, pruned))
+        warnings = tuple(_warnings(settings, before, after, quality, equality))
+        if warnings and not settings.budget.explicit and not settings.force and write_plan:
+            raise UnreachableError(
+                f"{warnings[0]} No budget asked for that, so nothing was written; give one (--macs, --ratio, --alpha), "
+                "or --force to take the result as it is."
+            )
+        result = Result(
+            settings.model,
+            analysis,
+            chosen,
+            samples,
+            before,
+            after,
+            quality,
+            equality,
+            warnings,
+            notes,
+            written,
+            plan_written,
+        )
+        _publish(staging, settings, result, extra)
+    return result
+
+
+def _publish(staging: Staging, settings: Settings, result: Result, extra: Extra) -> None:
+    """Add the plan and whatever else is to be written, and put everything in its place."""
+    if result.plan_output is not None:
+        staging.write(result.plan_output, result.plan.to_text().encode())
+    for path, content in extra(result).items():
+        staging.write(path, content)
+    staging.commit(last=settings.written)
 
 
 def _quality(settings: Settings, before: Session, after: Session, data: Dataset, track: Track) -> Quality:
@@ -241,18 +290,17 @@ def _warnings(
 
 
 def _both_figures(
-    settings: Settings,
     model: Model,
     analysis: Analysis,
     chosen: Plan,
     cut: Cut,
-    content: bytes,
+    size: int,
     samples: Samples | None,
     sessions: tuple[Session, Session],
 ) -> tuple[Figures, Figures]:
     channels = channel_counts(analysis, chosen)
-    before = _figures(model.proto, analysis, settings.model.stat().st_size, channels[0])
-    after = _figures(cut.model, analysis, len(content), channels[1], chosen)
+    before = _figures(model.proto, analysis, model.size, channels[0])
+    after = _figures(cut.model, analysis, size, channels[1], chosen)
     if samples is None:
         return before, after
     feeds = next(samples.calibration.batches(1)).feeds

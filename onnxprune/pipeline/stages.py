@@ -1,12 +1,14 @@
-"""The stages as functions: load, inspect, collect, score, plan, apply, verify."""
+"""The stages as functions: load, inspect, collect, score, plan, apply, verify, save."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from math import gcd, lcm
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,11 +21,15 @@ from onnxprune.data import Dataset, take
 from onnxprune.errors import InputError, UnreachableError, VerificationError
 from onnxprune.graph.checking import check_structure
 from onnxprune.graph.inlining import inlined
-from onnxprune.graph.loading import load_model
-from onnxprune.graph.measures import digest
+from onnxprune.graph.loading import open_model
+from onnxprune.graph.measures import digest, file_size
 from onnxprune.graph.model import Graph, read_graph
+from onnxprune.graph.outputs import data_names
+from onnxprune.graph.saving import write_model
+from onnxprune.graph.weights import Weights
+from onnxprune.graph.writing import Staging, explained
 from onnxprune.importance.method import Method, find_method
-from onnxprune.runtime import Session
+from onnxprune.runtime import open_session
 from onnxprune.selection.masks import keep_best
 from onnxprune.selection.ratio import by_ratio
 from onnxprune.selection.threshold import by_budget, by_threshold
@@ -45,7 +51,10 @@ ROUND_TO = 8
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A loaded model: where it came from, what was read of it, and what the user should know of that."""
+    """A loaded model: where it came from, what was read of it, and what the user should know of that.
+
+    Of a large model, or one with external data, `proto` holds no heavy weights: they stay in their files.
+    """
 
     path: Path
     proto: onnx.ModelProto
@@ -55,7 +64,17 @@ class Model:
     @cached_property
     def digest(self) -> str:
         """What tells this model from any other."""
-        return digest(self.proto)
+        return digest(self.proto, self.weights)
+
+    @property
+    def weights(self) -> Weights:
+        """The values that `proto` refers to and does not hold."""
+        return self.graph.weights
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes on disk, data files included."""
+        return file_size(self.path, self.weights)
 
 
 @dataclass(frozen=True)
@@ -88,12 +107,13 @@ def load(path: Path | str) -> Model:
     Raises:
         InputError: it cannot be read.
     """
-    proto, functions = inlined(load_model(path))
+    whole, weights = open_model(path)
+    proto, functions = inlined(whole)
     notes: tuple[str, ...] = ()
     if functions:
         named = ", ".join(functions[:3]) + (" ..." if len(functions) > 3 else "")
         notes = (f"Calls of {len(functions)} local function(s) were written out as their nodes: {named}.",)
-    return Model(Path(path), proto, read_graph(proto), notes)
+    return Model(Path(path), proto, read_graph(proto, weights), notes)
 
 
 def inspect(model: Model, *, approximate: bool = False) -> Analysis:
@@ -270,19 +290,54 @@ def apply(model: Model, analysis: Analysis, chosen: Plan) -> tuple[Cut, Plan]:
     return result, replace(chosen, copies=dict(result.edits.copies))
 
 
-def verify(model: Model, analysis: Analysis, result: Cut, dataset: Dataset | None, *, seed: int = 0) -> Equality:
+def save(result: Cut, path: Path | str) -> None:
+    """Write a cut model, with its data files beside it where the original has such, in one step.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    path = Path(path)
+    with Staging() as staging:
+        stage(result, path, staging)
+        staging.commit(last=path)
+
+
+def stage(result: Cut, path: Path, staging: Staging, taken: Collection[Path] = ()) -> Cut:
+    """Make the files of a cut model that is to be put at `path` and return the cut as it is read back from them.
+
+    Raises:
+        InputError: they cannot be made.
+    """
+    temporary = staging.folder(path) / path.name
+    names = data_names(result.model, result.weights, path, taken)
+    with explained(path):
+        write_model(result.model, result.weights, temporary, names)
+    return result.stored(*open_model(temporary))
+
+
+def verify(
+    model: Model,
+    analysis: Analysis,
+    result: Cut,
+    dataset: Dataset | None,
+    *,
+    seed: int = 0,
+    scratch: Path | None = None,
+) -> Equality:
     """Check a cut model: valid ONNX, loadable, and equal to the masked original on calibration inputs.
 
-    Without data, seeded random inputs are used.
+    Without data, seeded random inputs are used. New values of large weights are written to a temporary folder first,
+    in `scratch` or where the system has such, as the runtime reads them from files.
 
     Raises:
         VerificationError: a check failed; nothing should be written.
     """
-    check_structure(result.model, model.proto)
     feeds = _verification_feeds(model, dataset, seed)
-    equality = check_equality(analysis, result.model, result.masks, feeds)
+    with _on_disk(result.model, result.weights, scratch) as (cut_model, weights):
+        check_structure(cut_model, model.proto, weights=weights, original_weights=model.weights)
+        equality = check_equality(analysis, cut_model, result.masks, feeds, weights)
     if equality.status == "unproven" and result.masks:
-        equality = _check_shaken(analysis, result, feeds, seed) or equality
+        equality = _check_shaken(analysis, result, feeds, seed, scratch) or equality
     if equality.status == "different":
         raise VerificationError(
             f"The cut model does not equal the masked original: {equality.tensor!r} differs by {equality.error:.1e} "
@@ -291,17 +346,36 @@ def verify(model: Model, analysis: Analysis, result: Cut, dataset: Dataset | Non
     return equality
 
 
-def _check_shaken(analysis: Analysis, result: Cut, feeds: Sequence[dict[str, Any]], seed: int) -> Equality | None:
+def _check_shaken(
+    analysis: Analysis, result: Cut, feeds: Sequence[dict[str, Any]], seed: int, scratch: Path | None
+) -> Equality | None:
     """Make the same cut on shaken weights, where the removed channels matter; None if that proves nothing either."""
-    shaken = analyse(read_graph(shaken_model(analysis, seed)), approximate=analysis.approximate)
-    again = cut(shaken, result.keep)
-    equality = check_equality(shaken, again.model, again.masks, feeds)
+    with _on_disk(*shaken_model(analysis, seed), scratch) as (model, weights):
+        shaken = analyse(read_graph(model, weights), approximate=analysis.approximate)
+        again = cut(shaken, result.keep)
+        with _on_disk(again.model, again.weights, scratch) as (cut_model, cut_weights):
+            equality = check_equality(shaken, cut_model, again.masks, feeds, cut_weights)
     return None if equality.status == "unproven" else replace(equality, where="shaken weights")
 
 
+@contextmanager
+def _on_disk(
+    model: onnx.ModelProto, weights: Weights, scratch: Path | None
+) -> Iterator[tuple[onnx.ModelProto, Weights]]:
+    """Have a model with all its weights in files: the runtime maps these, whereas values in memory would be copied."""
+    if not weights.changed:
+        yield model, weights
+        return
+    with TemporaryDirectory(dir=scratch, prefix="onnxprune-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "onnxprune-scratch.onnx"
+        with explained(path):
+            write_model(model, weights, path)
+        yield open_model(path)
+
+
 def _verification_feeds(model: Model, dataset: Dataset | None, seed: int) -> Sequence[dict[str, Any]]:
-    session = Session(model.proto.SerializeToString(), name=str(model.path))
     if dataset is not None:
+        session = open_session(model.proto, model.weights, name=str(model.path), optimization="none")
         some = take(dataset, min(VERIFY_SAMPLES, len(dataset)), seed)
         return [dict(chunk.feeds) for batch in some.batches(VERIFY_SAMPLES) for chunk in session.chunks(batch.feeds)]
     rng = np.random.default_rng(seed)

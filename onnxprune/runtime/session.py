@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from onnxprune.errors import InputError
+from onnxprune.graph.weights import NO_WEIGHTS, Weights
 from onnxprune.values.interface import TensorSpec
 
 Optimization = Literal["none", "basic", "extended", "all"]
@@ -43,6 +45,7 @@ _FAILURES = (
     ValueError,
 )
 _FATAL_ONLY = 4
+_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 class Session:
@@ -59,6 +62,7 @@ class Session:
         self,
         model: bytes | Path,
         *,
+        folder: Path | None = None,
         name: str | None = None,
         optimization: Optimization = "all",
         threads: int | None = None,
@@ -68,7 +72,8 @@ class Session:
         """Load a model.
 
         Args:
-            model: A serialised ModelProto, or a path (needed for external data).
+            model: A serialised ModelProto, or a path.
+            folder: Where a serialised model's data files lie; they are mapped, not copied.
             name: What messages call the model; default: the path, or "the model".
             optimization: How much the runtime may rewrite the graph.
             threads: Threads within one operator; None leaves it to the runtime.
@@ -84,6 +89,8 @@ class Session:
         options = ort.SessionOptions()
         options.graph_optimization_level = _LEVELS[optimization]
         options.log_severity_level = _FATAL_ONLY
+        if folder is not None:
+            options.add_session_config_entry(_DATA_FOLDER, str(folder.absolute()))
         if threads is not None:
             options.intra_op_num_threads = threads
         disabled = set() if may_quantize else {"WeightBiasQuantization"}
@@ -173,6 +180,15 @@ class Session:
             rows = np.minimum(np.arange(start, start + size), total - 1)
             part = {name: value[rows] if np.ndim(value) else value for name, value in feeds.items()}
             yield Chunk(part, start=start, count=min(size, total - start), size=size)
+
+
+def open_session(model: onnx.ModelProto, weights: Weights = NO_WEIGHTS, **options: Any) -> Session:
+    """Load a model whose heavy weights are left in their files; `options` are those of `Session`.
+
+    Raises:
+        InputError: onnxruntime cannot load the model.
+    """
+    return Session(model.SerializeToString(), folder=weights.folder, **options)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ original.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,23 +17,48 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from onnx_graphsurgeon.logger import G_LOGGER
 
+from onnxprune.graph.weights import clear_value, is_external, mark_changed, named_tensors
 from onnxprune.surgery.edits import Edits
 
 # It speaks of types that numpy lacks and of names that it would like to be unique; neither matters to an edit.
 G_LOGGER.severity = G_LOGGER.CRITICAL
 
+Array = NDArray[Any]
 
-def rewrite(model: onnx.ModelProto, edits: Edits) -> onnx.ModelProto:
-    """Return a copy of `model` with `edits` applied; the original is not touched."""
+
+def rewrite(model: onnx.ModelProto, edits: Edits) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    """Return a copy of `model` with `edits` applied, and the new values that it refers to; the original is not touched.
+
+    What lay outside the model stays outside: its tensor is marked as changed and keeps its place in the layout.
+    """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    touched = _touched(model, edits)
-    view = _editing_view(model, touched, edits)
-    _edit(view, touched, edits)
-    _patch(result, gs.export_onnx(view, do_type_check=False), touched, edits)
+    outside = _outside(result, edits)
+    inside = replace(edits, tensors={name: edits.tensors[name] for name in edits.tensors if name not in outside})
+    touched = _touched(model, inside)
+    view = _editing_view(model, touched, inside)
+    _edit(view, touched, inside, outside.keys())
+    _patch(result, gs.export_onnx(view, do_type_check=False), touched, inside, outside)
     _resize_value_infos(result, edits)
     _drop_dead(result, model)
-    return result
+    values = {**edits.tensors, **edits.added}
+    return result, {name: values[name] for name in outside}
+
+
+def _outside(result: onnx.ModelProto, edits: Edits) -> dict[str, onnx.TensorProto]:
+    """Mark the tensors that change and lie outside the model, and make the copies of such tensors."""
+    external = {name: tensor for name, tensor in named_tensors(result.graph).items() if is_external(tensor)}
+    copies = {}
+    for name, origin in edits.copies.items():
+        if origin in external:
+            copies[name] = onnx.TensorProto()
+            copies[name].CopyFrom(external[origin])
+            copies[name].name = name
+    changed = {name: external[name] for name in edits.tensors if name in external} | copies
+    for name, tensor in changed.items():
+        tensor.dims[:] = (edits.tensors[name] if name in edits.tensors else edits.added[name]).shape
+        mark_changed(tensor, name)
+    return changed
 
 
 def _editing_view(model: onnx.ModelProto, touched: Sequence[int], edits: Edits) -> gs.Graph:
@@ -63,11 +89,14 @@ def _touched(model: onnx.ModelProto, edits: Edits) -> list[int]:
     return sorted(touched)
 
 
-def _edit(view: gs.Graph, touched: Sequence[int], edits: Edits) -> None:
+def _edit(view: gs.Graph, touched: Sequence[int], edits: Edits, outside: AbstractSet[str]) -> None:
     """Make the changes on the view."""
     tensors = view.tensors()
     nodes = dict(zip(touched, view.nodes, strict=True))
-    added = {name: gs.Constant(name, _plain(value)) for name, value in edits.added.items()}
+    added = {
+        name: gs.Variable(name) if name in outside else gs.Constant(name, _plain(value))
+        for name, value in edits.added.items()
+    }
     for (index, slot), name in edits.operands.items():
         node = nodes[index]
         while len(node.inputs) <= slot:
@@ -95,19 +124,25 @@ def _contiguous(value: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(value).reshape(value.shape)
 
 
-def _foreign(edits: Edits) -> dict[str, onnx.TensorProto]:
+def _foreign(edits: Edits, outside: AbstractSet[str]) -> dict[str, onnx.TensorProto]:
     """Return the values of types that numpy lacks (bfloat16, float8, 4-bit integers), which onnx alone can write."""
     values = {**edits.tensors, **edits.added}
     return {
         name: onnx.numpy_helper.from_array(_contiguous(value), name)
         for name, value in values.items()
-        if value.dtype.isbuiltin != 1
+        if value.dtype.isbuiltin != 1 and name not in outside
     }
 
 
-def _patch(result: onnx.ModelProto, edited: onnx.ModelProto, touched: Sequence[int], edits: Edits) -> None:
+def _patch(
+    result: onnx.ModelProto,
+    edited: onnx.ModelProto,
+    touched: Sequence[int],
+    edits: Edits,
+    outside: Mapping[str, onnx.TensorProto],
+) -> None:
     """Carry the changes of the view over into the copy: inputs and attributes of nodes, values of constants."""
-    foreign = _foreign(edits)
+    foreign = _foreign(edits, outside.keys())
     for index, node in zip(touched, edited.graph.node, strict=True):
         target = result.graph.node[index]
         if list(target.input) != list(node.input):
@@ -115,7 +150,7 @@ def _patch(result: onnx.ModelProto, edited: onnx.ModelProto, touched: Sequence[i
         _patch_attributes(target, node, {name for changed, name in edits.attributes if changed == index}, edits)
         if target.op_type == "Constant" and target.output[0] in foreign:
             target.attribute[0].t.CopyFrom(foreign[target.output[0]])
-    values = {tensor.name: tensor for tensor in edited.graph.initializer} | foreign
+    values = {tensor.name: tensor for tensor in edited.graph.initializer} | foreign | dict(outside)
     for tensor in result.graph.initializer:
         if tensor.name in edits.tensors:
             _replace_value(tensor, values[tensor.name])
@@ -148,14 +183,9 @@ def _patch_attributes(target: onnx.NodeProto, node: onnx.NodeProto, changed: set
         target.attribute.extend(copies)
 
 
-_DATA_FIELDS = ("raw_data", "float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
-
-
 def _replace_value(tensor: onnx.TensorProto, new: onnx.TensorProto) -> None:
     """Give `tensor` the dims and data of `new`; name, type and documentation stay."""
-    for field in (*_DATA_FIELDS, "external_data"):
-        tensor.ClearField(field)
-    tensor.ClearField("data_location")
+    clear_value(tensor)
     tensor.dims[:] = new.dims
     tensor.raw_data = new.raw_data
 

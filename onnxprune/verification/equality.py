@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.graph.scales import step_of
-from onnxprune.runtime.session import Session
+from onnxprune.graph.weights import NO_WEIGHTS, Weights
+from onnxprune.runtime.session import open_session
 from onnxprune.surgery.mask import masked_model
 from onnxprune.values.axes import Axis, BoolArray, Ref
 from onnxprune.verification.segments import fed, quantized_tensors, segmented
@@ -101,22 +102,26 @@ class _Figure:
 
 
 def check_equality(
-    analysis: Analysis, cut: onnx.ModelProto, masks: Mapping[Axis, BoolArray], feeds: Sequence[Values]
+    analysis: Analysis,
+    cut: onnx.ModelProto,
+    masks: Mapping[Axis, BoolArray],
+    feeds: Sequence[Values],
+    weights: Weights = NO_WEIGHTS,
 ) -> Equality:
-    """Compare `cut` with the masked model on `feeds` (each one call of the model)."""
+    """Compare `cut`, which refers to `weights`, with the masked model on `feeds` (each one call of the model)."""
     masked = masked_model(analysis, masks)
     outputs = [spec.name for spec in analysis.graph.output_specs]
-    decided = _decide(_figures(analysis, masked, cut, masks, feeds, outputs), "outputs")
+    decided = _decide(_figures(analysis, masked, (cut, weights), masks, feeds, outputs), "outputs")
     if decided.status == "equal" or not masks:
         return decided
     integers = quantized_tensors(analysis.graph, cut)
     if integers:
-        return _decide(_layer_by_layer(analysis, masked, cut, masks, feeds, integers), "layers")
+        return _decide(_layer_by_layer(analysis, masked, (cut, weights), masks, feeds, integers), "layers")
     inner = _inner_tensors(analysis, cut, masks)
     looser = decided.status == "unproven" or decided.noise > UNCHECKABLE_NOISE
     if not looser or not inner:
         return decided
-    return _decide(_figures(analysis, masked, cut, masks, feeds, inner), "layers")
+    return _decide(_figures(analysis, masked, (cut, weights), masks, feeds, inner), "layers")
 
 
 def _decide(figures: Sequence[_Figure], where: Place) -> Equality:
@@ -136,17 +141,18 @@ def _decide(figures: Sequence[_Figure], where: Place) -> Equality:
 def _figures(
     analysis: Analysis,
     masked: onnx.ModelProto,
-    cut: onnx.ModelProto,
+    cut: tuple[onnx.ModelProto, Weights],
     masks: Mapping[Axis, BoolArray],
     feeds: Sequence[Values],
     tensors: Sequence[str],
 ) -> list[_Figure]:
     """Run the four networks from end to end and compare `tensors`."""
+    weights = analysis.graph.weights
     runs = {
-        "plain": _outputs(analysis.graph.model, feeds, tensors),
-        "masked": _outputs(masked, feeds, tensors),
-        "rough": _outputs(masked, feeds, tensors, optimize=False),
-        "cut": _outputs(cut, feeds, tensors),
+        "plain": _outputs(analysis.graph.model, weights, feeds, tensors),
+        "masked": _outputs(masked, weights, feeds, tensors),
+        "rough": _outputs(masked, weights, feeds, tensors, optimize=False),
+        "cut": _outputs(*cut, feeds, tensors),
     }
     return _compared(analysis, runs, masks)
 
@@ -154,7 +160,7 @@ def _figures(
 def _layer_by_layer(
     analysis: Analysis,
     masked: onnx.ModelProto,
-    cut: onnx.ModelProto,
+    cut: tuple[onnx.ModelProto, Weights],
     masks: Mapping[Axis, BoolArray],
     feeds: Sequence[Values],
     integers: Mapping[str, int],
@@ -163,7 +169,8 @@ def _layer_by_layer(
 
     A value that was rounded to the other side would otherwise be handed on and grow from layer to layer.
     """
-    found = _outputs(masked, feeds, list(integers))
+    weights = analysis.graph.weights
+    found = _outputs(masked, weights, feeds, list(integers))
     whole = [fed(call, {name: found[name][i] for name in found}) for i, call in enumerate(feeds)]
     slim = [
         fed(call, {name: _kept(found[name][i], _masks_of(name, masks)) for name in found})
@@ -171,10 +178,10 @@ def _layer_by_layer(
     ]
     tensors = list(dict.fromkeys([*integers, *(spec.name for spec in analysis.graph.output_specs)]))
     runs = {
-        "plain": _outputs(segmented(analysis.graph.model, integers), whole, tensors),
-        "masked": _outputs(segmented(masked, integers), whole, tensors),
-        "rough": _outputs(segmented(masked, integers), whole, tensors, optimize=False),
-        "cut": _outputs(segmented(cut, integers), slim, tensors),
+        "plain": _outputs(segmented(analysis.graph.model, integers), weights, whole, tensors),
+        "masked": _outputs(segmented(masked, integers), weights, whole, tensors),
+        "rough": _outputs(segmented(masked, integers), weights, whole, tensors, optimize=False),
+        "cut": _outputs(segmented(cut[0], integers), cut[1], slim, tensors),
     }
     return _compared(analysis, runs, masks)
 
@@ -232,7 +239,12 @@ def _difference(reference: Sequence[NDArray[Any]], other: Sequence[NDArray[Any]]
 
 
 def _outputs(
-    model: onnx.ModelProto, feeds: Sequence[Values], tensors: Sequence[str], *, optimize: bool = True
+    model: onnx.ModelProto,
+    weights: Weights,
+    feeds: Sequence[Values],
+    tensors: Sequence[str],
+    *,
+    optimize: bool = True,
 ) -> dict[str, list[NDArray[Any]]]:
     """Run `model` on every call in `feeds` and return `tensors`, made outputs where they are not."""
     present = {value.name for value in model.graph.output}
@@ -242,7 +254,7 @@ def _outputs(
         copy.CopyFrom(model)
         copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in missing)
         model = copy
-    session = Session(model.SerializeToString(), optimization="all" if optimize else "none", may_quantize=False)
+    session = open_session(model, weights, optimization="all" if optimize else "none", may_quantize=False)
     wanted = [spec.name for spec in session.outputs if spec.name in set(tensors) and "(" not in spec.dtype]
     found: dict[str, list[NDArray[Any]]] = {name: [] for name in wanted}
     for call in feeds:

@@ -4,42 +4,55 @@ Where the removed channels are dead, masking them changes nothing and equality p
 die together does not depend on the weights, so the cut is checked again on weights that leave no channel dead.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.graph.measures import FLOATS
 from onnxprune.graph.model import Graph
+from onnxprune.graph.weights import Weights, is_external, mark_changed, named_tensors
+
+Array = NDArray[Any]
 
 STRENGTH = 0.5
 """Size of the noise, as a share of each tensor's root mean square (or of 0.1 for a tensor of zeros)."""
 
 
-def shaken_model(analysis: Analysis, seed: int) -> onnx.ModelProto:
-    """Return a copy of the model with noise on every weight that has a channel axis.
+def shaken_model(analysis: Analysis, seed: int) -> tuple[onnx.ModelProto, Weights]:
+    """Return a copy of the model with noise on every weight that has a channel axis, and what it refers to.
 
     Vectors (scales, shifts, variances) move upwards only, so that a variance stays positive. Integers are shaken within
     their type; scales and zero points of quantized tensors stay, because the runtime relies on how they fit together.
+    What lies outside the model is shaken when it is asked for.
     """
     graph = analysis.graph
     result = onnx.ModelProto()
     result.CopyFrom(graph.model)
-    rng = np.random.default_rng(seed)
-    weights = _stored_weights(analysis)
-    tensors = [tensor for tensor in result.graph.initializer if tensor.name in weights]
-    for node in result.graph.node:
-        if node.op_type == "Constant" and node.output[0] in weights:
-            tensors.extend(attribute.t for attribute in node.attribute if attribute.name == "value")
-    for tensor in tensors:
-        value = onnx.numpy_helper.to_array(tensor)
-        if tensor.data_type in FLOATS or value.dtype.kind in "iu":
-            noise = rng.standard_normal(value.shape) * STRENGTH * (_rms(value) or 0.1)
-            moved = value + (np.abs(noise) if value.ndim < 2 else noise)
-            name = tensor.name
-            tensor.CopyFrom(onnx.numpy_helper.from_array(_fitted(moved, value.dtype), name))
-    return result
+    names = _stored_weights(analysis)
+    tensors = {name: tensor for name, tensor in named_tensors(result.graph).items() if name in names}
+    changed: dict[str, Callable[[], Array]] = {}
+    for number, (name, tensor) in enumerate(tensors.items()):
+        value = graph.weights.array(tensor)
+        if tensor.data_type not in FLOATS and value.dtype.kind not in "iu":
+            continue
+        shaken = partial(_shaken, value, [seed, number])
+        if is_external(tensor):
+            mark_changed(tensor, name)
+            changed[name] = shaken
+        else:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(shaken(), tensor.name))
+    return result, replace(graph.weights, changed=changed)
+
+
+def _shaken(value: Array, seed: Sequence[int]) -> Array:
+    noise = np.random.default_rng(seed).standard_normal(value.shape) * STRENGTH * (_rms(value) or 0.1)
+    return _fitted(np.asarray(value + (np.abs(noise) if value.ndim < 2 else noise)), value.dtype)
 
 
 def _fitted(value: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:

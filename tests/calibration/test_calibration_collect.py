@@ -346,7 +346,7 @@ class Recorder(Session):
 
 
 def test_only_reduced_values_leave_the_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collecting, "Session", Recorder)
+    monkeypatch.setattr(collecting, "open_session", lambda model, _, **options: Recorder(model.SerializeToString(), **options))  # noqa: E501  # fmt: skip
     Recorder.runs = []
     analysis = analysed(net(CONVNET))
     collect(analysis, dataset(tmp_path, analysis, 10), frozenset({"map entropy", "zeros", "mean magnitude"}))

@@ -8,7 +8,8 @@ import pytest
 from nets import net
 
 from onnxprune.errors import InputError
-from onnxprune.graph.writing import refuse_overwrite, with_metadata, write_bytes
+from onnxprune.graph.outputs import check_outputs
+from onnxprune.graph.writing import with_metadata, write_bytes
 
 
 def names(folder: Path) -> list[str]:
@@ -31,7 +32,7 @@ def test_content_arrives_and_replaces_what_was_there(tmp_path: Path) -> None:
     assert names(tmp_path) == ["net.onnx"]
 
 
-@pytest.mark.parametrize("step", ["replace", "chmod"])
+@pytest.mark.parametrize("step", ["replace", "write_bytes"])
 @pytest.mark.parametrize("existing", [True, False])
 def test_a_failure_leaves_the_old_file_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, existing: bool
@@ -104,16 +105,16 @@ def test_the_input_is_never_overwritten_under_any_name(tmp_path: Path, how: str)
     else:
         (tmp_path / "again").symlink_to(tmp_path / "models")
         output = tmp_path / "again" / "net.onnx"
-    with pytest.raises(InputError, match=r"is the input itself; name another file with -o\."):
-        refuse_overwrite(output, tmp_path / "other.onnx", source)
+    with pytest.raises(InputError, match=r"The model would overwrite the input model, .*; name another file for it\."):
+        check_outputs({"the model": output}, {"the other": tmp_path / "other.onnx", "the input model": source})
 
 
 def test_other_files_may_be_written(tmp_path: Path) -> None:
     source = tmp_path / "net.onnx"
     source.write_bytes(b"model")
     (tmp_path / "old.onnx").write_bytes(b"model")
-    refuse_overwrite(tmp_path / "new.onnx", source)
-    refuse_overwrite(tmp_path / "old.onnx", source)
+    check_outputs({"the model": tmp_path / "new.onnx"}, {"the input model": source})
+    check_outputs({"the model": tmp_path / "old.onnx"}, {"the input model": source})
 
 
 def test_metadata_is_added_and_changed_without_touching_the_rest() -> None:
