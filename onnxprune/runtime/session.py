@@ -45,6 +45,7 @@ _FAILURES = (
     ValueError,
 )
 _FATAL_ONLY = 4
+_NO_PREPACKING = "session.disable_prepacking"
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
@@ -75,7 +76,7 @@ class Session:
             model: A serialised ModelProto, or a path.
             folder: Where a serialised model's data files lie; they are mapped, not copied.
             name: What messages call the model; default: the path, or "the model".
-            optimization: How much the runtime may rewrite the graph.
+            optimization: How much the runtime may rewrite the graph; with "none" it does not rearrange weights either.
             threads: Threads within one operator; None leaves it to the runtime.
             may_quantize: Whether the runtime may round floats to integers where the graph does not say so. It does that
                 to activations in front of quantized weights, and to weights behind quantized activations; the scales
@@ -89,6 +90,8 @@ class Session:
         options = ort.SessionOptions()
         options.graph_optimization_level = _LEVELS[optimization]
         options.log_severity_level = _FATAL_ONLY
+        if optimization == "none":
+            options.add_session_config_entry(_NO_PREPACKING, "1")
         if folder is not None:
             options.add_session_config_entry(_DATA_FOLDER, str(folder.absolute()))
         if threads is not None:

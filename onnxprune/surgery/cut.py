@@ -36,5 +36,4 @@ def cut(analysis: Analysis, keep: Mapping[str, BoolArray]) -> Cut:
     edits = plan_edits(analysis, masks)
     weights = analysis.graph.weights
     model, changed = rewrite(analysis.graph.model, edits)
-    weights.release()
     return Cut(model, edits, keep, masks, replace(weights, changed={**weights.changed, **changed}))

@@ -248,6 +248,7 @@ def _settle_stored(
         draft.added[copy] = needs[0].value
         draft.copies[copy] = root
         draft.operands.update({(need.node, need.slot): copy for need in needs})
+    graph.weights.release()  # what was read of a large file for this tensor
 
 
 def _read_elsewhere(graph: Graph, root: str, moved: Mapping[str, Need]) -> bool:

@@ -259,7 +259,7 @@ def _outputs(
     found: dict[str, list[NDArray[Any]]] = {name: [] for name in wanted}
     for call in feeds:
         for name, value in session.run(call, wanted).items():
-            found[name].append(value)
+            found[name].append(np.array(value))  # a copy: the runtime's own keeps all memory of the session alive
     return found
 
 
