@@ -20,6 +20,7 @@ from onnxprune.analysis.sizes import written_down
 from onnxprune.graph.folding import Known
 from onnxprune.graph.model import Graph, Node
 from onnxprune.graph.propagate import refold
+from onnxprune.surgery.slicing import kept_of
 from onnxprune.values.axes import Axis, BoolArray, IntArray, Ref
 
 Array = NDArray[Any]
@@ -72,9 +73,7 @@ class Need:
         if self.numbers:
             value = value.copy()
             value.ravel()[list(self.numbers)] = list(self.numbers.values())
-        for axis, mask in self.cuts.items():
-            value = np.compress(mask, value, axis=axis)
-        return value
+        return kept_of(value, self.cuts)
 
 
 @dataclass

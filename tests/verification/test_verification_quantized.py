@@ -139,7 +139,7 @@ def test_steps_that_add_up_are_taken_apart_layer_by_layer() -> None:
     analysis = analysed(model)
     result = cut(analysis, random_keep(analysis))
     feeds, masked = [random_feed(model, free={"n": 4})], masked_model(analysis, result.masks)
-    (whole,) = _figures(analysis, masked, result.model, result.masks, feeds, ["y"])
+    (whole,) = _figures(analysis, masked, (result.model, result.weights), result.masks, feeds, ["y"])
     assert whole.steps > 1
     found = check_equality(analysis, result.model, result.masks, feeds)
     assert (found.status, found.where, found.steps) == ("equal", "layers", 1)
@@ -156,7 +156,7 @@ def test_dead_channels_are_checked_on_shaken_integers() -> None:
     result = cut(analysis, keep)
     feeds = [random_feed(dead, free={"n": 4})]
     assert check_equality(analysis, result.model, result.masks, feeds).status == "unproven"
-    shaken = shaken_model(analysis, seed=0)
+    shaken, _ = shaken_model(analysis, seed=0)
     before = {tensor.name: tensor for tensor in dead.graph.initializer}
     changed = {t.name for t in shaken.graph.initializer if t.SerializeToString() != before[t.name].SerializeToString()}
     assert changed == {"w0_quantized", "b0_quantized", "w1_quantized", "b1_quantized", "w2_quantized"}
