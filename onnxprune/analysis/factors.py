@@ -6,7 +6,7 @@ innermost first. Where another one may let more go, it is made again with some o
 Blocks are told apart by their ties alone, so one block's choice does not touch the channels of another.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,15 +34,15 @@ def best_factors(reading: Reading, attempt: Attempt) -> "Analysis":
 
     Banned are, one after the other: factors in the way of one further in; factors none of whose channels can be cut,
     first the smallest of each block (the two in a pair before the pairs in a head), then all; factors in the way of
-    any other.
+    any other. At last, the ties between uses of one weight by which nothing can be cut: each then gets its own copy.
     """
     best = attempt(frozenset())
-    if not best.labelled.carriers:
+    if not best.labelled.carriers and not best.labelled.shared:
         return best
     blocks = _blocks(reading)
     banned: frozenset[Tie] = frozenset()
     tried = {banned}
-    for propose in (_overruled, lambda analysis: _smallest(_idle(analysis), blocks), _idle, _blocking):
+    for propose in (_overruled, lambda analysis: _smallest(_idle(analysis), blocks), _idle, _blocking, _idle_sharing):
         wish = propose(best) - banned
         if wish not in tried:
             tried.add(wish)
@@ -80,6 +80,7 @@ def _improved(
 def _blocks(reading: Reading) -> Blocks:
     """Number the sets of axes that any ties connect, alternatives included."""
     ties = [fact for fact, _ in reading.every if isinstance(fact, Tie)]
+    ties.extend(tie for shared in reading.shared.values() for tie in shared)
     index: dict[Axis, int] = {}
     ends = np.asarray([[index.setdefault(end, len(index)) for end in (tie.a, tie.b)] for tie in ties]).T
     edges = coo_array((np.ones(len(ties), dtype=np.int8), (ends[0], ends[1])), shape=(len(index), len(index)))
@@ -97,6 +98,16 @@ def _blocking(analysis: "Analysis") -> frozenset[Tie]:
 
 def _idle(analysis: "Analysis") -> frozenset[Tie]:
     """Return the alternatives that were taken in vain: nothing that they carry can be cut."""
+    return _in_vain(analysis, analysis.labelled.carriers)
+
+
+def _idle_sharing(analysis: "Analysis") -> frozenset[Tie]:
+    """Return the ties between uses of one weight by which nothing can be cut."""
+    return _in_vain(analysis, analysis.labelled.shared)
+
+
+def _in_vain(analysis: "Analysis", ties: Iterable[Tie]) -> frozenset[Tie]:
+    """Return the ties along which nothing can be cut."""
     components = analysis.components
     cut = np.zeros(components.count, dtype=bool)
     for group in analysis.prunable:
@@ -107,7 +118,7 @@ def _idle(analysis: "Analysis") -> frozenset[Tie]:
         labels = components.labels(end)
         return not cut[labels if at is None else labels[at]].any()
 
-    return frozenset(tie for tie in analysis.labelled.carriers if in_vain(tie))
+    return frozenset(tie for tie in ties if in_vain(tie))
 
 
 def _smallest(ties: frozenset[Tie], blocks: Blocks) -> frozenset[Tie]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxprune.analysis.sharing import shared_weights
 from onnxprune.graph.model import Graph, Node
 from onnxprune.ops.facts import Count, Cycle, Fact, Free, Freeze, Macs, Period, Pin, Produces, Renumber, Sums, Tie
 from onnxprune.ops.rules import RULES
@@ -49,6 +50,7 @@ class Labelled:
 
     `carriers` are the exclusive ties that were taken; `blocking` those among them that stood in the way of another
     factor, which came later; `overruled` those of them in the way of a factor further in.
+    `shared` are the ties in force between the uses of one weight.
     """
 
     sizes: Mapping[Axis, int]
@@ -63,6 +65,7 @@ class Labelled:
     carriers: tuple[Tie, ...]
     blocking: frozenset[Tie]
     overruled: frozenset[Tie]
+    shared: tuple[Tie, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +77,7 @@ class Reading:
         every: all facts with their node numbers, in node order.
         refused: why a node has no facts.
         static: the fixed size of every axis of every operand, or None.
+        shared: the ties between the uses of a weight that several layers share, by axis.
     """
 
     graph: Graph
@@ -81,6 +85,7 @@ class Reading:
     every: tuple[tuple[Fact, int], ...]
     refused: Mapping[int, str]
     static: Mapping[Axis, int | None]
+    shared: Mapping[Axis, tuple[Tie, ...]]
 
 
 def read_facts(graph: Graph) -> Reading:
@@ -111,7 +116,7 @@ def read_facts(graph: Graph) -> Reading:
             every.append((fact, node.index))
             for axis in _axes_of(fact):
                 found.setdefault(axis, []).append(fact)
-    return Reading(graph, facts, tuple(every), refused, static)
+    return Reading(graph, facts, tuple(every), refused, static, shared_weights(graph, every))
 
 
 def _unspoken(graph: Graph, node: Node) -> str:
@@ -167,6 +172,7 @@ class _Labeller:
             carriers=tuple(dict.fromkeys(self.carrier.values())),
             blocking=frozenset(self.blocking),
             overruled=frozenset(self.overruled),
+            shared=tuple(dict.fromkeys(t for ties in self.reading.shared.values() for t in ties if t in self.applied)),
         )
 
     def _is_masked(self, fact: Sums) -> bool:
@@ -199,6 +205,9 @@ class _Labeller:
         """Apply what every node that touches `axis` says of it."""
         if axis.ref.is_use:
             nodes = [self.graph.nodes[axis.ref.node]]
+            for tie in self.reading.shared.get(axis, ()):
+                if tie not in self.banned:
+                    self._bind(nodes[0], tie, axis)
         else:
             nodes = list(self.graph.readers.get(axis.ref.name, ()))
             if axis.ref.name in self.graph.producers:

@@ -34,7 +34,40 @@ def test_an_identity_of_a_vector_ties_nothing() -> None:
     assert "Identity" not in {node.op_type for node in checked.model.graph.node}
 
 
-def test_a_shared_weight_ties_nothing() -> None:
+def test_a_shared_weight_is_cut_once() -> None:
+    """A head that runs on two levels of a pyramid: cutting each use its own way would store it twice."""
+    model = net("""(float[n, 3, 4, 4] x) => (float[n, 5, 4, 4] y, float[n, 5, 2, 2] z)
+        <float[8, 3, 1, 1] w0, float[8, 8, 1, 1] w1, float[8] b1, float[8, 8, 1, 1] w2, float[5, 8, 1, 1] w3> {
+            p = Conv(x, w0)
+            q = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(p)
+            r = Conv(q, w2)
+            a = Conv(p, w1, b1)
+            b = Relu(a)
+            y = Conv(b, w3)
+            c = Conv(r, w1, b1)
+            d = Relu(c)
+            z = Conv(d, w3)
+        }""")
+    assert group_sizes(model) == [8, 8]
+    checked = assert_cut_equals_mask(model)
+    assert not checked.result.edits.added
+    assert checked.shape("w1") == (4, 4, 1, 1)
+
+
+def test_a_constant_that_is_alike_for_all_channels_ties_nothing() -> None:
+    model = net("""(float[n, 3, 4, 4] x) => (float[n, 5, 4, 4] y)
+        <float[2, 3, 1, 1] w0, float[2, 1, 1, 2] blur = {1, 3, 1, 3}, float[2, 2, 1, 1] w1, float[5, 2, 1, 1] w2> {
+            a = Conv(x, w0)
+            b = Conv<group = 2, auto_pad = "SAME_UPPER">(a, blur)
+            c = Conv(b, w1)
+            d = Conv<group = 2, auto_pad = "SAME_UPPER">(c, blur)
+            y = Conv(d, w2)
+        }""")
+    assert group_sizes(model) == [2, 2]
+    assert_cut_equals_mask(model)
+
+
+def test_a_shared_weight_ties_nothing_where_one_of_its_uses_is_frozen() -> None:
     model = net("""(float[n, 8, 5, 5] x) => (float[n, 8, 5, 5] y) <float[8, 8, 1, 1] w> {
             a = Conv(x, w)
             b = Relu(a)

@@ -302,8 +302,8 @@ def test_a_target_with_two_free_sizes_is_written_down_or_freezes() -> None:
 def test_a_width_that_a_copied_number_cannot_follow_is_frozen_with_its_resize() -> None:
     """Sizes of a Resize with a free batch cannot be written down, and the width comes from another group."""
     model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 9, 9] y, float[n, 4, 5, 5] z)
-        <float[8, 3, 1, 1] w0, float[8, 3, 1, 1] w1, float[4, 8, 1, 1] w2, int64[1] zero = {0}, int64[1] two = {2},
-         int64[2] hw = {9, 9}> {
+        <float[8, 3, 1, 1] w0, float[8, 3, 1, 1] w1, float[4, 8, 1, 1] w2, float[4, 8, 1, 1] w3,
+         int64[1] zero = {0}, int64[1] two = {2}, int64[2] hw = {9, 9}> {
             a = Conv(x, w0)
             c = Conv(x, w1)
             s = Shape(a)
@@ -311,7 +311,7 @@ def test_a_width_that_a_copied_number_cannot_follow_is_frozen_with_its_resize() 
             sizes = Concat<axis = 0>(bc, hw)
             u = Resize(c, , , sizes)
             y = Conv(u, w2)
-            z = Conv(a, w2)
+            z = Conv(a, w3)
         }""")
     reason = "its size reaches Resize (node 5) together with sizes known only at run time"
     assert frozen_reasons(model)["a"] == f"a:1 {reason}"
