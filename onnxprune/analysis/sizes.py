@@ -3,7 +3,8 @@
 A number that was computed from the width of a cut axis either sizes something (then it must become the new width) or
 takes part in arithmetic (then it must stay what it was). Both are settled by the cut, which replaces the one operand
 whose own subgraph would no longer compute the right numbers. That needs an operand that can be written down, see
-`written_down`. An operand whose subgraph simply hands on the width of an axis that is cut alike needs no replacing.
+`written_down`, or one that a Concat puts together from numbers that can, see `fixed_parts`. An operand whose subgraph
+simply hands on the width of an axis that is cut alike needs no replacing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +35,10 @@ def frozen_by_sizes(graph: Graph, labelled: Labelled, components: Components) ->
             if written_down(graph, node, known, known.first) is not None:
                 continue
             reason = f"its size reaches {node.title} together with sizes known only at run time"
+            patched = {place for _, start, stop in fixed_parts(graph, name) for place in range(start, stop)}
             for element, sources in enumerate(known.sources.ravel()):
+                if element in patched:
+                    continue
                 axes = _labelled(sources, labelled.sizes)
                 sized = counted.get((node.index, slot, element))
                 if sized is None:
@@ -76,6 +80,25 @@ def written_down(graph: Graph, node: Node, known: Known, needed: NDArray[Any]) -
         return None
     result[rest] = -1
     return result
+
+
+def fixed_parts(graph: Graph, name: str) -> Iterator[tuple[int, int, int]]:
+    """Yield (slot, start, stop) of the parts that a Concat makes `name` of and that hold no free size.
+
+    Nothing where others read the result as well: a part replaced for one of them would change it for all.
+    """
+    concat = graph.producers.get(name)
+    readers = graph.readers.get(name, ())
+    if concat is None or concat.op != "Concat" or name in graph.outputs or len(readers) != 1:
+        return
+    if name in readers[0].captured or readers[0].inputs.count(name) != 1:
+        return
+    start = 0
+    for slot, part in enumerate(concat.inputs):
+        known = graph.facts.known[part]
+        if bool(known.fixed.all()):
+            yield slot, start, start + known.first.size
+        start += known.first.size
 
 
 def _labelled(sources: frozenset[tuple[str, int]], sizes: Mapping[Axis, int]) -> list[Axis]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.analysis.analyse import Analysis
-from onnxprune.analysis.sizes import written_down
+from onnxprune.analysis.sizes import fixed_parts, written_down
 from onnxprune.graph.folding import Known
 from onnxprune.graph.model import Graph, Node
 from onnxprune.graph.propagate import refold
@@ -281,12 +281,26 @@ def _settle_computed(
             continue
         # What can be copied from an input (0) differs from reader to reader, so the key alone does not tell.
         written = None if after is None else written_down(graph, graph.nodes[need.node], known[root], need.value)
+        if after is not None and written is None:
+            _settle_parts(graph, need, after, draft, taken)
+            continue
         value = need.value if written is None else written
         place = (need.key, value.tobytes())
         if place not in names:
             names[place] = _fresh_name(root, taken)
             draft.added[names[place]] = value
         draft.operands[need.node, need.slot] = names[place]
+
+
+def _settle_parts(graph: Graph, need: Need, after: Known, draft: _Draft, taken: set[str]) -> None:
+    """Replace those parts of a concatenated operand that would not come out as needed."""
+    concat = graph.producers[need.name]
+    for slot, start, stop in fixed_parts(graph, need.name):
+        part = need.value[start:stop]
+        if not np.array_equal(after.first[start:stop], part):
+            name = _fresh_name(concat.inputs[slot], taken)
+            draft.added[name] = part
+            draft.operands[concat.index, slot] = name
 
 
 def _agrees(after: Known, needed: Array) -> bool:

@@ -1,5 +1,6 @@
 """Numbers that the graph reads with Shape: sizes follow the cut, arithmetic keeps its value, graph outputs freeze."""
 
+import onnx
 import pytest
 from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, net
 
@@ -262,8 +263,8 @@ def test_two_readers_of_the_same_kind_share_what_is_written_down() -> None:
     assert checked.node("e").input[1] == checked.node("f").input[1]
 
 
-def test_a_target_with_two_free_sizes_is_written_down_or_freezes() -> None:
-    """Batch and tokens change places before the reshape; where they also come folded, 0 and -1 cannot say both."""
+def test_a_target_with_two_free_sizes_is_written_down() -> None:
+    """Batch and tokens change places before the reshape."""
     model = net(
         TWO_FREE.replace(
             "NODES",
@@ -279,24 +280,41 @@ def test_a_target_with_two_free_sizes_is_written_down_or_freezes() -> None:
     # Tokens are copied by 0, the batch takes -1: still expressible, and so it is not frozen.
     assert group_sizes(model) == [8, 8]
     assert_cut_equals_mask(model, free={"n": 2, "t": 3})
-    folded = net(
-        TWO_FREE.replace(
-            "NODES",
-            """ct = Transpose<perm = [1, 0, 2]>(c)
-               flat = Concat<axis = 0>(rest, third_number)
-               cf = Reshape(ct, flat)
-               unit = Concat<axis = 0>(one, tokens, b, k)
-               e = Reshape(cf, unit)
-               e3 = Squeeze(e, front)
-               et = Transpose<perm = [1, 0, 2]>(e3)
-               u = MatMul(et, w2)""",
-        ).replace("int64[1] fourth = {3}>", "int64[1] rest = {-1}, int64[1] third_number = {8}>")
-    )
+
+
+FOLDED = """ct = Transpose<perm = [1, 0, 2]>(c)
+            flat = Concat<axis = 0>(rest, third_number)
+            cf = Reshape(ct, flat)
+            unit = Concat<axis = 0>(one, tokens, b, k)
+            e = Reshape(cf, unit)
+            e3 = Squeeze(e, front)
+            et = Transpose<perm = [1, 0, 2]>(e3)
+            u = MatMul(et, w2)"""
+
+
+def folded(more: str = "") -> onnx.ModelProto:
+    """Batch and tokens come folded, so that 0 and -1 cannot say both."""
+    text = TWO_FREE.replace("NODES", FOLDED + more)
+    return net(text.replace("int64[1] fourth = {3}>", "int64[1] rest = {-1}, int64[1] third_number = {8}>"))
+
+
+def test_the_width_in_a_target_with_two_free_sizes_is_replaced_before_its_concat() -> None:
+    model = folded()
+    assert group_sizes(model) == [8, 8]
+    for name, width in (("a", 8), ("c", 4)):
+        keep = {name: assert_cut_equals_mask(model).keep[name]}
+        checked = assert_cut_equals_mask(model, keep, free={"n": 2, "t": 3})
+        assert list(checked.node("unit").input[:3]) == ["one", "tokens", "b"]
+        assert list(checked.value(checked.node("unit").input[3])) == [width]
+
+
+def test_a_target_with_two_free_sizes_that_others_read_too_freezes() -> None:
+    model = folded(" e9 = Reshape(cf, unit)")
     reason = "its size reaches Reshape (node 10) together with sizes known only at run time"
-    reasons = frozen_reasons(folded)
+    reasons = frozen_reasons(model)
     assert reasons["a"] == f"a:2 {reason}"
     assert reasons["c"] == f"e:3 {reason}"
-    assert group_sizes(folded) == []
+    assert group_sizes(model) == []
 
 
 def test_a_width_that_a_copied_number_cannot_follow_is_frozen_with_its_resize() -> None:

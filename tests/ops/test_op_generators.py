@@ -19,7 +19,7 @@ def test_zeros_as_wide_as_the_channels_follow_them() -> None:
         assert not assert_cut_equals_mask(model, free={"n": batch}).result.edits.operands
 
 
-def test_a_width_beside_a_free_batch_cannot_be_written_down() -> None:
+def test_a_width_beside_a_free_batch_is_replaced_before_its_concat() -> None:
     model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
         <float[8, 3, 1, 1] w0, int64[3] rest = {8, 5, 5}, float[4, 8, 1, 1] w1> {
             c = Conv(x, w0)
@@ -29,7 +29,10 @@ def test_a_width_beside_a_free_batch_cannot_be_written_down() -> None:
             s = Add(c, zeros)
             y = Conv(s, w1)
         }""")
-    assert "ConstantOfShape (node 3) together with sizes known only at run time" in frozen_reasons(model)["c"]
+    assert group_sizes(model) == [8]
+    checked = assert_cut_equals_mask(model, free={"n": 3})
+    assert list(checked.node("shape").input) == ["batch", "rest_cut1"]
+    assert checked.value("rest_cut1").tolist() == [4, 5, 5]
 
 
 def test_a_width_computed_at_run_time_freezes() -> None:
