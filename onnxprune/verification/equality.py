@@ -25,6 +25,7 @@ from onnxprune.graph.weights import NO_WEIGHTS, Weights
 from onnxprune.runtime.session import open_session
 from onnxprune.surgery.mask import masked_model
 from onnxprune.values.axes import Axis, BoolArray, Ref
+from onnxprune.verification.chance import seeded
 from onnxprune.verification.segments import fed, quantized_tensors, segmented
 
 Status = Literal["equal", "unproven", "different"]
@@ -247,6 +248,7 @@ def _outputs(
     optimize: bool = True,
 ) -> dict[str, list[NDArray[Any]]]:
     """Run `model` on every call in `feeds` and return `tensors`, made outputs where they are not."""
+    model = seeded(model)
     present = {value.name for value in model.graph.output}
     missing = [name for name in tensors if name not in present]
     if missing:

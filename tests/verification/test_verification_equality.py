@@ -284,3 +284,21 @@ def test_weights_in_constant_nodes_are_shaken() -> None:
     model.graph.node.insert(0, onnx.helper.make_node("Constant", [], ["w0"], value=value))
     shaken: Any = shaken_model(analysed(model), 0)[0]
     assert (onnx.numpy_helper.to_array(shaken.graph.node[0].attribute[0].t) != 0).all()
+
+
+@pytest.mark.parametrize("drawn", ["RandomUniformLike(x)", "RandomNormal<shape = [1, 3, 6, 6]>()", "Bernoulli(q)"])
+def test_networks_that_draw_random_numbers_draw_the_same_ones(drawn: str) -> None:
+    """The runtime seeds a node by its place, and the masked network has more nodes in front of this one."""
+    model = net(f"""(float[n, 3, 6, 6] x) => (float[n, 4, 6, 6] y)
+        <float[8, 3, 1, 1] w0, float[4, 8, 1, 1] w1, float[4, 3, 1, 1] w2> {{
+            a = Conv(x, w0)
+            c = Conv(a, w1)
+            q = Sigmoid(x)
+            d = {drawn}
+            e = Add(x, d)
+            f = Conv(e, w2)
+            y = Add(c, f)
+        }}""")
+    before = model.SerializeToString(deterministic=True)
+    assert decided(model, {"a": mask(8, 1, 4)}, untouched).status == "equal"
+    assert model.SerializeToString(deterministic=True) == before
