@@ -1,6 +1,6 @@
 """The whole reading of a graph in one value."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 

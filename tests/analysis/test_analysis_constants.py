@@ -152,16 +152,16 @@ def test_half_precision_weights_are_cut_where_they_are_stored() -> None:
 
 
 def test_a_moved_weight_whose_readers_need_different_values_is_written_down_for_each() -> None:
-    model = net("""(float[n, 5] x) => (float[n, 4] y) <float16[8, 5] w0, float[8, 4] w1, float[8, 4] w2> {
+    model = net("""(float[n, 5] x, float[5, 3] z) => (float[n, 4] y, float[5, 4] v)
+        <float16[8, 5] w0, float[3, 8] w3, float[8, 4] w1, float[8, 4] w2> {
             f = Cast<to = 1>(w0)
             t = Transpose(f)
             c = MatMul(x, t)
-            d = MatMul(x, t)
             r = Relu(c)
-            s = Sigmoid(d)
-            p = MatMul(r, w1)
-            q = MatMul(s, w2)
-            y = Add(p, q)
+            y = MatMul(r, w1)
+            d = MatMul(z, w3)
+            s = Add(d, t)
+            v = MatMul(s, w2)
         }""")
     assert group_sizes(model) == [8, 8]
     assert_cut_equals_mask(model)
