@@ -320,3 +320,18 @@ def test_a_fused_op_of_the_runtime_is_frozen_with_the_reason() -> None:
     )
     assert group_sizes(model, approximate=True) == []
     assert frozen_reasons(model)["q"] == "q:2 meets MultiHeadAttention (node 3): op of a custom domain"
+
+
+def test_the_channels_of_a_view_may_be_the_last_factor_that_is_tried() -> None:
+    """A decoder begins with a matrix whose result is viewed as channels x height x width."""
+    model = net("""(float[n, 5] x) => (float[n, 3, 4, 4] y) <float[5, 32] w0, float[32] b0, float[3, 8, 1, 1] w1,
+        float[4] scales = {1, 1, 2, 2}, int64[4] view = {-1, 8, 2, 2}> {
+            a = MatMul(x, w0)
+            b = Add(a, b0)
+            c = Reshape(b, view)
+            d = Resize<mode = "nearest">(c, , scales)
+            y = Conv(d, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    checked = assert_cut_equals_mask(model)
+    assert checked.shape("w0") == (5, 16)
