@@ -18,7 +18,9 @@ def cost_table(graph: Graph, labelled: Labelled, groups: tuple[ChannelGroup, ...
         for axis in axes:
             if axis in labelled.sizes:
                 numbers.append(used.setdefault(axis, len(used)))
-                factor *= _size(graph, axis) / labelled.sizes[axis]  # how often channels come round on a free axis
+                factor *= _size(graph, axis) / max(
+                    1, labelled.sizes[axis]
+                )  # how often channels come round on a free axis
             else:
                 factor *= _size(graph, axis)
         return Term(node, factor, tuple(numbers))

@@ -200,7 +200,7 @@ def _share(mask: BoolArray) -> Fraction:
 
 def _turns(analysis: Analysis, axis: Axis) -> int:
     """Return how often the labels of `axis` come round with the nominal sizes: once, unless its size is free."""
-    return analysis.graph.facts.shapes[0][axis.ref.name][axis.dim] // analysis.labelled.sizes[axis]
+    return analysis.graph.facts.shapes[0][axis.ref.name][axis.dim] // max(1, analysis.labelled.sizes[axis])
 
 
 def _holds_value(graph: Graph, root: str) -> bool:

@@ -67,3 +67,18 @@ def test_a_unit_matrix_freezes() -> None:
             y = MatMul(d, w1)
         }""")
     assert frozen_reasons(model)["c"] == "c:1 meets EyeLike (node 1) is numbered by its places"
+
+
+def test_a_skip_connection_of_no_channels() -> None:
+    """Decoders concatenate what an encoder has none of: zero channels, made from the batch and the image's size."""
+    model = net("""(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+        <float[8, 3, 1, 1] w0, int64[3] rest = {0, 5, 5}, float[4, 8, 1, 1] w1> {
+            a = Conv(x, w0)
+            batch = Shape<start = 0, end = 1>(x)
+            shape = Concat<axis = 0>(batch, rest)
+            none = ConstantOfShape(shape)
+            c = Concat<axis = 1>(a, none)
+            y = Conv(c, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    assert_cut_equals_mask(model, free={"n": 3})
