@@ -98,8 +98,14 @@ def _fold_move(
         return None
     moved = inputs if function is _concat else inputs[:1]
     labels = [_sources_of(known) for known in moved if known]
-    rest = [] if function is _concat else [known.first if known else None for known in inputs[1:]]
-    sources = _apply(function, attrs, [*labels, *rest])
+    rest = [] if function is _concat else inputs[1:]
+    sources = _apply(function, attrs, [*labels, *(known.first if known else None for known in rest)])
+    # Where a size says how far the elements go, every one of them is there because of it.
+    read = [known.sources for known in rest if known and known.sources is not None]
+    sizes: list[Sources] = [source for places in read for source in places.flat]  # type: ignore[misc]
+    reach = NO_SOURCES.union(*sizes)
+    if sources is not None and reach:
+        sources = np.asarray(np.frompyfunc(lambda source: source | reach, 1, 1)(sources), dtype=object)
     return None if sources is None else Known(first, second, sources)
 
 

@@ -335,3 +335,32 @@ def test_a_width_that_a_copied_number_cannot_follow_is_frozen_with_its_resize() 
     assert frozen_reasons(model)["a"] == f"a:1 {reason}"
     assert frozen_reasons(model)["c"] == f"u:1 {reason}"
     assert group_sizes(model) == []
+
+
+def test_a_constant_laid_out_by_a_width_and_given_away_freezes_that_width() -> None:
+    """The numbers of `t` say nothing of c, but their layout does: with half of c it would be another table."""
+    model = net("""(float[2, 3] x) => (float[2, 8] y, float[8, 5] t) <float[3, 8] w0, float[8, 8] w1, float[40] table,
+        int64[1] rest = {-1}> {
+            c = MatMul(x, w0)
+            s = Shape<start = 1, end = 2>(c)
+            target = Concat<axis = 0>(s, rest)
+            t = Reshape(table, target)
+            y = MatMul(c, w1)
+        }""")
+    assert frozen_reasons(model)["c"] == "c:1 its size is part of the graph output 't'"
+    assert group_sizes(model) == []
+
+
+def test_a_constant_laid_out_by_a_width_and_used_with_activations_is_written_down() -> None:
+    model = net("""(float[2, 8] x) => (float[2, 5] y, float[2, 4] z) <float[8, 8] w0, float[8, 4] w1, float[40] table,
+        int64[1] rest = {-1}> {
+            c = MatMul(x, w0)
+            s = Shape<start = 1, end = 2>(c)
+            target = Concat<axis = 0>(s, rest)
+            t = Reshape(table, target)
+            y = MatMul(x, t)
+            r = Relu(c)
+            z = MatMul(r, w1)
+        }""")
+    assert group_sizes(model) == [8]
+    assert_cut_equals_mask(model)
