@@ -20,24 +20,30 @@ def gather(node: NodeView) -> Iterator[Fact]:
     """
     x, indices, y = node.input(0), node.input(1), node.output
     picked = node.attr("axis", 0) % x.rank
+    written = _is_written(indices)
     for axis in range(x.rank):
         if axis != picked:
             yield Tie(x.axis(axis), y.axis(axis if axis < picked else axis + indices.rank - 1))
-    if x.is_constant and not indices.is_constant and picked != x.rank - 1:
+    if x.is_constant and not written and picked != x.rank - 1:
         yield Produces(y.axis(-1))
     for axis in range(indices.rank):
         yield Tie(indices.axis(axis), y.axis(picked + axis))
     if indices.rank == 0:
         yield from _single(x, indices, picked)
-    elif not indices.is_constant:
+    elif not written:
         yield Freeze(x.axis(picked), "is picked by indices computed at run time")
     else:
         yield from _picks(x, indices, y, picked)
 
 
+def _is_written(indices: Operand) -> bool:
+    """Whether the indices can be read here; what follows from constants alone need not have been computed."""
+    return indices.is_constant and indices.value is not None
+
+
 def _single(x: Operand, index: Operand, picked: int) -> Iterator[Fact]:
     """Keep the position that is picked by number, as its axis is gone behind it; others may go."""
-    if not index.is_constant or not x.is_static(picked):
+    if not _is_written(index) or not x.is_static(picked):
         yield Freeze(x.axis(picked), "has a position picked by a number computed at run time")
         return
     place = int(index.numbers()[0])

@@ -248,3 +248,19 @@ def test_a_single_channel_picked_by_number_stays_and_others_may_go(picks: tuple[
     assert reasons == ["c:1 meets Gather (node 1) has this position picked by number"]
     for seed in range(3):
         assert_cut_equals_mask(model, seed=seed)
+
+
+def test_rows_picked_by_constants_that_were_not_computed_are_picked_at_run_time() -> None:
+    """Token types of a BERT export: the reference of GatherElements gives up on that many columns."""
+    types = ", ".join(str(number % 2) for number in range(70))
+    model = net(f"""(float[1, 3, 5] x) => (float[1, 3, 4] y)
+        <float[2, 8] table, int64[1, 70] types = {{{types}}}, int64[1, 3] places = {{0, 1, 3}}, float[5, 8] w0,
+         float[8, 4] w1> {{
+            ids = GatherElements<axis = 1>(types, places)
+            e = Gather(table, ids)
+            a = MatMul(x, w0)
+            s = Add(a, e)
+            y = MatMul(s, w1)
+        }}""")
+    assert group_sizes(model) == [8]
+    assert assert_cut_equals_mask(model).shape("table") == (2, 4)
