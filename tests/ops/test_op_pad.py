@@ -100,7 +100,7 @@ def test_padding_of_space_known_only_at_run_time_lets_channels_pass() -> None:
     assert_cut_equals_mask(model, free={"h": 5})
 
 
-def test_padded_channels_beside_space_of_free_size_freeze() -> None:
+def test_padded_channels_beside_space_of_free_size_are_counted_before_the_concat() -> None:
     model = net("""(float[n, 3, h, 6] x) => (float[n, 4, a, b] y)
         <float[8, 3, 1, 1] w0, float[4, 10, 1, 1] w1, int64[4] before = {0, 2, 0, 0}, int64[2] after = {0, 0},
          int64[1] last = {0}> {
@@ -110,4 +110,6 @@ def test_padded_channels_beside_space_of_free_size_freeze() -> None:
             d = Pad(c, pads)
             y = Conv(d, w1)
         }""")
-    assert "together with sizes known only at run time" in frozen_reasons(model)["c"]
+    assert group_sizes(model) == [8]
+    checked = assert_cut_equals_mask(model, free={"h": 5})
+    assert list(checked.node("pads").input) == ["before", "after", "height", "last"]
