@@ -131,7 +131,7 @@ def _instrument(
 def _session(probe: Probe) -> Session:
     """Load the instrumented model; it takes as many samples in one call as the model's own outputs suggest."""
     weights = probe.graph.weights
-    chunk_size = open_session(probe.graph.model, weights, optimization="none").chunk_size
+    chunk_size = open_session(probe.graph.model, weights, optimization="none", prepack=False).chunk_size
     session = open_session(instrumented(probe), weights, name="the instrumented model")
     session.chunk_size = chunk_size
     return session

@@ -375,7 +375,7 @@ def _on_disk(
 
 def _verification_feeds(model: Model, dataset: Dataset | None, seed: int) -> Sequence[dict[str, Any]]:
     if dataset is not None:
-        session = open_session(model.proto, model.weights, name=str(model.path), optimization="none")
+        session = open_session(model.proto, model.weights, name=str(model.path), optimization="none", prepack=False)
         some = take(dataset, min(VERIFY_SAMPLES, len(dataset)), seed)
         return [dict(chunk.feeds) for batch in some.batches(VERIFY_SAMPLES) for chunk in session.chunks(batch.feeds)]
     rng = np.random.default_rng(seed)

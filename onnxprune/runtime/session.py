@@ -66,6 +66,7 @@ class Session:
         folder: Path | None = None,
         name: str | None = None,
         optimization: Optimization = "all",
+        prepack: bool = True,
         threads: int | None = None,
         may_quantize: bool = True,
         providers: Sequence[str] = ("CPUExecutionProvider",),
@@ -76,7 +77,8 @@ class Session:
             model: A serialised ModelProto, or a path.
             folder: Where a serialised model's data files lie; they are mapped, not copied.
             name: What messages call the model; default: the path, or "the model".
-            optimization: How much the runtime may rewrite the graph; with "none" it does not rearrange weights either.
+            optimization: How much the runtime may rewrite the graph.
+            prepack: Whether it rearranges constants for its kernels at once, which pays where it runs many times.
             threads: Threads within one operator; None leaves it to the runtime.
             may_quantize: Whether the runtime may round floats to integers where the graph does not say so. It does that
                 to activations in front of quantized weights, and to weights behind quantized activations; the scales
@@ -90,7 +92,7 @@ class Session:
         options = ort.SessionOptions()
         options.graph_optimization_level = _LEVELS[optimization]
         options.log_severity_level = _FATAL_ONLY
-        if optimization == "none":
+        if not prepack:
             options.add_session_config_entry(_NO_PREPACKING, "1")
         if folder is not None:
             options.add_session_config_entry(_DATA_FOLDER, str(folder.absolute()))

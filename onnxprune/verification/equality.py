@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.graph.scales import step_of
 from onnxprune.graph.weights import NO_WEIGHTS, Weights
-from onnxprune.runtime.session import open_session
+from onnxprune.runtime.session import Optimization, open_session
 from onnxprune.surgery.mask import masked_model
 from onnxprune.values.axes import Axis, BoolArray, Ref
 from onnxprune.verification.chance import seeded
@@ -256,7 +256,8 @@ def _outputs(
         copy.CopyFrom(model)
         copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in missing)
         model = copy
-    session = open_session(model, weights, optimization="all" if optimize else "none", may_quantize=False)
+    level: Optimization = "all" if optimize else "none"
+    session = open_session(model, weights, optimization=level, prepack=False, may_quantize=False)
     wanted = [spec.name for spec in session.outputs if spec.name in set(tensors) and "(" not in spec.dtype]
     found: dict[str, list[NDArray[Any]]] = {name: [] for name in wanted}
     for call in feeds:
