@@ -1,0 +1,192 @@
+"""The layers whose weights can be solved for: what they read, where their error is measured, and by which slope.
+
+The error of a layer is measured as far on as everything between is linear in its output and treats every channel
+alone: behind a bias, a normalisation with constant statistics and the sum of a residual stream. There a layer can also
+answer for the drift of the stream that it is added to.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from onnxprune.graph.model import Graph, Node
+from onnxprune.values.axes import FloatArray
+
+_SMALLEST_SLOPE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer of the pruned model.
+
+    Attributes:
+        node: the node.
+        weight: the tensor that holds its weight.
+        shape: of the weight.
+        bias: the tensor that holds its bias, or None.
+        channels: which axis of its output the channels lie on.
+        target: the tensor in which its error is measured.
+        slope: what one unit of the output adds to the target, [channels].
+    """
+
+    node: Node
+    weight: str
+    shape: tuple[int, ...]
+    bias: str | None
+    channels: int
+    target: str
+    slope: FloatArray
+
+    @property
+    def source(self) -> str:
+        """The tensor that the layer reads."""
+        return self.node.inputs[0]
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """The taps of the kernel by spatial axis; () for a fully connected layer."""
+        return self.shape[2:] if self.node.op in ("Conv", "ConvTranspose") else ()
+
+    def space(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the sizes of an output of `shape` that are neither samples nor channels."""
+        return tuple(size for axis, size in enumerate(shape) if axis not in (0, self.channels))
+
+    @property
+    def output(self) -> str:
+        """The tensor that the layer makes."""
+        return self.node.outputs[0]
+
+
+def find_layers(graph: Graph) -> tuple[tuple[Layer, ...], Mapping[str, str]]:
+    """Return the layers that can be solved for, in graph order, and why the others cannot, by the output's name."""
+    finder = _Finder(graph)
+    layers, skipped = [], {}
+    for node in graph.nodes:
+        if node.domain or node.op not in _WEIGHTED or graph.is_folded(node):
+            continue
+        try:
+            layers.append(finder.layer(node))
+        except _CannotError as reason:
+            skipped[node.outputs[0]] = str(reason)
+    return tuple(layers), skipped
+
+
+class _CannotError(Exception):
+    """Why a layer is left as it is."""
+
+
+_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
+
+class _Finder:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def layer(self, node: Node) -> Layer:
+        weight = self._stored(node.inputs[1])
+        graph = self.graph
+        if node.inputs[0] in graph.facts.known:
+            raise _CannotError("its input is a constant")
+        if node.op == "Gemm" and node.attrs.get("transA", 0):
+            raise _CannotError("its input is transposed")
+        if node.op == "Gemm" and (node.attrs.get("alpha", 1.0), node.attrs.get("beta", 1.0)) != (1.0, 1.0):
+            raise _CannotError("its product is scaled")
+        if node.op == "MatMul" and graph.facts.known[node.inputs[1]].first.ndim != 2:
+            raise _CannotError("its weight is not a matrix")
+        shape = graph.facts.shape_pair(node.outputs[0])
+        if shape is None:
+            raise _CannotError("the shape of its output is unknown")
+        channels = len(shape[0]) - 1 if node.op in ("Gemm", "MatMul") else 1
+        if channels == 0:
+            raise _CannotError("its output has no axis for samples")
+        bias = self._bias(node)
+        target, slope = self._target(node, channels, shape[0][channels])
+        return Layer(node, weight, graph.facts.known[weight].first.shape, bias, channels, target, slope)
+
+    def _stored(self, name: str) -> str:
+        """Return the tensor that holds a constant which nothing else reads."""
+        graph = self.graph
+        if not graph.is_leaf(name) or not graph.facts.known[name].is_constant:
+            raise _CannotError("its weight is computed at run time")
+        root = graph.root(name)
+        if root not in graph.initializers and graph.producers[root].op != "Constant":
+            raise _CannotError("its weight is computed from other constants")
+        if sum(read == name for reader in graph.readers.get(name, ()) for read in reader.inputs) > 1 or root != name:
+            raise _CannotError("its weight is shared")
+        if graph.facts.known[name].first.dtype not in (np.float32, np.float64):
+            raise _CannotError("its weight is not stored in single precision")
+        return root
+
+    def _bias(self, node: Node) -> str | None:
+        if len(node.inputs) < 3 or not node.inputs[2]:
+            return None
+        return self._stored(node.inputs[2])
+
+    def _target(self, node: Node, channels: int, width: int) -> tuple[str, FloatArray]:
+        graph, tensor = self.graph, node.outputs[0]
+        slope = np.ones(width)
+        while tensor not in graph.outputs:
+            readers = graph.readers.get(tensor, ())
+            if len(readers) != 1 or readers[0].inputs.count(tensor) != 1:
+                break
+            factor = self._factor(readers[0], tensor, channels, width, node)
+            if factor is None:
+                break
+            slope = slope * factor
+            tensor = readers[0].outputs[0]
+        if np.abs(slope).min() < _SMALLEST_SLOPE * max(1e-30, float(np.abs(slope).max())):
+            return node.outputs[0], np.ones(width)
+        return tensor, slope
+
+    def _factor(self, reader: Node, tensor: str, channels: int, width: int, layer: Node) -> FloatArray | None:
+        """Return d output / d tensor by channel, where `reader` is linear in `tensor`."""
+        graph = self.graph
+        pair = graph.facts.shape_pair(reader.outputs[0])
+        if pair is None or pair != graph.facts.shape_pair(tensor):
+            return None
+        slot = reader.inputs.index(tensor)
+        if reader.op == "Identity" or (reader.op == "Dropout" and slot == 0):
+            return np.ones(width)
+        if reader.op == "BatchNormalization" and slot == 0 and channels == 1:
+            scale, _, _, variance = (graph.facts.known.get(name) for name in reader.inputs[1:5])
+            if scale is None or variance is None or reader.attrs.get("training_mode", 0):
+                return None
+            return np.asarray(
+                scale.first / np.sqrt(variance.first.astype(np.float64) + reader.attrs.get("epsilon", 1e-5))
+            )
+        if reader.op not in ("Add", "Sub", "Mul", "Div") or len(reader.inputs) != 2:
+            return None
+        other = reader.inputs[1 - slot]
+        sign = -1.0 if reader.op == "Sub" and slot == 1 else 1.0
+        if reader.op in ("Add", "Sub"):
+            return np.full(width, sign) if graph.is_leaf(other) or self._settled(other, layer) else None
+        if not graph.is_leaf(other) or (reader.op == "Div" and slot == 1):
+            return None
+        factor = self._per_channel(other, len(pair[0]), channels, width)
+        if factor is None:
+            return None
+        return 1.0 / factor if reader.op == "Div" else factor
+
+    def _per_channel(self, constant: str, rank: int, channels: int, width: int) -> FloatArray | None:
+        value = self.graph.facts.known[constant].first
+        place = channels - (rank - value.ndim)
+        if any(size != 1 for axis, size in enumerate(value.shape) if axis != place):
+            return None
+        return np.broadcast_to(value.astype(np.float64).ravel(), (width,)) if value.size in (1, width) else None
+
+    def _settled(self, tensor: str, layer: Node) -> bool:
+        """Whether every layer that `tensor` depends on comes before `layer`, so that it is solved already."""
+        return self._last_layer.get(tensor, -1) < layer.index
+
+    @cached_property
+    def _last_layer(self) -> dict[str, int]:
+        """The highest number of a layer that each tensor depends on."""
+        last: dict[str, int] = {}
+        for node in self.graph.nodes:
+            number = max((last.get(name, -1) for name in (*node.inputs, *node.captured)), default=-1)
+            if node.op in _WEIGHTED and not node.domain:
+                number = node.index
+            last.update(dict.fromkeys(node.outputs, number))
+        return last
