@@ -16,9 +16,15 @@ def ranking(scores: Scores, name: str) -> IntArray:
 
 
 def keep_best(scores: Scores, counts: Mapping[str, int]) -> dict[str, BoolArray]:
-    """Return the keep masks (True = kept) of the groups in `counts`, the best channels staying."""
+    """Return the keep masks (True = kept) of the groups in `counts`, the best channels staying.
+
+    Which those are is up to the method where it chooses by width.
+    """
     masks = {}
     for name, count in counts.items():
+        if scores.choose is not None:
+            masks[name] = scores.choose(name, count)
+            continue
         mask = np.zeros(len(scores.values[name]), dtype=bool)
         mask[ranking(scores, name)[:count]] = True
         masks[name] = frozen_array(mask)

@@ -1,5 +1,6 @@
 """Remove every channel that scores below a threshold, with the threshold given or searched for a budget."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -13,9 +14,43 @@ from onnxprune.values.statistics import Scores
 Cost = Callable[[Mapping[str, int]], float]
 
 
-def by_threshold(widths: Sequence[Width], scores: Scores, threshold: float) -> dict[str, int]:
-    """Keep the channels that score at least `threshold`, then round to the nearest block."""
-    return {width.name: width.nearest(_above(scores.values[width.name], threshold)) for width in widths}
+def by_threshold(widths: Sequence[Width], scores: Scores, threshold: float, cap: float = 1.0) -> dict[str, int]:
+    """Keep the channels that score at least `threshold`, then round to the nearest block.
+
+    Where that removes more than the share `cap` of all channels, only that many go, block by block, lowest first.
+    """
+    counts = {width.name: width.nearest(_above(scores.values[width.name], threshold)) for width in widths}
+    channels = sum(width.size for width in widths)
+    most = math.floor(cap * channels + 1e-9)
+    return counts if channels - sum(counts.values()) <= most else _take_lowest(widths, scores, counts, most)
+
+
+def _take_lowest(widths: Sequence[Width], scores: Scores, least: Mapping[str, int], most: int) -> dict[str, int]:
+    """Remove at most `most` channels, always the block with the lowest mean, down to the counts in `least`."""
+    counts = {width.name: width.size for width in widths}
+    order = {width.name: ranking(scores, width.name) for width in widths}
+    shrinking = {width.name: width for width in widths if least[width.name] < width.size}
+
+    def price(width: Width) -> tuple[float, float, str]:
+        block = order[width.name][smaller(width) : counts[width.name]]
+        ties = scores.ties.get(width.name)
+        tie = 0.0 if ties is None else float(ties[block].mean())
+        return float(scores.values[width.name][block].mean()), tie, width.name
+
+    def smaller(width: Width) -> int:
+        return max(least[width.name], width.down_one(counts[width.name]))
+
+    while shrinking:
+        lowest = min(shrinking.values(), key=price)
+        taken = counts[lowest.name] - smaller(lowest)
+        if taken > most:
+            del shrinking[lowest.name]
+            continue
+        counts[lowest.name] -= taken
+        most -= taken
+        if counts[lowest.name] == least[lowest.name]:
+            del shrinking[lowest.name]
+    return counts
 
 
 def by_budget(

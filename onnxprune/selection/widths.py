@@ -49,6 +49,13 @@ class Width:
             return count + 1
         return min(self.size, (count // self.block + 1) * self.block)
 
+    def down_one(self, count: int) -> int:
+        """Return the next narrower width that is allowed; the floor is the least."""
+        if count <= self.floor:
+            return count
+        narrower = count - 1
+        return self._clip(narrower if self._free(narrower) else narrower - narrower % self.block)
+
     def _free(self, count: int) -> bool:
         return self.block <= 1 or self.size <= self.block or count < self.block
 

@@ -6,6 +6,7 @@ product of the kept widths of its axes, and a width falls by the group's multipl
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -53,6 +54,21 @@ class CostTable:
     def params_at(self, counts: Mapping[str, int]) -> float:
         """Return the number of weights at these counts."""
         return _total(self.params, self.widths_at(counts))
+
+    def neighbours(self, name: str) -> tuple[str, ...]:
+        """Return the groups whose channels change in cost with the width of group `name`, itself included."""
+        return self._neighbours[name]
+
+    @cached_property
+    def _neighbours(self) -> Mapping[str, tuple[str, ...]]:
+        reached = self.multiplicity > 0
+        found: dict[str, set[str]] = {name: {name} for name in self.groups}
+        for term in self.macs:
+            columns = np.flatnonzero(reached[list(term.axes)].any(axis=0)) if term.axes else ()
+            together = [self.groups[column] for column in columns]
+            for name in together:
+                found[name].update(together)
+        return {name: tuple(sorted(others)) for name, others in found.items()}
 
     def layer_macs(self, counts: Mapping[str, int]) -> Mapping[int, float]:
         """Return the multiply-adds by node number."""

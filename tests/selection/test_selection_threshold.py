@@ -140,3 +140,31 @@ def test_caps_of_other_budgets_count_towards_the_budget_instead_of_adding_to_it(
     scores = Scores({"a": np.linspace(1, 2, 16), "b": np.linspace(1, 2, 16)})
     counts, _ = by_budget(widths, scores, lambda kept: kept["a"] + kept["b"], 16 + 8, caps={"a": 8, "b": 16})
     assert counts == {"a": 8, "b": 16}
+
+
+@given(problem=problems, threshold=st.floats(0.0, 2.5), cap=shares)
+def test_a_cap_bounds_what_a_threshold_removes(problem: Problem, threshold: float, cap: float) -> None:
+    free = by_threshold(problem.widths, problem.scores, threshold)
+    capped = by_threshold(problem.widths, problem.scores, threshold, cap)
+    channels = sum(width.size for width in problem.widths)
+    removed = channels - sum(capped.values())
+    assert removed <= cap * channels + 1e-9
+    assert all(free[name] <= count for name, count in capped.items())
+    if channels - sum(free.values()) <= cap * channels:
+        assert capped == free
+    for width in problem.widths:  # nothing more would fit
+        smaller = max(free[width.name], width.down_one(capped[width.name]))
+        step = capped[width.name] - smaller
+        assert step == 0 or removed + step > cap * channels
+
+
+def test_under_a_cap_the_lowest_go_first_and_ties_decide() -> None:
+    scores = Scores(
+        {"a": np.array([0.5, 0.1, 0.5, 2.0]), "b": np.array([0.2, 0.5, 3.0, 3.0])},
+        {"a": np.array([1.0, 0.0, 3.0, 0.0]), "b": np.array([0.0, 2.0, 0.0, 0.0])},
+    )
+    widths = [Width("a", 4), Width("b", 4)]
+    assert by_threshold(widths, scores, 1.0, 2 / 8) == {"a": 3, "b": 3}
+    assert by_threshold(widths, scores, 1.0, 3 / 8) == {"a": 2, "b": 3}
+    assert by_threshold(widths, scores, 1.0, 4 / 8) == {"a": 2, "b": 2}
+    assert by_threshold(widths, scores, 1.0, 1.0) == {"a": 1, "b": 2}
