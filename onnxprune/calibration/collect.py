@@ -1,23 +1,26 @@
 """Run the instrumented model over the calibration data and add up the statistics per class."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.calibration.instrument import Probe, instrumented, start
+from onnxprune.calibration.moments import input_moments
 from onnxprune.calibration.points import Point, find_points
-from onnxprune.calibration.probes import PROBES, SKIPPED, Accumulator, Range
+from onnxprune.calibration.probes import PROBES, SAMPLE_WEIGHT, SKIPPED, Accumulator, Range
+from onnxprune.calibration.weights import read_weights
 from onnxprune.data.dataset import Dataset
 from onnxprune.data.split import take
 from onnxprune.graph.model import Graph
 from onnxprune.runtime.session import Session, open_session
 from onnxprune.values.axes import FloatArray, IntArray, frozen_array
 from onnxprune.values.progress import Track, silent
-from onnxprune.values.statistics import LayerStatistics, Statistics
+from onnxprune.values.statistics import MOMENTS, STORED, LayerStatistics, Statistics
 
 RANGE_IMAGES = 64
 """Images that the value ranges of histograms are taken from; later values outside are clipped and counted."""
@@ -36,36 +39,73 @@ class _Slot:
 
 def collect(
     analysis: Analysis,
-    dataset: Dataset,
+    dataset: Dataset | None,
     needs: frozenset[str],
     *,
     batch_size: int = 32,
     seed: int = 0,
     track: Track = silent,
 ) -> Statistics:
-    """Gather the statistics `needs` of every layer that produces prunable channels.
+    """Gather the statistics `needs` of every layer that makes prunable channels.
 
-    Whole feature maps never leave the runtime: they are reduced there to numbers per image and channel, or to one byte
-    per element for histograms. Unlabelled data counts as one class.
+    Feature maps are reduced inside the runtime: to numbers per image and channel, to some positions, or to one byte per
+    element for histograms. Unlabelled data counts as one class. What is read from the model alone needs no dataset.
     """
-    labels = dataset.labels
-    classes = 1 if labels is None else max(len(dataset.class_names), int(labels.max()) + 1)
-    samples = np.zeros(classes, dtype=np.int64)
+    stored = read_weights(analysis, needs) if needs & STORED else {}
+    if dataset is None:
+        return Statistics(stored, samples=np.zeros(0, dtype=np.int64), labelled=False)
+    samples = _count(dataset)
+    measured = _measure(analysis, dataset, needs - STORED - {MOMENTS}, samples, batch_size, seed, track)
+    return Statistics(
+        layers=_merged(measured, stored),
+        samples=frozen_array(samples),
+        class_names=dataset.class_names,
+        labelled=dataset.labels is not None,
+        consumers=input_moments(analysis, dataset, seed=seed, track=track) if MOMENTS in needs else (),
+    )
+
+
+def _count(dataset: Dataset) -> IntArray:
+    """Return the samples of each class; unlabelled data is one class."""
+    if dataset.labels is None:
+        return np.asarray([len(dataset)], dtype=np.int64)
+    classes = max(len(dataset.class_names), int(dataset.labels.max()) + 1)
+    return np.bincount(dataset.labels, minlength=classes).astype(np.int64)
+
+
+def _measure(
+    analysis: Analysis,
+    dataset: Dataset,
+    needs: frozenset[str],
+    samples: IntArray,
+    batch_size: int,
+    seed: int,
+    track: Track,
+) -> dict[str, LayerStatistics]:
+    """Run the instrumented model over the data."""
     points = find_points(analysis) if needs else ()
     ranges = _ranges(analysis.graph, points, needs, dataset, batch_size, seed, track)
-    slots, session = _instrument(analysis.graph, points, needs, ranges, classes)
+    slots, session = _instrument(analysis.graph, points, needs, ranges, len(samples))
     batch_size = _affordable(points, needs, batch_size)
+    weights = 1.0 / np.maximum(samples, 1)
     if session is not None:
         for batch in track(dataset.batches(batch_size), total=len(dataset), what="Collecting statistics"):
             of_class = np.zeros(len(batch), dtype=np.int64) if batch.labels is None else batch.labels
-            samples += np.bincount(of_class, minlength=classes)
-            _run(session, batch.feeds, of_class, slots)
-    return Statistics(
-        layers=_results(points, slots, samples),
-        samples=frozen_array(samples),
-        class_names=dataset.class_names,
-        labelled=labels is not None,
-    )
+            _run(session, batch.feeds, of_class, weights[of_class], slots)
+    return _results(points, slots, samples)
+
+
+def _merged(
+    measured: Mapping[str, LayerStatistics], stored: Mapping[str, LayerStatistics]
+) -> dict[str, LayerStatistics]:
+    """Put what was measured of a layer and what its weights say together; a layer may have either alone."""
+    found = {**stored, **measured}
+    for name in measured.keys() & stored.keys():
+        own = stored[name]
+        found[name] = replace(
+            measured[name], values={**own.values, **measured[name].values}, weight_rows=own.weight_rows
+        )
+    return found
 
 
 def _affordable(points: Sequence[Point], needs: frozenset[str], batch_size: int) -> int:
@@ -119,9 +159,16 @@ def _instrument(
 ) -> tuple[list[_Slot], Session | None]:
     probe = start(graph)
     slots = []
+    made: dict[Any, str] = {}  # statistics that are sums of the same tensor have it brought out once
+    if any(PROBES[name].whole for point in points for name in _wanted(point, needs)):
+        probe.inputs.append(onnx.helper.make_tensor_value_info(SAMPLE_WEIGHT, onnx.TensorProto.FLOAT, [None]))
     for point in points:
         for name in _wanted(point, needs):
-            output = probe.output(PROBES[name].probe(probe, point, ranges.get((point.layer, name))))
+            limits = ranges.get((point.layer, name))
+            key = (PROBES[name].probe, point.layer, limits)
+            if key not in made:
+                made[key] = probe.output(PROBES[name].probe(probe, point, limits))
+            output = made[key]
             slots.append(_Slot(point, name, output, PROBES[name].accumulate(point, classes)))
     if not slots:
         return [], None
@@ -137,12 +184,23 @@ def _session(probe: Probe) -> Session:
     return session
 
 
-def _run(session: Session, feeds: dict[str, NDArray[Any]], labels: IntArray, slots: Sequence[_Slot]) -> None:
+def _run(
+    session: Session, feeds: dict[str, NDArray[Any]], labels: IntArray, weights: FloatArray, slots: Sequence[_Slot]
+) -> None:
+    weighted = any(spec.name == SAMPLE_WEIGHT for spec in session.inputs)
     for chunk in session.chunks(feeds):
-        found = session.run(chunk.feeds)
         of_class = labels[chunk.start : chunk.start + chunk.count]
+        more = {}
+        if weighted:
+            filled = np.zeros(chunk.size, dtype=np.float32)  # samples that only fill the call up weigh nothing
+            filled[: chunk.count] = weights[chunk.start : chunk.start + chunk.count]
+            more[SAMPLE_WEIGHT] = filled
+        found = session.run({**chunk.feeds, **more})
         for slot in slots:
             value = found[slot.output]
+            if PROBES[slot.statistic].whole:
+                slot.accumulator.add(value, of_class)
+                continue
             rows = value.reshape(chunk.size, -1, *value.shape[1:])  # the rows of a sample follow each other
             slot.accumulator.add(rows[: chunk.count], of_class)
 

@@ -1,7 +1,7 @@
 """Append reductions to a copy of the model and make only their results outputs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ class Probe:
     nodes: list[onnx.NodeProto]
     constants: list[onnx.TensorProto]
     outputs: list[str]
+    inputs: list[onnx.ValueInfoProto] = field(default_factory=list)
 
     @property
     def opset(self) -> int:
@@ -30,6 +31,13 @@ class Probe:
         output = f"onnxprune_probe/{len(self.nodes)}_{op}"
         self.nodes.append(onnx.helper.make_node(op, list(inputs), [output], name=output, **attributes))
         return output
+
+    def add_two(self, op: str, inputs: Sequence[str], **attributes: Any) -> tuple[str, str]:
+        """Append a node with two results and return both."""
+        first = self.add(op, inputs, **attributes)
+        second = f"{first}_second"
+        self.nodes[-1].output.append(second)
+        return first, second
 
     def constant(self, value: NDArray[np.generic]) -> str:
         """Add a constant and return its name."""
@@ -63,6 +71,7 @@ def instrumented(probe: Probe) -> onnx.ModelProto:
     result.CopyFrom(probe.graph.model)
     result.graph.node.extend(probe.nodes)
     result.graph.initializer.extend(probe.constants)
+    result.graph.input.extend(probe.inputs)
     if result.ir_version < 4:
         result.ir_version = 4  # older files have to list every initializer as an input; this copy is never kept
     del result.graph.output[:]

@@ -17,6 +17,7 @@ _PRIVATE = frozenset(
 # So do these when the other operand is one constant per channel, or one for all: a bias or a scale written as a node.
 _AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
 _VECTOR_LAYERS = frozenset({"Gemm", "MatMul", "QGemm", "QLinearMatMul", "MatMulInteger"})
+_ACTIVATIONS = frozenset("Relu LeakyRelu PRelu Clip HardSwish Gelu Swish Mish Elu Selu Celu Mul".split())
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,12 @@ class Point:
 
     Axis 0 is made of samples, or of several rows (tokens, windows) of each sample following each other; `positions`
     counts all that one sample has of a channel.
+
+    Attributes:
+        rows: rows of axis 0 that one sample has.
+        activity: where the channel is seen to be active: the tensor itself, or for a layer that feeds a residual sum
+            without an activation of its own, behind the activation after the sum.
+        pool: the max pooling that reads `activity` next, if one does.
     """
 
     layer: str
@@ -34,6 +41,9 @@ class Point:
     channels: int
     positions: int
     kind: LayerKind
+    rows: int
+    activity: str
+    pool: Node | None = None
 
 
 def find_points(analysis: Analysis) -> tuple[Point, ...]:
@@ -61,7 +71,31 @@ def _point(graph: Graph, axis: Axis) -> Point | None:
             positions *= size
     dense = graph.producers[layer].op in _VECTOR_LAYERS
     kind: LayerKind = "vector" if dense or positions == 1 else "map"
-    return Point(layer, tensor, axis.dim, len(shape), shape[axis.dim], positions, kind)
+    activity = _activity(graph, tensor)
+    pool = _pool(graph, activity) if axis.dim == 1 else None
+    return Point(layer, tensor, axis.dim, len(shape), shape[axis.dim], positions, kind, rows, activity, pool)
+
+
+def _activity(graph: Graph, tensor: str) -> str:
+    """Follow a layer without an activation of its own over a residual sum to the activation behind it."""
+    readers = graph.readers.get(tensor, ())
+    if graph.producers[tensor].op in _ACTIVATIONS or len(readers) != 1 or readers[0].op not in ("Add", "Sum"):
+        return tensor
+    total = readers[0].outputs[0]
+    if graph.facts.shape_pair(total) != graph.facts.shape_pair(tensor):
+        return tensor
+    behind = [node for node in graph.readers.get(total, ()) if node.op in _ACTIVATIONS]
+    return behind[0].outputs[0] if behind else tensor
+
+
+def _pool(graph: Graph, tensor: str) -> Node | None:
+    """Return the max pooling that alone reads `tensor`, where its winners can be told."""
+    readers = graph.readers.get(tensor, ())
+    if len(readers) != 1 or readers[0].op != "MaxPool":
+        return None
+    attrs = readers[0].attrs
+    plain = attrs.get("auto_pad", b"NOTSET") in (b"NOTSET", "NOTSET") and not attrs.get("ceil_mode", 0)
+    return readers[0] if plain and set(attrs.get("dilations", [1])) == {1} else None
 
 
 def _rows_per_sample(graph: Graph, tensor: str) -> int | None:

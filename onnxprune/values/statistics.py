@@ -1,14 +1,27 @@
 """What calibration gathers per layer and class, as plain arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from onnxprune.values.axes import FloatArray, IntArray
+from onnxprune.values.axes import Axis, BoolArray, FloatArray, IntArray
 
 LayerKind = Literal["map", "vector"]
+
+WEIGHTS = "weights"
+"""Under this name a method asks for the weights of the layers, which need no data."""
+
+BN_SCALE = "bn scale"
+"""Under this name a method asks for the scales of the normalisations behind the layers, which need no data."""
+
+STORED = frozenset({WEIGHTS, BN_SCALE})
+"""What is read from the model alone, without any data."""
+
+MOMENTS = "input moments"
+"""Under this name a method asks for the second moments of what the layers behind the groups read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +33,10 @@ class LayerStatistics:
         tensor: the tensor that was measured: the layer's output after its own normalisation and activation.
         kind: `map` for feature maps with more than one position, `vector` for fully connected outputs.
         positions: how many spatial positions (or tokens) a map has.
-        values: statistic name -> array [classes, channels].
+        values: statistic name -> array; [classes, channels] unless the statistic says otherwise.
         clipped: share of elements outside the histogram's range.
+        weight_rows: the weights that make each channel, [channels, weights of a channel], in the type that they are
+            stored in; empty if not asked for or not known.
     """
 
     layer: str
@@ -30,6 +45,29 @@ class LayerStatistics:
     positions: int
     values: Mapping[str, FloatArray]
     clipped: float = 0.0
+    weight_rows: NDArray[Any] = field(default_factory=lambda: np.zeros((0, 0)))
+
+
+@dataclass(frozen=True, eq=False)
+class Consumer:
+    """What a layer that reads prunable channels does with them.
+
+    Attributes:
+        layer: name of the tensor that it makes.
+        axis: the axis of its weight that the channels lie on.
+        matrix: what its inputs add to the tensor in which its error shows, [groups of the layer, inputs, outputs];
+            inputs are channels of a group times taps.
+        moments: second moments of its inputs about their means, over sampled positions, [groups, inputs, inputs].
+        channels: channels of one group, each with `inputs / channels` taps.
+        scale: mean square of the tensor in which its error shows, about its mean.
+    """
+
+    layer: str
+    axis: Axis
+    matrix: FloatArray
+    moments: FloatArray
+    channels: int
+    scale: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +78,12 @@ class Statistics:
     samples: IntArray
     class_names: tuple[str, ...] = ()
     labelled: bool = True
+    consumers: tuple[Consumer, ...] = ()
+
+    @property
+    def weighted(self) -> Mapping[str, LayerStatistics]:
+        """The layers whose weights are known."""
+        return {name: layer for name, layer in self.layers.items() if layer.weight_rows.size}
 
     @property
     def present(self) -> IntArray:
@@ -55,8 +99,13 @@ class Scores:
         values: group name -> [channels]. Under a threshold rule the scale is relative: below 1 is below the threshold.
         ties: group name -> [channels], what decides between equal values (higher = keep); then the lower index wins.
         notes: what the user should know of how the scores came about.
+        curves: group name -> [channels + 1], the value of keeping the d best channels, rising with d; for methods that
+            choose widths by gain per cost.
+        choose: the keep mask of a group at a given width, where that is not the best by `values`.
     """
 
     values: Mapping[str, FloatArray]
     ties: Mapping[str, FloatArray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    curves: Mapping[str, FloatArray] = field(default_factory=dict)
+    choose: Callable[[str, int], BoolArray] | None = None

@@ -6,17 +6,26 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
+from maps import CONVNET, dataset, full_maps
 from nets import Array, analysed, net
 from numpy.typing import NDArray
 
 import onnxprune.calibration.collect as collecting
-from onnxprune.analysis.analyse import Analysis
 from onnxprune.calibration.collect import collect
 from onnxprune.calibration.points import Point
-from onnxprune.calibration.probes import PROBES, MapEntropies, MeanHistograms, bins_for, histogram_entropy
-from onnxprune.data import Dataset, open_data
+from onnxprune.calibration.probes import (
+    PROBES,
+    ClassSums,
+    MapEntropies,
+    MeanHistograms,
+    MeanSums,
+    MostClasses,
+    PositionSums,
+    bins_for,
+    histogram_entropy,
+)
+from onnxprune.data import open_data
 from onnxprune.data.split import choose
 from onnxprune.runtime.session import Session
 from onnxprune.values.preprocess import Preprocess
@@ -27,45 +36,8 @@ EXACT = 1e-6
 # One element in another bin (the runtime rounds differently when it fuses differently) moves an entropy by less.
 BIN = 0.01
 
-CONVNET = """(float[n, 3, 8, 8] x) => (float[n, 5] y)
-    <float[8, 3, 3, 3] w0, float[8] s, float[8] b, float[8] m, float[8] v, float[6, 8, 1, 1] w1, float[6] b1,
-     float[10, 6] w2, float[10] b2, float[5, 10] w3, float[5] b3> {
-        c0 = Conv<pads = [1, 1, 1, 1]>(x, w0)
-        n0 = BatchNormalization(c0, s, b, m, v)
-        r0 = Relu(n0)
-        c1 = Conv(r0, w1, b1)
-        r1 = LeakyRelu<alpha = 0.3>(c1)
-        p = GlobalAveragePool(r1)
-        f = Flatten(p)
-        h = Gemm<transB = 1>(f, w2, b2)
-        hr = Relu(h)
-        y = Gemm<transB = 1>(hr, w3, b3)
-    }"""
 # layer -> the tensor where it is measured
 MEASURED = {"c0": "r0", "c1": "r1", "h": "hr"}
-
-
-def dataset(folder: Path, analysis: Analysis, count: int, labels: Any = None, *, scale: float = 1.0) -> Dataset:
-    rng = np.random.default_rng(5)
-    arrays: dict[str, Any] = {}
-    for spec in analysis.graph.input_specs:
-        shape = [count, *(8 if size is None else size for size in spec.shape[1:])]
-        arrays["x"] = (scale * rng.normal(0.0, 1.0, shape)).astype(spec.dtype)
-    if labels is not None:
-        arrays["y"] = np.asarray(labels)
-        arrays["class_names"] = np.array([f"class {i}" for i in range(5)])
-    np.savez(folder / "d.npz", **arrays)
-    return open_data(folder / "d.npz", analysis.graph.input_specs, Preprocess(), classes=5)
-
-
-def full_maps(analysis: Analysis, data: Dataset, tensors: Sequence[str], size: int = 16) -> dict[str, Array]:
-    """Run the model itself and return whole tensors."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(analysis.graph.model)
-    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
-    session = ort.InferenceSession(copy.SerializeToString(), providers=["CPUExecutionProvider"])
-    found = [session.run(list(tensors), batch.feeds) for batch in data.batches(size)]
-    return {name: np.concatenate([np.asarray(part[i]) for part in found]) for i, name in enumerate(tensors)}
 
 
 def bin_numbers(value: Array, sample: Array, bins: int) -> NDArray[np.int64]:
@@ -136,8 +108,8 @@ def test_zeros_and_magnitudes_are_those_of_the_whole_tensors(tmp_path: Path) -> 
     data = dataset(tmp_path, analysis, 30, labels)
     found = collect(analysis, data, ALL)
     maps = full_maps(analysis, data, list(MEASURED.values()))
-    assert set(found.layers["h"].values) == {"zeros", "mean magnitude"}
-    assert set(found.layers["c0"].values) == {"map entropy", "gap entropy", "mean magnitude"}
+    assert set(found.layers["h"].values) == ALL - {"map entropy", "gap entropy"}
+    assert set(found.layers["c0"].values) == ALL - {"zeros"}
     zeros = by_class((maps["hr"] == 0).astype(np.float64), labels)
     assert 0.05 < zeros.mean() < 0.95
     assert found.layers["h"].values["zeros"] == pytest.approx(zeros, abs=EXACT)
@@ -201,7 +173,7 @@ def test_channels_last_maps_are_read_along_their_own_axis(tmp_path: Path) -> Non
 
 def test_a_convolution_seen_channels_last_has_the_same_entropy(tmp_path: Path) -> None:
     """A private chain never transposes, so a map on its last axis is made by hand."""
-    point = Point("r", "r", axis=3, rank=4, channels=7, positions=16, kind="map")
+    point = Point("r", "r", axis=3, rank=4, channels=7, positions=16, kind="map", rows=1, activity="r")
     analysis = analysed(
         net("(float[n, 4, 4, 3] x) => (float[n, 4, 4, 7] r) <float[3, 7] w0> { a = MatMul(x, w0) r = Relu(a) }")
     )
@@ -212,7 +184,7 @@ def test_a_convolution_seen_channels_last_has_the_same_entropy(tmp_path: Path) -
     slots, session = collecting._instrument(analysis.graph, [point], frozenset({"map entropy"}), limits, 5)
     assert session is not None
     labels = np.arange(10) % 5
-    collecting._run(session, next(data.batches(10)).feeds, labels, slots)
+    collecting._run(session, next(data.batches(10)).feeds, labels, np.full(10, 0.5), slots)
     expected = map_entropies(sample.transpose(0, 3, 1, 2), labels, sample)
     assert slots[0].accumulator.result(np.full(5, 2)) == pytest.approx(expected, abs=BIN)
 
@@ -308,7 +280,7 @@ def test_unlabelled_data_is_one_class(tmp_path: Path) -> None:
     assert (one.labelled, one.samples.tolist()) == (True, [12, 0, 0, 0, 0])
     for name, layer in found.layers.items():
         for statistic, values in layer.values.items():
-            assert values.shape == (1, layer.values["mean magnitude"].shape[1])
+            assert values.shape[:2] == (1, layer.values["mean magnitude"].shape[1])
             assert values[0] == pytest.approx(one.layers[name].values[statistic][0], abs=1e-9)
 
 
@@ -318,8 +290,9 @@ def test_a_class_without_images_is_absent_and_zero(tmp_path: Path) -> None:
     assert found.samples.tolist() == [3, 3, 0, 3, 0]
     assert found.present.tolist() == [0, 1, 3]
     for layer in found.layers.values():
-        for values in layer.values.values():
-            assert (values[[2, 4]] == 0).all()
+        assert layer.values["class wins"].shape == layer.values["mean magnitude"][:1].shape
+        for name, values in layer.values.items():
+            assert name == "class wins" or (values[[2, 4]] == 0).all()
 
 
 def test_statistics_are_read_only(tmp_path: Path) -> None:
@@ -367,16 +340,18 @@ def test_only_reduced_values_leave_the_runtime(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("make", [entry.accumulate for entry in PROBES.values()])
 def test_accumulators_do_not_grow_with_the_images(make: Any) -> None:
-    accumulator = make(Point("a", "a", 1, 4, 6, 16, "map"), 3)
+    accumulator = make(Point("a", "a", 1, 4, 6, 16, "map", 1, "a"), 3)
     rng = np.random.default_rng(0)
-    shape = (1, 6, 16) if isinstance(accumulator, MapEntropies) else (1, 6)
+    shape = {MapEntropies: (50, 1, 6, 16), MeanHistograms: (50, 1, 6), ClassSums: (50, 1, 6), MostClasses: (1, 6, 16)}
+    if isinstance(accumulator, PositionSums):
+        shape[type(accumulator)] = (50, 1, 6, 1 if isinstance(accumulator, MeanSums) else 16)
     sizes = []
     for _ in range(3):
-        value = rng.integers(0, 200, (50, *shape)).astype(np.uint8)
+        value = rng.integers(0, 200, shape[type(accumulator)]).astype(np.uint8)
         accumulator.add(value, rng.integers(0, 3, 50))
         sizes.append(held_bytes(accumulator))
     assert sizes[0] == sizes[1] == sizes[2] > 0
-    assert accumulator.result(np.array([50, 50, 50])).shape == (3, 6)
+    assert accumulator.result(np.array([50, 50, 50])).shape[:2] == (1 if isinstance(accumulator, MostClasses) else 3, 6)
 
 
 def held_bytes(thing: Any) -> int:
@@ -398,7 +373,7 @@ def test_tiny_maps_get_fewer_bins(positions: int, bins: int) -> None:
 
 
 def test_means_are_counted_by_class() -> None:
-    accumulator = MeanHistograms(Point("a", "a", 1, 4, 1, 16, "map"), 2)
+    accumulator = MeanHistograms(Point("a", "a", 1, 4, 1, 16, "map", 1, "a"), 2)
     accumulator.add(np.array([[[5]], [[9]], [[7]], [[0]]], dtype=np.uint8), np.array([0, 0, 1, 1]))
     accumulator.add(np.array([[[5]], [[7]]], dtype=np.uint8), np.array([0, 1]))
     thirds = -(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3))

@@ -134,7 +134,7 @@ def test_tokens_are_the_positions_of_a_fully_connected_layer() -> None:
             r = Relu(c)
             y = MatMul(r, w1)
         }""")
-    assert found["a"] == Point("a", "r", axis=2, rank=3, channels=8, positions=6, kind="vector")
+    assert found["a"] == Point("a", "r", axis=2, rank=3, channels=8, positions=6, kind="vector", rows=1, activity="r")
 
 
 def test_a_tensor_without_samples_on_its_first_axis_is_not_measured() -> None:
@@ -155,7 +155,7 @@ def test_rows_that_belong_to_one_sample_are_positions() -> None:
             r = Relu(a)
             y = MatMul(r, w1)
         }""")
-    assert found["a"] == Point("a", "r", axis=1, rank=2, channels=8, positions=6, kind="vector")
+    assert found["a"] == Point("a", "r", axis=1, rank=2, channels=8, positions=6, kind="vector", rows=6, activity="r")
 
 
 def test_state_whose_first_axis_is_layers_does_not_hide_the_samples() -> None:
@@ -166,4 +166,4 @@ def test_state_whose_first_axis_is_layers_does_not_hide_the_samples() -> None:
             y = MatMul(r, w1)
             next = Tanh(state)
         }""")
-    assert found["a"] == Point("a", "r", axis=1, rank=2, channels=8, positions=1, kind="vector")
+    assert found["a"] == Point("a", "r", axis=1, rank=2, channels=8, positions=1, kind="vector", rows=1, activity="r")

@@ -1,0 +1,109 @@
+"""Second moments of what layers read, against numpy over all their patches."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from maps import dataset, full_maps
+from nets import Array, analysed, net
+
+from onnxprune.analysis.analyse import Analysis
+from onnxprune.calibration.collect import collect
+from onnxprune.data import Dataset
+from onnxprune.values.statistics import MOMENTS, Consumer
+
+
+def consumers(analysis: Analysis, data: Dataset) -> dict[str, Consumer]:
+    return {found.layer: found for found in collect(analysis, data, frozenset({MOMENTS})).consumers}
+
+
+def unfolded(x: Array, kernel: int, stride: int, dilation: int, pad: int, groups: int) -> Array:
+    """Return all patches with loops: [rows, groups, channels of a group x taps]."""
+    x = np.pad(x, [(0, 0), (0, 0), (pad, pad), (pad, pad)]).astype(np.float64)
+    reach = (kernel - 1) * dilation + 1
+    rows = [
+        image[:, top : top + reach : dilation, left : left + reach : dilation].reshape(groups, -1)
+        for image in x
+        for top in range(0, x.shape[2] - reach + 1, stride)
+        for left in range(0, x.shape[3] - reach + 1, stride)
+    ]
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation", "pad", "groups"),
+    [(1, 1, 1, 0, 1), (3, 1, 1, 1, 1), (3, 2, 1, 1, 1), (2, 2, 2, 1, 2), (3, 1, 1, 0, 2)],
+)
+@pytest.mark.parametrize("n", ["n", "1", "4"])
+def test_moments_of_a_convolution(
+    tmp_path: Path, kernel: int, stride: int, dilation: int, pad: int, groups: int, n: str
+) -> None:
+    attributes = f"strides = [{stride}, {stride}], dilations = [{dilation}, {dilation}], group = {groups}"
+    analysis = analysed(
+        net(f"""(float[{n}, 2, 6, 5] x) => (float[{n}, 4, h, w] y)
+            <float[6, 2, 1, 1] w0, float[6] b0, float[4, {6 // groups}, {kernel}, {kernel}] w1> {{
+                a = Conv(x, w0, b0) r = Relu(a)
+                y = Conv<{attributes}, pads = [{pad}, {pad}, {pad}, {pad}]>(r, w1)
+            }}""")
+    )
+    data = dataset(tmp_path, analysis, 11)
+    found = consumers(analysis, data)
+    rows = unfolded(np.maximum(convolved(analysis, data), 0), kernel, stride, dilation, pad, groups)
+    consumer = found["y"]
+    assert consumer.channels == 6 // groups
+    assert consumer.moments.shape == (groups, rows.shape[2], rows.shape[2])
+    for group in range(groups):
+        assert consumer.moments[group] == pytest.approx(np.cov(rows[:, group].T, bias=True), rel=1e-3, abs=1e-4)
+    weight = analysis.graph.facts.known["w1"].first.astype(np.float64)
+    assert consumer.matrix == pytest.approx(weight.reshape(groups, 4 // groups, -1).transpose(0, 2, 1))
+    outputs = np.einsum("rgi,gio->rgo", rows, consumer.matrix).reshape(len(rows), -1)
+    assert consumer.scale == pytest.approx(np.square(outputs - outputs.mean(axis=0)).sum(axis=1).mean(), rel=1e-3)
+
+
+def convolved(analysis: Analysis, data: Dataset) -> Array:
+    known = analysis.graph.facts.known
+    x = np.concatenate([batch.feeds["x"] for batch in data.batches(16)])
+    mixed = np.einsum("nchw,oc->nohw", x, known["w0"].first[:, :, 0, 0])
+    return np.asarray(mixed + known["b0"].first[:, None, None])
+
+
+def test_the_error_is_weighed_behind_a_normalisation(tmp_path: Path) -> None:
+    analysis = analysed(
+        net("""(float[n, 2, 4, 4] x) => (float[n, 3, 4, 4] y)
+            <float[6, 2, 1, 1] w0, float[3, 6, 1, 1] w1, float[3] s, float[3] b, float[3] m, float[3] v> {
+                a = Conv(x, w0) r = Relu(a) c = Conv(r, w1) y = BatchNormalization(c, s, b, m, v)
+            }""")
+    )
+    data = dataset(tmp_path, analysis, 12)
+    (consumer,) = consumers(analysis, data).values()
+    maps = full_maps(analysis, data, ["r"])
+    known = {name: value.first.astype(np.float64) for name, value in analysis.graph.facts.known.items()}
+    slope = known["s"] / np.sqrt(known["v"] + 1e-5)
+    assert consumer.matrix[0] == pytest.approx(known["w1"][:, :, 0, 0].T * slope, rel=1e-5)
+    rows = maps["r"].transpose(0, 2, 3, 1).reshape(-1, 6) @ consumer.matrix[0]
+    assert consumer.scale == pytest.approx(rows.var(axis=0).sum(), rel=1e-3)
+
+
+@pytest.mark.parametrize("layer", ["Gemm<transB = 1>(f, w1)", "MatMul(f, w2)"])
+def test_moments_of_fully_connected_layers(tmp_path: Path, layer: str) -> None:
+    analysis = analysed(
+        net(f"""(float[n, 5] x) => (float[n, 3] y) <float[5, 7] w0, float[3, 7] w1, float[7, 3] w2> {{
+            a = MatMul(x, w0) f = Relu(a) y = {layer}
+        }}""")
+    )
+    data = dataset(tmp_path, analysis, 20)
+    (consumer,) = consumers(analysis, data).values()
+    f = full_maps(analysis, data, ["f"])["f"].astype(np.float64)
+    assert consumer.moments[0] == pytest.approx(np.cov(f.T, bias=True), rel=1e-3, abs=1e-5)
+    assert consumer.matrix.shape == (1, 7, 3)
+
+
+def test_layers_that_cannot_be_written_so_are_left_out(tmp_path: Path) -> None:
+    analysis = analysed(
+        net("""(float[n, 2, 4, 4] x) => (float[n, 4, 5, 5] y)
+            <float[6, 2, 1, 1] w0, float[6, 2, 2, 2] w1> {
+                a = Conv(x, w0) r = Relu(a) y = ConvTranspose<group = 2>(r, w1)
+            }""")
+    )
+    assert analysis.prunable
+    assert consumers(analysis, dataset(tmp_path, analysis, 4)) == {}
