@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from onnxprune.importance.method import Method, Option, over_layers, register
+from onnxprune.importance.notes import class_notes, unmeasured_note
 from onnxprune.values.axes import FloatArray
 from onnxprune.values.groups import ChannelGroup
 from onnxprune.values.statistics import LayerStatistics, Scores, Statistics
@@ -102,15 +103,7 @@ def _normalised(magnitude: FloatArray) -> FloatArray:
 
 
 def _notes(statistics: Statistics, unmeasured: list[str]) -> tuple[str, ...]:
-    notes = []
-    if not statistics.labelled:
-        notes.append("The data has no labels: all images count as one class.")
-    missing = [int(c) for c in np.flatnonzero(statistics.samples == 0)]
-    if missing:
-        names = ", ".join(statistics.class_names[c] if statistics.class_names else str(c) for c in missing)
-        notes.append(f"No calibration image of: {names}; these classes have no say.")
-    if unmeasured:
-        notes.append(f"Not measured, so neither favoured nor blamed: {', '.join(unmeasured)}.")
+    notes = [*class_notes(statistics), *unmeasured_note(unmeasured)]
     clipped = [name for name, layer in statistics.layers.items() if layer.clipped > NOTED_CLIPPING]
     if clipped:
         share = max(statistics.layers[name].clipped for name in clipped)

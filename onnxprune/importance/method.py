@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from onnxprune.errors import InputError
 from onnxprune.registry import Registry
 from onnxprune.values.axes import FloatArray
 from onnxprune.values.groups import ChannelGroup
-from onnxprune.values.statistics import Scores, Statistics
+from onnxprune.values.statistics import STORED, Scores, Statistics
 
 ScoreFunction = Callable[[Sequence[ChannelGroup], Statistics, Mapping[str, Any], np.random.Generator], Scores]
 
@@ -39,6 +39,9 @@ class Method:
         score: the scores; pure.
         options: its settings.
         threshold: the value under which the method's own rule removes a channel, or None if it only ranks.
+        cap: from the method's options to the largest share of all channels that its own rule removes in one run.
+        policy: how widths follow from a budget: by one threshold for all groups, or by gain per cost, growing from the
+            floors (`greedy`) or shrinking from the full widths (`elimination`).
     """
 
     name: str
@@ -49,6 +52,12 @@ class Method:
     score: ScoreFunction
     options: Mapping[str, Option] = field(default_factory=dict)
     threshold: float | None = None
+    cap: Callable[[Mapping[str, Any]], float] = lambda options: 1.0
+    policy: Literal["threshold", "greedy", "elimination"] = "threshold"
+
+    def needs_data(self, options: Mapping[str, Any]) -> bool:
+        """Whether anything that it needs, with these options, comes from samples and not from the model alone."""
+        return bool(self.needs(options) - STORED)
 
     def settle(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return all options, defaults filled in.

@@ -46,7 +46,7 @@ __all__ = [
 
 def prune(
     model: Path | str,
-    data: Path | str,
+    data: Path | str | None = None,
     method: str = "entropy",
     *,
     ratio: float | None = None,
@@ -70,7 +70,8 @@ def prune(
 
     Args:
         model: the .onnx file; it is never changed.
-        data: a folder with one sub-folder per class, a folder of images, or an .npz with x and y.
+        data: a folder with one sub-folder per class, a folder of images, or an .npz with x and y; None where the method
+            needs none (nothing is measured then).
         method: importance method, see `onnxprune methods`.
         ratio: share of the channels of every group to remove.
         macs: share of the multiply-adds that may be left, such as 0.5.
@@ -95,7 +96,7 @@ def prune(
     explicit = isinstance(preprocess, Preprocess)
     settings = Settings(
         model=Path(model),
-        data=Path(data),
+        data=None if data is None else Path(data),
         output=None if output is None else Path(output),
         method=method,
         options=options or {},

@@ -107,10 +107,11 @@ def run(settings: Settings, track: Track = silent, say: Tell = _unheard, extra: 
     options = method.settle(settings.options)
     outputs = {"the model": settings.written, "the plan": settings.plan_written}
     model, analysis = _open(settings, outputs, settings.approximate, say)
-    samples = _samples(settings, model, track, say)
+    blind = settings.data is None and settings.test is None and not method.needs_data(options)
+    samples = None if blind else _samples(settings, model, track, say)
     statistics = collect(
         analysis,
-        samples.calibration,
+        None if samples is None else samples.calibration,
         method.name,
         options,
         batch_size=settings.batch_size,
@@ -128,7 +129,7 @@ def run(settings: Settings, track: Track = silent, say: Tell = _unheard, extra: 
         options,
         round_to=settings.round_to,
         seed=settings.seed,
-        data=_data_facts(samples),
+        data={} if samples is None else _data_facts(samples),
     )
     if chosen.removed == 0:
         raise UnreachableError(_nothing(settings, method.name))

@@ -15,7 +15,7 @@ class Settings:
 
     Attributes:
         model: the .onnx file.
-        data: calibration data, see `onnxprune.data`.
+        data: calibration data, see `onnxprune.data`; None where the method needs none, and nothing is measured.
         output: where the pruned model goes; default: model.pruned.onnx beside the model.
         plan_output: where the plan goes; default: the output with the ending .plan.json.
         method, options: the importance method and its settings.

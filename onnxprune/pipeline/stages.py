@@ -30,6 +30,7 @@ from onnxprune.graph.weights import Weights
 from onnxprune.graph.writing import Staging, explained
 from onnxprune.importance.method import Method, find_method
 from onnxprune.runtime import open_session
+from onnxprune.selection.greedy import grow, shrink
 from onnxprune.selection.masks import keep_best
 from onnxprune.selection.ratio import by_ratio
 from onnxprune.selection.threshold import by_budget, by_threshold
@@ -140,12 +141,10 @@ def collect(
         InputError: the method needs data and there is none.
     """
     chosen = find_method(method)
-    needs = chosen.needs(chosen.settle(options or {}))
-    if not needs:
-        return Statistics({}, np.zeros(0, dtype=np.int64), labelled=False)
-    if dataset is None:
+    settled = chosen.settle(options or {})
+    if dataset is None and chosen.needs_data(settled):
         raise InputError(f"Method {method} needs sample data; name a folder with --data.")
-    return collect_statistics(analysis, dataset, needs, batch_size=batch_size, seed=seed, track=track)
+    return collect_statistics(analysis, dataset, chosen.needs(settled), batch_size=batch_size, seed=seed, track=track)
 
 
 def score(
@@ -183,7 +182,8 @@ def plan(
     chosen = find_method(method)
     if round_to < 1:
         raise InputError(f"--round-to is a number of channels from 1 up, not {round_to}.")
-    kept = _choose(analysis, scores, budget, chosen, round_to)
+    settled = chosen.settle(options or {})
+    kept = _choose(analysis, scores, budget, chosen, settled, round_to)
     keep = keep_best(scores, kept)
     groups = {
         group.name: GroupPlan(group.size, tuple(int(c) for c in np.flatnonzero(~keep[group.name])), group.layers)
@@ -194,7 +194,7 @@ def plan(
         model=model.path.name,
         digest=model.digest,
         method=method,
-        options=chosen.settle(options or {}),
+        options=settled,
         request={
             **budget.to_json(),
             "round_to": round_to,
@@ -213,7 +213,9 @@ def plan(
     )
 
 
-def _choose(analysis: Analysis, scores: Scores, budget: Budget, method: Method, round_to: int) -> dict[str, int]:
+def _choose(
+    analysis: Analysis, scores: Scores, budget: Budget, method: Method, options: Mapping[str, Any], round_to: int
+) -> dict[str, int]:
     """Return how many channels every prunable group keeps."""
     widths = [Width(group.name, group.size, _block(group, round_to)) for group in analysis.prunable]
     if not widths:
@@ -227,7 +229,7 @@ def _choose(analysis: Analysis, scores: Scores, budget: Budget, method: Method, 
         alpha = 1.0 if budget.alpha is None else budget.alpha
         if not 0 < alpha < np.inf:
             raise InputError(f"--alpha is a multiple of the method's threshold, above 0, not {alpha:g}.")
-        kept = _stricter(kept, by_threshold(widths, scores, alpha * method.threshold))
+        kept = _stricter(kept, by_threshold(widths, scores, alpha * method.threshold, method.cap(options)))
     if budget.macs is not None:
         if not 0 < budget.macs <= 1:
             raise InputError(
@@ -235,7 +237,7 @@ def _choose(analysis: Analysis, scores: Scores, budget: Budget, method: Method, 
             )
         limit = budget.macs * analysis.macs()
         if analysis.costs.macs_at(kept) > limit:
-            kept = by_budget(widths, scores, analysis.costs.macs_at, limit, kept)[0]
+            kept = _within(widths, scores, analysis, method, limit, kept)
     return kept
 
 
@@ -247,6 +249,16 @@ def _why_nothing(analysis: Analysis) -> str:
     else:
         return "Nothing can be pruned: the model has no layers with weights."
     return f"Nothing can be pruned: {found}; `onnxprune inspect` says why."
+
+
+def _within(
+    widths: Sequence[Width], scores: Scores, analysis: Analysis, method: Method, limit: float, caps: Mapping[str, int]
+) -> dict[str, int]:
+    """Meet a limit on the MACs by the method's policy."""
+    if method.policy == "threshold":
+        return by_budget(widths, scores, analysis.costs.macs_at, limit, caps)[0]
+    policy = grow if method.policy == "greedy" else shrink
+    return policy(widths, scores.curves, analysis.costs, limit, caps)
 
 
 def _stricter(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:

@@ -1,0 +1,159 @@
+"""CATRO: channels by how well they tell the classes apart, jointly per layer, then across layers.
+
+After Hu et al., "CATRO: Channel Pruning via Class-Aware Trace Ratio Optimization", IEEE TNNLS 2023. What the paper
+states and what is our reading of it stands in docs/methods/catro.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from onnxprune.errors import InputError
+from onnxprune.importance.method import Method, Option, register
+from onnxprune.importance.notes import class_notes, unmeasured_note
+from onnxprune.values.axes import BoolArray, FloatArray, IntArray, frozen_array
+from onnxprune.values.groups import ChannelGroup
+from onnxprune.values.statistics import LayerStatistics, Scores, Statistics
+
+FEATURES = {"map": ("position sums", "squares"), "gap": ("mean sums", "mean squares")}
+EPSILON = 0.01
+"""Added to a layer's share of discrimination before the logarithm, so that an empty layer has a finite value."""
+
+
+def scatter(sums: FloatArray, squares: FloatArray, samples: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Return between-class and within-class scatter of every channel, each [channels].
+
+    Args:
+        sums: of x over the images of a class, [classes, channels, positions].
+        squares: of x^2 over the images of a class and all positions, [classes, channels].
+        samples: images of each class, [classes]; classes without images have no say.
+
+    Both are summed over positions: b = sum_c (sum x)^2 / n_c - (sum x)^2 / n, w = sum_c (sum x^2 - (sum x)^2 / n_c).
+    """
+    there = samples > 0
+    sums, squares, counts = sums[there], squares[there], samples[there].astype(np.float64)
+    by_class = (np.square(sums) / counts[:, None, None]).sum(axis=(0, 2))
+    total = np.square(sums.sum(axis=0)).sum(axis=1) / counts.sum()
+    between, within = by_class - total, squares.sum(axis=0) - by_class
+    return np.maximum(between, 0.0), np.maximum(within, 0.0)
+
+
+def trace_ratio(between: FloatArray, within: FloatArray, count: int) -> tuple[BoolArray, float]:
+    """Return the `count` channels with the largest J = sum b / sum w, and that J.
+
+    Dinkelbach's iteration (Nie et al., AAAI 2008): take the channels with the largest b - lambda w, set lambda to their
+    J, until the choice stays. It ends at the global optimum among the channels that are not dead (b = w = 0), which are
+    taken last.
+    """
+    dead = (between <= 0) & (within <= 0)
+    ratio = 0.0
+    while True:
+        gain = np.where(dead, -np.inf, between - ratio * within)
+        best = np.zeros(len(between), dtype=bool)
+        best[np.argsort(-gain, kind="stable")[:count]] = True
+        reached = _ratio(between[best].sum(), within[best].sum())
+        if reached <= ratio * (1 + 1e-12) or np.isinf(reached):
+            return best, reached
+        ratio = reached
+
+
+def _ratio(between: float, within: float) -> float:
+    if within > 0:
+        return float(between / within)
+    return float("inf") if between > 0 else 0.0
+
+
+def utilities(between: FloatArray, within: FloatArray, tau: float) -> FloatArray:
+    """Return u = max(0, b - tau * lambda * w), [channels], lambda being the trace ratio of the whole layer.
+
+    Where no channel separates the classes at all, or every one does so perfectly, b counts alone.
+    """
+    _, ratio = trace_ratio(between, within, len(between))
+    return between if np.isinf(ratio) else np.maximum(0.0, between - tau * ratio * within)
+
+
+def value_curve(utility: FloatArray) -> FloatArray:
+    """Return log(eps + share of the utility in the d best channels) for d = 0 .. channels, [channels + 1]."""
+    total = utility.sum()
+    ranked = np.sort(utility)[::-1]
+    share = np.cumsum(ranked) / total if total > 0 else np.arange(1, len(ranked) + 1) / len(ranked)
+    return np.log(EPSILON + np.concatenate([[0.0], share]))
+
+
+def catro_scores(
+    groups: Sequence[ChannelGroup], statistics: Statistics, options: Mapping[str, Any], rng: np.random.Generator
+) -> Scores:
+    """Score all groups: utilities relative to their mean, value curves for the greedy choice of widths, and a chooser.
+
+    The scatters of a channel that several layers make are added up over these layers.
+
+    Raises:
+        InputError: fewer than two classes have images, so that nothing tells classes apart.
+    """
+    if not statistics.labelled or len(statistics.present) < 2:
+        raise InputError(
+            "Method catro needs images of two classes or more, in a folder for each class, or labels y in the .npz; "
+            "without labels choose another method, such as reconstruction."
+        )
+    sums, squares = FEATURES[options["feature"]]
+    layers = {
+        name: scatter(_positions(layer, sums), layer.values[squares], statistics.samples)
+        for name, layer in statistics.layers.items()
+    }
+    scatters, values, curves, unmeasured = {}, {}, {}, []
+    for group in groups:
+        found = _of_group(group, layers)
+        if found is None:
+            unmeasured.append(group.name)
+            found = (np.ones(group.size), np.ones(group.size))
+        scatters[group.name] = found
+        utility = utilities(*found, options["tau"])
+        mean = utility.mean()
+        values[group.name] = utility / mean if mean > 0 else np.ones(group.size)
+        curves[group.name] = value_curve(utility)
+
+    def choose(name: str, count: int) -> BoolArray:
+        return frozen_array(trace_ratio(*scatters[name], count)[0])
+
+    notes = (*class_notes(statistics), *_few(statistics), *unmeasured_note(unmeasured))
+    return Scores(values, notes=notes, curves=curves, choose=choose)
+
+
+def _few(statistics: Statistics) -> tuple[str, ...]:
+    """Say where classes have too few images for the scatter within them."""
+    few = int(np.count_nonzero(statistics.samples == 1))
+    return (f"{few} class(es) have a single image, which says nothing of how a class varies.",) if few else ()
+
+
+def _positions(layer: LayerStatistics, name: str) -> FloatArray:
+    value = layer.values[name]
+    return value if value.ndim == 3 else value[:, :, None]
+
+
+def _of_group(
+    group: ChannelGroup, layers: Mapping[str, tuple[FloatArray, FloatArray]]
+) -> tuple[FloatArray, FloatArray] | None:
+    parts = [
+        [layers[member.axis.ref.name][kind][member.positions].sum(axis=1) for kind in (0, 1)]
+        for member in group.members
+        if member.role == "produces" and member.axis.ref.name in layers
+    ]
+    return (np.sum([p[0] for p in parts], axis=0), np.sum([p[1] for p in parts], axis=0)) if parts else None
+
+
+register(
+    Method(
+        name="catro",
+        summary="Channels that tell the classes apart: trace ratio per layer, then a greedy choice across layers.",
+        formula="J(S) = sum_S b / sum_S w per layer;  F = sum_l log(eps + sum_S u / sum u), u = max(0, b - tau*J*w)",
+        source="Hu et al. 2023, arXiv 2110.10921 (trace ratio: Nie et al. 2008; features and stage 2 our reading)",
+        needs=lambda options: frozenset(FEATURES[options["feature"]]),
+        score=catro_scores,
+        options={
+            "feature": Option("map", "the map at sampled positions, or its spatial mean", ("map", "gap")),
+            "tau": Option(0.5, "how much within-class scatter counts against a channel", low=0.0, high=1.0),
+        },
+        policy="greedy",
+    )
+)

@@ -1,0 +1,63 @@
+"""Class-aware pruning: filters that matter for few classes go.
+
+After Jiang et al., "Class-Aware Pruning for Efficient Neural Networks", DATE 2024, in its forward-only form, which
+needs no gradient; docs/methods/class-aware.md says what the paper states and what is our reading.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from onnxprune.importance.method import Method, Option, over_layers, register
+from onnxprune.importance.notes import class_notes, unmeasured_note
+from onnxprune.importance.relative import relative_to_mean
+from onnxprune.values.groups import ChannelGroup
+from onnxprune.values.statistics import Scores, Statistics
+
+WINS = "class wins"
+MAGNITUDE = "mean magnitude"
+
+
+def class_aware_scores(
+    groups: Sequence[ChannelGroup], statistics: Statistics, options: Mapping[str, Any], rng: np.random.Generator
+) -> Scores:
+    """Score all groups by the number of classes that a channel matters for, as a multiple of the threshold.
+
+    A channel's number of classes is max_p sum_c sbar_c[p], the share of a class's images for which it is active at
+    position p, summed over the classes first. A score below 1 is below the threshold. A channel made by several layers
+    gets the mean over them. Ties, of which there are many, are decided by mean activation.
+    """
+    present = statistics.present
+    threshold = options["threshold"] * max(1, len(present))
+    wins = {name: layer.values[WINS][0] / threshold for name, layer in statistics.layers.items()}
+    magnitude = {
+        name: relative_to_mean(layer.values[MAGNITUDE][present].mean(axis=0))
+        for name, layer in statistics.layers.items()
+    }
+    values, ties, unmeasured = {}, {}, []
+    for group in groups:
+        score, tie = over_layers(group, wins), over_layers(group, magnitude)
+        if score is None:
+            unmeasured.append(group.name)
+        values[group.name] = np.full(group.size, 1 / options["threshold"]) if score is None else np.round(score, 12)
+        ties[group.name] = np.zeros(group.size) if tie is None else tie
+    return Scores(values, ties, (*class_notes(statistics), *unmeasured_note(unmeasured)))
+
+
+register(
+    Method(
+        name="class-aware",
+        summary="Filters that matter for few classes go.",
+        formula="s_j = max_p sum_c sbar_c[j,p] / (threshold * C), sbar the share of a class's images active at p",
+        source="Jiang et al. 2024, arXiv 2312.05875 (score stated; forward-only form, threshold and cap our reading)",
+        needs=lambda options: frozenset({WINS, MAGNITUDE}),
+        score=class_aware_scores,
+        options={
+            "threshold": Option(0.3, "share of the classes that a filter has to matter for", low=0.0, high=1.0),
+            "cap": Option(0.1, "most of all channels that the threshold removes in one run", low=0.0, high=1.0),
+        },
+        threshold=1.0,
+        cap=lambda options: float(options["cap"]),
+    )
+)

@@ -1,0 +1,134 @@
+"""Backward elimination by what the next layers lose: the channel whose removal they can make up for best goes first.
+
+Optimal brain surgeon on whole channels. A layer with weight W that reads inputs with second moments H loses
+tr(W_c' (inv(H)_cc)^-1 W_c) when channel c goes (the block of its taps) and the remaining weights are re-solved by least
+squares; inv(H) and W follow every removal by the usual block updates. Losses add up over all layers that read a group,
+each relative to the variance of the tensor in which the error of that layer shows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.importance.method import Method, register
+from onnxprune.importance.notes import unmeasured_note
+from onnxprune.values.axes import FloatArray, IntArray
+from onnxprune.values.groups import ChannelGroup
+from onnxprune.values.statistics import MOMENTS, Consumer, Scores, Statistics
+
+DAMPING = 1e-3
+"""Ridge, as a multiple of the mean variance of an input."""
+
+MOST_STEPS = 256
+"""Removals per group; wider groups lose several channels at a time."""
+
+
+@dataclass
+class _System:
+    """One group of one reading layer: inverse moments, weight, and which inputs belong to each channel."""
+
+    inverse: FloatArray
+    weight: FloatArray
+    inputs: IntArray
+
+    def losses(self, channels: IntArray) -> FloatArray:
+        """Return what the removal of each of `channels` costs by itself."""
+        rows = self.inputs[channels]
+        blocks = self.inverse[rows[:, :, None], rows[:, None, :]]
+        weights = self.weight[rows]
+        return np.asarray((weights * np.linalg.solve(blocks, weights)).sum(axis=(1, 2)))
+
+    def remove(self, channels: IntArray) -> float:
+        """Take channels out, re-solving the rest, and return what that costs."""
+        rows = self.inputs[channels].ravel()
+        columns = self.inverse[:, rows]
+        block, weights = columns[rows], self.weight[rows]
+        solved = np.linalg.solve(block, np.concatenate([weights, columns.T], axis=1))
+        outputs = weights.shape[1]
+        lost = float((weights * solved[:, :outputs]).sum())
+        self.weight -= columns @ solved[:, :outputs]
+        self.inverse -= columns @ solved[:, outputs:]
+        self.weight[rows], self.inverse[rows], self.inverse[:, rows] = 0.0, 0.0, 0.0
+        self.inverse[rows, rows] = 1.0
+        return lost
+
+
+def eliminate(systems: Sequence[_System], channels: int) -> tuple[IntArray, FloatArray]:
+    """Remove channels one after the other, cheapest first.
+
+    Returns the channels in the order of removal, [channels], and what has been lost after each removal, [channels].
+    """
+    alive = np.arange(channels)
+    order: list[int] = []
+    lost: list[float] = []
+    total, step = 0.0, max(1, channels // MOST_STEPS)
+    while len(alive) > 1:
+        losses = np.sum([system.losses(alive) for system in systems], axis=0)
+        gone = alive[np.argsort(losses, kind="stable")[: min(step, len(alive) - 1)]]
+        before = total
+        total += sum(system.remove(gone) for system in systems)
+        order += gone.tolist()
+        lost += np.linspace(before, total, len(gone) + 1)[1:].tolist()
+        alive = np.setdiff1d(alive, gone)
+    last = sum(float(system.losses(alive).sum()) for system in systems)
+    return np.asarray([*order, *alive], dtype=np.int64), np.asarray([*lost, total + last])
+
+
+def reconstruction_scores(
+    groups: Sequence[ChannelGroup], statistics: Statistics, options: Mapping[str, Any], rng: np.random.Generator
+) -> Scores:
+    """Score all groups by the loss at which a channel would go, and give the curves of what is left to lose.
+
+    A group that no layer sums over (the head dimensions of a product of activations) is ranked by nothing: all equal.
+    """
+    values, curves, unmeasured = {}, {}, []
+    for group in groups:
+        systems = _systems(group, statistics.consumers)
+        if not systems:
+            unmeasured.append(group.name)
+            values[group.name] = np.ones(group.size)
+            curves[group.name] = np.linspace(0.0, 1.0, group.size + 1)
+            continue
+        order, lost = eliminate(systems, group.size)
+        marginal = np.diff(lost, prepend=0.0)
+        score = np.empty(group.size)
+        # A channel removed later never scores below one removed before it: the ranking is the order of removal.
+        score[order] = np.maximum.accumulate(marginal) * (1 + 1e-9 * np.arange(group.size))
+        values[group.name] = score
+        curves[group.name] = np.concatenate([-lost[::-1], [0.0]])
+    return Scores(values, notes=unmeasured_note(unmeasured), curves=curves)
+
+
+def _systems(group: ChannelGroup, consumers: Sequence[Consumer]) -> list[_System]:
+    found = []
+    by_axis = {consumer.axis: consumer for consumer in consumers}
+    for member in group.members:
+        consumer = by_axis.get(member.axis)
+        if consumer is None or consumer.scale <= 0:
+            continue
+        for moments, weight in zip(consumer.moments, consumer.matrix, strict=True):
+            taps = len(moments) // consumer.channels
+            inputs = (member.positions[:, :, None] * taps + np.arange(taps)).reshape(group.size, -1)
+            found.append(_System(_inverse(moments), weight / np.sqrt(consumer.scale), inputs))
+    return found
+
+
+def _inverse(moments: NDArray[np.float64]) -> FloatArray:
+    level = max(float(np.trace(moments)) / len(moments), np.finfo(np.float64).tiny)
+    return np.asarray(np.linalg.inv(moments + DAMPING * level * np.eye(len(moments))))
+
+
+register(
+    Method(
+        name="reconstruction",
+        summary="What the next layers lose, if they make up for the missing channel as well as they can.",
+        formula="s_c = tr(W_c' (inv(H)_cc)^-1 W_c), H the covariance of what the next layers read; greedy, backward",
+        source="our own, after optimal brain surgeon (Hassibi & Stork 1993) on whole channels",
+        needs=lambda options: frozenset({MOMENTS}),
+        score=reconstruction_scores,
+        policy="elimination",
+    )
+)

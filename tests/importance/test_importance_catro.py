@@ -1,0 +1,164 @@
+"""CATRO: trace ratio against brute force, the scatters against their definition, and the awkward channels."""
+
+import itertools
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onnxprune.errors import InputError
+from onnxprune.importance.catro import EPSILON, catro_scores, scatter, trace_ratio, utilities, value_curve
+from onnxprune.importance.method import find_method
+from onnxprune.values.axes import Axis, FloatArray, Ref
+from onnxprune.values.groups import ChannelGroup, Member
+from onnxprune.values.statistics import LayerStatistics, Scores, Statistics
+
+
+def group(*layers: str, size: int) -> ChannelGroup:
+    positions = np.arange(size)[:, None]
+    return ChannelGroup(layers[0], size, tuple(Member(Axis(Ref(x), 1), positions, "produces") for x in layers), layers)
+
+
+def statistics_of(features: dict[str, FloatArray], labels: list[int], classes: int) -> Statistics:
+    """Build what calibration would gather from features [images, channels, positions] by layer."""
+    mine = np.equal.outer(np.arange(classes), labels).astype(float)
+    layers = {}
+    for name, x in features.items():
+        sums = np.tensordot(mine, x, axes=1)
+        squares = (mine @ np.square(x).sum(axis=2)).astype(float)
+        layers[name] = LayerStatistics(name, name, "map", x.shape[2], {"position sums": sums, "squares": squares})
+    return Statistics(layers, mine.sum(axis=1).astype(np.int64))
+
+
+def scored(groups: list[ChannelGroup], statistics: Statistics, **options: Any) -> Scores:
+    return catro_scores(groups, statistics, find_method("catro").settle(options), np.random.default_rng(0))
+
+
+def literal_scatter(x: FloatArray, labels: list[int]) -> tuple[list[float], list[float]]:
+    between, within = [], []
+    for channel in range(x.shape[1]):
+        b = w = 0.0
+        for position in range(x.shape[2]):
+            values = x[:, channel, position]
+            for label in sorted(set(labels)):
+                own = [v for v, y in zip(values, labels, strict=True) if y == label]
+                b += len(own) * (np.mean(own) - np.mean(values)) ** 2
+                w += sum((v - np.mean(own)) ** 2 for v in own)
+        between.append(b)
+        within.append(w)
+    return between, within
+
+
+def test_scatters_are_those_of_the_definition() -> None:
+    rng = np.random.default_rng(3)
+    labels = [0, 0, 1, 1, 1, 3]
+    x = rng.normal(size=(6, 4, 5))
+    statistics = statistics_of({"a": x}, labels, classes=4)  # class 2 has no image
+    values = statistics.layers["a"].values
+    between, within = scatter(values["position sums"], values["squares"], statistics.samples)
+    expected = literal_scatter(x, labels)
+    assert between == pytest.approx(expected[0], rel=1e-9)
+    assert within == pytest.approx(expected[1], rel=1e-9)
+
+
+def test_a_hand_computed_example() -> None:
+    # one position, two classes of two images: channel 0 separates them perfectly, channel 1 does not at all
+    x = np.array([[1.0, 0.0], [1.0, 2.0], [5.0, 0.0], [5.0, 2.0]])[:, :, None]
+    values = statistics_of({"a": x}, [0, 0, 1, 1], 2).layers["a"].values
+    between, within = scatter(values["position sums"], values["squares"], np.array([2, 2]))
+    assert between == pytest.approx([16.0, 0.0])
+    assert within == pytest.approx([0.0, 4.0])
+
+
+@given(st.integers(0, 10**6), st.integers(2, 9), st.data())
+def test_trace_ratio_finds_the_global_optimum(seed: int, channels: int, data: st.DataObject) -> None:
+    rng = np.random.default_rng(seed)
+    between, within = rng.exponential(size=channels), rng.exponential(size=channels) + 1e-3
+    count = data.draw(st.integers(1, channels))
+    best = max(
+        between[list(chosen)].sum() / within[list(chosen)].sum()
+        for chosen in itertools.combinations(range(channels), count)
+    )
+    mask, reached = trace_ratio(between, within, count)
+    assert mask.sum() == count
+    assert between[mask].sum() / within[mask].sum() == pytest.approx(reached)
+    assert reached == pytest.approx(best, rel=1e-9)
+
+
+def test_the_joint_optimum_is_not_that_of_the_single_ratios() -> None:
+    # Single ratios are 10, 5 and 4, but beside channel 0 the light channel 2 (100.4 / 10.1) beats channel 1 (105 / 11).
+    mask, reached = trace_ratio(np.array([100.0, 5.0, 0.4]), np.array([10.0, 1.0, 0.1]), 2)
+    assert mask.tolist() == [True, False, True]
+    assert reached == pytest.approx(100.4 / 10.1)
+
+
+def test_dead_channels_are_taken_last() -> None:
+    between, within = np.array([0.0, 0.1, 0.0, 5.0]), np.array([0.0, 50.0, 0.0, 1.0])
+    assert trace_ratio(between, within, 2)[0].tolist() == [False, True, False, True]
+    assert trace_ratio(between, within, 3)[0].sum() == 3
+
+
+def test_perfect_separation_and_silence_are_finite() -> None:
+    mask, reached = trace_ratio(np.array([1.0, 2.0]), np.zeros(2), 1)
+    assert (mask.tolist(), reached) == ([False, True], math.inf)
+    assert utilities(np.array([1.0, 2.0]), np.zeros(2), 0.5) == pytest.approx([1.0, 2.0])
+    assert np.isfinite(value_curve(np.zeros(3))).all()
+    silent = scored([group("a", size=3)], statistics_of({"a": np.zeros((4, 3, 2))}, [0, 0, 1, 1], 2))
+    assert silent.values["a"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_utilities_charge_the_within_scatter_at_the_ratio_of_the_layer() -> None:
+    # J = 6 / 4 = 1.5; u = b - 0.5 * 1.5 * w
+    assert utilities(np.array([5.0, 1.0]), np.array([2.0, 2.0]), 0.5) == pytest.approx([3.5, 0.0])
+
+
+def test_the_value_curve_is_the_log_of_the_share_kept() -> None:
+    curve = value_curve(np.array([1.0, 3.0]))
+    assert curve == pytest.approx([math.log(EPSILON), math.log(EPSILON + 0.75), math.log(EPSILON + 1.0)])
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=12))
+def test_the_value_curve_rises_with_diminishing_returns(utility: list[float]) -> None:
+    steps = np.diff(value_curve(np.asarray(utility)))
+    assert (steps >= -1e-12).all()
+    assert (np.diff(steps) <= 1e-9).all()
+
+
+def test_scores_follow_a_permutation_of_the_channels() -> None:
+    rng = np.random.default_rng(1)
+    x, labels, order = rng.normal(size=(12, 6, 4)), [0, 1, 2] * 4, rng.permutation(6)
+    plain = scored([group("a", size=6)], statistics_of({"a": x}, labels, 3))
+    mixed = scored([group("a", size=6)], statistics_of({"a": x[:, order]}, labels, 3))
+    assert mixed.values["a"] == pytest.approx(plain.values["a"][order])
+    assert plain.choose is not None
+    assert mixed.choose is not None
+    assert mixed.choose("a", 3).tolist() == plain.choose("a", 3)[order].tolist()
+
+
+def test_the_scatters_of_coupled_layers_add_up() -> None:
+    rng = np.random.default_rng(2)
+    features = {name: rng.normal(size=(8, 3, 2)) for name in ("a", "b")}
+    together = scored([group("a", "b", size=3)], statistics_of(features, [0, 1] * 4, 2))
+    side_by_side = {"ab": np.concatenate([features["a"], features["b"]], axis=2)}
+    joined = scored([group("ab", size=3)], statistics_of(side_by_side, [0, 1] * 4, 2))
+    assert together.values["a"] == pytest.approx(joined.values["ab"])
+
+
+def test_a_class_without_images_and_a_group_without_measurements_are_told() -> None:
+    statistics = statistics_of({"a": np.ones((3, 2, 1))}, [0, 0, 2], 3)
+    scores = scored([group("a", size=2), group("elsewhere", size=2)], statistics)
+    assert any("No calibration image of: 1" in note for note in scores.notes)
+    assert any("1 class(es) have a single image" in note for note in scores.notes)
+    assert any("elsewhere" in note for note in scores.notes)
+    assert scores.values["elsewhere"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_one_class_has_nothing_to_be_told_apart_from(labelled: bool) -> None:
+    statistics = replace(statistics_of({"a": np.ones((2, 2, 1))}, [0, 0], 2), labelled=labelled)
+    with pytest.raises(InputError, match="needs images of two classes or more"):
+        scored([group("a", size=2)], statistics)

@@ -1,0 +1,79 @@
+"""Class-aware scores: the number of classes that a channel matters for, its threshold, ties and awkward channels."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnxprune.importance.class_aware import class_aware_scores
+from onnxprune.importance.method import find_method
+from onnxprune.values.axes import Axis, FloatArray, Ref
+from onnxprune.values.groups import ChannelGroup, Member
+from onnxprune.values.statistics import LayerStatistics, Scores, Statistics
+
+
+def group(*layers: str, size: int) -> ChannelGroup:
+    positions = np.arange(size)[:, None]
+    return ChannelGroup(layers[0], size, tuple(Member(Axis(Ref(x), 1), positions, "produces") for x in layers), layers)
+
+
+def statistics_of(wins: dict[str, list[float]], samples: list[int], magnitude: FloatArray | None = None) -> Statistics:
+    layers = {}
+    for name, counts in wins.items():
+        size = magnitude if magnitude is not None else np.ones((len(samples), len(counts)))
+        values = {"class wins": np.asarray([counts]), "mean magnitude": np.asarray(size)}
+        layers[name] = LayerStatistics(name, name, "map", 9, values)
+    return Statistics(layers, np.asarray(samples))
+
+
+def scored(groups: list[ChannelGroup], statistics: Statistics, **options: Any) -> Scores:
+    settled = find_method("class-aware").settle(options)
+    return class_aware_scores(groups, statistics, settled, np.random.default_rng(0))
+
+
+def test_three_of_ten_classes_are_the_threshold() -> None:
+    scores = scored([group("a", size=4)], statistics_of({"a": [0.0, 2.9, 3.0, 10.0]}, [5] * 10))
+    assert scores.values["a"] == pytest.approx([0.0, 2.9 / 3, 1.0, 10 / 3])
+    assert (scores.values["a"] < 1).tolist() == [True, True, False, False]
+
+
+def test_a_class_without_images_does_not_raise_the_threshold() -> None:
+    scores = scored([group("a", size=2)], statistics_of({"a": [1.0, 4.0]}, [5, 5, 0, 5, 5]), threshold=0.5)
+    assert scores.values["a"] == pytest.approx([0.5, 2.0])
+    assert any("No calibration image of: 2" in note for note in scores.notes)
+
+
+def test_ties_are_decided_by_mean_activation_of_the_classes_with_images() -> None:
+    magnitude = np.array([[1.0, 3.0], [1.0, 5.0], [900.0, 0.0]])
+    scores = scored([group("a", size=2)], statistics_of({"a": [2.0, 2.0]}, [1, 1, 0], magnitude))
+    assert scores.values["a"][0] == scores.values["a"][1]
+    assert scores.ties["a"] == pytest.approx([0.4, 1.6])
+
+
+def test_scores_are_global_and_averaged_over_the_layers_of_a_channel() -> None:
+    statistics = statistics_of({"a": [1.0, 2.0], "b": [3.0, 4.0], "c": [10.0, 9.0]}, [5] * 10)
+    scores = scored([group("a", "b", size=2), group("c", size=2)], statistics, threshold=0.1)
+    assert scores.values["a"] == pytest.approx([2.0, 3.0])
+    assert scores.values["c"] == pytest.approx([10.0, 9.0])
+
+
+def test_dead_layers_and_unmeasured_groups_stay_finite() -> None:
+    statistics = statistics_of({"a": [0.0, 0.0]}, [2, 2], np.zeros((2, 2)))
+    scores = scored([group("a", size=2), group("elsewhere", size=3)], statistics)
+    assert scores.values["a"].tolist() == [0.0, 0.0]
+    assert np.isfinite(scores.ties["a"]).all()
+    assert (scores.values["elsewhere"] > 1).all(), "what was not measured matters for all classes"
+    assert any("elsewhere" in note for note in scores.notes)
+
+
+def test_scores_follow_a_permutation() -> None:
+    wins, order = [3.0, 1.0, 2.0, 2.0], [2, 0, 3, 1]
+    plain = scored([group("a", size=4)], statistics_of({"a": wins}, [1] * 4)).values["a"]
+    mixed = scored([group("a", size=4)], statistics_of({"a": [wins[i] for i in order]}, [1] * 4)).values["a"]
+    assert mixed.tolist() == plain[order].tolist()
+
+
+def test_the_cap_is_an_option() -> None:
+    method = find_method("class-aware")
+    assert method.cap(method.settle({})) == 0.1
+    assert method.cap(method.settle({"cap": 1})) == 1.0
