@@ -104,9 +104,18 @@ def _fold_move(
     read = [known.sources for known in rest if known and known.sources is not None]
     sizes: list[Sources] = [source for places in read for source in places.flat]  # type: ignore[misc]
     reach = NO_SOURCES.union(*sizes)
-    if sources is not None and reach:
-        sources = np.asarray(np.frompyfunc(lambda source: source | reach, 1, 1)(sources), dtype=object)
-    return None if sources is None else Known(first, second, sources)
+    if sources is None:
+        return None
+    return Known(first, second, _reached(sources, reach) if reach else sources)
+
+
+def _reached(places: NDArray[np.object_], reach: Sources) -> NDArray[np.object_]:
+    """Add `reach` to the sources of every element."""
+    if not _is_uniform(places) or not places.size:
+        return np.asarray(_union(places, reach), dtype=object)
+    everything = np.empty(places.shape, dtype=object)
+    everything.fill(places.flat[0] | reach)  # type: ignore[operator]
+    return everything
 
 
 def _sources_of(known: Known) -> NDArray[np.object_]:
