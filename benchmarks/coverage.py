@@ -96,7 +96,7 @@ def _counts(analysis: Analysis) -> dict[str, Any]:
         "approximate": sum(group.approximate for group in frozen),
         "frozen": len(frozen),
         "bound": round(_bound(analysis), 4),
-        "main_reason": reasons.most_common(1)[0][0] if reasons else "",
+        "main_reason": next(iter([*(reason for reason, _ in reasons.most_common(1)), *analysis.unread]), ""),
         "group_sizes": sorted(group.size for group in analysis.prunable),
     }
 
