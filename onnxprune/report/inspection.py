@@ -84,13 +84,18 @@ def inspection_blocks(inspection: Inspection, *, verbose: bool = False) -> tuple
             frozenset({1, 2, 3, 4}),
         ),
         Lines(
-            tuple(f"{group.name} ({numbers.many(group.size, 'channel')}): {reason(group)}" for group in stuck),
+            tuple(_stuck(group) for group in stuck),
             "Why groups are not prunable",
         ),
         *(_members(group) for group in groups if verbose),
         Lines(inspection.analysis.unread, "Layers in no group"),
         Lines(inspection.notes, "Notes"),
     )
+
+
+def _stuck(group: ChannelGroup) -> str:
+    way = "; --allow approximate opens it" if group.approximate else ""
+    return f"{group.name} ({numbers.many(group.size, 'channel')}): {reason(group)}{way}"
 
 
 def _prunable_channels(analysis: Analysis) -> int:

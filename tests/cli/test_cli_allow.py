@@ -44,6 +44,12 @@ def test_inspect_shows_exact_groups_alone_unless_asked(normed: Path) -> None:
     assert "normalisation runs over it" in opened["groups"][0]["reason"]
 
 
+def test_inspect_says_what_opens_an_approximate_group(normed: Path) -> None:
+    lines = call("inspect", normed).stdout.splitlines()
+    assert sum(line.endswith("--allow approximate opens it") for line in lines) == 1
+    assert "opens it" not in call("inspect", normed, "--allow", "approximate").stdout
+
+
 def test_an_approximate_cut_is_checked_said_and_replayed(normed: Path, samples: Path, tmp_path: Path) -> None:
     out = tmp_path / "small.onnx"
     options = ("--data", samples, "--method", "random", "--ratio", "0.5", "--round-to", "1", "--allow", "approximate")
