@@ -11,6 +11,7 @@ from pathlib import Path
 from onnxprune.cli.reference import reference
 from onnxprune.importance.method import METHODS
 from onnxprune.ops.rules import RULES
+from onnxprune.report.methods import needs
 
 HERE = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py; change the code, not this page. -->\n\n"
@@ -37,9 +38,13 @@ def ops_page() -> str:
 
 def methods_page() -> str:
     """Return the table of importance methods with their options."""
-    lines = ["# Methods\n", "| method | in short | score (higher = keep) | source |", "|---|---|---|---|"]
-    lines.extend(f"| `{m.name}` | {m.summary} | `{m.formula}` | {m.source} |" for m in METHODS.values())
-    for method in METHODS.values():
+    head = "| method | in short | score (higher = keep) | needs | cost | source |"
+    lines = ["# Methods\n", head, "|---|---|---|---|---|---|"]
+    own = [method for method in METHODS.values() if method.score.__module__.startswith("onnxprune.")]
+    for m in own:
+        required = ", ".join(needs(m)) or "nothing"
+        lines.append(f"| `{m.name}` | {m.summary} | `{m.formula}` | {required} | {m.cost} | {m.source} |")
+    for method in own:
         if method.options:
             lines += [f"\n## Options of `{method.name}`\n", "| option | default | meaning |", "|---|---|---|"]
             for name, option in method.options.items():

@@ -3,7 +3,8 @@
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from typing import Generic, TypeVar
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -11,14 +12,31 @@ T = TypeVar("T")
 class Registry(Mapping[str, T], Generic[T]):
     """Named things found in the modules of one package, in alphabetical order.
 
-    The package is imported on first use, so that adding a thing means adding a file and editing no list.
+    The package is imported on first use, so that adding a thing means adding a file and editing no list. Other
+    distributions may offer more as entry points of `group`; `complaint` says of a name and what was found under it what
+    is wrong with it, or None.
     """
 
-    def __init__(self, what: str, package: str) -> None:
+    def __init__(
+        self,
+        what: str,
+        package: str,
+        group: str | None = None,
+        complaint: Callable[[str, Any], str | None] = lambda name, thing: None,
+    ) -> None:
         self._what = what
         self._package = package
+        self._group = group
+        self._complaint = complaint
         self._things: dict[str, T] = {}
+        self._broken: dict[str, str] = {}
         self._filled = False
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """Why what other distributions offer cannot be used, by name: their faults must not stop everything else."""
+        self._fill()
+        return self._broken
 
     def register(self, *names: str) -> Callable[[T], T]:
         """Return a decorator that registers its target under every one of `names`.
@@ -43,6 +61,24 @@ class Registry(Mapping[str, T], Generic[T]):
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self._package}.{module.name}")
+        if self._group is not None:
+            for point in sorted(entry_points(group=self._group), key=lambda point: (point.name, point.value)):
+                self._take(point)
+
+    def _take(self, point: EntryPoint) -> None:
+        """Register what an entry point stands for, or note why that cannot be."""
+        try:
+            thing = point.load()
+        except Exception as error:
+            problem: str | None = f"it cannot be loaded ({type(error).__name__}: {error})"
+        else:
+            taken = point.name in self._things and self._things[point.name] is not thing
+            problem = "that name is taken" if taken else self._complaint(point.name, thing)
+            if problem is None:
+                self._things[point.name] = thing
+                return
+        source = f" of {point.dist.name}" if point.dist is not None else ""
+        self._broken[point.name] = f"{point.value}{source}: {problem}"
 
     def __getitem__(self, name: str) -> T:
         self._fill()

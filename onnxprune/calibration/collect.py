@@ -16,6 +16,7 @@ from onnxprune.calibration.probes import PROBES, SAMPLE_WEIGHT, SKIPPED, Accumul
 from onnxprune.calibration.weights import read_weights
 from onnxprune.data.dataset import Dataset
 from onnxprune.data.split import take
+from onnxprune.errors import InputError
 from onnxprune.graph.model import Graph
 from onnxprune.runtime.session import Session, open_session
 from onnxprune.values.axes import FloatArray, IntArray, frozen_array
@@ -50,7 +51,14 @@ def collect(
 
     Feature maps are reduced inside the runtime: to numbers per image and channel, to some positions, or to one byte per
     element for histograms. Unlabelled data counts as one class. What is read from the model alone needs no dataset.
+
+    Raises:
+        InputError: a statistic that there is none of, or data that the model cannot be run on.
     """
+    unknown = sorted(needs - PROBES.keys() - STORED - {MOMENTS})
+    if unknown:
+        known = ", ".join(sorted({*PROBES, *STORED, MOMENTS}))
+        raise InputError(f"The method needs the statistic {unknown[0]!r}, which there is none of; there are: {known}.")
     stored = read_weights(analysis, needs) if needs & STORED else {}
     if dataset is None:
         return Statistics(stored, samples=np.zeros(0, dtype=np.int64), labelled=False)

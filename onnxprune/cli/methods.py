@@ -15,9 +15,10 @@ def methods(**flags: Any) -> None:
     """List the importance methods: how each scores a channel, what it needs, its settings and where it comes from."""
     from onnxprune.cli.printing import print_blocks, print_json
     from onnxprune.importance.method import METHODS
-    from onnxprune.report.methods import method_blocks, method_json
+    from onnxprune.report.methods import broken_blocks, method_blocks, method_json
 
     if flags["as_json"]:
         print_json([method_json(method) for method in METHODS.values()])
     else:
-        print_blocks(block for method in METHODS.values() for block in method_blocks(method))
+        listed = [block for method in METHODS.values() for block in method_blocks(method)]
+        print_blocks([*listed, *broken_blocks(METHODS.broken)])

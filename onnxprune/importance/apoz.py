@@ -28,6 +28,7 @@ register(
         summary="The share of values that are not zero.",
         formula="s_j = (1 - APoZ_j) / mean_j of the same",
         source="Hu et al. 2016, arXiv 1607.03250",
+        cost="one pass over the data; one number per image and channel leaves the runtime",
         needs=lambda options: frozenset({ACTIVE}),
         score=apoz_scores,
     )

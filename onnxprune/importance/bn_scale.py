@@ -37,6 +37,7 @@ register(
         summary="The scale of the batch normalisation behind a layer, where it is a node.",
         formula="s_j = abs(gamma_j) / mean_j of the same",
         source="Liu et al. 2017, arXiv 1708.06519 (the criterion; no sparse training here)",
+        cost="reads the model alone",
         needs=lambda options: frozenset({BN_SCALE}),
         score=bn_scale_scores,
     )

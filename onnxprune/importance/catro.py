@@ -148,6 +148,7 @@ register(
         summary="Channels that tell the classes apart: trace ratio per layer, then a greedy choice across layers.",
         formula="J(S) = sum_S b / sum_S w per layer;  F = sum_l log(eps + sum_S u / sum u), u = max(0, b - tau*J*w)",
         source="Hu et al. 2023, arXiv 2110.10921 (trace ratio: Nie et al. 2008; features and stage 2 our reading)",
+        cost="one pass over the data; at most 32 numbers per image and channel leave the runtime",
         needs=lambda options: frozenset(FEATURES[options["feature"]]),
         score=catro_scores,
         options={

@@ -51,6 +51,7 @@ register(
         summary="Filters that matter for few classes go.",
         formula="s_j = max_p sum_c sbar_c[j,p] / (threshold * C), sbar the share of a class's images active at p",
         source="Jiang et al. 2024, arXiv 2312.05875 (score stated; forward-only form, threshold and cap our reading)",
+        cost="one pass over the data; one number per channel and position leaves the runtime per call",
         needs=lambda options: frozenset({WINS, MAGNITUDE}),
         score=class_aware_scores,
         options={

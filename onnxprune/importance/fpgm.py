@@ -32,6 +32,7 @@ register(
         summary="The distance of a channel's weights to those of the others: near the geometric median goes first.",
         formula="s_j = sum_i |W[j] - W[i]|_2 / mean_j of the same",
         source="He et al. 2019, arXiv 1811.00250",
+        cost="reads the model alone; quadratic in the channels of a layer",
         needs=lambda options: frozenset({WEIGHTS}),
         score=fpgm_scores,
     )

@@ -30,6 +30,7 @@ register(
         summary="The sum of the absolute weights that make a channel.",
         formula="s_j = sum_k abs(W[j,k]) / mean_j of the same",
         source="Li et al. 2017, arXiv 1608.08710",
+        cost="reads the model alone",
         needs=lambda options: frozenset({WEIGHTS}),
         score=l1_scores,
     )

@@ -30,6 +30,7 @@ register(
         summary="The Euclidean norm of the weights that make a channel.",
         formula="s_j = sqrt(sum_k W[j,k]^2) / mean_j of the same",
         source="He et al. 2018, arXiv 1808.06866 (its criterion; no training here)",
+        cost="reads the model alone",
         needs=lambda options: frozenset({WEIGHTS}),
         score=l2_scores,
     )

@@ -29,6 +29,7 @@ register(
         summary="The mean absolute activation.",
         formula="s_j = mean abs(x_j) / mean_j of the same",
         source="Molchanov et al. 2017, arXiv 1611.06440 (one of its baselines)",
+        cost="one pass over the data; one number per image and channel leaves the runtime",
         needs=lambda options: frozenset({MAGNITUDE}),
         score=mean_activation_scores,
     )

@@ -12,6 +12,9 @@ from onnxprune.values.axes import FloatArray
 from onnxprune.values.groups import ChannelGroup
 from onnxprune.values.statistics import STORED, Scores, Statistics
 
+GROUP = "onnxprune.methods"
+"""Entry points under which other packages offer their methods: the name of the method = where its `Method` is."""
+
 ScoreFunction = Callable[[Sequence[ChannelGroup], Statistics, Mapping[str, Any], np.random.Generator], Scores]
 
 
@@ -38,6 +41,7 @@ class Method:
         needs: from the method's options to the statistics that it needs.
         score: the scores; pure.
         options: its settings.
+        cost: in words, what it takes beyond reading the model.
         threshold: the value under which the method's own rule removes a channel, or None if it only ranks.
         cap: from the method's options to the largest share of all channels that its own rule removes in one run.
         policy: how widths follow from a budget: by one threshold for all groups, or by gain per cost, growing from the
@@ -51,6 +55,7 @@ class Method:
     needs: Callable[[Mapping[str, Any]], frozenset[str]]
     score: ScoreFunction
     options: Mapping[str, Option] = field(default_factory=dict)
+    cost: str = ""
     threshold: float | None = None
     cap: Callable[[Mapping[str, Any]], float] = lambda options: 1.0
     policy: Literal["threshold", "greedy", "elimination"] = "threshold"
@@ -89,7 +94,14 @@ def _check(method: str, name: str, option: Option, value: Any) -> None:
         raise InputError(f"Option {name} of method {method} has to be {span}, not {value:g}.")
 
 
-METHODS: Registry[Method] = Registry("importance method", "onnxprune.importance")
+def _complaint(name: str, thing: Any) -> str | None:
+    """Return what is wrong with what another package offers as a method, or None."""
+    if not isinstance(thing, Method):
+        return "it is no onnxprune.importance.method.Method"
+    return None if thing.name == name else f"it calls itself {thing.name!r}"
+
+
+METHODS: Registry[Method] = Registry("importance method", "onnxprune.importance", GROUP, _complaint)
 
 
 def register(method: Method) -> Method:
@@ -104,6 +116,8 @@ def find_method(name: str) -> Method:
         InputError: there is none of that name.
     """
     if name not in METHODS:
+        if name in METHODS.broken:
+            raise InputError(f"Method {name!r} cannot be used: {METHODS.broken[name]}; repair or remove that package.")
         raise InputError(f"Unknown method {name!r}; the known ones are: {', '.join(METHODS)}.")
     return METHODS[name]
 

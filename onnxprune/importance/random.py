@@ -23,6 +23,7 @@ register(
         summary="Random scores: the baseline that every criterion has to beat.",
         formula="s ~ U[0, 1)",
         source="none",
+        cost="nothing",
         needs=lambda options: frozenset(),
         score=random_scores,
     )

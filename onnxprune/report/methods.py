@@ -1,5 +1,6 @@
 """The importance methods as people and programs read them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from onnxprune.importance.method import Method, Option
@@ -11,12 +12,19 @@ def method_blocks(method: Method) -> tuple[Block, ...]:
     lines = [
         method.summary,
         f"formula: {method.formula}",
-        f"needs: {', '.join(needs(method)) or 'no data'}",
+        f"needs: {', '.join(needs(method)) or 'nothing'}{'' if method.needs_data(method.settle({})) else ' (no data)'}",
+        f"cost: {method.cost or 'not said'}",
         f"without a budget: {_rule(method)}",
         *(f"option {name}: {_option(option)}" for name, option in method.options.items()),
         f"source: {method.source}",
     ]
     return (Lines(tuple(lines), method.name),)
+
+
+def broken_blocks(broken: Mapping[str, str]) -> tuple[Block, ...]:
+    """Name what other packages offer as methods and cannot be used."""
+    lines = tuple(f"{name}: {why}" for name, why in sorted(broken.items()))
+    return (Lines(lines, "Methods of other packages that cannot be used"),) if lines else ()
 
 
 def needs(method: Method) -> list[str]:
@@ -31,6 +39,9 @@ def method_json(method: Method) -> dict[str, Any]:
         "summary": method.summary,
         "formula": method.formula,
         "needs": needs(method),
+        "needs_data": method.needs_data(method.settle({})),
+        "cost": method.cost,
+        "policy": method.policy,
         "threshold": method.threshold,
         "options": {name: {**vars(option), "choices": list(option.choices)} for name, option in method.options.items()},
         "source": method.source,
