@@ -22,7 +22,8 @@ data_options = stack(
         "--data",
         type=FILE,
         metavar="PATH",
-        help="Sample data: a folder with one sub-folder per class, a folder of images, or an .npz with x and y.",
+        help="Sample data: a folder with one sub-folder per class, a folder of images, or an .npz with x and y. "
+        "Not needed where the method reads the model alone.",
     ),
     _data(
         "--test", type=FILE, metavar="PATH", help="Measure accuracy on this data instead of a held-out part of --data."

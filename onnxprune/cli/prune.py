@@ -43,6 +43,12 @@ method_options = stack(
         metavar="NAME=VALUE",
         help="Any setting of the method; may be given several times.",
     ),
+    _method(
+        "--scores",
+        type=FILE,
+        metavar="FILE.npz",
+        help="Take scores, or keep masks, from this file instead of computing them.",
+    ),
 )
 
 budget_options = stack(
@@ -75,6 +81,12 @@ output_options = stack(
         help="The pruned model. Default: MODEL.pruned.onnx beside the model.",
     ),
     _output("--plan", type=FILE, metavar="FILE", help="The plan. Default: the output with the ending .plan.json."),
+    _output(
+        "--save-scores",
+        type=FILE,
+        metavar="FILE.npz",
+        help="Write the scores and the chosen keep masks to this file too.",
+    ),
     _output("--report", type=FILE, metavar="FILE.html", help="Write the whole result as one HTML page too."),
     _output("--dry-run", is_flag=True, help="Write the plan and stop; `onnxprune apply` replays it."),
     _output(
@@ -136,6 +148,8 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         plan_output=flags["plan"],
         method=flags["method"],
         options=read_options(flags),
+        scores=flags["scores"],
+        scores_output=flags["save_scores"],
         budget=Budget(flags["ratio"], flags["macs"], flags["alpha"]),
         round_to=flags["round_to"],
         approximate=flags["allow"] == "approximate",
@@ -151,7 +165,12 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         batch_size=flags["batch_size"],
         threads=flags["threads"],
     )
-    outputs = {"the model": settings.written, "the plan": settings.plan_written, "the report": flags["report"]}
+    outputs = {
+        "the model": settings.written,
+        "the plan": settings.plan_written,
+        "the report": flags["report"],
+        "the saved scores": settings.scores_output,
+    }
     check_outputs(outputs, input_paths(flags))
     return settings
 
@@ -159,7 +178,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
 def input_paths(flags: Mapping[str, Any]) -> dict[str, Path | None]:
     """Return everything that is read, by what it is."""
     names = {"model": "the input model", "data": "the sample data", "test": "the test data", "labels": "the labels"}
-    return {what: flags[name] for name, what in names.items()}
+    return {**{what: flags[name] for name, what in names.items()}, "the scores": flags.get("scores")}
 
 
 def read_options(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,6 +202,8 @@ def read_options(flags: Mapping[str, Any]) -> dict[str, Any]:
         if given.get("rule") != "vote":
             raise InputError("--q counts only where classes vote; add --vote or leave it out.")
         given["q"] = flags["q"]
+    if given and flags["scores"] is not None:
+        raise InputError("Settings of a method have no say where --scores brings the scores; leave one of the two out.")
     return given
 
 

@@ -60,6 +60,8 @@ def prune(
     approximate: bool = False,
     holdout: float = 0.2,
     options: Mapping[str, Any] | None = None,
+    scores: Path | str | None = None,
+    save_scores: Path | str | None = None,
     check_accuracy: bool = True,
     force: bool = False,
     dry_run: bool = False,
@@ -84,6 +86,8 @@ def prune(
         approximate: cut channels that a normalisation runs over as well (the result is not that of zeroing them).
         holdout: share of `data` kept for measuring.
         options: settings of the method.
+        scores: an .npz file of scores, or of keep masks, that stands in for the method.
+        save_scores: where the scores and the chosen keep masks go as well.
         check_accuracy: refuse an original model that is near chance on `data`.
         force: write a poor result even though no budget asked for it.
         dry_run: write the plan and stop.
@@ -100,6 +104,8 @@ def prune(
         output=None if output is None else Path(output),
         method=method,
         options=options or {},
+        scores=None if scores is None else Path(scores),
+        scores_output=None if save_scores is None else Path(save_scores),
         budget=Budget(ratio, macs, alpha),
         round_to=round_to,
         approximate=approximate,

@@ -10,20 +10,34 @@ import onnx
 from onnxprune import __version__
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.data import Dataset
-from onnxprune.errors import UnreachableError
+from onnxprune.errors import InputError, UnreachableError
 from onnxprune.evaluation import Predictions, drift, paired, predict
 from onnxprune.graph.measures import count_params, file_size
 from onnxprune.graph.outputs import check_input, check_outputs, data_files
 from onnxprune.graph.writing import Staging, with_metadata
-from onnxprune.importance.method import find_method
+from onnxprune.importance.method import Method, find_method
 from onnxprune.pipeline.samples import Samples, open_samples
+from onnxprune.pipeline.score_files import ScoreFile, read_score_file, score_bytes
 from onnxprune.pipeline.settings import Settings
-from onnxprune.pipeline.stages import Model, apply, channel_counts, collect, inspect, load, plan, score, stage, verify
+from onnxprune.pipeline.stages import (
+    Model,
+    apply,
+    channel_counts,
+    collect,
+    inspect,
+    load,
+    plan,
+    plan_of_masks,
+    score,
+    stage,
+    verify,
+)
 from onnxprune.runtime import Session, measure, open_session
 from onnxprune.surgery.cut import Cut
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.plan import Plan
 from onnxprune.values.progress import Track, silent
+from onnxprune.values.statistics import Scores
 from onnxprune.verification.equality import Equality
 
 COLLAPSE = 0.05
@@ -105,10 +119,51 @@ def run(settings: Settings, track: Track = silent, say: Tell = _unheard, extra: 
     """
     method = find_method(settings.method)
     options = method.settle(settings.options)
-    outputs = {"the model": settings.written, "the plan": settings.plan_written}
+    outputs = {
+        "the model": settings.written,
+        "the plan": settings.plan_written,
+        "the saved scores": settings.scores_output,
+    }
     model, analysis = _open(settings, outputs, settings.approximate, say)
-    blind = settings.data is None and settings.test is None and not method.needs_data(options)
+    known = None if settings.scores is None else read_score_file(settings.scores, analysis.prunable, model.digest)
+    if known is not None:
+        method, options = known.method, dict(known.options)
+    if known is not None and known.scores is None:
+        return _run_masks(settings, model, analysis, known, track, say, extra)
+    blind = settings.data is None and settings.test is None and not (known is None and method.needs_data(options))
     samples = None if blind else _samples(settings, model, track, say)
+    given = None if known is None else known.scores
+    scores = given or _scores(settings, analysis, samples, method, options, track, say)
+    chosen = plan(
+        model,
+        analysis,
+        scores,
+        settings.budget,
+        method,
+        options,
+        round_to=settings.round_to,
+        seed=settings.seed,
+        data={} if samples is None else _data_facts(samples),
+    )
+    if settings.scores_output is not None:
+        content = score_bytes(scores, chosen.keep(), method.name, options, model.digest)
+        extra = _beside(extra, settings.scores_output, content)
+    if chosen.removed == 0:
+        raise UnreachableError(_nothing(settings, method.name))
+    notes = (*model.notes, *scores.notes)
+    return _carry_out(settings, model, analysis, chosen, samples, track, say, extra, notes)
+
+
+def _scores(
+    settings: Settings,
+    analysis: Analysis,
+    samples: Samples | None,
+    method: Method,
+    options: Mapping[str, Any],
+    track: Track,
+    say: Tell,
+) -> Scores:
+    """Gather what the method needs, and score."""
     statistics = collect(
         analysis,
         None if samples is None else samples.calibration,
@@ -119,36 +174,57 @@ def run(settings: Settings, track: Track = silent, say: Tell = _unheard, extra: 
         track=track,
     )
     say("working", "Choosing what goes")
-    scores = score(analysis, statistics, method.name, options, seed=settings.seed)
-    chosen = plan(
-        model,
-        analysis,
-        scores,
-        settings.budget,
-        method.name,
-        options,
-        round_to=settings.round_to,
-        seed=settings.seed,
-        data={} if samples is None else _data_facts(samples),
-    )
+    return score(analysis, statistics, method.name, options, seed=settings.seed)
+
+
+def _run_masks(
+    settings: Settings,
+    model: Model,
+    analysis: Analysis,
+    known: ScoreFile,
+    track: Track,
+    say: Tell,
+    extra: Extra,
+) -> Result:
+    """Cut as the keep masks of a file say, which is as explicit as a budget."""
+    if settings.budget.explicit:
+        raise InputError(f"{settings.scores} has keep masks and no scores, so no budget can be given beside it.")
+    if settings.scores_output is not None:
+        raise InputError(f"{settings.scores} has keep masks and no scores, so there are none to save.")
+    samples = None if settings.data is None and settings.test is None else _samples(settings, model, track, say)
+    data = {} if samples is None else _data_facts(samples)
+    chosen = plan_of_masks(model, analysis, known.keep, known.method.name, known.options, seed=settings.seed, data=data)
     if chosen.removed == 0:
-        raise UnreachableError(_nothing(settings, method.name))
-    if settings.dry_run:
-        before = _figures(model.proto, analysis, model.size, channel_counts(analysis, chosen)[0])
-        result = Result(
-            settings.model,
-            analysis,
-            chosen,
-            samples,
-            before,
-            notes=(*model.notes, *scores.notes),
-            plan_output=settings.plan_written,
-        )
-        with Staging() as staging:
-            _publish(staging, settings, result, extra)
-        return result
-    notes = (*model.notes, *scores.notes)
-    return finish(settings, model, analysis, chosen, samples, track, say, extra, notes=notes)
+        raise UnreachableError(f"Nothing was pruned: {settings.scores} keeps every channel.")
+    settings = replace(settings, force=True)
+    return _carry_out(settings, model, analysis, chosen, samples, track, say, extra, model.notes)
+
+
+def _carry_out(
+    settings: Settings,
+    model: Model,
+    analysis: Analysis,
+    chosen: Plan,
+    samples: Samples | None,
+    track: Track,
+    say: Tell,
+    extra: Extra,
+    notes: tuple[str, ...],
+) -> Result:
+    """Write the plan alone, or finish the job."""
+    if not settings.dry_run:
+        return finish(settings, model, analysis, chosen, samples, track, say, extra, notes=notes)
+    before = _figures(model.proto, analysis, model.size, channel_counts(analysis, chosen)[0])
+    plan_output = settings.plan_written
+    result = Result(settings.model, analysis, chosen, samples, before, notes=notes, plan_output=plan_output)
+    with Staging() as staging:
+        _publish(staging, settings, result, extra)
+    return result
+
+
+def _beside(extra: Extra, path: Path, content: bytes) -> Extra:
+    """Have one more file written in the same step."""
+    return lambda result: {**extra(result), path: content}
 
 
 def replay(
@@ -165,9 +241,16 @@ def replay(
     return finish(settings, model, analysis, chosen, samples, track, say, extra, notes=model.notes, write_plan=False)
 
 
-def _open(settings: Settings, outputs: Mapping[str, Path], approximate: bool, say: Tell) -> tuple[Model, Analysis]:
+def _open(
+    settings: Settings, outputs: Mapping[str, Path | None], approximate: bool, say: Tell
+) -> tuple[Model, Analysis]:
     """Read and analyse the model, after making sure that nothing that is read would be overwritten."""
-    inputs = {"the input model": settings.model, "the sample data": settings.data, "the test data": settings.test}
+    inputs = {
+        "the input model": settings.model,
+        "the sample data": settings.data,
+        "the test data": settings.test,
+        "the scores": settings.scores,
+    }
     check_input(settings.model)
     check_outputs(outputs, inputs)
     say("working", "Reading the model")

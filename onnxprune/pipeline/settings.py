@@ -19,6 +19,8 @@ class Settings:
         output: where the pruned model goes; default: model.pruned.onnx beside the model.
         plan_output: where the plan goes; default: the output with the ending .plan.json.
         method, options: the importance method and its settings.
+        scores: a file of scores or keep masks that stands in for the method and its settings.
+        scores_output: where the scores and the chosen keep masks are written as well, if anywhere.
         budget: what is asked for; nothing: the method's own threshold rule.
         round_to: width block.
         approximate: whether groups that a normalisation runs over may be cut.
@@ -39,6 +41,8 @@ class Settings:
     plan_output: Path | None = None
     method: str = "entropy"
     options: Mapping[str, Any] = field(default_factory=dict)
+    scores: Path | None = None
+    scores_output: Path | None = None
     budget: Budget = field(default_factory=Budget)
     round_to: int = ROUND_TO
     approximate: bool = False

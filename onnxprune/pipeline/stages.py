@@ -28,6 +28,7 @@ from onnxprune.graph.outputs import data_names
 from onnxprune.graph.saving import write_model
 from onnxprune.graph.weights import Weights
 from onnxprune.graph.writing import Staging, explained
+from onnxprune.importance.checking import check_scores
 from onnxprune.importance.method import Method, find_method
 from onnxprune.runtime import open_session
 from onnxprune.selection.greedy import grow, shrink
@@ -36,6 +37,7 @@ from onnxprune.selection.ratio import by_ratio
 from onnxprune.selection.threshold import by_budget, by_threshold
 from onnxprune.selection.widths import Width
 from onnxprune.surgery.cut import Cut, cut
+from onnxprune.values.axes import BoolArray
 from onnxprune.values.groups import ChannelGroup
 from onnxprune.values.plan import GroupPlan, Plan
 from onnxprune.values.progress import Track, silent
@@ -155,10 +157,16 @@ def score(
     *,
     seed: int = 0,
 ) -> Scores:
-    """Score every channel of every prunable group: higher = keep."""
+    """Score every channel of every prunable group: higher = keep.
+
+    Raises:
+        InputError: the statistics do not suit the method, or a method of another package returns no sound scores.
+    """
     chosen = find_method(method)
     settled = chosen.settle(options or {})
-    return chosen.score(analysis.prunable, statistics, settled, np.random.default_rng(seed))
+    found = chosen.score(analysis.prunable, statistics, settled, np.random.default_rng(seed))
+    check_scores(found, analysis.prunable, f"Method {method}", curves=chosen.policy != "threshold")
+    return found
 
 
 def plan(
@@ -166,7 +174,7 @@ def plan(
     analysis: Analysis,
     scores: Scores,
     budget: Budget,
-    method: str = "entropy",
+    method: str | Method = "entropy",
     options: Mapping[str, Any] | None = None,
     *,
     round_to: int = ROUND_TO,
@@ -179,12 +187,31 @@ def plan(
         InputError: a budget out of range, or none where the method has no rule of its own.
         UnreachableError: a budget that cannot be met, or nothing to prune.
     """
-    chosen = find_method(method)
+    chosen = find_method(method) if isinstance(method, str) else method
     if round_to < 1:
         raise InputError(f"--round-to is a number of channels from 1 up, not {round_to}.")
     settled = chosen.settle(options or {})
     kept = _choose(analysis, scores, budget, chosen, settled, round_to)
-    keep = keep_best(scores, kept)
+    request = {**budget.to_json(), "round_to": round_to}
+    return plan_of_masks(
+        model, analysis, keep_best(scores, kept), chosen.name, settled, request=request, seed=seed, data=data
+    )
+
+
+def plan_of_masks(
+    model: Model,
+    analysis: Analysis,
+    keep: Mapping[str, BoolArray],
+    method: str,
+    options: Mapping[str, Any],
+    *,
+    request: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    data: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Return the plan that keeps what `keep` says, by group: [channels], True = kept. Others stay whole."""
+    keep = {group.name: keep.get(group.name, np.ones(group.size, dtype=bool)) for group in analysis.prunable}
+    kept = counts(keep)
     groups = {
         group.name: GroupPlan(group.size, tuple(int(c) for c in np.flatnonzero(~keep[group.name])), group.layers)
         for group in analysis.prunable
@@ -194,12 +221,8 @@ def plan(
         model=model.path.name,
         digest=model.digest,
         method=method,
-        options=settled,
-        request={
-            **budget.to_json(),
-            "round_to": round_to,
-            **({"allow": "approximate"} if analysis.approximate else {}),
-        },
+        options=options,
+        request={**(request or {}), **({"allow": "approximate"} if analysis.approximate else {})},
         reached={
             "macs": analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0,
             "params": analysis.params(keep) / analysis.params() if analysis.params() else 1.0,

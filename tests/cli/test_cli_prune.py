@@ -153,3 +153,17 @@ def test_as_a_program_the_result_goes_to_stdout_and_the_input_stays(tmp_path: Pa
     assert "The original model" in done.stderr
     assert "\x1b" not in done.stderr, "no escape codes where nobody looks"
     assert hashlib.sha256(RESNET.read_bytes()).hexdigest() == before
+
+
+def test_scores_are_saved_and_read_again(tmp_path: Path) -> None:
+    saved = tmp_path / "s.npz"
+    assert prune(tmp_path / "a.onnx", "--macs", "60%", "--save-scores", saved, "--dry-run").code == 0
+    ended = call(RESNET, "--scores", saved, "--macs", "60%", "-q", "--dry-run", "-o", tmp_path / "b.onnx")
+    assert ended.code == 0
+    plans = [json.loads((tmp_path / f"{name}.plan.json").read_text()) for name in ("a", "b")]
+    assert plans[0]["groups"] == plans[1]["groups"]
+    ended = call(RESNET, "--scores", saved, "--macs", "60%", "--variant", "gap", "-o", tmp_path / "c.onnx")
+    assert ended.code == 2
+    assert ended.sentence == (
+        "Settings of a method have no say where --scores brings the scores; leave one of the two out."
+    )
