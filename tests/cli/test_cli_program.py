@@ -39,7 +39,9 @@ def test_methods_are_listed() -> None:
     assert "formula:" in stdout
     found = json.loads(call("methods", "--json").stdout)
     assert {method["name"] for method in found} >= {"entropy", "random"}
-    assert set(found[0]) == {"name", "summary", "formula", "needs", "threshold", "options", "source"}
+    what = {"name", "summary", "formula", "needs", "needs_data", "cost", "policy", "threshold", "options", "source"}
+    assert all(set(method) == what and method["cost"] for method in found)
+    assert {method["name"] for method in found if not method["needs_data"]} >= {"l1", "random"}
 
 
 def test_the_reference_holds_every_command_and_option() -> None:
