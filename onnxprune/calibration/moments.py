@@ -66,7 +66,7 @@ def _start(analysis: Analysis) -> list[_Sums]:
     graph = analysis.graph
     read = {member.axis for group in analysis.prunable for member in group.members if member.role == "weight"}
     sums = []
-    for layer in find_layers(graph)[0]:
+    for layer in find_layers(graph, solvable=False)[0]:
         grouped = int(layer.node.attrs.get("group", 1)) > 1
         if _axis(layer) not in read or (layer.node.op == "ConvTranspose" and grouped):
             continue  # the groups of a ConvTranspose lie on the same axis of its weight as its channels

@@ -59,9 +59,13 @@ class Layer:
         return self.node.outputs[0]
 
 
-def find_layers(graph: Graph) -> tuple[tuple[Layer, ...], Mapping[str, str]]:
-    """Return the layers that can be solved for, in graph order, and why the others cannot, by the output's name."""
-    finder = _Finder(graph)
+def find_layers(graph: Graph, *, solvable: bool = True) -> tuple[tuple[Layer, ...], Mapping[str, str]]:
+    """Return the layers that can be solved for, in graph order, and why the others cannot, by the output's name.
+
+    With `solvable` false, layers that can only be looked at are among them, such as those that share a weight or bias
+    with another layer; no bias is named then.
+    """
+    finder = _Finder(graph, solvable)
     layers, skipped = [], {}
     for node in graph.nodes:
         if node.domain or node.op not in _WEIGHTED or graph.is_folded(node):
@@ -81,8 +85,9 @@ _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 class _Finder:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, solvable: bool) -> None:
         self.graph = graph
+        self.solvable = solvable
 
     def layer(self, node: Node) -> Layer:
         weight = self._stored(node.inputs[1])
@@ -106,21 +111,23 @@ class _Finder:
         return Layer(node, weight, graph.facts.known[weight].first.shape, bias, channels, target, slope)
 
     def _stored(self, name: str) -> str:
-        """Return the tensor that holds a constant which nothing else reads."""
+        """Return the tensor that holds a constant; if it is to be solved for, nothing else may read it."""
         graph = self.graph
         if not graph.is_leaf(name) or not graph.facts.known[name].is_constant:
             raise _CannotError("its weight is computed at run time")
+        if graph.facts.known[name].first.dtype not in (np.float32, np.float64):
+            raise _CannotError("its weight is not stored in single precision")
+        if not self.solvable:
+            return name
         root = graph.root(name)
         if root not in graph.initializers and graph.producers[root].op != "Constant":
             raise _CannotError("its weight is computed from other constants")
         if sum(read == name for reader in graph.readers.get(name, ()) for read in reader.inputs) > 1 or root != name:
             raise _CannotError("its weight is shared")
-        if graph.facts.known[name].first.dtype not in (np.float32, np.float64):
-            raise _CannotError("its weight is not stored in single precision")
         return root
 
     def _bias(self, node: Node) -> str | None:
-        if len(node.inputs) < 3 or not node.inputs[2]:
+        if len(node.inputs) < 3 or not node.inputs[2] or not self.solvable:
             return None
         return self._stored(node.inputs[2])
 

@@ -107,3 +107,19 @@ def test_layers_that_cannot_be_written_so_are_left_out(tmp_path: Path) -> None:
     )
     assert analysis.prunable
     assert consumers(analysis, dataset(tmp_path, analysis, 4)) == {}
+
+
+def test_layers_that_share_a_weight_or_a_bias_count_each_by_itself(tmp_path: Path) -> None:
+    analysis = analysed(
+        net("""(float[n, 5] x) => (float[n, 7] y, float[n, 7] z)
+            <float[5, 7] w0, float[5, 7] w1, float[7] b, float[7, 7] w2> {
+                a = Gemm(x, w0, b) f = Relu(a) y = Gemm(f, w2, b)
+                c = Gemm(x, w1, b) g = Relu(c) same = Identity(b) z = Gemm(g, w2, same)
+            }""")
+    )
+    data = dataset(tmp_path, analysis, 20)
+    found = consumers(analysis, data)
+    maps = full_maps(analysis, data, ["f", "g"])
+    assert set(found) == {"y", "z"}
+    for output, source in (("y", "f"), ("z", "g")):
+        assert found[output].moments[0] == pytest.approx(np.cov(maps[source].T, bias=True), rel=1e-3, abs=1e-5)
