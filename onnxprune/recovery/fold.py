@@ -1,0 +1,167 @@
+"""Fold: what a removed channel would have said is said by the kept ones, in the weights of the layers that read it.
+
+Over calibration samples of the ORIGINAL network, x_removed ~ M x_kept + m at every place of a map, by ridge regression.
+A layer that summed W_r x_r then takes W_k + W_r M in place of W_k at every tap of its kernel, and W_r m goes into its
+bias. A group of a grouped convolution sees its own channels alone, so M stays within the group; a depthwise layer has
+one channel a group, and nothing to fold into.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.graph.model import Graph, read_graph
+from onnxprune.linear.layers import Layer, find_layers
+from onnxprune.linear.matrix import as_matrix, from_matrix
+from onnxprune.linear.patches import picked, sample_rows
+from onnxprune.linear.walk import Walk
+from onnxprune.recovery.reach import masks_of
+from onnxprune.recovery.recovery import HELD, Recovered, Recovery, Task, register
+from onnxprune.recovery.ridge import Change, System, best_change, new_system
+from onnxprune.recovery.shifts import find_shift
+from onnxprune.recovery.stored import Weights
+from onnxprune.values.axes import BoolArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """One group of a consumer: its input channels by place in the source, and the outputs that are kept."""
+
+    number: int
+    kept: NDArray[np.intp]
+    removed: NDArray[np.intp]
+    outputs: NDArray[np.intp]
+    first: int
+
+
+class _CannotError(Exception):
+    """Why nothing is folded into a layer."""
+
+
+def fold(task: Task) -> Recovered:
+    """Fold the removed inputs of every layer into the kept ones."""
+    weights = Weights(task.pruned)
+    graph, whole = read_graph(task.pruned), read_graph(task.original)
+    before = {layer.output: layer for layer in find_layers(whole)[0]}
+    layers, reasons = find_layers(graph)
+    walk = Walk(task.original, task.calls)
+    rng = np.random.default_rng(task.seed)
+    solved, skipped = {}, {}
+    for layer in layers:
+        mask = masks_of(task.masks, layer.source).get(_channel_axis(whole, layer))
+        if mask is None or layer.output not in before:
+            continue
+        try:
+            solved[layer.output] = _fold_into(
+                layer, before[layer.output], mask, task, weights, (whole, graph), walk, rng
+            )
+        except _CannotError as reason:
+            skipped[layer.output] = str(reason)
+    reading = {node.outputs[0] for node in graph.nodes if node.inputs and masks_of(task.masks, node.inputs[0])}
+    skipped.update({name: reason for name, reason in reasons.items() if name in reading})
+    return Recovered(weights.model, solved, skipped)
+
+
+def _channel_axis(graph: Graph, layer: Layer) -> int:
+    rank = len(graph.facts.shapes[0][layer.source])
+    return rank - 1 if layer.node.op in ("Gemm", "MatMul") else 1
+
+
+def _fold_into(
+    layer: Layer,
+    before: Layer,
+    mask: BoolArray,
+    task: Task,
+    weights: Weights,
+    graphs: tuple[Graph, Graph],
+    walk: Walk,
+    rng: np.random.Generator,
+) -> float:
+    """Fold into one layer; returns the share of the removed channels' squared values left on held-out samples."""
+    whole, graph = graphs
+    matrix = as_matrix(before.node, whole.facts.known[before.node.inputs[1]].first)
+    groups = _groups(before, mask, masks_of(task.masks, layer.output).get(layer.channels), matrix)
+    slim = as_matrix(layer.node, weights[layer.weight])
+    taps = matrix.shape[1] // (len(mask) // len(matrix))
+    if len(groups) != len(slim) or any(
+        slim.shape[1:] != (len(group.kept) * taps, len(group.outputs)) for group in groups
+    ):
+        raise _CannotError("its groups were cut in a way that none of them is left as it was")
+    if all(not len(group.removed) for group in groups):
+        raise _CannotError("none of its groups has both removed and kept inputs")
+    shift = find_shift(graph, layer)
+    changes, left = _relations(groups, before, task, walk, rng, biased=shift is not None)
+    delta = np.zeros(slim.shape)
+    bias = np.zeros((len(slim), slim.shape[2]))
+    for number, (group, change) in enumerate(zip(groups, changes, strict=True)):
+        if change is not None:
+            split = matrix[group.number].reshape(-1, taps, matrix.shape[2])[group.removed - group.first]
+            gone = split[:, :, group.outputs].astype(np.float64)
+            delta[number] = np.einsum("kr,rto->kto", change.weight[0], gone).reshape(slim.shape[1:])
+            bias[number] = np.einsum("r,rto->o", change.bias[0], gone)
+    weight = weights[layer.weight]
+    weights.replace(layer.weight, weight + from_matrix(layer.node, delta, weight.shape))
+    if shift is not None:
+        shift.add(weights, bias)
+    return left
+
+
+def _groups(layer: Layer, mask: BoolArray, out_mask: BoolArray | None, matrix: Array) -> list[_Group]:
+    """Return the groups of the original layer that are left, in order."""
+    count, _, outputs = matrix.shape
+    each = len(mask) // count
+    kept_outputs = np.ones(count * outputs, dtype=bool) if out_mask is None else out_mask
+    found = []
+    for number in range(count):
+        inside = mask[number * each : (number + 1) * each]
+        left = np.flatnonzero(kept_outputs[number * outputs : (number + 1) * outputs])
+        if inside.any() and len(left):
+            first = number * each
+            found.append(_Group(number, first + np.flatnonzero(inside), first + np.flatnonzero(~inside), left, first))
+    return found
+
+
+def _relations(
+    groups: list[_Group], layer: Layer, task: Task, walk: Walk, rng: np.random.Generator, *, biased: bool
+) -> tuple[list[Change | None], float]:
+    """Return by group how its removed channels follow from the kept ones, and the share of their squares left."""
+    systems: dict[int, tuple[System, System]] = {}
+    for number, group in enumerate(groups):
+        if len(group.removed):
+            most = task.samples * task.positions
+            fit, held = (new_system(1, len(group.kept), len(group.removed), most) for _ in range(2))
+            if fit is None or held is None:
+                raise _CannotError("its input is too wide")
+            systems[number] = fit, held
+    seen = 0
+    for found in walk.run([layer.source]):
+        source = found[layer.source]
+        axis = source.ndim - 1 if layer.node.op in ("Gemm", "MatMul") else 1
+        rows = sample_rows(source.shape, axis, task.positions, rng)
+        values = picked(source, axis, rows).astype(np.float32)
+        hold = (seen + rows.image) % HELD == HELD - 1
+        for number, pair in systems.items():
+            x, d = values[:, None, groups[number].kept], values[:, None, groups[number].removed]
+            for system, chosen in zip(pair, (~hold, hold), strict=True):
+                system.add(x[chosen], d[chosen])
+        seen += len(source)
+    changes: list[Change | None] = [None] * len(groups)
+    wanted = left = 0.0
+    for number, (fit, held) in systems.items():
+        share = held.wanted
+        changes[number], rest = best_change(fit, held, biased=biased)
+        wanted, left = wanted + share, left + rest * share
+    return changes, left / wanted if wanted else 0.0
+
+
+register(
+    Recovery(
+        name="fold",
+        summary="What the removed channels have in common with the kept ones goes into the weights that read these.",
+        run=fold,
+    )
+)

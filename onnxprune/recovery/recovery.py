@@ -1,0 +1,96 @@
+"""What a recovery is, and the registry of all of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from onnxprune.errors import InputError
+from onnxprune.registry import Registry
+from onnxprune.values.axes import Axis, BoolArray
+
+Calls = Sequence[Mapping[str, NDArray[Any]]]
+
+HELD = 5
+"""One in so many samples is held out to choose the ridge."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What there is to recover. Both models hold their weights themselves.
+
+    Attributes:
+        original: the model before the cut.
+        pruned: the model behind the cut, or behind an earlier recovery.
+        masks: keep mask of every axis that lost positions, by its place in the original.
+        calls: feeds of the calls to recover with, all of the same size where possible.
+        samples: how many samples these are.
+        seed: of the sampled positions.
+    """
+
+    original: onnx.ModelProto
+    pruned: onnx.ModelProto
+    masks: Mapping[Axis, BoolArray]
+    calls: Calls
+    samples: int
+    seed: int = 0
+
+    @property
+    def positions(self) -> int:
+        """Places of a sample's map that a layer is looked at; more of them where samples are few."""
+        return max(FEWEST_POSITIONS, min(MOST_POSITIONS, ROWS // max(1, self.samples)))
+
+
+FEWEST_POSITIONS, MOST_POSITIONS, ROWS = 32, 256, 16384
+
+
+@dataclass(frozen=True, eq=False)
+class Recovered:
+    """A model with new weights.
+
+    Attributes:
+        model: the model.
+        solved: by output of the layer, the share of its squared error on held-out samples that is left.
+        skipped: by output of the layer, why it was left as it is.
+    """
+
+    model: onnx.ModelProto
+    solved: Mapping[str, float]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """A way to recover: its name, one line on it, and the recovery that comes before it."""
+
+    name: str
+    summary: str
+    run: Callable[[Task], Recovered]
+    after: str | None = None
+
+
+RECOVERIES: Registry[Recovery] = Registry("recovery", "onnxprune.recovery")
+
+NONE = "none"
+"""The name under which nothing is recovered."""
+
+
+def register(recovery: Recovery) -> Recovery:
+    """Add `recovery` to the registry under its name."""
+    return RECOVERIES.register(recovery.name)(recovery)
+
+
+def steps(name: str) -> tuple[Recovery, ...]:
+    """Return the recoveries that `name` stands for, in order; nothing for `none`.
+
+    Raises:
+        InputError: there is no such recovery.
+    """
+    if name == NONE:
+        return ()
+    if name not in RECOVERIES:
+        raise InputError(f"There is no recovery {name!r}; choose from {', '.join([NONE, *RECOVERIES])}.")
+    found = RECOVERIES[name]
+    return (*(steps(found.after) if found.after else ()), found)

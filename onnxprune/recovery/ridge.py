@@ -1,0 +1,186 @@
+"""Ridge regression: the change of a weight that best explains a change wanted of the output.
+
+d ~ x W + b by group of a layer, with x [rows, groups, inputs] and d [rows, groups, outputs]; the ridge is a multiple of
+the mean second moment of an input and draws the change towards nothing, so that weights stay where data say little.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from onnxprune.values.axes import FloatArray
+
+RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Ridges tried on held-out rows."""
+
+SMALLEST_RIDGE = 1e-9
+"""Added to every ridge, so that a system of dead inputs has a solution."""
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """A change of weight [groups, inputs, outputs] and of bias [groups, outputs]."""
+
+    weight: FloatArray
+    bias: FloatArray
+
+
+class System(Protocol):
+    """Rows of a regression, in whatever form they are held."""
+
+    wanted: float
+    """Sum of |d|^2 over the rows."""
+
+    def add(self, x: NDArray[np.float32], d: NDArray[np.float32]) -> None:
+        """Take rows."""
+
+    def solve(self, ridge: float, *, biased: bool) -> Change:
+        """Return the change that minimises |d - x W - b|^2 + ridge * mean(x^2) * |W|^2."""
+
+    def error(self, change: Change) -> float:
+        """Return the sum of |d - x W - b|^2 over the rows."""
+
+    def joined(self, other: "System") -> "System":
+        """Return the system of both's rows."""
+
+
+class Moments:
+    """A system held as sums of products, for more rows than inputs. Memory does not grow with the rows."""
+
+    def __init__(self, groups: int, inputs: int, outputs: int) -> None:
+        self.count, self.wanted = 0, 0.0
+        self.x, self.d = np.zeros((groups, inputs)), np.zeros((groups, outputs))
+        self.xx, self.xd = np.zeros((groups, inputs, inputs)), np.zeros((groups, inputs, outputs))
+
+    def add(self, x: NDArray[np.float32], d: NDArray[np.float32]) -> None:
+        """Add rows."""
+        self.count += len(x)
+        self.wanted += float(np.square(d, dtype=np.float64).sum())
+        self.x += x.sum(axis=0, dtype=np.float64)
+        self.d += d.sum(axis=0, dtype=np.float64)
+        transposed = x.transpose(1, 2, 0)
+        self.xx += transposed @ x.transpose(1, 0, 2)
+        self.xd += transposed @ d.transpose(1, 0, 2)
+
+    def solve(self, ridge: float, *, biased: bool) -> Change:
+        """Solve the normal equations of every group."""
+        n = max(1, self.count)
+        mean_x = self.x / n if biased else np.zeros_like(self.x)
+        mean_d = self.d / n if biased else np.zeros_like(self.d)
+        weight = np.zeros_like(self.xd)
+        for group, xx in enumerate(self.xx):
+            level = float(np.trace(xx)) / len(xx)
+            if level > 0:
+                matrix = xx - n * np.outer(mean_x[group], mean_x[group])
+                matrix[np.diag_indices(len(xx))] += (ridge + SMALLEST_RIDGE) * level
+                target = self.xd[group] - n * np.outer(mean_x[group], mean_d[group])
+                weight[group] = _solved(matrix, target)
+        return Change(weight, mean_d - np.einsum("gk,gkm->gm", mean_x, weight))
+
+    def error(self, change: Change) -> float:
+        """Expand the square into the sums."""
+        w, b = change.weight, change.bias
+        quadratic = float((w * (self.xx @ w)).sum()) + self.count * float(np.square(b).sum())
+        cross = float((w * self.xd).sum()) + float((b * self.d).sum())
+        mixed = float((np.einsum("gk,gkm->gm", self.x, w) * b).sum())
+        return self.wanted - 2 * cross + quadratic + 2 * mixed
+
+    def joined(self, other: System) -> System:
+        """Add up the sums."""
+        assert isinstance(other, Moments)
+        total = Moments(self.x.shape[0], self.x.shape[1], self.d.shape[1])
+        for name in ("count", "wanted", "x", "d", "xx", "xd"):
+            setattr(total, name, getattr(self, name) + getattr(other, name))
+        return total
+
+
+class Rows:
+    """A system held row by row and solved by inner products of rows, for more inputs than rows. One group only."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        self.wanted = 0.0
+        self._parts = [(np.zeros((0, inputs), dtype=np.float32), np.zeros((0, outputs), dtype=np.float32))]
+
+    @property
+    def x(self) -> NDArray[np.float32]:
+        """The inputs, [rows, inputs]."""
+        return self._joined()[0]
+
+    @property
+    def d(self) -> NDArray[np.float32]:
+        """What is wanted, [rows, outputs]."""
+        return self._joined()[1]
+
+    def _joined(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if len(self._parts) > 1:
+            self._parts = [tuple(np.concatenate(parts) for parts in zip(*self._parts, strict=True))]  # type: ignore[list-item]
+        return self._parts[0]
+
+    def add(self, x: NDArray[np.float32], d: NDArray[np.float32]) -> None:
+        """Append rows."""
+        self.wanted += float(np.square(d, dtype=np.float64).sum())
+        self._parts.append((x[:, 0], d[:, 0]))
+
+    def solve(self, ridge: float, *, biased: bool) -> Change:
+        """Solve in the space of the rows: W = X' (X X' + ridge)^-1 D."""
+        if not len(self.x):
+            return Change(np.zeros((1, self.x.shape[1], self.d.shape[1])), np.zeros((1, self.d.shape[1])))
+        mean_x = self.x.mean(axis=0, dtype=np.float64) if biased else np.zeros(self.x.shape[1])
+        mean_d = self.d.mean(axis=0, dtype=np.float64) if biased else np.zeros(self.d.shape[1])
+        centred = self.x - mean_x
+        level = float(np.square(self.x, dtype=np.float64).sum()) / self.x.shape[1]
+        products = centred @ centred.T
+        products[np.diag_indices(len(products))] += (ridge + SMALLEST_RIDGE) * max(level, np.finfo(np.float64).tiny)
+        weight = centred.T @ _solved(products, self.d - mean_d)
+        return Change(weight[None], (mean_d - mean_x @ weight)[None])
+
+    def error(self, change: Change) -> float:
+        """Sum the squares."""
+        return float(np.square(self.d - self.x @ change.weight[0] - change.bias[0]).sum())
+
+    def joined(self, other: System) -> System:
+        """Append the other's rows."""
+        assert isinstance(other, Rows)
+        total = Rows(self.x.shape[1], self.d.shape[1])
+        total._parts = [self._joined(), other._joined()]
+        total.wanted = self.wanted + other.wanted
+        return total
+
+
+MOST_INPUTS = 4608
+"""Widest system that is held as sums of products."""
+
+MOST_ELEMENTS = 1 << 26
+"""Most elements of a wider system, which is held row by row."""
+
+
+def new_system(groups: int, inputs: int, outputs: int, rows: int) -> System | None:
+    """Return an empty system for about `rows` rows, or None where it would take too much memory."""
+    if inputs <= MOST_INPUTS and outputs <= MOST_INPUTS:
+        return Moments(groups, inputs, outputs)
+    small = groups == 1 and rows * (inputs + outputs) <= MOST_ELEMENTS and rows <= MOST_INPUTS
+    return Rows(inputs, outputs) if small else None
+
+
+def _solved(matrix: FloatArray, target: FloatArray) -> FloatArray:
+    """Solve a positive definite system; nothing where rounding left it indefinite, which no held row will prefer."""
+    try:
+        factor = scipy.linalg.cho_factor(matrix, check_finite=False)
+    except scipy.linalg.LinAlgError:
+        return np.zeros_like(target)
+    return np.asarray(scipy.linalg.cho_solve(factor, target, check_finite=False))
+
+
+def best_change(fit: System, held: System, *, biased: bool) -> tuple[Change | None, float]:
+    """Choose the ridge by the held rows, then solve over all of them.
+
+    Returns the change, None where no ridge does better than nothing, and the share of the squared error left.
+    """
+    errors = [held.error(fit.solve(ridge, biased=biased)) for ridge in RIDGES]
+    best = int(np.argmin(errors))
+    if not errors[best] < held.wanted:
+        return None, 1.0
+    return fit.joined(held).solve(RIDGES[best], biased=biased), errors[best] / held.wanted

@@ -1,0 +1,141 @@
+"""Recovering a cut, step by step, whatever files the weights lie in."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnxprune.data import Dataset
+from onnxprune.graph.model import Graph
+from onnxprune.graph.quantized import layout
+from onnxprune.graph.weights import Weights, is_external, mark_changed, named_tensors, stored_tensors
+from onnxprune.recovery.recovery import HELD, Calls, Recovery, Task, steps
+from onnxprune.recovery.samples import choose_calls
+from onnxprune.runtime.session import open_session
+from onnxprune.surgery.cut import Cut
+
+HEAVIEST = 1 << 28
+"""Most bytes of weights in files that are taken into memory, several times over, to be solved for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step of a recovery.
+
+    Attributes:
+        name: of the recovery.
+        cut: the cut with the weights that it has now.
+        changed: the tensors whose values are new, of this step and the ones before.
+        solved: how many layers were given new weights.
+        skipped: by output of the layer, why it was left as it is.
+        samples: how many samples were used.
+        dropped: whether the step was undone because the outputs were nearer to the original's without it.
+    """
+
+    name: str
+    cut: Cut
+    changed: frozenset[str]
+    solved: int
+    skipped: Mapping[str, str]
+    samples: int
+    dropped: bool = False
+
+
+def obstacle(graph: Graph) -> str | None:
+    """Return why nothing can be recovered in a model, or None."""
+    if any(layout(node.domain, node.op, node.inputs) is not None for node in graph.nodes):
+        return "the model is quantized, and integer weights have no room for a fit"
+    if sum(file.size for file in graph.weights.files.values()) > HEAVIEST:
+        return f"its weights take more than {HEAVIEST >> 20} MB and stay in their files"
+    return None
+
+
+def recover_steps(
+    graph: Graph, cut: Cut, dataset: Dataset, name: str, *, samples: int, batch: int | None = None, seed: int = 0
+) -> Iterator[Step]:
+    """Run the steps of the recovery `name` on a cut of the model of `graph`, with at most `samples` samples.
+
+    Raises:
+        InputError: there is no such recovery, or the samples do not fit the model.
+    """
+    todo: tuple[Recovery, ...] = steps(name)
+    session = open_session(graph.model, graph.weights, optimization="none", prepack=False)
+    calls, count = choose_calls(graph, session, dataset, seed, samples)
+    del session
+    original, pruned = _inside(graph.model, graph.weights), _inside(cut.model, cut.weights)
+    first = named_tensors(pruned.graph)
+    judge = _Judge(original, calls)
+    error = judge.error(pruned)
+    for recovery in todo:
+        found = recovery.run(Task(original, pruned, cut.masks, calls, count, seed))
+        now = judge.error(found.model)
+        dropped = not now <= error
+        if not dropped:
+            pruned, error = found.model, now
+        values = named_tensors(pruned.graph)
+        changed = {key: tensor for key, tensor in values.items() if tensor.raw_data != first[key].raw_data}
+        slim = with_values(cut, changed)
+        yield Step(recovery.name, slim, frozenset(changed), len(found.solved), found.skipped, count, dropped)
+
+
+class _Judge:
+    """How far a model's outputs are from the original's, on the samples that only choose ridges."""
+
+    def __init__(self, original: onnx.ModelProto, calls: Calls) -> None:
+        self._calls = calls
+        self._truth = list(self._outputs(original))
+
+    def error(self, model: onnx.ModelProto) -> float:
+        """Return the mean over the outputs of the squared error as a share of the squared truth."""
+        wrong: dict[str, float] = {}
+        right: dict[str, float] = {}
+        for truth, found in zip(self._truth, self._outputs(model), strict=True):
+            for name, value in truth.items():
+                if found[name].shape == value.shape:
+                    wrong[name] = wrong.get(name, 0.0) + float(np.square(found[name] - value).sum())
+                    right[name] = right.get(name, 0.0) + float(np.square(value).sum())
+        return float(np.mean([wrong[name] / max(right[name], 1e-30) for name in wrong])) if wrong else 0.0
+
+    def _outputs(self, model: onnx.ModelProto) -> Iterator[dict[str, NDArray[np.float64]]]:
+        session = open_session(model, name="the model to recover")
+        seen = 0
+        for call in self._calls:
+            found = session.run(call)
+            length = max((len(value) for value in call.values() if np.ndim(value)), default=1)
+            hold = (seen + np.arange(length)) % HELD == HELD - 1
+            seen += length
+            yield {
+                name: (value[hold] if np.ndim(value) and len(value) == length > 1 else value).astype(np.float64)
+                for name, value in found.items()
+                if value.dtype.kind == "f"
+            }
+
+
+def with_values(cut: Cut, tensors: Mapping[str, onnx.TensorProto]) -> Cut:
+    """Return the same cut with new values of `tensors`, kept where the old ones lie."""
+    model = onnx.ModelProto()
+    model.CopyFrom(cut.model)
+    stored = named_tensors(model.graph)
+    moved: dict[str, NDArray[Any]] = {}
+    for name, new in tensors.items():
+        if is_external(stored[name]):
+            key = f"recovered {name}"
+            mark_changed(stored[name], key)
+            moved[key] = onnx.numpy_helper.to_array(new)
+        else:
+            stored[name].CopyFrom(new)
+    return replace(cut, model=model, weights=replace(cut.weights, changed={**cut.weights.changed, **moved}))
+
+
+def _inside(model: onnx.ModelProto, weights: Weights) -> onnx.ModelProto:
+    """Return a copy of a model that holds its weights itself."""
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    for tensor in stored_tensors(whole):
+        if is_external(tensor):
+            tensor.CopyFrom(weights.embedded(tensor))
+            tensor.data_location = onnx.TensorProto.DEFAULT
+    return whole

@@ -1,0 +1,146 @@
+"""Recovering a cut of a model in files: guards, memory, and models that cannot be recovered."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from large import one_file
+from nets import net, random_keep, run
+
+import onnxprune
+from onnxprune.data import Dataset
+from onnxprune.errors import InputError, VerificationError
+from onnxprune.graph.loading import load_model
+from onnxprune.graph.weights import named_tensors
+from onnxprune.pipeline.stages import Model
+from onnxprune.recovery import samples
+from onnxprune.recovery.recovery import RECOVERIES, Recovered, Recovery, Task
+from onnxprune.recovery.run import recover_steps
+from onnxprune.recovery.samples import choose_calls
+from onnxprune.runtime import Session
+from onnxprune.surgery.cut import Cut, cut
+from onnxprune.values.preprocess import Preprocess
+from onnxprune.verification.recovered import check_recovered
+
+CHAIN = """(float[n,2,6,6] x) => (float[n,3,6,6] y) <float[8,2,3,3] w, float[8] b, float[3,8,3,3] v, float[3] c>
+    { a = Conv<pads=[1,1,1,1]>(x, w, b) r = Relu(a) y = Conv<pads=[1,1,1,1]>(r, v, c) }"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    onnx.save(net(CHAIN), tmp_path / "net.onnx")
+    values = np.random.default_rng(0).normal(size=(60, 2, 6, 6)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=values)
+    return onnxprune.load(tmp_path / "net.onnx")
+
+
+def data(model: Model) -> Dataset:
+    return onnxprune.open_data(model.path.parent / "data.npz", model.graph.input_specs, Preprocess())
+
+
+def halved(model: Model) -> Cut:
+    analysis = onnxprune.inspect(model)
+    return cut(analysis, random_keep(analysis))
+
+
+def error(model: Model, slim: onnx.ModelProto, seed: int = 5) -> float:
+    feed = {"x": np.random.default_rng(seed).normal(size=(20, 2, 6, 6)).astype(np.float32)}
+    truth, found = run(model.proto, feed)[0], run(slim, feed)[0]
+    return float(np.square(truth - found).sum() / np.square(truth).sum())
+
+
+@pytest.mark.parametrize("name", ["bias", "fold", "refit"])
+def test_no_recovery_makes_unseen_samples_worse(model: Model, name: str) -> None:
+    result = halved(model)
+    before = error(model, result.model)
+    assert error(model, onnxprune.recover(model, result, data(model), name).model) <= before * 1.001
+    assert name != "refit" or error(model, onnxprune.recover(model, result, data(model)).model) < 0.8 * before
+
+
+def test_none_leaves_the_cut_as_it_is(model: Model) -> None:
+    result = halved(model)
+    assert onnxprune.recover(model, result, data(model), "none") is result
+
+
+def test_a_step_that_makes_it_worse_is_undone(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(task: Task) -> Recovered:
+        found = onnx.ModelProto()
+        found.CopyFrom(task.pruned)
+        tensor = named_tensors(found.graph)["v"]
+        tensor.CopyFrom(onnx.numpy_helper.from_array(100 * onnx.numpy_helper.to_array(tensor), "v"))
+        return Recovered(found, {"y": 0.0})
+
+    bad = Recovery("bad", "spoils", spoil)
+    monkeypatch.setattr("onnxprune.recovery.run.steps", lambda name: (RECOVERIES["refit"], bad))
+    good, spoiled = recover_steps(model.graph, halved(model), data(model), "any", samples=60)
+    assert not good.dropped
+    assert spoiled.dropped
+    assert spoiled.cut.model == good.cut.model
+
+
+def test_weights_in_files_are_recovered_like_those_inside(tmp_path: Path) -> None:
+    path = one_file(tmp_path / "in")
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "net.onnx").write_bytes(load_model(path).SerializeToString(deterministic=True))
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).normal(size=(16, 1, 8, 8)).astype(np.float32))
+    found = []
+    for name, place in (("out", path), ("slim", tmp_path / "whole" / "net.onnx")):
+        (tmp_path / name).mkdir()
+        onnxprune.prune(place, tmp_path / "d.npz", "random", ratio=0.5, round_to=1, output=tmp_path / name / "net.onnx")
+        found.append(load_model(tmp_path / name / "net.onnx"))
+    assert found[0] == found[1]
+    assert {entry.key for entry in found[0].metadata_props} >= {"onnxprune.recovery"}
+
+
+def test_quantized_models_are_not_recovered(tmp_path: Path) -> None:
+    text = """(float[n,2,6,6] x) => (float[n,3,6,6] y) <float s, uint8 z, float[8,2,1,1] w, float[3,8,1,1] v>
+        { q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) a = Conv(d, w) y = Conv(a, v) }"""
+    onnx.save(net(text), tmp_path / "net.onnx")
+    np.savez(tmp_path / "data.npz", x=np.zeros((10, 2, 6, 6), np.float32))
+    loaded = onnxprune.load(tmp_path / "net.onnx")
+    with pytest.raises(InputError, match=r"Nothing can be recovered in net\.onnx: the model is quantized"):
+        onnxprune.recover(loaded, halved(loaded), data(loaded))
+
+
+def test_activations_that_are_held_bound_the_number_of_samples(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(model.proto.SerializeToString())
+    calls, count = choose_calls(model.graph, session, data(model), 0, 50)
+    assert (count, [len(call["x"]) for call in calls]) == (50, [16, 16, 16, 2])
+    per_sample = 2 * 4 * 36 * (8 + 8)  # of both networks, the two maps between which the activation lies
+    monkeypatch.setattr(samples, "MEMORY", 20 * per_sample + 1)
+    monkeypatch.setattr(samples, "PER_CALL", 4)
+    calls, count = choose_calls(model.graph, session, data(model), 0, 50)
+    assert count == 20
+    monkeypatch.setattr(samples, "MEMORY", 1)
+    assert choose_calls(model.graph, session, data(model), 0, 50)[1] == 4
+
+
+def test_a_recovered_model_may_differ_in_its_weights_alone(model: Model) -> None:
+    result = halved(model)
+    found = onnxprune.recover(model, result, data(model))
+    feeds = [{"x": np.zeros((2, 2, 6, 6), np.float32)}]
+    before, after = named_tensors(result.model.graph), named_tensors(found.model.graph)
+    changed = {name for name in after if before[name] != after[name]}
+    check_recovered(result.model, found.model, changed, feeds)
+    with pytest.raises(VerificationError, match="changed more of the model than its weights"):
+        check_recovered(result.model, found.model, changed - {"v"}, feeds)
+    found.model.graph.node[1].op_type = "Sigmoid"
+    with pytest.raises(VerificationError, match="changed more of the model than its weights"):
+        check_recovered(result.model, found.model, changed, feeds)
+
+
+def test_weights_that_are_no_numbers_are_refused(model: Model) -> None:
+    result = halved(model)
+    spoiled = onnx.ModelProto()
+    spoiled.CopyFrom(result.model)
+    tensor = named_tensors(spoiled.graph)["c"]
+    tensor.CopyFrom(onnx.numpy_helper.from_array(np.full(3, np.nan, np.float32), "c"))
+    with pytest.raises(VerificationError, match="gave 'c' values that are no numbers"):
+        check_recovered(result.model, spoiled, {"c"}, [])
+    huge = np.full((3, 4, 3, 3), 3e38, np.float32)
+    named_tensors(spoiled.graph)["v"].CopyFrom(onnx.numpy_helper.from_array(huge, "v"))
+    tensor.CopyFrom(named_tensors(result.model.graph)["c"])
+    feeds = [{"x": np.ones((2, 2, 6, 6), np.float32)}]
+    with pytest.raises(VerificationError, match="computes values that are no numbers"):
+        check_recovered(result.model, spoiled, {"c", "v"}, feeds)
