@@ -1,7 +1,7 @@
 """onnxprune: class-aware channel pruning for any ONNX network.
 
 `prune` does the whole job; the stages are here one by one as well:
-load, inspect, collect, score, plan, apply, verify, save.
+load, inspect, collect, score, plan, apply, verify, recover, save.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         open_data,
         plan,
         prune,
+        recover,
         save,
         score,
         verify,
@@ -41,6 +42,7 @@ __all__ = [
     "open_data",
     "plan",
     "prune",
+    "recover",
     "save",
     "score",
     "verify",

@@ -40,8 +40,9 @@ _output = section("Output")
 def apply(**flags: Any) -> None:
     """Cut MODEL by PLAN, which has to be made for this very model, and check the result as ever.
 
-    The same plan gives the same bytes as the run that it comes from. Data is needed only to measure: accuracy is
-    measured on the part that the plan's scores did not see, with the plan's preprocessing unless flags say otherwise.
+    The same plan with the same data gives the same bytes as the run that it comes from. Without data the model is cut
+    and checked, but the plan's recovery is left out. Accuracy is measured on the part of the data that the plan's
+    scores did not see, with the plan's preprocessing unless flags say otherwise.
     """
     from onnxprune.cli.outcome import deliver, report_of
     from onnxprune.cli.voice import open_voice

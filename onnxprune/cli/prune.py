@@ -51,6 +51,15 @@ method_options = stack(
     ),
 )
 
+recovery_option = section("Recovery (no training, no labels)")(
+    "--recover",
+    type=click.Choice(["none", "bias", "fold", "refit"]),
+    default="refit",
+    show_default=True,
+    help="Give the cut model new weights in closed form: matched means and spreads (bias), removed channels written as "
+    "sums of kept ones (fold), and every layer solved again after that (refit).",
+)
+
 budget_options = stack(
     _budget("--ratio", type=share, metavar="SHARE", help="Remove this share of the channels of every group."),
     _budget("--macs", type=share, metavar="SHARE", help="Leave at most this share of the multiply-adds, such as 50%."),
@@ -107,6 +116,7 @@ output_options = stack(
 @data_options
 @method_options
 @budget_options
+@recovery_option
 @preprocessing_options
 @output_options
 @run_options
@@ -114,8 +124,8 @@ output_options = stack(
 def prune(**flags: Any) -> None:
     """Prune the channels of an ONNX network by what they mean on sample data.
 
-    The result is cut, checked against the masked original, measured beside it, and only then written. Without a
-    budget the method's own threshold decides, and a result that is poor is refused.
+    The result is cut, checked against the masked original, given new weights that make up for the cut, measured, and
+    only then written. Without a budget the method's own threshold decides, and a result that is poor is refused.
 
     Exit codes: 0 done, 1 the request cannot be met, 2 bad input or usage, 3 the result failed its check.
     """
@@ -152,6 +162,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         scores_output=flags["save_scores"],
         budget=Budget(flags["ratio"], flags["macs"], flags["alpha"]),
         round_to=flags["round_to"],
+        recovery=flags["recover"],
         approximate=flags["allow"] == "approximate",
         preprocess=preprocess,
         scaling=scaling,

@@ -17,6 +17,7 @@ from onnxprune.pipeline.stages import (
     inspect,
     load,
     plan,
+    recover,
     save,
     score,
     verify,
@@ -38,6 +39,7 @@ __all__ = [
     "open_data",
     "plan",
     "prune",
+    "recover",
     "save",
     "score",
     "verify",
@@ -57,6 +59,7 @@ def prune(
     labels: Path | str | None = None,
     preprocess: str | Preprocess | None = None,
     round_to: int = ROUND_TO,
+    recovery: str = "refit",
     approximate: bool = False,
     holdout: float = 0.2,
     options: Mapping[str, Any] | None = None,
@@ -83,6 +86,7 @@ def prune(
         labels: file of class names in the order of the model's outputs; default: sorted folder names.
         preprocess: a preset's name, `auto`, a `Preprocess`, or None (auto for labelled images).
         round_to: block that widths are rounded to; 1 switches rounding off.
+        recovery: how the weights are recovered in closed form after the cut: none, bias, fold or refit.
         approximate: cut channels that a normalisation runs over as well (the result is not that of zeroing them).
         holdout: share of `data` kept for measuring.
         options: settings of the method.
@@ -108,6 +112,7 @@ def prune(
         scores_output=None if save_scores is None else Path(save_scores),
         budget=Budget(ratio, macs, alpha),
         round_to=round_to,
+        recovery=recovery,
         approximate=approximate,
         preprocess=preprocess if isinstance(preprocess, Preprocess) else Preprocess(),
         scaling="explicit" if explicit else preprocess if isinstance(preprocess, str) else None,

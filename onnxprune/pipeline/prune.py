@@ -9,13 +9,13 @@ import onnx
 
 from onnxprune import __version__
 from onnxprune.analysis.analyse import Analysis
-from onnxprune.data import Dataset
 from onnxprune.errors import InputError, UnreachableError
-from onnxprune.evaluation import Predictions, drift, paired, predict
 from onnxprune.graph.measures import count_params, file_size
 from onnxprune.graph.outputs import check_input, check_outputs, data_files
 from onnxprune.graph.writing import Staging, with_metadata
 from onnxprune.importance.method import Method, find_method
+from onnxprune.pipeline.quality import Gauge
+from onnxprune.pipeline.recovering import Restored, restore, why_not
 from onnxprune.pipeline.samples import Samples, open_samples
 from onnxprune.pipeline.score_files import ScoreFile, read_score_file, score_bytes
 from onnxprune.pipeline.settings import Settings
@@ -28,6 +28,7 @@ from onnxprune.pipeline.stages import (
     load,
     plan,
     plan_of_masks,
+    recovery_settings,
     score,
     stage,
     verify,
@@ -81,6 +82,7 @@ class Result:
             "verification": None if self.equality is None else self.equality.to_json(),
             "groups": {name: {"size": g.size, "kept": g.kept} for name, g in self.plan.groups.items()},
             "frozen": dict(self.plan.frozen),
+            "recovery": dict(self.plan.recovery),
             "skipped": [] if self.samples is None else list(self.samples.skipped),
             "warnings": list(self.warnings),
             "notes": list(self.notes),
@@ -211,7 +213,8 @@ def _carry_out(
     extra: Extra,
     notes: tuple[str, ...],
 ) -> Result:
-    """Write the plan alone, or finish the job."""
+    """Write the plan alone, or finish the job, by the plan and the recovery that is asked for."""
+    chosen = replace(chosen, recovery=recovery_settings(settings.recovery))
     if not settings.dry_run:
         return finish(settings, model, analysis, chosen, samples, track, say, extra, notes=notes)
     before = _figures(model.proto, analysis, model.size, channel_counts(analysis, chosen)[0])
@@ -283,10 +286,13 @@ def finish(
     notes: tuple[str, ...] = (),
     write_plan: bool = True,
 ) -> Result:
-    """Cut, verify, measure and write."""
+    """Cut, verify, recover, measure and write."""
     say("working", "Checking that cut equals mask")
+    reason = why_not(model, chosen, samples) if chosen.recovery else None
+    recovers = bool(chosen.recovery) and reason is None
+    notes = notes if reason is None else (*notes, reason)
     cut, chosen = apply(model, analysis, chosen)
-    with_metadata(cut.model, _metadata(chosen))
+    with_metadata(cut.model, _metadata(chosen, recovers=recovers))
     written = settings.written
     plan_written = settings.plan_written if write_plan else None
     with Staging() as staging:
@@ -296,9 +302,17 @@ def finish(
         equality = verify(
             model, analysis, cut, None if samples is None else samples.calibration, seed=settings.seed, scratch=folder
         )
-        session = open_session(model.proto, model.weights, name=str(settings.model), threads=settings.threads)
+        gauge = None if samples is None else Gauge(settings, model, samples, track)
+        restored = Restored(cut)
+        if recovers and samples is not None and gauge is not None:
+            say("working", "Recovering the weights")
+            restored = restore(model, cut, chosen, samples, gauge, written, staging)
+        cut, notes = restored.cut, (*notes, *restored.notes)
         pruned = open_session(cut.model, cut.weights, name="the pruned model", threads=settings.threads)
-        quality = None if samples is None else _quality(settings, session, pruned, samples.measured, track)
+        quality = None if gauge is None else gauge.quality(pruned)
+        if quality is not None and restored.steps:
+            quality = replace(quality, steps=(*restored.steps, quality.as_step(restored.last)))
+        session = open_session(model.proto, model.weights, name=str(settings.model), threads=settings.threads)
         say("working", "Measuring latency")
         size = file_size(folder / written.name, cut.weights)
         before, after = _both_figures(model, analysis, chosen, cut, size, samples, (session, pruned))
@@ -333,24 +347,6 @@ def _publish(staging: Staging, settings: Settings, result: Result, extra: Extra)
     for path, content in extra(result).items():
         staging.write(path, content)
     staging.commit(last=settings.written)
-
-
-def _quality(settings: Settings, before: Session, after: Session, data: Dataset, track: Track) -> Quality:
-    if data.labels is None or not settings.check_accuracy:
-        change = drift(before, after, data, batch_size=settings.batch_size, track=track)
-        return Quality(data.source, len(data), drift=change.relative_l2, agreement=change.agreement)
-    old: Predictions = predict(before, data, batch_size=settings.batch_size, track=track)
-    new = predict(after, data, output=old.output, batch_size=settings.batch_size, track=track)
-    difference = paired(old, new)
-    return Quality(
-        data.source,
-        len(data),
-        before=old.accuracy,
-        after=new.accuracy,
-        change=difference.change,
-        change_interval=difference.interval,
-        class_names=data.class_names,
-    )
 
 
 def _warnings(
@@ -413,7 +409,7 @@ def _data_facts(samples: Samples) -> Mapping[str, Any]:
     }
 
 
-def _metadata(chosen: Plan) -> dict[str, str]:
+def _metadata(chosen: Plan, *, recovers: bool) -> dict[str, str]:
     cut = sum(1 for group in chosen.groups.values() if group.removed)
     channels = sum(group.size for group in chosen.groups.values())
     return {
@@ -421,6 +417,7 @@ def _metadata(chosen: Plan) -> dict[str, str]:
         "onnxprune.method": chosen.method,
         "onnxprune.cut": f"{chosen.removed} of {channels} channels in {cut} of {len(chosen.groups)} groups",
         "onnxprune.original": chosen.digest,
+        **({"onnxprune.recovery": str(chosen.recovery["name"])} if recovers else {}),
     }
 
 

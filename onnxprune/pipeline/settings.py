@@ -23,6 +23,7 @@ class Settings:
         scores_output: where the scores and the chosen keep masks are written as well, if anywhere.
         budget: what is asked for; nothing: the method's own threshold rule.
         round_to: width block.
+        recovery: how the weights are recovered after the cut: none, bias, fold or refit.
         approximate: whether groups that a normalisation runs over may be cut.
         preprocess: geometry, and scaling unless `scaling` says otherwise.
         scaling: a preset, `auto` (the preset that the model scores best with), `explicit` (as `preprocess` has it), or
@@ -45,6 +46,7 @@ class Settings:
     scores_output: Path | None = None
     budget: Budget = field(default_factory=Budget)
     round_to: int = ROUND_TO
+    recovery: str = "refit"
     approximate: bool = False
     preprocess: Preprocess = field(default_factory=Preprocess)
     scaling: str | Literal["auto", "explicit"] | None = None

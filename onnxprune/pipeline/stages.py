@@ -1,4 +1,4 @@
-"""The stages as functions: load, inspect, collect, score, plan, apply, verify, save."""
+"""The stages as functions: load, inspect, collect, score, plan, apply, verify, recover, save."""
 
 import platform
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -30,6 +30,9 @@ from onnxprune.graph.weights import Weights
 from onnxprune.graph.writing import Staging, explained
 from onnxprune.importance.checking import check_scores
 from onnxprune.importance.method import Method, find_method
+from onnxprune.recovery.recovery import steps
+from onnxprune.recovery.run import obstacle, recover_steps
+from onnxprune.recovery.samples import SAMPLES
 from onnxprune.runtime import open_session
 from onnxprune.selection.greedy import grow, shrink
 from onnxprune.selection.masks import keep_best
@@ -325,6 +328,33 @@ def apply(model: Model, analysis: Analysis, chosen: Plan) -> tuple[Cut, Plan]:
     return result, replace(chosen, copies=dict(result.edits.copies))
 
 
+def recovery_settings(name: str) -> dict[str, Any]:
+    """Return what a plan records of a recovery; nothing for `none`.
+
+    Raises:
+        InputError: there is no such recovery.
+    """
+    return {"name": name, "samples": SAMPLES} if steps(name) else {}
+
+
+def recover(
+    model: Model, result: Cut, dataset: Dataset, recovery: str = "refit", *, samples: int = SAMPLES, seed: int = 0
+) -> Cut:
+    """Give a cut model new weights, in closed form, so that it computes what the original does on `dataset`.
+
+    At most `samples` samples are used, fewer where their activations would take more than a gigabyte.
+
+    Raises:
+        InputError: an unknown recovery, or a model whose weights cannot be recovered (quantized, or too large).
+    """
+    reason = obstacle(model.graph)
+    if reason is not None and steps(recovery):
+        raise InputError(f"Nothing can be recovered in {model.path.name}: {reason}.")
+    for step in recover_steps(model.graph, result, dataset, recovery, samples=samples, seed=seed):
+        result = step.cut
+    return result
+
+
 def save(result: Cut, path: Path | str) -> None:
     """Write a cut model, with its data files beside it where the original has such, in one step.
 
@@ -367,8 +397,8 @@ def verify(
     Raises:
         VerificationError: a check failed; nothing should be written.
     """
-    feeds = _verification_feeds(model, dataset, seed)
-    with _on_disk(result.model, result.weights, scratch) as (cut_model, weights):
+    feeds = verification_feeds(model, dataset, seed)
+    with on_disk(result.model, result.weights, scratch) as (cut_model, weights):
         check_structure(cut_model, model.proto, weights=weights, original_weights=model.weights)
         equality = check_equality(analysis, cut_model, result.masks, feeds, weights)
     if equality.status == "unproven" and result.masks:
@@ -385,16 +415,16 @@ def _check_shaken(
     analysis: Analysis, result: Cut, feeds: Sequence[dict[str, Any]], seed: int, scratch: Path | None
 ) -> Equality | None:
     """Make the same cut on shaken weights, where the removed channels matter; None if that proves nothing either."""
-    with _on_disk(*shaken_model(analysis, seed), scratch) as (model, weights):
+    with on_disk(*shaken_model(analysis, seed), scratch) as (model, weights):
         shaken = analyse(read_graph(model, weights), approximate=analysis.approximate)
         again = cut(shaken, result.keep)
-        with _on_disk(again.model, again.weights, scratch) as (cut_model, cut_weights):
+        with on_disk(again.model, again.weights, scratch) as (cut_model, cut_weights):
             equality = check_equality(shaken, cut_model, again.masks, feeds, cut_weights)
     return None if equality.status == "unproven" else replace(equality, where="shaken weights")
 
 
 @contextmanager
-def _on_disk(
+def on_disk(
     model: onnx.ModelProto, weights: Weights, scratch: Path | None
 ) -> Iterator[tuple[onnx.ModelProto, Weights]]:
     """Have a model with all its weights in files: the runtime maps these, whereas values in memory would be copied."""
@@ -408,7 +438,12 @@ def _on_disk(
         yield open_model(path)
 
 
-def _verification_feeds(model: Model, dataset: Dataset | None, seed: int) -> Sequence[dict[str, Any]]:
+def verification_feeds(model: Model, dataset: Dataset | None, seed: int) -> Sequence[dict[str, Any]]:
+    """Return the calls that a result is checked on.
+
+    Raises:
+        InputError: there is no data, and an input has no known shape to make random samples of.
+    """
     if dataset is not None:
         session = open_session(model.proto, model.weights, name=str(model.path), optimization="none", prepack=False)
         some = take(dataset, min(VERIFY_SAMPLES, len(dataset)), seed)

@@ -52,7 +52,7 @@ def fold(task: Task) -> Recovered:
     rng = np.random.default_rng(task.seed)
     solved, skipped = {}, {}
     for layer in layers:
-        mask = masks_of(task.masks, layer.source).get(_channel_axis(whole, layer))
+        mask = masks_of(task.masks, layer.source).get(layer.channels)
         if mask is None or layer.output not in before:
             continue
         try:
@@ -64,11 +64,6 @@ def fold(task: Task) -> Recovered:
     reading = {node.outputs[0] for node in graph.nodes if node.inputs and masks_of(task.masks, node.inputs[0])}
     skipped.update({name: reason for name, reason in reasons.items() if name in reading})
     return Recovered(weights.model, solved, skipped)
-
-
-def _channel_axis(graph: Graph, layer: Layer) -> int:
-    rank = len(graph.facts.shapes[0][layer.source])
-    return rank - 1 if layer.node.op in ("Gemm", "MatMul") else 1
 
 
 def _fold_into(
@@ -140,9 +135,8 @@ def _relations(
     seen = 0
     for found in walk.run([layer.source]):
         source = found[layer.source]
-        axis = source.ndim - 1 if layer.node.op in ("Gemm", "MatMul") else 1
-        rows = sample_rows(source.shape, axis, task.positions, rng)
-        values = picked(source, axis, rows).astype(np.float32)
+        rows = sample_rows(source.shape, layer.channels, task.positions, rng)
+        values = picked(source, layer.channels, rows).astype(np.float32)
         hold = (seen + rows.image) % HELD == HELD - 1
         for number, pair in systems.items():
             x, d = values[:, None, groups[number].kept], values[:, None, groups[number].removed]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -69,16 +69,17 @@ def recover_steps(
     first = named_tensors(pruned.graph)
     judge = _Judge(original, calls)
     error = judge.error(pruned)
+    solved, skipped = 0, cast(Mapping[str, str], {})
     for recovery in todo:
         found = recovery.run(Task(original, pruned, cut.masks, calls, count, seed))
         now = judge.error(found.model)
         dropped = not now <= error
         if not dropped:
-            pruned, error = found.model, now
+            pruned, error, solved, skipped = found.model, now, len(found.solved), found.skipped
         values = named_tensors(pruned.graph)
         changed = {key: tensor for key, tensor in values.items() if tensor.raw_data != first[key].raw_data}
         slim = with_values(cut, changed)
-        yield Step(recovery.name, slim, frozenset(changed), len(found.solved), found.skipped, count, dropped)
+        yield Step(recovery.name, slim, frozenset(changed), solved, skipped, count, dropped)
 
 
 class _Judge:
@@ -95,8 +96,9 @@ class _Judge:
         for truth, found in zip(self._truth, self._outputs(model), strict=True):
             for name, value in truth.items():
                 if found[name].shape == value.shape:
-                    wrong[name] = wrong.get(name, 0.0) + float(np.square(found[name] - value).sum())
-                    right[name] = right.get(name, 0.0) + float(np.square(value).sum())
+                    finite = np.isfinite(value)
+                    wrong[name] = wrong.get(name, 0.0) + float(np.square(found[name][finite] - value[finite]).sum())
+                    right[name] = right.get(name, 0.0) + float(np.square(value[finite]).sum())
         return float(np.mean([wrong[name] / max(right[name], 1e-30) for name in wrong])) if wrong else 0.0
 
     def _outputs(self, model: onnx.ModelProto) -> Iterator[dict[str, NDArray[np.float64]]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table, filled
-from onnxprune.report.quality import change_lines, class_table, drift_table, top1_rows
+from onnxprune.report.quality import change_lines, class_table, drift_table, step_lines, top1_rows
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.plan import Plan
 from onnxprune.verification.equality import Equality
@@ -59,6 +59,7 @@ def short_blocks(outcome: Outcome, *, verbose: bool = False) -> tuple[Block, ...
         warning_lines(outcome),
         replace(figures_table(outcome), title=headline(outcome)),
         budget_lines(outcome.plan),
+        step_lines(outcome.quality),
         change_lines(outcome.quality),
         class_table(outcome.quality, None if verbose else FEW, lost_only=not verbose),
         drift_table(outcome.quality),
@@ -76,6 +77,7 @@ def full_blocks(outcome: Outcome) -> tuple[Block, ...]:
         warning_lines(outcome),
         figures_table(outcome),
         budget_lines(outcome.plan),
+        step_lines(outcome.quality),
         change_lines(outcome.quality),
         drift_table(outcome.quality),
         verification_lines(outcome.equality),
@@ -190,6 +192,8 @@ def origin_table(outcome: Outcome) -> Table:
         ("method", f"{plan.method} ({options})" if options else plan.method),
         ("seed", str(plan.seed)),
     ]
+    if plan.recovery:
+        rows.append(("recovery", f"{plan.recovery['name']}, at most {plan.recovery['samples']} samples"))
     if plan.data:
         rows.append(("scored on", f"{plan.data.get('images', '?')} images, {plan.data.get('classes', 0)} classes"))
         rows.append(("data", f"digest {str(plan.data.get('digest', '?'))[:DIGEST]}..."))

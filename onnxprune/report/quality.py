@@ -2,7 +2,7 @@
 
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Lines, Table
-from onnxprune.values.outcome import Quality
+from onnxprune.values.outcome import CUT, Quality
 
 
 def top1_rows(quality: Quality | None) -> tuple[tuple[str, ...], ...]:
@@ -24,6 +24,21 @@ def change_lines(quality: Quality | None) -> Lines | None:
         return Lines((f"Outputs compared on {_measured(quality)}.",))
     change, span = numbers.points(quality.change), numbers.point_span(quality.change_interval)
     return Lines((f"Change of top-1: {change} (95 % interval {span}), paired, on {_measured(quality)}.",))
+
+
+def step_lines(quality: Quality | None) -> Lines | None:
+    """Return what the cut took and each step of the recovery gave back; None where nothing was recovered."""
+    if quality is None or not quality.steps:
+        return None
+    if all(step.top1 is not None for step in quality.steps):
+        parts = [f"{numbers.percent(step.top1 or 0.0)} after {_step_name(step.name)}" for step in quality.steps]
+        return Lines((f"Recovery: top-1 {', '.join(parts)}.",))
+    parts = [f"{numbers.percent(step.drift or 0.0)} after {_step_name(step.name)}" for step in quality.steps]
+    return Lines((f"Recovery: drift of the outputs {', '.join(parts)}.",))
+
+
+def _step_name(name: str) -> str:
+    return "the cut" if name == CUT else name
 
 
 def _measured(quality: Quality) -> str:

@@ -45,6 +45,29 @@ class ClassChange:
         return self.before - self.after
 
 
+CUT = "cut"
+"""The step before any recovery."""
+
+
+@dataclass(frozen=True)
+class AfterStep:
+    """How good the pruned model was after one step: the cut, or a step of the recovery.
+
+    Attributes:
+        name: of the step.
+        top1: accuracy, where there are labels.
+        drift: relative L2 change of the output that moved most, where there are none.
+    """
+
+    name: str
+    top1: float | None = None
+    drift: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON types."""
+        return dict(vars(self))
+
+
 @dataclass(frozen=True)
 class Quality:
     """What the cut did to the answers, on data that no score saw.
@@ -57,6 +80,7 @@ class Quality:
         class_names: names by class index; may be empty.
         drift: output name -> relative L2 change.
         agreement: share of samples whose highest score is still the same one, by output.
+        steps: what the cut and each step of the recovery came to; empty where nothing was recovered.
     """
 
     source: str
@@ -68,6 +92,12 @@ class Quality:
     class_names: tuple[str, ...] = ()
     drift: Mapping[str, float] | None = None
     agreement: Mapping[str, float] | None = None
+    steps: tuple[AfterStep, ...] = ()
+
+    def as_step(self, name: str) -> AfterStep:
+        """Return what this says of the step `name`, in one figure."""
+        worst = max(self.drift.values(), default=0.0) if self.drift is not None else None
+        return AfterStep(name, None if self.after is None else self.after.top1, worst)
 
     @property
     def classes(self) -> tuple[ClassChange, ...]:
@@ -93,4 +123,5 @@ class Quality:
             "classes": [vars(row) for row in self.classes],
             "drift": None if self.drift is None else dict(self.drift),
             "agreement": None if self.agreement is None else dict(self.agreement),
+            "steps": [step.to_json() for step in self.steps],
         }

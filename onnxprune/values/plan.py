@@ -44,6 +44,7 @@ class Plan:
         seed: of everything random.
         versions: of onnxprune and of the packages that results depend on.
         data: what the scores were computed from, with its preprocessing.
+        recovery: how the weights are recovered after the cut, which takes the same data again; empty: not at all.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Plan:
     seed: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    recovery: Mapping[str, Any] = field(default_factory=dict)
 
     def keep(self) -> dict[str, BoolArray]:
         """Return the keep masks (True = kept) by group name."""
@@ -90,6 +92,7 @@ class Plan:
             "seed": self.seed,
             "versions": dict(self.versions),
             "data": dict(self.data),
+            "recovery": dict(self.recovery),
             "copies": dict(self.copies),
             "frozen": dict(self.frozen),
         }
@@ -129,9 +132,17 @@ def read_plan(text: str, where: str) -> Plan:
             seed=int(data["seed"]),
             versions=dict(data["versions"]),
             data=dict(data["data"]),
+            recovery=_recovery(data.get("recovery", {})),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where} is not a whole plan ({error}); make it again with --dry-run.") from None
+
+
+def _recovery(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Check a recovery's name and number of samples; plans of before there was any have none."""
+    if entry and (not isinstance(entry["name"], str) or type(entry["samples"]) is not int or entry["samples"] < 1):
+        raise ValueError("its recovery has no name or number of samples")
+    return dict(entry)
 
 
 def _group(name: str, entry: Mapping[str, Any], where: str) -> GroupPlan:

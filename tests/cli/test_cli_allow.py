@@ -60,7 +60,7 @@ def test_an_approximate_cut_is_checked_said_and_replayed(normed: Path, samples: 
     plan = json.loads(out.with_suffix(".plan.json").read_text())
     assert plan["request"]["allow"] == "approximate"
     assert sorted(group["kept"] for group in plan["groups"].values()) == [8, 16]
-    again = call("apply", normed, out.with_suffix(".plan.json"), "-o", tmp_path / "again.onnx")
+    again = call("apply", normed, out.with_suffix(".plan.json"), "--data", samples, "-o", tmp_path / "again.onnx")
     assert again.code == 0, again.stderr
     assert (tmp_path / "again.onnx").read_bytes() == out.read_bytes()
 

@@ -18,6 +18,7 @@ from onnxprune.graph.weights import is_external, stored_tensors
 from onnxprune.graph.writing import Staging
 from onnxprune.pipeline import stages
 from onnxprune.pipeline.prune import Result
+from onnxprune.recovery import run as recovering
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_a_plan_replays_to_the_same_bytes(layout: Layout, data: Path, tmp_path: 
     (tmp_path / "again").mkdir()
     plan = tmp_path / "out" / "net.plan.json"
     again = tmp_path / "again" / "net.onnx"
-    assert call("apply", path, plan, "-o", again, "-q").code == 0
+    assert call("apply", path, plan, "--data", data, "-o", again, "-q").code == 0
     plan.unlink()
     assert contents(tmp_path / "again") == contents(tmp_path / "out")
     for name, explained in (("inspect", []), ("inspect", ["--explain", "w0:0"])):
@@ -116,11 +117,11 @@ def test_large_files_are_pruned_to_the_same_bytes_as_small_ones(
 ) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(model().SerializeToString())
-    prune(path, data, tmp_path / "small" / "net.onnx")
+    prune(path, data, tmp_path / "small" / "net.onnx", recovery="none")
     monkeypatch.setattr(loading, "MAPPED_FROM", 0)
     monkeypatch.setattr(wire, "HEAVY_BYTES", 32)
     sources = _record_sources(monkeypatch)
-    prune(path, data, tmp_path / "large" / "net.onnx")
+    prune(path, data, tmp_path / "large" / "net.onnx", recovery="none")
     assert contents(tmp_path / "large") == contents(tmp_path / "small")
     assert sources
     assert max(sources) < 10_000, "a session was opened with the weights in memory"
@@ -145,9 +146,12 @@ def test_no_session_is_opened_with_weights_in_memory(
 ) -> None:
     """What makes models above the limit of protobuf work: only what refers to weights is ever serialized."""
     path = one_file(tmp_path / "in")
+    monkeypatch.setattr(recovering, "HEAVIEST", 1 << 14)
     sources = _record_sources(monkeypatch)
     output = tmp_path / "net.onnx"
-    assert onnxprune.prune(path, data, method, ratio=0.5, output=output).equality is not None
+    result = onnxprune.prune(path, data, method, ratio=0.5, output=output)
+    assert result.equality is not None
+    assert any("Nothing was recovered" in note and "stay in their files" in note for note in result.notes)
     assert len(sources) > 6
     assert max(sources) < 10_000  # 33 kB of weights; a mask takes 8
 

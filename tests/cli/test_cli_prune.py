@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,16 @@ def test_the_word_prune_may_be_said(tmp_path: Path) -> None:
     assert (tmp_path / "a.plan.json").read_bytes() == (tmp_path / "b.plan.json").read_bytes()
 
 
+def test_the_line_and_the_page_say_what_recovery_gave_back(tmp_path: Path) -> None:
+    ended = prune(tmp_path / "a.onnx", "--macs", "5%", "--report", tmp_path / "r.html")
+    (line,) = [line for line in ended.stdout.splitlines() if line.startswith("Recovery: ")]
+    assert re.fullmatch(r"Recovery: top-1 [\d.]+ % after the cut, [\d.]+ % after fold, [\d.]+ % after refit\.", line)
+    assert line in (tmp_path / "r.html").read_text()
+    bias = prune(tmp_path / "b.onnx", "--macs", "5%", "--recover", "bias", "--json")
+    assert [step["name"] for step in json.loads(bias.stdout)["quality"]["steps"]] == ["cut", "bias"]
+    assert json.loads(bias.stdout)["recovery"] == {"name": "bias", "samples": 512}
+
+
 def test_json_is_alone_on_stdout(tmp_path: Path) -> None:
     ended = prune(tmp_path / "a.onnx", "--macs", "0.5", "--json")
     found = json.loads(ended.stdout)
@@ -75,9 +86,11 @@ def test_a_dry_run_and_its_replay_give_the_bytes_of_the_direct_run(tmp_path: Pat
     assert f"Plan written to {plan}" in dry.stdout
     assert not (tmp_path / "never.onnx").exists()
     assert plan.read_bytes() == (tmp_path / "direct.plan.json").read_bytes()
-    replayed = call("apply", RESNET, plan, "-o", tmp_path / "again.onnx")
-    assert replayed.code == 0
-    assert (tmp_path / "again.onnx").read_bytes() == direct.read_bytes()
+    bare = call("apply", RESNET, plan, "-o", tmp_path / "again.onnx")
+    assert bare.code == 0
+    assert "Note: Recovery refit takes sample data, so this is the cut alone; give --data for it." in bare.stdout
+    assert prune(tmp_path / "cut.onnx", "--macs", "40%", "--seed", "3", "--recover", "none").code == 0
+    assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "cut.onnx").read_bytes() != direct.read_bytes()
     measured = call("apply", RESNET, plan, "--data", few(), "-o", tmp_path / "third.onnx", "--json")
     assert (tmp_path / "third.onnx").read_bytes() == direct.read_bytes()
     quality = json.loads(measured.stdout)["quality"]

@@ -131,6 +131,7 @@ def test_the_stages_one_by_one_give_the_same_plan_and_model(halved: onnxprune.Re
     )
     result, chosen = onnxprune.apply(model, analysis, chosen)
     assert onnxprune.verify(model, analysis, result, data).status == "equal"
+    result = onnxprune.recover(model, result, data)
     stored = onnx.load(written(halved)[0])
     assert list(result.model.graph.initializer) == list(stored.graph.initializer)
     assert list(result.model.graph.node) == list(stored.graph.node)
@@ -145,12 +146,84 @@ def test_a_dry_run_writes_only_the_plan(halved: onnxprune.Result, tmp_path: Path
 
 def test_a_plan_is_replayed_to_the_same_bytes(halved: onnxprune.Result, tmp_path: Path) -> None:
     model, plan = written(halved)
-    settings = Settings(RESNET, output=tmp_path / "again.onnx")
+    settings = Settings(RESNET, data=CALIB, output=tmp_path / "again.onnx")
     result = replay(settings, onnxprune.load_plan(plan))
     assert names(tmp_path) == ["again.onnx"]
     assert (tmp_path / "again.onnx").read_bytes() == model.read_bytes()
     assert result.equality is not None
     assert result.equality.status == "equal"
+
+
+def test_a_plan_without_data_is_cut_and_not_recovered(halved: onnxprune.Result, tmp_path: Path) -> None:
+    result = replay(Settings(RESNET, output=tmp_path / "again.onnx"), halved.plan)
+    assert result.notes == ("Recovery refit takes sample data, so this is the cut alone; give --data for it.",)
+    cut_alone, _ = written(prune(RESNET, data=CALIB, macs=0.5, output=tmp_path / "cut.onnx", recovery="none"))
+    assert (tmp_path / "again.onnx").read_bytes() == cut_alone.read_bytes()
+
+
+def test_other_data_than_the_plans_is_said(halved: onnxprune.Result, tmp_path: Path) -> None:
+    settings = Settings(RESNET, data=CALIB, holdout=0.5, output=tmp_path / "again.onnx", scaling="unit")
+    notes = replay(settings, halved.plan).notes
+    assert "The weights were recovered with other data than the plan's scores were computed from." in notes
+
+
+def test_what_recovery_gives_back_is_measured_step_by_step(tmp_path: Path) -> None:
+    result = prune(RESNET, data=CALIB, macs=0.05, output=tmp_path / "out.onnx")
+    assert result.quality is not None
+    assert result.quality.after is not None
+    cut_top1, folded, refitted = (step.top1 for step in result.quality.steps)
+    assert [step.name for step in result.quality.steps] == ["cut", "fold", "refit"]
+    assert refitted == result.quality.after.top1
+    assert cut_top1 is not None
+    assert folded is not None
+    assert refitted is not None
+    assert refitted >= 0.9
+    assert cut_top1 <= 0.8
+    assert result.plan.recovery == {"name": "refit", "samples": 512}
+    assert any(note.startswith("Recovery refit gave new weights to ") for note in result.notes)
+    entries = {entry.key: entry.value for entry in onnx.load(tmp_path / "out.onnx").metadata_props}
+    assert entries["onnxprune.recovery"] == "refit"
+    without = prune(RESNET, data=CALIB, macs=0.05, output=tmp_path / "cut.onnx", recovery="none")
+    assert without.quality is not None
+    assert without.quality.after is not None
+    assert without.quality.after.top1 == cut_top1
+    assert without.quality.steps == ()
+    assert without.plan.recovery == {}
+
+
+def test_recovery_never_sees_what_is_measured_on(tmp_path: Path) -> None:
+    """The same calibration images with other test images give the same weights."""
+    few = tmp_path / "few"
+    for folder in CALIB.iterdir():
+        (few / folder.name).mkdir(parents=True)
+        for image in sorted(folder.iterdir())[:3]:
+            shutil.copyfile(image, few / folder.name / image.name)
+    found = []
+    for test in (CALIB, SAMPLES / "test"):
+        output = tmp_path / test.name / "out.onnx"
+        output.parent.mkdir()
+        prune(RESNET, data=few, test=test, macs=0.3, output=output)
+        found.append(output.read_bytes())
+    assert found[0] == found[1]
+
+
+def test_a_recovery_that_cannot_run_leaves_the_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*args: Any, **more: Any) -> None:
+        raise InputError("the runtime has no kernel")
+
+    monkeypatch.setattr("onnxprune.recovery.run.choose_calls", fails)
+    result = prune(RESNET, data=CALIB, macs=0.3, output=tmp_path / "out.onnx")
+    assert "Recovery refit stopped where it was: The runtime has no kernel." in result.notes
+    assert result.quality is not None
+    assert result.quality.steps == ()
+    plain = prune(RESNET, data=CALIB, macs=0.3, output=tmp_path / "cut.onnx", recovery="none")
+    files = [onnx.load(path).graph for path in (written(result)[0], written(plain)[0])]
+    assert files[0] == files[1]
+
+
+def test_an_unknown_recovery_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="There is no recovery 'magic'; choose from none, bias, fold, refit"):
+        prune(RESNET, data=CALIB, macs=0.5, output=tmp_path / "out.onnx", recovery="magic")
 
 
 def test_a_plan_of_another_model_is_refused(halved: onnxprune.Result, tmp_path: Path) -> None:
@@ -198,7 +271,11 @@ def test_without_a_budget_the_methods_own_rule_decides(tmp_path: Path) -> None:
 
 
 def test_a_collapse_that_no_budget_asked_for_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"output": tmp_path / "out.onnx", "options": {"rule": "vote", "q": 0.1}}
+    options: dict[str, Any] = {
+        "output": tmp_path / "out.onnx",
+        "options": {"rule": "vote", "q": 0.1},
+        "recovery": "none",
+    }
     with pytest.raises(UnreachableError, match=r"^Top-1 fell by \d+\.\d points\. No budget .* nothing was written"):
         prune(RESNET, data=CALIB, **options)
     assert names(tmp_path) == []
@@ -208,7 +285,7 @@ def test_a_collapse_that_no_budget_asked_for_is_refused_and_nothing_is_written(t
 
 
 def test_a_collapse_with_a_budget_is_written_with_a_warning(tmp_path: Path) -> None:
-    result = prune(RESNET, data=CALIB, macs=0.02, output=tmp_path / "out.onnx")
+    result = prune(RESNET, data=CALIB, macs=0.02, output=tmp_path / "out.onnx", recovery="none")
     assert result.warnings[0].startswith("Top-1 fell by ")
     assert any("is classified right any more" in warning for warning in result.warnings)
     assert names(tmp_path) == ["out.onnx", "out.plan.json"]
@@ -265,10 +342,16 @@ def test_the_random_baseline_runs_without_labels_and_is_seeded(unlabelled: Path,
             RESNET, data=unlabelled, method="random", ratio=0.5, output=tmp_path / "out.onnx", seed=seed, dry_run=True
         ).plan
 
-    result = prune(RESNET, data=unlabelled, method="random", ratio=0.5, output=tmp_path / "out.onnx")
+    options: dict[str, Any] = {"method": "random", "ratio": 0.5, "output": tmp_path / "out.onnx"}
+    result = prune(RESNET, data=unlabelled, recovery="none", **options)
     assert result.quality is not None
     assert result.quality.drift is not None
     assert result.quality.drift["logits"] > 0.1
+    recovered = prune(RESNET, data=unlabelled, **options).quality
+    assert recovered is not None
+    assert recovered.steps[0].drift == result.quality.drift["logits"]
+    assert recovered.steps[-1].drift is not None
+    assert recovered.steps[-1].drift < 0.9 * result.quality.drift["logits"]
     assert plan(0).groups == result.plan.groups
     assert plan(1).groups != plan(0).groups
     assert {group.kept / group.size for group in result.plan.groups.values()} == {0.5}

@@ -24,6 +24,7 @@ PLAN = Plan(
     seed=7,
     versions={"onnxprune": "0.1.0"},
     data={"images": 10, "preprocess": None},
+    recovery={"name": "refit", "samples": 512},
 )
 
 
@@ -39,6 +40,20 @@ def with_group(**changes: Any) -> str:
 
 def test_a_plan_comes_back_whole() -> None:
     assert read_plan(PLAN.to_text(), "p.json") == PLAN
+
+
+def test_a_plan_of_before_there_was_recovery_has_none() -> None:
+    data = json.loads(PLAN.to_text())
+    del data["recovery"]
+    assert read_plan(json.dumps(data), "p.json") == replace(PLAN, recovery={})
+
+
+@pytest.mark.parametrize(
+    "recovery", [{"name": "refit"}, {"name": 3, "samples": 5}, {"name": "fold", "samples": 0}, [1]]
+)
+def test_a_recovery_that_is_none_is_refused(recovery: Any) -> None:
+    with pytest.raises(InputError, match=r"p\.json is not a whole plan"):
+        read_plan(entry(recovery=recovery), "p.json")
 
 
 @given(

@@ -1,0 +1,120 @@
+"""Recovery within a run: what the plan asks for, what stands in its way, and putting the new weights in place."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from onnxprune.data import Dataset
+from onnxprune.errors import InputError
+from onnxprune.graph.loading import open_model
+from onnxprune.graph.saving import write_model
+from onnxprune.graph.writing import Staging, explained
+from onnxprune.pipeline.quality import Gauge
+from onnxprune.pipeline.samples import Samples
+from onnxprune.pipeline.stages import Model, on_disk, verification_feeds
+from onnxprune.recovery.recovery import steps
+from onnxprune.recovery.run import Step, obstacle, recover_steps
+from onnxprune.runtime import open_session
+from onnxprune.surgery.cut import Cut
+from onnxprune.values.outcome import CUT, AfterStep
+from onnxprune.values.plan import Plan
+from onnxprune.verification.recovered import check_recovered
+
+
+@dataclass(frozen=True, eq=False)
+class Restored:
+    """A recovered cut, its quality after every step but the last, and what the user should know."""
+
+    cut: Cut
+    steps: tuple[AfterStep, ...] = ()
+    last: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def why_not(model: Model, chosen: Plan, samples: Samples | None) -> str | None:
+    """Return the note of why a plan's recovery is left out, or None where it can be done."""
+    name = chosen.recovery.get("name")
+    if samples is None:
+        return f"Recovery {name} takes sample data, so this is the cut alone; give --data for it."
+    reason = obstacle(model.graph)
+    return None if reason is None else f"Nothing was recovered after the cut: {reason}."
+
+
+def restore(
+    model: Model, cut: Cut, chosen: Plan, samples: Samples, gauge: Gauge, path: Path, staging: Staging
+) -> Restored:
+    """Recover a staged cut by the plan, check the result, and put it in the place of the cut.
+
+    Raises:
+        InputError: an unknown recovery, or a file cannot be written.
+        VerificationError: the recovered model is not the cut with new weights.
+    """
+    steps(str(chosen.recovery["name"]))
+    folder = staging.folder(path)
+    data = samples.calibration
+    measured: list[AfterStep] = []
+    notes: list[str] = []
+    last: Step | None = None
+    current = cut
+    for step in _tried(model, cut, chosen, data, notes):
+        measured.append(_measured(CUT if last is None else last.name, current, gauge, folder))
+        last, current = step, step.cut
+        notes += [f"{step.name} moved the outputs away from the original's, so it was undone."] * step.dropped
+    if last is None:
+        return Restored(cut, notes=tuple(notes))
+    if chosen.data and data.digest() != chosen.data.get("digest"):
+        notes.append("The weights were recovered with other data than the plan's scores were computed from.")
+    placed = _replace(model, cut, last, data, path, staging, chosen.seed)
+    return Restored(placed, tuple(measured), last.name, (_summary(last, len(data)), *notes))
+
+
+def _tried(model: Model, cut: Cut, chosen: Plan, data: Dataset, notes: list[str]) -> Iterator[Step]:
+    """Yield the steps as far as they come: a model that the runtime cannot run piece by piece is still a good cut."""
+    name, samples = str(chosen.recovery["name"]), int(chosen.recovery["samples"])
+    try:
+        yield from recover_steps(model.graph, cut, data, name, samples=samples, seed=chosen.seed)
+    except InputError as error:
+        notes.append(f"Recovery {name} stopped where it was: {error}")
+
+
+def _measured(name: str, cut: Cut, gauge: Gauge, folder: Path) -> AfterStep:
+    with on_disk(cut.model, cut.weights, folder) as (proto, weights):
+        return gauge.quality(open_session(proto, weights, name="the pruned model")).as_step(name)
+
+
+def _replace(model: Model, cut: Cut, step: Step, data: Dataset, path: Path, staging: Staging, seed: int) -> Cut:
+    """Write the recovered model beside the cut, check the one against the other, and move it into the cut's place.
+
+    Files that are mapped are not written over: the cut goes on reading its own until it is let go of.
+    """
+    folder = staging.folder(path)
+    with TemporaryDirectory(dir=folder, prefix="onnxprune-", ignore_cleanup_errors=True) as temporary:
+        scratch = Path(temporary)
+        with explained(path):
+            write_model(step.cut.model, step.cut.weights, scratch / path.name)
+        recovered, weights = open_model(scratch / path.name)
+        feeds = verification_feeds(model, data, seed)
+        check_recovered(cut.model, recovered, step.changed, feeds, cut_weights=cut.weights, weights=weights)
+        del recovered, weights
+        with explained(path):
+            for file in [file for file in scratch.rglob("*") if file.is_file()]:
+                file.replace(folder / file.relative_to(scratch))
+    return cut.stored(*open_model(folder / path.name))
+
+
+def _summary(step: Step, available: int) -> str:
+    """Return how much was recovered, and what was left as it is."""
+    few = f"{step.samples} of {available} samples" if step.samples < available else f"{step.samples} samples"
+    text = f"Recovery {step.name} gave new weights to {step.solved} layers, from {few}"
+    if not step.skipped:
+        return f"{text}."
+    reasons: dict[str, list[str]] = {}
+    for name, reason in step.skipped.items():
+        reasons.setdefault(reason, []).append(name)
+    left = "; ".join(f"{_named(names)}: {reason}" for reason, names in reasons.items())
+    return f"{text}, and left others as they are ({left})."
+
+
+def _named(names: list[str]) -> str:
+    return repr(names[0]) if len(names) == 1 else f"{names[0]!r} and {len(names) - 1} more"
