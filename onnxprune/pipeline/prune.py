@@ -1,6 +1,6 @@
 """The main job: from a model and a folder of samples to a smaller model that is checked, measured and then written."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -316,11 +316,12 @@ def finish(
         say("working", "Measuring latency")
         size = file_size(folder / written.name, cut.weights)
         before, after = _both_figures(model, analysis, chosen, cut, size, samples, (session, pruned))
-        warnings = tuple(_warnings(settings, before, after, quality, equality))
-        if warnings and not settings.budget.explicit and not settings.force and write_plan:
+        collapsed = _collapsed(quality)
+        warnings = (*collapsed, *_warnings(before, after, equality))
+        if collapsed and not settings.budget.explicit and not settings.force and write_plan:
             raise UnreachableError(
-                f"{warnings[0]} No budget asked for that, so nothing was written; give one (--macs, --ratio, --alpha), "
-                "or --force to take the result as it is."
+                f"{collapsed[0]} No budget asked for that, so nothing was written; "
+                "give one (--macs, --ratio, --alpha), or --force to take the result as it is."
             )
         result = Result(
             settings.model,
@@ -349,10 +350,8 @@ def _publish(staging: Staging, settings: Settings, result: Result, extra: Extra)
     staging.commit(last=settings.written)
 
 
-def _warnings(
-    settings: Settings, before: Figures, after: Figures, quality: Quality | None, equality: Equality
-) -> list[str]:
-    """Say what is poor about the result, worst first."""
+def _collapsed(quality: Quality | None) -> tuple[str, ...]:
+    """Say what of the accuracy was lost that nobody gives away unasked."""
     found = []
     if quality is not None and quality.change is not None:
         if quality.change < -COLLAPSE:
@@ -360,13 +359,17 @@ def _warnings(
         dead = [row.name for row in quality.classes if row.after == 0 and row.before > 0]
         if dead:
             found.append(f"No image of {', '.join(dead)} is classified right any more.")
+    return tuple(found)
+
+
+def _warnings(before: Figures, after: Figures, equality: Equality) -> Iterator[str]:
+    """Say what else is poor about the result. Latency is a measurement, too noisy here and now to refuse by."""
     if before.latency_ms and after.latency_ms and after.latency_ms > SLOWER * before.latency_ms:
-        found.append(f"The pruned model is slower here: {after.latency_ms / before.latency_ms:.2f} times the latency.")
+        yield f"The pruned model is slower here: {after.latency_ms / before.latency_ms:.2f} times the latency."
     if after.size >= before.size:
-        found.append(f"The pruned file is not smaller: {after.size} bytes instead of {before.size}.")
+        yield f"The pruned file is not smaller: {after.size} bytes instead of {before.size}."
     if equality.status == "unproven":
-        found.append("Cut equals mask is unproven: on these inputs no tensor tells a cut model from an uncut one.")
-    return found
+        yield "Cut equals mask is unproven: on these inputs no tensor tells a cut model from an uncut one."
 
 
 def _both_figures(
