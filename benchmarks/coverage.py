@@ -36,7 +36,8 @@ from onnxprune.graph.inlining import inlined
 from onnxprune.graph.loading import load_model
 from onnxprune.graph.measures import count_params
 from onnxprune.graph.model import read_graph
-from onnxprune.pipeline.stages import Budget, Model, apply, plan, score, verify
+from onnxprune.pipeline.choosing import Budget
+from onnxprune.pipeline.stages import Model, apply, plan, score, verify
 from onnxprune.values.statistics import Statistics
 
 TIMEOUT = 600

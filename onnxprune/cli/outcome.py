@@ -6,7 +6,7 @@ from typing import Any
 
 from onnxprune.cli.printing import print_blocks, print_json
 from onnxprune.cli.voice import scaling_words
-from onnxprune.pipeline.prune import Extra, Result
+from onnxprune.pipeline.result import Extra, Result
 from onnxprune.report.html import page
 from onnxprune.report.outcome import Outcome, full_blocks, headline, short_blocks
 

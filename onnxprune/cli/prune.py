@@ -146,8 +146,8 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         InputError: flags that contradict each other, an unknown method or setting, or paths that will not do.
     """
     from onnxprune.graph.outputs import check_input, check_outputs
+    from onnxprune.pipeline.choosing import Budget
     from onnxprune.pipeline.settings import Settings
-    from onnxprune.pipeline.stages import Budget
 
     check_input(flags["model"])
     preprocess, scaling = read_preprocessing(flags)

@@ -6,11 +6,11 @@ from typing import Any
 
 from onnxprune.data import open_data
 from onnxprune.errors import InputError
-from onnxprune.pipeline.prune import Result, run
+from onnxprune.pipeline.choosing import ROUND_TO, Budget
+from onnxprune.pipeline.prune import run
+from onnxprune.pipeline.result import Result
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import (
-    ROUND_TO,
-    Budget,
     Model,
     apply,
     collect,

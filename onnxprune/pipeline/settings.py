@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from onnxprune.pipeline.stages import ROUND_TO, Budget
+from onnxprune.pipeline.choosing import ROUND_TO, Budget
 from onnxprune.values.preprocess import Preprocess
 
 

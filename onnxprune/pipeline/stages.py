@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
-from math import gcd, lcm
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +17,7 @@ from onnxprune import __version__
 from onnxprune.analysis.analyse import Analysis, analyse, counts
 from onnxprune.calibration.collect import collect as collect_statistics
 from onnxprune.data import Dataset, take
-from onnxprune.errors import InputError, UnreachableError, VerificationError
+from onnxprune.errors import InputError, VerificationError
 from onnxprune.graph.checking import check_structure
 from onnxprune.graph.inlining import inlined
 from onnxprune.graph.loading import open_model
@@ -30,18 +29,14 @@ from onnxprune.graph.weights import Weights
 from onnxprune.graph.writing import Staging, explained
 from onnxprune.importance.checking import check_scores
 from onnxprune.importance.method import Method, find_method
+from onnxprune.pipeline.choosing import ROUND_TO, Budget, choose_widths
 from onnxprune.recovery.recovery import steps
 from onnxprune.recovery.run import obstacle, recover_steps
 from onnxprune.recovery.samples import SAMPLES
 from onnxprune.runtime import open_session
-from onnxprune.selection.greedy import grow, shrink
 from onnxprune.selection.masks import keep_best
-from onnxprune.selection.ratio import by_ratio
-from onnxprune.selection.threshold import by_budget, by_threshold
-from onnxprune.selection.widths import Width
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.axes import BoolArray
-from onnxprune.values.groups import ChannelGroup
 from onnxprune.values.plan import GroupPlan, Plan
 from onnxprune.values.progress import Track, silent
 from onnxprune.values.statistics import Scores, Statistics
@@ -50,9 +45,6 @@ from onnxprune.verification.shaken import shaken_model
 
 VERIFY_SAMPLES = 8
 """Calibration samples on which cut and mask are compared."""
-
-ROUND_TO = 8
-"""Default width block: what vectorised kernels like, see docs/decisions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,30 +73,6 @@ class Model:
     def size(self) -> int:
         """Bytes on disk, data files included."""
         return file_size(self.path, self.weights)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What is asked for; every budget given must hold.
-
-    Attributes:
-        ratio: share of the channels of every group to remove.
-        macs: share of the multiply-adds that may be left.
-        alpha: threshold of the method's own rule, as a multiple of the rule's threshold.
-    """
-
-    ratio: float | None = None
-    macs: float | None = None
-    alpha: float | None = None
-
-    @property
-    def explicit(self) -> bool:
-        """Whether anything was asked for, beyond the method's own rule."""
-        return any(value is not None for value in (self.ratio, self.macs, self.alpha))
-
-    def to_json(self) -> dict[str, float]:
-        """What was asked for, by name."""
-        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 def load(path: Path | str) -> Model:
@@ -194,7 +162,7 @@ def plan(
     if round_to < 1:
         raise InputError(f"--round-to is a number of channels from 1 up, not {round_to}.")
     settled = chosen.settle(options or {})
-    kept = _choose(analysis, scores, budget, chosen, settled, round_to)
+    kept = choose_widths(analysis, scores, budget, chosen, settled, round_to)
     request = {**budget.to_json(), "round_to": round_to}
     return plan_of_masks(
         model, analysis, keep_best(scores, kept), chosen.name, settled, request=request, seed=seed, data=data
@@ -237,67 +205,6 @@ def plan_of_masks(
         versions=_versions(),
         data=data or {},
     )
-
-
-def _choose(
-    analysis: Analysis, scores: Scores, budget: Budget, method: Method, options: Mapping[str, Any], round_to: int
-) -> dict[str, int]:
-    """Return how many channels every prunable group keeps."""
-    widths = [Width(group.name, group.size, _block(group, round_to)) for group in analysis.prunable]
-    if not widths:
-        raise UnreachableError(_why_nothing(analysis))
-    kept = {width.name: width.size for width in widths}
-    if budget.ratio is not None:
-        kept = by_ratio(widths, budget.ratio)
-    if budget.alpha is not None or not budget.explicit:
-        if method.threshold is None:
-            raise InputError(f"Method {method.name} only ranks channels; say how much goes with --ratio or --macs.")
-        alpha = 1.0 if budget.alpha is None else budget.alpha
-        if not 0 < alpha < np.inf:
-            raise InputError(f"--alpha is a multiple of the method's threshold, above 0, not {alpha:g}.")
-        kept = _stricter(kept, by_threshold(widths, scores, alpha * method.threshold, method.cap(options)))
-    if budget.macs is not None:
-        if not 0 < budget.macs <= 1:
-            raise InputError(
-                f"--macs is the share of MACs that may be left, above 0 and up to 100%, not {budget.macs:.0%}."
-            )
-        limit = budget.macs * analysis.macs()
-        if analysis.costs.macs_at(kept) > limit:
-            kept = _within(widths, scores, analysis, method, limit, kept)
-    return kept
-
-
-def _why_nothing(analysis: Analysis) -> str:
-    if analysis.groups:
-        found = f"none of the {len(analysis.groups)} channel groups is free"
-    elif analysis.unread:
-        found = analysis.unread[0]
-    else:
-        return "Nothing can be pruned: the model has no layers with weights."
-    return f"Nothing can be pruned: {found}; `onnxprune inspect` says why."
-
-
-def _within(
-    widths: Sequence[Width], scores: Scores, analysis: Analysis, method: Method, limit: float, caps: Mapping[str, int]
-) -> dict[str, int]:
-    """Meet a limit on the MACs by the method's policy."""
-    if method.policy == "threshold":
-        return by_budget(widths, scores, analysis.costs.macs_at, limit, caps)[0]
-    policy = grow if method.policy == "greedy" else shrink
-    return policy(widths, scores.curves, analysis.costs, limit, caps)
-
-
-def _stricter(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
-    """Return the smaller width of each group; costs only fall with widths, so whatever held still holds."""
-    return {name: min(count, second[name]) for name, count in first.items()}
-
-
-def _block(group: ChannelGroup, round_to: int) -> int:
-    """Return how many channels of `group` fill whole blocks on every activation axis that they reach."""
-    blocks = [
-        round_to // gcd(round_to, member.positions.shape[1]) for member in group.members if member.role != "weight"
-    ]
-    return lcm(*blocks) if blocks else 1
 
 
 def _versions() -> dict[str, str]:

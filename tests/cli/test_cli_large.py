@@ -17,7 +17,7 @@ from onnxprune.graph.loading import load_model
 from onnxprune.graph.weights import is_external, stored_tensors
 from onnxprune.graph.writing import Staging
 from onnxprune.pipeline import stages
-from onnxprune.pipeline.prune import Result
+from onnxprune.pipeline.result import Result
 from onnxprune.recovery import run as recovering
 
 

@@ -10,6 +10,7 @@ from nets import analysed, assert_cut_equals_mask, net
 
 from onnxprune.graph.measures import count_params
 from onnxprune.pipeline import stages
+from onnxprune.pipeline.choosing import Budget
 
 RATIOS = [round(0.05 * step, 2) for step in range(19)]
 
@@ -65,7 +66,7 @@ def test_torch_pruning_417_a_higher_ratio_never_gives_a_bigger_model(kind: str, 
     scores = stages.score(analysis, stages.collect(analysis, None, "random"), "random")
     found, last = [], None
     for ratio in RATIOS:
-        plan = stages.plan(model, analysis, scores, stages.Budget(ratio=ratio), "random", round_to=round_to)
+        plan = stages.plan(model, analysis, scores, Budget(ratio=ratio), "random", round_to=round_to)
         keep = plan.keep()
         slim = stages.apply(model, analysis, plan)[0].model
         again = analysed(slim)

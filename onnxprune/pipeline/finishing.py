@@ -1,0 +1,172 @@
+"""From a plan to what is written: cut, verify, recover, measure, judge, and put everything in its place."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import onnx
+
+from onnxprune import __version__
+from onnxprune.analysis.analyse import Analysis
+from onnxprune.errors import UnreachableError
+from onnxprune.graph.measures import count_params, file_size
+from onnxprune.graph.writing import Staging, with_metadata
+from onnxprune.pipeline.quality import Gauge
+from onnxprune.pipeline.recovering import Restored, restore, why_not
+from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
+from onnxprune.pipeline.samples import Samples
+from onnxprune.pipeline.settings import Settings
+from onnxprune.pipeline.stages import Model, apply, channel_counts, stage, verify
+from onnxprune.runtime import Session, measure, open_session
+from onnxprune.surgery.cut import Cut
+from onnxprune.values.outcome import Figures, Quality
+from onnxprune.values.plan import Plan
+from onnxprune.values.progress import Track
+from onnxprune.verification.equality import Equality
+
+COLLAPSE = 0.05
+"""Loss of top-1 beyond which a run that was asked for no budget refuses its result."""
+
+SLOWER = 1.05
+"""Latency ratio beyond which a result counts as slower."""
+
+
+def finish(
+    settings: Settings,
+    model: Model,
+    analysis: Analysis,
+    chosen: Plan,
+    samples: Samples | None,
+    track: Track,
+    say: Tell = unheard,
+    extra: Extra = no_extra,
+    *,
+    notes: tuple[str, ...] = (),
+    write_plan: bool = True,
+) -> Result:
+    """Cut, verify, recover, measure and write."""
+    say("working", "Checking that cut equals mask")
+    reason = why_not(model, chosen, samples) if chosen.recovery else None
+    recovers = bool(chosen.recovery) and reason is None
+    notes = notes if reason is None else (*notes, reason)
+    cut, chosen = apply(model, analysis, chosen)
+    with_metadata(cut.model, _metadata(chosen, recovers=recovers))
+    written = settings.written
+    plan_written = settings.plan_written if write_plan else None
+    with Staging() as staging:
+        # From here on the values that the cut made are in the files that will be the result, and no more in memory.
+        cut = stage(cut, written, staging, [] if plan_written is None else [plan_written])
+        folder = staging.folder(written)
+        equality = verify(
+            model, analysis, cut, None if samples is None else samples.calibration, seed=settings.seed, scratch=folder
+        )
+        gauge = None if samples is None else Gauge(settings, model, samples, track)
+        restored = Restored(cut)
+        if recovers and samples is not None and gauge is not None:
+            say("working", "Recovering the weights")
+            restored = restore(model, cut, chosen, samples, gauge, written, staging)
+        cut, notes = restored.cut, (*notes, *restored.notes)
+        pruned = open_session(cut.model, cut.weights, name="the pruned model", threads=settings.threads)
+        quality = None if gauge is None else gauge.quality(pruned)
+        if quality is not None and restored.steps:
+            quality = replace(quality, steps=(*restored.steps, quality.as_step(restored.last)))
+        session = open_session(model.proto, model.weights, name=str(settings.model), threads=settings.threads)
+        say("working", "Measuring latency")
+        size = file_size(folder / written.name, cut.weights)
+        before, after = _both_figures(model, analysis, chosen, cut, size, samples, (session, pruned))
+        collapsed = _collapsed(quality)
+        warnings = (*collapsed, *_warnings(before, after, equality))
+        if collapsed and not settings.budget.explicit and not settings.force and write_plan:
+            raise UnreachableError(
+                f"{collapsed[0]} No budget asked for that, so nothing was written; "
+                "give one (--macs, --ratio, --alpha), or --force to take the result as it is."
+            )
+        result = Result(
+            settings.model,
+            analysis,
+            chosen,
+            samples,
+            before,
+            after,
+            quality,
+            equality,
+            warnings,
+            notes,
+            written,
+            plan_written,
+        )
+        publish(staging, settings, result, extra)
+    return result
+
+
+def publish(staging: Staging, settings: Settings, result: Result, extra: Extra) -> None:
+    """Add the plan and whatever else is to be written, and put everything in its place."""
+    if result.plan_output is not None:
+        staging.write(result.plan_output, result.plan.to_text().encode())
+    for path, content in extra(result).items():
+        staging.write(path, content)
+    staging.commit(last=settings.written)
+
+
+def _collapsed(quality: Quality | None) -> tuple[str, ...]:
+    """Say what of the accuracy was lost that nobody gives away unasked."""
+    found = []
+    if quality is not None and quality.change is not None:
+        if quality.change < -COLLAPSE:
+            found.append(f"Top-1 fell by {-100 * quality.change:.1f} points.")
+        dead = [row.name for row in quality.classes if row.after == 0 and row.before > 0]
+        if dead:
+            found.append(f"No image of {', '.join(dead)} is classified right any more.")
+    return tuple(found)
+
+
+def _warnings(before: Figures, after: Figures, equality: Equality) -> Iterator[str]:
+    """Say what else is poor about the result. Latency is a measurement, too noisy here and now to refuse by."""
+    if before.latency_ms and after.latency_ms and after.latency_ms > SLOWER * before.latency_ms:
+        yield f"The pruned model is slower here: {after.latency_ms / before.latency_ms:.2f} times the latency."
+    if after.size >= before.size:
+        yield f"The pruned file is not smaller: {after.size} bytes instead of {before.size}."
+    if equality.status == "unproven":
+        yield "Cut equals mask is unproven: on these inputs no tensor tells a cut model from an uncut one."
+
+
+def _both_figures(
+    model: Model,
+    analysis: Analysis,
+    chosen: Plan,
+    cut: Cut,
+    size: int,
+    samples: Samples | None,
+    sessions: tuple[Session, Session],
+) -> tuple[Figures, Figures]:
+    channels = channel_counts(analysis, chosen)
+    before = figures(model.proto, analysis, model.size, channels[0])
+    after = figures(cut.model, analysis, size, channels[1], chosen)
+    if samples is None:
+        return before, after
+    feeds = next(samples.calibration.batches(1)).feeds
+    calls = [chunk.feeds for chunk in sessions[0].chunks(feeds)]
+    found = measure({"before": sessions[0], "after": sessions[1]}, calls[0])
+    return (
+        replace(before, latency_ms=found["before"].median_ms),
+        replace(after, latency_ms=found["after"].median_ms),
+    )
+
+
+def figures(
+    proto: onnx.ModelProto, analysis: Analysis, size: int, channels: int, chosen: Plan | None = None
+) -> Figures:
+    """Return the figures of a model of which `chosen` was cut (None: nothing), but for the latency."""
+    macs = analysis.macs(None if chosen is None else chosen.keep())
+    return Figures(params=count_params(proto), macs=macs, size=size, channels=channels)
+
+
+def _metadata(chosen: Plan, *, recovers: bool) -> dict[str, str]:
+    cut = sum(1 for group in chosen.groups.values() if group.removed)
+    channels = sum(group.size for group in chosen.groups.values())
+    return {
+        "onnxprune.version": __version__,
+        "onnxprune.method": chosen.method,
+        "onnxprune.cut": f"{chosen.removed} of {channels} channels in {cut} of {len(chosen.groups)} groups",
+        "onnxprune.original": chosen.digest,
+        **({"onnxprune.recovery": str(chosen.recovery["name"])} if recovers else {}),
+    }

@@ -1,0 +1,74 @@
+"""The outcome of a run, and who hears of it on the way."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxprune import __version__
+from onnxprune.analysis.analyse import Analysis
+from onnxprune.pipeline.samples import Samples
+from onnxprune.values.outcome import Figures, Quality
+from onnxprune.values.plan import Plan
+from onnxprune.verification.equality import Equality
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The outcome of a run; what was not reached (a dry run stops at the plan) is None."""
+
+    model: Path
+    analysis: Analysis
+    plan: Plan
+    samples: Samples | None
+    before: Figures
+    after: Figures | None = None
+    quality: Quality | None = None
+    equality: Equality | None = None
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    output: Path | None = None
+    plan_output: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The outcome as JSON types."""
+        return {
+            "version": __version__,
+            "model": str(self.model),
+            "output": None if self.output is None else str(self.output),
+            "plan": None if self.plan_output is None else str(self.plan_output),
+            "method": self.plan.method,
+            "options": dict(self.plan.options),
+            "requested": dict(self.plan.request),
+            "reached": dict(self.plan.reached),
+            "before": self.before.to_json(),
+            "after": None if self.after is None else self.after.to_json(),
+            "quality": None if self.quality is None else self.quality.to_json(),
+            "verification": None if self.equality is None else self.equality.to_json(),
+            "groups": {name: {"size": g.size, "kept": g.kept} for name, g in self.plan.groups.items()},
+            "frozen": dict(self.plan.frozen),
+            "recovery": dict(self.plan.recovery),
+            "skipped": [] if self.samples is None else list(self.samples.skipped),
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+        }
+
+
+Tell = Callable[[str, Any], None]
+"""Receives the value of a finished stage by name, for those who want to show it at once.
+
+`analysis` and `samples` bring their value; `working` brings in words what is begun and may take a while.
+"""
+
+
+Extra = Callable[["Result"], Mapping[Path, bytes]]
+"""Makes of the result what is to be written in the same step as the model, by path: a report."""
+
+
+def no_extra(result: Result) -> Mapping[Path, bytes]:
+    """Write nothing more."""
+    return {}
+
+
+def unheard(stage: str, value: Any) -> None:
+    """Tell nobody."""
