@@ -59,6 +59,18 @@ def numbers(text: str) -> tuple[float, ...]:
     return tuple(value for value in found if value is not None)
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Read names with commas between them, such as `cat,dog`.
+
+    Raises:
+        click.BadParameter: one of them is empty.
+    """
+    found = tuple(part.strip() for part in text.split(","))
+    if not all(found):
+        raise click.BadParameter(f"{text!r} has an empty name; write it as cat,dog,frog")
+    return found
+
+
 def size(text: str) -> int | tuple[int, int]:
     """Read a length in pixels, or `HEIGHT,WIDTH`.
 

@@ -15,14 +15,23 @@ from onnxprune.cli.options import (
     run_options,
     talk_options,
 )
-from onnxprune.cli.parameters import multiple, setting, share
+from onnxprune.cli.parameters import multiple, names, setting, share
 from onnxprune.cli.preprocessing import read_preprocessing
 from onnxprune.cli.sections import Command, section, stack
 from onnxprune.errors import InputError
 
+_classes = section("Some of the classes")
 _method = section("Method")
 _budget = section("Budgets (all given must hold)")
 _output = section("Output")
+
+classes_option = _classes(
+    "--classes",
+    type=names,
+    metavar="NAMES",
+    help="Names (or numbers) of the classes that matter, such as cat,dog,frog: scores and recovery see their samples "
+    "alone, and accuracy is measured on these, among these classes.",
+)
 
 method_options = stack(
     _method("--method", default="entropy", show_default=True, metavar="NAME", help="See `onnxprune methods`."),
@@ -114,6 +123,7 @@ output_options = stack(
 )
 @model_argument
 @data_options
+@classes_option
 @method_options
 @budget_options
 @recovery_option
@@ -167,6 +177,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         preprocess=preprocess,
         scaling=scaling,
         labels=flags["labels"],
+        classes=flags["classes"] or (),
         test=flags["test"],
         holdout=flags["holdout"],
         check_accuracy=not flags["no_accuracy_check"],

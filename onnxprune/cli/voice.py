@@ -57,6 +57,8 @@ class Voice:
         self.say(f"Preprocessing: {scaling_words(samples)}.")
         if samples.original is not None:
             self.say(f"{original_line(samples.original)}.")
+        if samples.classes:
+            self.say(f"Classes: {', '.join(samples.classes)}; all samples and accuracies are of these alone.")
         self.say(f"Scores from {len(samples.calibration)} samples, measured on {len(samples.measured)} others.")
 
 

@@ -75,6 +75,8 @@ class Dataset:
         class_names: Name of each class by index; empty when unknown.
         skipped: Files that could not be decoded and are not part of the set.
         source: A short description for people.
+        outputs: Which output of the model stands for each class, where these are only some of the model's classes;
+            None: class i is output i.
     """
 
     reader: Reader
@@ -83,6 +85,7 @@ class Dataset:
     class_names: tuple[str, ...]
     skipped: tuple[str, ...]
     source: str
+    outputs: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

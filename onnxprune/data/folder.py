@@ -1,6 +1,7 @@
 """Finding the images of a folder and their classes, without opening a file."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ class Listing:
     class_names: tuple[str, ...]
 
 
-def list_folder(folder: Path, class_names: tuple[str, ...] | None) -> Listing:
+def list_folder(folder: Path, class_names: tuple[str, ...] | None, only: Sequence[str] = ()) -> Listing:
     """List a folder of class folders (labelled), or of images alone (unlabelled).
 
     Class folders are searched at every depth. Names that begin with a dot or with two underscores (such as
@@ -29,6 +30,7 @@ def list_folder(folder: Path, class_names: tuple[str, ...] | None) -> Listing:
     Args:
         folder: An existing folder.
         class_names: Name of each class by index, from a labels file; None takes the sorted folder names.
+        only: The classes that are asked for; folders of others need not be in the labels file, and are left out then.
 
     Raises:
         InputError: no images, a class folder without images, images beside class folders, or a class
@@ -50,6 +52,8 @@ def list_folder(folder: Path, class_names: tuple[str, ...] | None) -> Listing:
     if empty:
         raise InputError(f"class folder '{folder / empty[0]}' holds no images: add some or remove the folder")
     names = class_names or tuple(found)
+    if only:
+        found = {name: files for name, files in found.items() if name in names or name in only}
     unlisted = [name for name in found if name not in names]
     if unlisted:
         raise InputError(

@@ -13,6 +13,7 @@ from onnxprune.data.folder import list_folder, read_class_names
 from onnxprune.data.image_files import CACHE_BYTES, open_files
 from onnxprune.data.image_input import image_input
 from onnxprune.data.split import choose
+from onnxprune.data.subtask import choose_classes, of_classes
 from onnxprune.errors import InputError
 from onnxprune.values.interface import TensorSpec
 from onnxprune.values.preprocess import Preprocess
@@ -27,6 +28,7 @@ def open_data(
     *,
     labels_file: Path | None = None,
     classes: int | None = None,
+    only: Sequence[str] = (),
     limit: int | None = None,
     seed: int = 0,
     cache_bytes: int = CACHE_BYTES,
@@ -45,6 +47,8 @@ def open_data(
         preprocess: What is done to pixels.
         labels_file: One class name per line, in the order of the model's outputs.
         classes: Number of the model's classes, to check the labels against; None skips the check.
+        only: Names (or numbers) of the classes to open, see `choose_classes`; nothing opens all. They are numbered anew
+            in the order of the model's outputs, which `Dataset.outputs` holds.
         limit: Open at most this many samples, chosen evenly over the classes; None opens all.
         seed: Of that choice.
         cache_bytes: Decoded images kept in memory.
@@ -59,12 +63,12 @@ def open_data(
             "give one line per model output"
         )
     if path.is_dir():
-        return _open_folder(path, inputs, preprocess, names, classes, limit, seed, cache_bytes)
+        return _open_folder(path, inputs, preprocess, names, classes, only, limit, seed, cache_bytes)
     if not path.exists():
         raise InputError(f"there is no file or folder '{path}': check the path")
     if path.suffix.lower() not in (".npz", ".npy"):
         raise InputError(f"'{path}' is neither a folder nor an .npz file: give a folder of images or an .npz")
-    opened = _open_npz(path, inputs, preprocess, names, classes)
+    opened = _open_npz(path, inputs, preprocess, names, classes, only)
     if limit is None:
         return opened
     return opened.subset(choose(opened.labels, len(opened), limit, seed))
@@ -76,12 +80,13 @@ def _open_folder(
     preprocess: Preprocess,
     names: tuple[str, ...] | None,
     classes: int | None,
+    only: Sequence[str],
     limit: int | None,
     seed: int,
     cache_bytes: int,
 ) -> Dataset:
     spec = image_input(inputs, preprocess).spec
-    listing = list_folder(folder, names)
+    listing = list_folder(folder, names, only)
     labels = listing.labels
     if labels is not None and names is None and classes is not None and len(listing.class_names) != classes:
         raise InputError(
@@ -89,12 +94,16 @@ def _open_folder(
             f"pass --labels FILE with the {classes} class names, one per line, in the order of its outputs"
         )
     files = np.array(listing.files, dtype=object)
+    numbers = choose_classes(only, listing.class_names, labels, classes, f"'{folder}'") if only else None
+    if numbers is not None and labels is not None:
+        wanted = np.isin(labels, numbers)
+        files, labels = files[wanted], labels[wanted]
     if limit is not None:
         chosen = choose(labels, len(files), limit, seed)
         files, labels = files[chosen], None if labels is None else labels[chosen]
     reader, bad = open_files(folder, tuple(files), spec, preprocess, cache_bytes)
     good = [place for place in range(len(files)) if place not in bad]
-    return Dataset(
+    opened = Dataset(
         reader=reader,
         rows=np.arange(len(good), dtype=np.int64),
         labels=None if labels is None else labels[good],
@@ -102,6 +111,7 @@ def _open_folder(
         skipped=tuple(str(files[place]) for place in bad),
         source=f"{len(good)} images under '{folder}'",
     )
+    return opened if numbers is None else of_classes(opened, numbers)
 
 
 def _open_npz(
@@ -110,6 +120,7 @@ def _open_npz(
     preprocess: Preprocess,
     names: tuple[str, ...] | None,
     classes: int | None,
+    wanted: Sequence[str],
 ) -> Dataset:
     arrays = load_npz(path)
     by_input = _by_input(arrays, inputs, path)
@@ -132,14 +143,13 @@ def _open_npz(
             f"'y' of '{path}' holds the label {wrong}, outside the classes 0 to "
             f"{'...' if count is None else count - 1}: number the classes like the model's outputs"
         )
-    return Dataset(
-        reader=reader,
-        rows=np.arange(total, dtype=np.int64),
-        labels=labels,
-        class_names=names,
-        skipped=(),
-        source=f"{total} samples of '{path}'",
-    )
+    numbers = choose_classes(wanted, names, labels, classes, f"'{path}'") if wanted else None
+    rows = np.arange(total, dtype=np.int64)
+    if numbers is not None and labels is not None:
+        rows = np.flatnonzero(np.isin(labels, numbers))
+        labels = labels[rows]
+    opened = Dataset(reader, rows, labels, names, skipped=(), source=f"{len(rows)} samples of '{path}'")
+    return opened if numbers is None else of_classes(opened, numbers)
 
 
 def _takes_pixels(spec: TensorSpec) -> bool:

@@ -23,8 +23,8 @@ class Predictions:
 
     Attributes:
         output: The output that holds the scores.
-        classes: Number of classes.
-        predicted: Class with the highest score, shape (n,); the lowest class where scores tie.
+        classes: Number of classes: of the model, or of the data where these are only some of the model's.
+        predicted: Class with the highest score of these, shape (n,); the lowest class where scores tie.
         labels: True class, shape (n,), or None.
         log_probability: Natural log of the true class's probability, shape (n,), or None without labels.
     """
@@ -55,7 +55,7 @@ def predict(
     batch_size: int = 64,
     track: Track = silent,
 ) -> Predictions:
-    """Classify every sample.
+    """Classify every sample, among the classes of the data set where these are only some of the model's.
 
     Args:
         session: The model.
@@ -69,9 +69,11 @@ def predict(
             classes than the labels.
     """
     name, classes = class_output(session, dataset, output)
-    if dataset.labels is not None and dataset.labels.max() >= classes:
+    columns = _columns(dataset, classes)
+    highest = dataset.labels if columns is None else columns
+    if highest is not None and highest.max() >= classes:
         raise InputError(
-            f"{dataset.source} has the label {dataset.labels.max()} but output '{name}' of '{session.name}' "
+            f"{dataset.source} has the label {highest.max()} but output '{name}' of '{session.name}' "
             f"has {classes} classes: pass --labels FILE with the class names in the order of the outputs"
         )
     predicted = np.empty(len(dataset), dtype=np.int64)
@@ -83,10 +85,24 @@ def predict(
             raise InputError(
                 f"output '{name}' of '{session.name}' {fault}: check the preprocessing, or pass --no-accuracy-check"
             )
+        probabilities = log_probabilities(scores)
+        if columns is not None:
+            scores, probabilities = scores[:, columns], log_probabilities(probabilities[:, columns])
         predicted[batch.indices] = scores.argmax(axis=1)
         if logs is not None and batch.labels is not None:
-            logs[batch.indices] = log_probabilities(scores)[np.arange(len(batch)), batch.labels]
-    return Predictions(name, classes, predicted, dataset.labels, logs)
+            logs[batch.indices] = probabilities[np.arange(len(batch)), batch.labels]
+    return Predictions(name, classes if columns is None else len(columns), predicted, dataset.labels, logs)
+
+
+def _columns(dataset: Dataset, classes: int) -> Integers | None:
+    """Return which outputs of a model with so many `classes` the classes of a data set are; None: all, in order.
+
+    A model with no more outputs than the data has classes has been cut to just these: the highest of some of an uncut
+    model's outputs is beyond their number.
+    """
+    if dataset.outputs is None or len(dataset.outputs) == classes:
+        return None
+    return np.asarray(dataset.outputs, dtype=np.int64)
 
 
 def evaluate(

@@ -1,6 +1,6 @@
 """The public Python API: `prune` in one call, and the stages for those who want to stand between them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ def prune(
     output: Path | str | None = None,
     test: Path | str | None = None,
     labels: Path | str | None = None,
+    classes: Sequence[str] = (),
     preprocess: str | Preprocess | None = None,
     round_to: int = ROUND_TO,
     recovery: str = "refit",
@@ -84,6 +85,7 @@ def prune(
         output: where the pruned model goes; default: model.pruned.onnx beside the model. The plan goes beside it.
         test: data to measure accuracy on; else `holdout` of `data`.
         labels: file of class names in the order of the model's outputs; default: sorted folder names.
+        classes: names (or numbers) of the classes that scores, recovery and accuracy go by; none: all.
         preprocess: a preset's name, `auto`, a `Preprocess`, or None (auto for labelled images).
         round_to: block that widths are rounded to; 1 switches rounding off.
         recovery: how the weights are recovered in closed form after the cut: none, bias, fold or refit.
@@ -117,6 +119,7 @@ def prune(
         preprocess=preprocess if isinstance(preprocess, Preprocess) else Preprocess(),
         scaling="explicit" if explicit else preprocess if isinstance(preprocess, str) else None,
         labels=None if labels is None else Path(labels),
+        classes=tuple(classes),
         test=None if test is None else Path(test),
         holdout=holdout,
         check_accuracy=check_accuracy,

@@ -55,8 +55,8 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         method, options = known.method, dict(known.options)
     if known is not None and known.scores is None:
         return _run_masks(settings, model, analysis, known, track, say, extra)
-    blind = settings.data is None and settings.test is None and not (known is None and method.needs_data(options))
-    samples = None if blind else _samples(settings, model, track, say)
+    needed = _has_data(settings) or (known is None and method.needs_data(options))
+    samples = _samples(settings, model, track, say) if needed else None
     given = None if known is None else known.scores
     scores = given or _scores(settings, analysis, samples, method, options, track, say)
     chosen = plan(
@@ -77,6 +77,11 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         raise UnreachableError(_nothing(settings, method.name))
     notes = (*model.notes, *scores.notes)
     return _carry_out(settings, model, analysis, chosen, samples, track, say, extra, notes)
+
+
+def _has_data(settings: Settings) -> bool:
+    """Whether anything is named that is data, or makes sense with data alone."""
+    return settings.data is not None or settings.test is not None or bool(settings.classes)
 
 
 def _scores(
@@ -116,7 +121,7 @@ def _run_masks(
         raise InputError(f"{settings.scores} has keep masks and no scores, so no budget can be given beside it.")
     if settings.scores_output is not None:
         raise InputError(f"{settings.scores} has keep masks and no scores, so there are none to save.")
-    samples = None if settings.data is None and settings.test is None else _samples(settings, model, track, say)
+    samples = _samples(settings, model, track, say) if _has_data(settings) else None
     data = {} if samples is None else _data_facts(samples)
     chosen = plan_of_masks(model, analysis, known.keep, known.method.name, known.options, seed=settings.seed, data=data)
     if chosen.removed == 0:
@@ -137,7 +142,8 @@ def _carry_out(
     notes: tuple[str, ...],
 ) -> Result:
     """Write the plan alone, or finish the job, by the plan and the recovery that is asked for."""
-    chosen = replace(chosen, recovery=recovery_settings(settings.recovery))
+    classes = {} if samples is None else samples.classes
+    chosen = replace(chosen, recovery=recovery_settings(settings.recovery), classes=classes)
     if not settings.dry_run:
         return finish(settings, model, analysis, chosen, samples, track, say, extra, notes=notes)
     before = figures(model.proto, analysis, model.size, channel_counts(analysis, chosen)[0])
@@ -159,12 +165,22 @@ def replay(
     """Apply a plan to its model: cut, verify, measure where there is data, write.
 
     Raises:
-        InputError: the plan is for another model; else as `run`.
+        InputError: the plan is for another model, or its classes are not those of the data; else as `run`.
     """
+    settings = replace(settings, classes=tuple(chosen.classes))
     approximate = chosen.request.get("allow") == "approximate"
     model, analysis = _open(settings, {"the model": settings.written}, approximate, say)
     samples = None if settings.data is None else _samples(settings, model, track, say)
+    if samples is not None and samples.classes != chosen.classes:
+        raise InputError(
+            f"The plan's classes are the outputs {_outputs(chosen.classes)} of the model, in this data "
+            f"{_outputs(samples.classes)}; give the --labels that the plan was made with."
+        )
     return finish(settings, model, analysis, chosen, samples, track, say, extra, notes=model.notes, write_plan=False)
+
+
+def _outputs(classes: Mapping[str, int]) -> str:
+    return ", ".join(f"{output} ({name})" for name, output in classes.items())
 
 
 def _open(

@@ -44,4 +44,5 @@ class Gauge:
             change=difference.change,
             change_interval=difference.interval,
             class_names=data.class_names,
+            among=() if data.outputs is None else data.class_names,
         )

@@ -48,6 +48,7 @@ class Result:
             "groups": {name: {"size": g.size, "kept": g.kept} for name, g in self.plan.groups.items()},
             "frozen": dict(self.plan.frozen),
             "recovery": dict(self.plan.recovery),
+            "classes": dict(self.plan.classes),
             "skipped": [] if self.samples is None else list(self.samples.skipped),
             "warnings": list(self.warnings),
             "notes": list(self.notes),

@@ -1,6 +1,8 @@
 """Opening the data of a run: what the scores see, what is measured on, and how pixels are scaled."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from onnxprune.data import Dataset, open_data, split
 from onnxprune.errors import InputError
@@ -32,6 +34,11 @@ class Samples:
     original: Accuracy | None
 
     @property
+    def classes(self) -> Mapping[str, int]:
+        """The chosen classes as name -> output of the model; empty where the data was not restricted to some."""
+        return dict(zip(self.calibration.class_names, self.calibration.outputs or (), strict=False))
+
+    @property
     def skipped(self) -> tuple[str, ...]:
         """Files that could not be decoded."""
         return (*self.calibration.skipped, *(self.measured.skipped if self.has_own_test else ()))
@@ -48,6 +55,10 @@ def open_samples(settings: Settings, model: Model, session: Session, track: Trac
     Raises:
         InputError: data that cannot be used, or an original model near chance.
     """
+    if settings.data is None and settings.classes:
+        raise InputError(
+            "--classes needs labelled data to choose from; name a folder of images or an .npz with --data."
+        )
     if settings.data is None:
         raise InputError("There is no sample data; name a folder of images or an .npz file with --data.")
     specs = model.graph.input_specs
@@ -58,7 +69,8 @@ def open_samples(settings: Settings, model: Model, session: Session, track: Trac
                 "export the model with the shapes of its inputs"
             )
     classes = declared_classes(model.graph.output_specs)
-    whole = open_data(settings.data, specs, settings.preprocess, labels_file=settings.labels, classes=classes)
+    opened = partial(open_data, inputs=specs, labels_file=settings.labels, classes=classes, only=settings.classes)
+    whole = opened(settings.data, preprocess=settings.preprocess)
     whole, scaling, presets = _scaled(settings, session, whole, track)
     original = None
     if whole.labels is not None and settings.check_accuracy:
@@ -66,7 +78,12 @@ def open_samples(settings: Settings, model: Model, session: Session, track: Trac
         if is_near_chance(original):
             raise InputError(chance_message(original))
     if settings.test is not None:
-        measured = open_data(settings.test, specs, whole.preprocess, labels_file=settings.labels, classes=classes)
+        measured = opened(settings.test, preprocess=whole.preprocess)
+        if measured.outputs != whole.outputs:
+            raise InputError(
+                f"'{settings.data}' and '{settings.test}' number the classes differently: pass --labels FILE with the "
+                "class names, one per line, in the order of the model's outputs"
+            )
         return Samples(whole, measured, scaling, presets, original)
     calibration, held = split(whole, settings.holdout, settings.seed)
     return Samples(calibration, held, scaling, presets, original)

@@ -29,6 +29,7 @@ class Settings:
         scaling: a preset, `auto` (the preset that the model scores best with), `explicit` (as `preprocess` has it), or
             None: auto for labelled images, `unit` otherwise.
         labels: file of class names in the order of the model's outputs.
+        classes: names (or numbers) of the classes that scores, recovery and accuracy go by; none: all.
         test: data of its own to measure on; else `holdout` of `data` is kept for it.
         check_accuracy: stop when the original model is near chance.
         force: write even where the result is poor and no budget was asked for.
@@ -51,6 +52,7 @@ class Settings:
     preprocess: Preprocess = field(default_factory=Preprocess)
     scaling: str | Literal["auto", "explicit"] | None = None
     labels: Path | None = None
+    classes: tuple[str, ...] = ()
     test: Path | None = None
     holdout: float = 0.2
     check_accuracy: bool = True

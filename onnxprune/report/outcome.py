@@ -194,6 +194,8 @@ def origin_table(outcome: Outcome) -> Table:
     ]
     if plan.recovery:
         rows.append(("recovery", f"{plan.recovery['name']}, at most {plan.recovery['samples']} samples"))
+    if plan.classes:
+        rows.append(("classes", ", ".join(f"{name} (output {output})" for name, output in plan.classes.items())))
     if plan.data:
         rows.append(("scored on", f"{plan.data.get('images', '?')} images, {plan.data.get('classes', 0)} classes"))
         rows.append(("data", f"digest {str(plan.data.get('digest', '?'))[:DIGEST]}..."))

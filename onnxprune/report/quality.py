@@ -11,7 +11,11 @@ def top1_rows(quality: Quality | None) -> tuple[tuple[str, ...], ...]:
         return ()
     both = (quality.before, quality.after)
     return (
-        ("top-1", *(numbers.percent(found.top1) for found in both), "-"),
+        (
+            "top-1 among the chosen classes" if quality.among else "top-1",
+            *(numbers.percent(found.top1) for found in both),
+            "-",
+        ),
         ("95 % interval", *(numbers.span(found.interval) for found in both), "-"),
     )
 
@@ -23,7 +27,8 @@ def change_lines(quality: Quality | None) -> Lines | None:
     if quality.change is None or quality.change_interval is None:
         return Lines((f"Outputs compared on {_measured(quality)}.",))
     change, span = numbers.points(quality.change), numbers.point_span(quality.change_interval)
-    return Lines((f"Change of top-1: {change} (95 % interval {span}), paired, on {_measured(quality)}.",))
+    among = f" Both models choose among {', '.join(quality.among)} alone." if quality.among else ""
+    return Lines((f"Change of top-1: {change} (95 % interval {span}), paired, on {_measured(quality)}.{among}",))
 
 
 def step_lines(quality: Quality | None) -> Lines | None:

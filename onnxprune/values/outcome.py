@@ -81,6 +81,7 @@ class Quality:
         drift: output name -> relative L2 change.
         agreement: share of samples whose highest score is still the same one, by output.
         steps: what the cut and each step of the recovery came to; empty where nothing was recovered.
+        among: the chosen classes, where both models had to tell just these apart; empty: all.
     """
 
     source: str
@@ -93,6 +94,7 @@ class Quality:
     drift: Mapping[str, float] | None = None
     agreement: Mapping[str, float] | None = None
     steps: tuple[AfterStep, ...] = ()
+    among: tuple[str, ...] = ()
 
     def as_step(self, name: str) -> AfterStep:
         """Return what this says of the step `name`, in one figure."""
@@ -124,4 +126,5 @@ class Quality:
             "drift": None if self.drift is None else dict(self.drift),
             "agreement": None if self.agreement is None else dict(self.agreement),
             "steps": [step.to_json() for step in self.steps],
+            "among": list(self.among),
         }

@@ -45,6 +45,7 @@ class Plan:
         versions: of onnxprune and of the packages that results depend on.
         data: what the scores were computed from, with its preprocessing.
         recovery: how the weights are recovered after the cut, which takes the same data again; empty: not at all.
+        classes: the classes that all this is for, as name -> output of the model; empty: all.
     """
 
     model: str
@@ -60,6 +61,7 @@ class Plan:
     versions: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     recovery: Mapping[str, Any] = field(default_factory=dict)
+    classes: Mapping[str, int] = field(default_factory=dict)
 
     def keep(self) -> dict[str, BoolArray]:
         """Return the keep masks (True = kept) by group name."""
@@ -93,6 +95,7 @@ class Plan:
             "versions": dict(self.versions),
             "data": dict(self.data),
             "recovery": dict(self.recovery),
+            "classes": dict(self.classes),
             "copies": dict(self.copies),
             "frozen": dict(self.frozen),
         }
@@ -133,6 +136,7 @@ def read_plan(text: str, where: str) -> Plan:
             versions=dict(data["versions"]),
             data=dict(data["data"]),
             recovery=_recovery(data.get("recovery", {})),
+            classes=_classes(data.get("classes", {})),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where} is not a whole plan ({error}); make it again with --dry-run.") from None
@@ -142,6 +146,15 @@ def _recovery(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """Check a recovery's name and number of samples; plans of before there was any have none."""
     if entry and (not isinstance(entry["name"], str) or type(entry["samples"]) is not int or entry["samples"] < 1):
         raise ValueError("its recovery has no name or number of samples")
+    return dict(entry)
+
+
+def _classes(entry: Mapping[str, Any]) -> Mapping[str, int]:
+    """Check the classes, which rise by output and are two at least; plans of before there were any have none."""
+    outputs = list(entry.values())
+    rising = all(type(output) is int and output >= 0 for output in outputs) and outputs == sorted(set(outputs))
+    if not rising or len(outputs) == 1:
+        raise ValueError("its classes are no rising outputs of a model")
     return dict(entry)
 
 

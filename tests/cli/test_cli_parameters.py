@@ -3,7 +3,7 @@ from collections.abc import Callable
 import click
 import pytest
 
-from onnxprune.cli.parameters import number, numbers, setting, share, size
+from onnxprune.cli.parameters import names, number, numbers, setting, share, size
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ def test_other_values() -> None:
     assert numbers(".485, .456,.406") == (0.485, 0.456, 0.406)
     assert size("224") == 224
     assert size("32,64") == size("32x64") == (32, 64)
+    assert names("cat, dog ,3") == ("cat", "dog", "3")
     assert setting("a = b=c") == ("a", "b=c")
 
 
@@ -26,7 +27,7 @@ def test_other_values() -> None:
     [
         (share, "101%"), (share, "-1%"), (share, "x"), (share, ""), (share, "inf"), (share, "5%%"),
         (number, "1/0"), (number, ""), (number, "nan"), (numbers, "1,,2"), (size, "1.5"), (size, "-3"),
-        (size, "1,2,3"), (setting, "a"), (setting, "=b"),
+        (size, "1,2,3"), (setting, "a"), (setting, "=b"), (names, "a,,b"), (names, ""),
     ],
 )  # fmt: skip
 def test_what_is_none(read: Callable[[str], object], text: str) -> None:

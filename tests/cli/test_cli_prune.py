@@ -180,3 +180,17 @@ def test_scores_are_saved_and_read_again(tmp_path: Path) -> None:
     assert ended.sentence == (
         "Settings of a method have no say where --scores brings the scores; leave one of the two out."
     )
+
+
+def test_some_classes_alone_are_said_everywhere(tmp_path: Path) -> None:
+    args = ("--classes", "7,1,4", "--test", TEST, "--macs", "50%", "--report", tmp_path / "r.html")
+    ended = prune(tmp_path / "a.onnx", *args)
+    assert ended.code == 0
+    assert "Classes: 1, 4, 7; all samples and accuracies are of these alone." in ended.stderr
+    assert "Scores from 15 samples, measured on 136 others." in ended.stderr
+    assert "top-1 among the chosen classes" in ended.stdout
+    assert "Both models choose among 1, 4, 7 alone." in ended.stdout
+    assert "4 (output 4)" in (tmp_path / "r.html").read_text()
+    applied = call("apply", RESNET, tmp_path / "a.plan.json", "--data", few(), "-o", tmp_path / "b.onnx", "--json")
+    assert json.loads(applied.stdout)["classes"] == {"1": 1, "4": 4, "7": 7}
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()

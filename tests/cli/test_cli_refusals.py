@@ -236,3 +236,21 @@ def test_a_collapse_that_was_forced_or_asked_for(tmp_path: Path, harm: str) -> N
     assert asked.code == 0
     assert asked.stdout.splitlines()[0].startswith("Warning: Top-1 fell by")
     assert "Classes that lost most" in asked.stdout
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("1,11", "has no class '11' for --classes"),
+        ("1", "names only '1'"),
+        ("1,4,1", "names '1' twice"),
+        ("1,,4", "has an empty name"),
+    ],
+)
+def test_classes_that_cannot_be_chosen(output: Path, names: str, said: str) -> None:
+    refused(prune(output, "--classes", names, "--macs", "50%", "-q"), said)
+
+
+def test_classes_of_data_without_labels(tmp_path: Path, output: Path) -> None:
+    loose = save_images(tmp_path / "loose", 6)
+    refused(prune(output, "--classes", "1,4", "--macs", "50%", "-q", data=loose), "--classes needs labelled data")

@@ -25,6 +25,7 @@ PLAN = Plan(
     versions={"onnxprune": "0.1.0"},
     data={"images": 10, "preprocess": None},
     recovery={"name": "refit", "samples": 512},
+    classes={"cat": 3, "dog": 5},
 )
 
 

@@ -1,0 +1,119 @@
+"""Some of the classes alone: what scores, recovery and accuracy see, and that the plan remembers it."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import onnxprune
+from onnxprune.errors import InputError
+from onnxprune.pipeline.prune import replay
+from onnxprune.pipeline.settings import Settings
+
+SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
+RESNET = SAMPLES / "digits_resnet.onnx"
+CHOSEN = ("7", "1", "4")
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight images of each class."""
+    folder = tmp_path_factory.mktemp("few")
+    for source in (SAMPLES / "calib").iterdir():
+        (folder / source.name).mkdir()
+        for image in sorted(source.iterdir())[:8]:
+            shutil.copyfile(image, folder / source.name / image.name)
+    return folder
+
+
+def pruned(data: Path, output: Path, classes: tuple[str, ...] = CHOSEN, method: str = "catro") -> onnxprune.Result:
+    return onnxprune.prune(
+        RESNET,
+        data,
+        method,
+        macs=0.04,
+        round_to=1,
+        classes=classes,
+        output=output,
+        test=SAMPLES / "test",
+        preprocess="unit",
+    )
+
+
+@pytest.fixture(scope="module")
+def result(few: Path, tmp_path_factory: pytest.TempPathFactory) -> onnxprune.Result:
+    """The resnet pruned for three classes."""
+    return pruned(few, tmp_path_factory.mktemp("classes") / "out.onnx")
+
+
+def test_scores_and_accuracy_are_of_these_classes(result: onnxprune.Result) -> None:
+    assert result.samples is not None
+    assert len(result.samples.calibration) == 24
+    assert result.plan.classes == {"1": 1, "4": 4, "7": 7}
+    assert (result.plan.data["images"], result.plan.data["classes"]) == (24, 3)
+    assert result.quality is not None
+    assert result.quality.before is not None
+    assert result.quality.before.classes == 3
+    assert result.quality.samples == 136
+    assert result.quality.among == ("1", "4", "7")
+    assert sorted(row.name for row in result.quality.classes) == ["1", "4", "7"]
+    assert result.quality.to_json()["among"] == ["1", "4", "7"]
+    assert result.to_json()["classes"] == {"1": 1, "4": 4, "7": 7}
+
+
+def test_nothing_depends_on_the_other_classes(few: Path, result: onnxprune.Result, tmp_path: Path) -> None:
+    """Other images in the folders of all other classes give the same bytes: scores, cut and recovery."""
+    other = tmp_path / "other"
+    for folder in few.iterdir():
+        shutil.copytree(folder if folder.name in CHOSEN else few / "8", other / folder.name)
+    assert result.output is not None
+    again = pruned(other, tmp_path / "out.onnx")
+    assert (tmp_path / "out.onnx").read_bytes() == result.output.read_bytes()
+    assert again.plan == result.plan
+    whole = pruned(few, tmp_path / "whole.onnx", classes=())
+    assert whole.plan.groups != result.plan.groups
+    assert (whole.plan.classes, whole.quality and whole.quality.among) == ({}, ())
+
+
+def test_the_plan_repeats_it(few: Path, result: onnxprune.Result, tmp_path: Path) -> None:
+    assert result.output is not None
+    assert result.plan_output is not None
+    chosen = onnxprune.load_plan(result.plan_output)
+    settings = Settings(RESNET, data=few, test=SAMPLES / "test", output=tmp_path / "out.onnx", scaling="unit")
+    again = replay(settings, chosen)
+    assert (tmp_path / "out.onnx").read_bytes() == result.output.read_bytes()
+    assert again.quality == result.quality
+
+
+def test_data_that_numbers_the_classes_otherwise_is_refused(
+    few: Path, result: onnxprune.Result, tmp_path: Path
+) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join("0321456789"))
+    settings = Settings(RESNET, data=few, output=tmp_path / "out.onnx", scaling="unit", labels=names)
+    with pytest.raises(InputError, match=r"plan's classes are the outputs 1 \(1\), 4 \(4\), 7 \(7\) .* 3 \(1\), 4"):
+        replay(replace(settings, check_accuracy=False), result.plan)
+
+
+def test_classes_without_data_are_refused_whatever_the_method_needs(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--classes needs labelled data to choose from"):
+        onnxprune.prune(RESNET, method="l1", ratio=0.5, classes=CHOSEN, output=tmp_path / "out.onnx")
+
+
+def test_test_data_that_numbers_the_classes_otherwise_is_refused(tmp_path: Path) -> None:
+    for name, order in (("data", "0123456789"), ("test", "1023456789")):
+        pixels = np.zeros((20, 8, 8), dtype=np.uint8)
+        np.savez(tmp_path / f"{name}.npz", x=pixels, y=np.arange(20) % 10, class_names=np.array(list(order)))
+    with pytest.raises(InputError, match="number the classes differently: pass --labels FILE"):
+        onnxprune.prune(
+            RESNET,
+            tmp_path / "data.npz",
+            ratio=0.5,
+            classes=("0", "5"),
+            test=tmp_path / "test.npz",
+            output=tmp_path / "out.onnx",
+            preprocess="unit",
+            check_accuracy=False,
+        )
