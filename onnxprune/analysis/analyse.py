@@ -9,6 +9,7 @@ import numpy as np
 from onnxprune.analysis.costs import cost_table
 from onnxprune.analysis.factors import best_factors
 from onnxprune.analysis.groups import Components, build_groups, connect
+from onnxprune.analysis.head import binding_frosts, head_group
 from onnxprune.analysis.labels import Frost, Labelled, label, read_facts
 from onnxprune.analysis.sizes import frozen_by_sizes
 from onnxprune.analysis.unread import unread_layers
@@ -24,7 +25,7 @@ class Analysis:
     """What can be cut of a graph, and what follows from cutting it.
 
     `approximate` says whether channels that a normalisation runs over count as prunable; `unread` which layers are in
-    no group because nothing could be said of them, and why.
+    no group because nothing could be said of them, and why; `head` is the axis of the classes where it was opened.
     """
 
     graph: Graph
@@ -34,11 +35,22 @@ class Analysis:
     costs: CostTable
     approximate: bool = False
     unread: tuple[str, ...] = ()
+    head: Axis | None = None
+
+    @property
+    def free(self) -> tuple[ChannelGroup, ...]:
+        """The groups that may lose channels, the opened head among them."""
+        return tuple(group for group in self.groups if group.prunable)
+
+    @cached_property
+    def classes(self) -> ChannelGroup | None:
+        """The group whose channels are the classes, where the head was opened: they go by name, never by score."""
+        return None if self.head is None else head_group(self.groups, self.head)
 
     @property
     def prunable(self) -> tuple[ChannelGroup, ...]:
-        """The groups that may lose channels."""
-        return tuple(group for group in self.groups if group.prunable)
+        """The groups that may lose channels by their scores."""
+        return tuple(group for group in self.free if group is not self.classes)
 
     @cached_property
     def by_name(self) -> Mapping[str, ChannelGroup]:
@@ -59,6 +71,19 @@ class Analysis:
         masks = {axis: kept[self.components.labels(axis)] for axis in self.components.axes}
         return {axis: frozen_array(mask) for axis, mask in masks.items() if not mask.all()}
 
+    @cached_property
+    def renormalised(self) -> bool:
+        """Whether a softmax runs over the classes of the opened head."""
+        every = self.labelled.frosts
+        return len(binding_frosts(self.graph, self.components, every, self.head)) < len(every)
+
+    def class_masks(self, masks: Mapping[Axis, BoolArray]) -> Mapping[Axis, BoolArray]:
+        """Return what would be left of `masks` if the classes that go were all that goes."""
+        if self.classes is None or self.classes.members[0].axis not in masks:
+            return {}
+        member = self.classes.members[0]
+        return self.axis_masks({self.classes.name: masks[member.axis][member.positions[:, 0]]})
+
     def macs(self, keep: Mapping[str, BoolArray] | None = None) -> float:
         """Return the multiply-adds of one sample with these keep masks (None: nothing cut)."""
         return self.costs.macs_at(counts(keep or {}))
@@ -73,20 +98,23 @@ def counts(keep: Mapping[str, BoolArray]) -> dict[str, int]:
     return {name: int(np.count_nonzero(mask)) for name, mask in keep.items()}
 
 
-def analyse(graph: Graph, *, approximate: bool = False) -> Analysis:
+def analyse(graph: Graph, *, approximate: bool = False, head: Axis | None = None) -> Analysis:
     """Read `graph`: labels, ties, freezes, groups and costs.
 
-    With `approximate`, channels that a normalisation runs over may be cut as well. Where channels could go along one
+    With `approximate`, channels that a normalisation runs over may be cut as well, and so may the positions of `head`,
+    an axis of a graph output. Where channels could go along one
     of several factors of an axis, `factors` says which.
     """
-    reading = read_facts(graph)
+    reading = read_facts(graph, head)
 
     def attempt(banned: frozenset[Tie]) -> Analysis:
         labelled = label(reading, banned)
         components = connect(labelled)
         frosts: tuple[Frost, ...] = (*labelled.frosts, *frozen_by_sizes(graph, labelled, components))
         labelled = replace(labelled, frosts=frosts)
-        groups = build_groups(labelled, components, frosts, approximate=approximate)
-        return Analysis(graph, labelled, components, groups, cost_table(graph, labelled, groups), approximate)
+        binding = binding_frosts(graph, components, frosts, head)
+        groups = build_groups(labelled, components, binding, approximate=approximate)
+        costs = cost_table(graph, labelled, groups)
+        return Analysis(graph, labelled, components, groups, costs, approximate, head=head)
 
     return replace(best_factors(reading, attempt), unread=tuple(unread_layers(reading)))

@@ -110,7 +110,7 @@ def _in_vain(analysis: "Analysis", ties: Iterable[Tie]) -> frozenset[Tie]:
     """Return the ties along which nothing can be cut."""
     components = analysis.components
     cut = np.zeros(components.count, dtype=bool)
-    for group in analysis.prunable:
+    for group in analysis.free:
         cut[components.labels(group.members[0].axis)[group.members[0].positions[:, 0]]] = True
 
     def in_vain(tie: Tie) -> bool:
@@ -149,7 +149,7 @@ def _better_blocks(best: "Analysis", trial: "Analysis", blocks: Blocks, candidat
 def _shares_left(analysis: "Analysis") -> dict[Axis, float]:
     """Return the share of every axis that is left when every prunable group loses half of its channels."""
     lost: dict[Axis, float] = {}
-    for group in analysis.prunable:
+    for group in analysis.free:
         for member in group.members:
             share = member.positions.size / analysis.labelled.sizes[member.axis] / 2
             lost[member.axis] = lost.get(member.axis, 0.0) + share

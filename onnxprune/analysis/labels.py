@@ -78,6 +78,7 @@ class Reading:
         refused: why a node has no facts.
         static: the fixed size of every axis of every operand, or None.
         shared: the ties between the uses of a weight that several layers share, by axis.
+        head: the axis of a graph output that may be cut all the same: the classes of a classifier.
     """
 
     graph: Graph
@@ -86,10 +87,14 @@ class Reading:
     refused: Mapping[int, str]
     static: Mapping[Axis, int | None]
     shared: Mapping[Axis, tuple[Tie, ...]]
+    head: Axis | None = None
 
 
-def read_facts(graph: Graph) -> Reading:
-    """Ask the rules for their facts. Nodes that only compute constants or sizes are left out."""
+def read_facts(graph: Graph, head: Axis | None = None) -> Reading:
+    """Ask the rules for their facts, `head` being an axis of an output that is not frozen for that.
+
+    Nodes that only compute constants or sizes are left out.
+    """
     facts: dict[int, dict[Axis, list[Fact]]] = {}
     every: list[tuple[Fact, int]] = []
     refused: dict[int, str] = {}
@@ -116,7 +121,7 @@ def read_facts(graph: Graph) -> Reading:
             every.append((fact, node.index))
             for axis in _axes_of(fact):
                 found.setdefault(axis, []).append(fact)
-    return Reading(graph, facts, tuple(every), refused, static, shared_weights(graph, every))
+    return Reading(graph, facts, tuple(every), refused, static, shared_weights(graph, every), head)
 
 
 def _unspoken(graph: Graph, node: Node) -> str:
@@ -191,7 +196,7 @@ class _Labeller:
             self.periods[axis] = period
         if axis.ref.name in self.graph.inputs:
             self._freeze(axis, f"is part of the graph input {axis.ref.name!r}")
-        if axis.ref.name in self.graph.outputs and not axis.ref.is_use:
+        if axis.ref.name in self.graph.outputs and not axis.ref.is_use and axis != self.reading.head:
             self._freeze(axis, f"is part of the graph output {axis.ref.name!r}")
         if axis.ref.name in self.sparse:
             self._freeze(axis, f"is part of the sparse tensor {axis.ref.name!r}")

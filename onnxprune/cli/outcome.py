@@ -13,7 +13,7 @@ from onnxprune.report.outcome import Outcome, full_blocks, headline, short_block
 
 def outcome_of(result: Result, *, threads: int | None, report: Path | None) -> Outcome:
     """Return the plain values of a result."""
-    places = {"Model": result.output, "Plan": result.plan_output, "Report": report}
+    places = {"Model": result.output, "Plan": result.plan_output, "Labels": result.labels_output, "Report": report}
     return Outcome(
         model=result.model,
         plan=result.plan,

@@ -25,12 +25,19 @@ _method = section("Method")
 _budget = section("Budgets (all given must hold)")
 _output = section("Output")
 
-classes_option = _classes(
-    "--classes",
-    type=names,
-    metavar="NAMES",
-    help="Names (or numbers) of the classes that matter, such as cat,dog,frog: scores and recovery see their samples "
-    "alone, and accuracy is measured on these, among these classes.",
+class_options = stack(
+    _classes(
+        "--classes",
+        type=names,
+        metavar="NAMES",
+        help="Names (or numbers) of the classes that matter, such as cat,dog,frog: scores and recovery see their "
+        "samples alone, and accuracy is measured on these, among these classes.",
+    ),
+    _classes(
+        "--trim-head",
+        is_flag=True,
+        help="Cut the classifier's outputs to these classes too, in the model's order, and write MODEL.labels.txt.",
+    ),
 )
 
 method_options = stack(
@@ -123,7 +130,7 @@ output_options = stack(
 )
 @model_argument
 @data_options
-@classes_option
+@class_options
 @method_options
 @budget_options
 @recovery_option
@@ -178,6 +185,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         scaling=scaling,
         labels=flags["labels"],
         classes=flags["classes"] or (),
+        trim_head=flags["trim_head"],
         test=flags["test"],
         holdout=flags["holdout"],
         check_accuracy=not flags["no_accuracy_check"],
@@ -190,6 +198,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
     outputs = {
         "the model": settings.written,
         "the plan": settings.plan_written,
+        "the labels": settings.labels_written,
         "the report": flags["report"],
         "the saved scores": settings.scores_output,
     }

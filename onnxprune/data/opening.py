@@ -27,6 +27,7 @@ def open_data(
     preprocess: Preprocess,
     *,
     labels_file: Path | None = None,
+    names: Sequence[str] = (),
     classes: int | None = None,
     only: Sequence[str] = (),
     limit: int | None = None,
@@ -46,6 +47,7 @@ def open_data(
         inputs: The model's inputs.
         preprocess: What is done to pixels.
         labels_file: One class name per line, in the order of the model's outputs.
+        names: The same names, where they are known without a file.
         classes: Number of the model's classes, to check the labels against; None skips the check.
         only: Names (or numbers) of the classes to open, see `choose_classes`; nothing opens all. They are numbered anew
             in the order of the model's outputs, which `Dataset.outputs` holds.
@@ -56,19 +58,19 @@ def open_data(
     Raises:
         InputError: the data cannot be used with this model; the message says why and what to do.
     """
-    names = None if labels_file is None else read_class_names(labels_file)
-    if names is not None and classes is not None and len(names) > classes:
+    known = (tuple(names) or None) if labels_file is None else read_class_names(labels_file)
+    if known is not None and classes is not None and len(known) > classes:
         raise InputError(
-            f"--labels '{labels_file}' names {len(names)} classes but the model has {classes}: "
+            f"--labels '{labels_file}' names {len(known)} classes but the model has {classes}: "
             "give one line per model output"
         )
     if path.is_dir():
-        return _open_folder(path, inputs, preprocess, names, classes, only, limit, seed, cache_bytes)
+        return _open_folder(path, inputs, preprocess, known, classes, only, limit, seed, cache_bytes)
     if not path.exists():
         raise InputError(f"there is no file or folder '{path}': check the path")
     if path.suffix.lower() not in (".npz", ".npy"):
         raise InputError(f"'{path}' is neither a folder nor an .npz file: give a folder of images or an .npz")
-    opened = _open_npz(path, inputs, preprocess, names, classes, only)
+    opened = _open_npz(path, inputs, preprocess, known, classes, only)
     if limit is None:
         return opened
     return opened.subset(choose(opened.labels, len(opened), limit, seed))

@@ -1,7 +1,7 @@
 """How far a model's outputs moved from those of a reference, for any kind of model and without labels."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,8 +63,16 @@ class _Sums:
 class _Totals:
     sums: dict[str, _Sums] = field(default_factory=dict)
 
-    def add(self, name: str, old: NDArray[Any], new: NDArray[Any], size: int, count: int) -> None:
-        """Account for one call on `size` samples, of which the first `count` are real."""
+    def add(
+        self, name: str, old: NDArray[Any], new: NDArray[Any], size: int, count: int, classes: Sequence[int]
+    ) -> None:
+        """Account for one call on `size` samples, of which the first `count` are real.
+
+        Where the new model has been cut to some `classes`, the reference's scores of the others are left out.
+        """
+        wide = [axis for axis in range(1, old.ndim) if old.shape[axis] != 1]
+        if len(wide) == 1 and new.ndim == old.ndim and new.shape[wide[0]] == len(classes) > 0:
+            old = old if old.shape == new.shape else old.take(classes, wide[0])
         sums = self.sums.setdefault(name, _Sums())
         if old.shape != new.shape:
             sums.fault = f"its shape differs between the models ({list(old.shape)} and {list(new.shape)})"
@@ -129,7 +137,7 @@ def drift(
         for chunk in reference.chunks(batch.feeds):
             before, after = reference.run(chunk.feeds, names), session.run(chunk.feeds, names)
             for name in names:
-                totals.add(name, before[name], after[name], chunk.size, chunk.count)
+                totals.add(name, before[name], after[name], chunk.size, chunk.count, dataset.outputs or ())
     skipped |= {name: sums.fault for name, sums in totals.sums.items() if sums.fault}
     good = {name: sums for name, sums in totals.sums.items() if not sums.fault}
     return Drift(

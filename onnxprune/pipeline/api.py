@@ -58,6 +58,7 @@ def prune(
     test: Path | str | None = None,
     labels: Path | str | None = None,
     classes: Sequence[str] = (),
+    trim_head: bool = False,
     preprocess: str | Preprocess | None = None,
     round_to: int = ROUND_TO,
     recovery: str = "refit",
@@ -86,6 +87,7 @@ def prune(
         test: data to measure accuracy on; else `holdout` of `data`.
         labels: file of class names in the order of the model's outputs; default: sorted folder names.
         classes: names (or numbers) of the classes that scores, recovery and accuracy go by; none: all.
+        trim_head: cut the classifier's outputs to these classes, and write their names beside the model.
         preprocess: a preset's name, `auto`, a `Preprocess`, or None (auto for labelled images).
         round_to: block that widths are rounded to; 1 switches rounding off.
         recovery: how the weights are recovered in closed form after the cut: none, bias, fold or refit.
@@ -120,6 +122,7 @@ def prune(
         scaling="explicit" if explicit else preprocess if isinstance(preprocess, str) else None,
         labels=None if labels is None else Path(labels),
         classes=tuple(classes),
+        trim_head=trim_head,
         test=None if test is None else Path(test),
         holdout=holdout,
         check_accuracy=check_accuracy,

@@ -1,7 +1,7 @@
 """How many channels every group keeps: the budgets, and the method's policy within them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd, lcm
 from typing import Any
 
@@ -10,10 +10,11 @@ import numpy as np
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.importance.method import Method
-from onnxprune.selection.greedy import grow, shrink
+from onnxprune.selection.greedy import grow, refuse_impossible, shrink
 from onnxprune.selection.ratio import by_ratio
 from onnxprune.selection.threshold import by_budget, by_threshold
 from onnxprune.selection.widths import Width
+from onnxprune.values.costs import CostTable
 from onnxprune.values.groups import ChannelGroup
 from onnxprune.values.statistics import Scores
 
@@ -46,11 +47,18 @@ class Budget:
 
 
 def choose_widths(
-    analysis: Analysis, scores: Scores, budget: Budget, method: Method, options: Mapping[str, Any], round_to: int
+    analysis: Analysis,
+    scores: Scores,
+    budget: Budget,
+    method: Method,
+    options: Mapping[str, Any],
+    round_to: int,
+    given: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
-    """Return how many channels every prunable group keeps."""
+    """Return how many channels every prunable group keeps, `given` what other groups keep whatever the scores say."""
+    costs = replace(analysis.costs, given=given or {})
     widths = [Width(group.name, group.size, _block(group, round_to)) for group in analysis.prunable]
-    if not widths:
+    if not widths and not given:
         raise UnreachableError(_why_nothing(analysis))
     kept = {width.name: width.size for width in widths}
     if budget.ratio is not None:
@@ -67,9 +75,10 @@ def choose_widths(
             raise InputError(
                 f"--macs is the share of MACs that may be left, above 0 and up to 100%, not {budget.macs:.0%}."
             )
-        limit = budget.macs * analysis.macs()
-        if analysis.costs.macs_at(kept) > limit:
-            kept = _within(widths, scores, analysis, method, limit, kept)
+        limit = budget.macs * costs.whole
+        if costs.macs_at(kept) > limit:
+            refuse_impossible(costs, {width.name: min(width.floor, kept[width.name]) for width in widths}, limit)
+            kept = _within(widths, scores, costs, method, limit, kept)
     return kept
 
 
@@ -84,13 +93,13 @@ def _why_nothing(analysis: Analysis) -> str:
 
 
 def _within(
-    widths: Sequence[Width], scores: Scores, analysis: Analysis, method: Method, limit: float, caps: Mapping[str, int]
+    widths: Sequence[Width], scores: Scores, costs: CostTable, method: Method, limit: float, caps: Mapping[str, int]
 ) -> dict[str, int]:
     """Meet a limit on the MACs by the method's policy."""
     if method.policy == "threshold":
-        return by_budget(widths, scores, analysis.costs.macs_at, limit, caps)[0]
+        return by_budget(widths, scores, costs.macs_at, limit, caps)[0]
     policy = grow if method.policy == "greedy" else shrink
-    return policy(widths, scores.curves, analysis.costs, limit, caps)
+    return policy(widths, scores.curves, costs, limit, caps)
 
 
 def _stricter(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:

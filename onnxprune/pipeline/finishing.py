@@ -1,5 +1,6 @@
 """From a plan to what is written: cut, verify, recover, measure, judge, and put everything in its place."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from onnxprune import __version__
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.errors import UnreachableError
 from onnxprune.graph.measures import count_params, file_size
+from onnxprune.graph.metadata import CLASSES
 from onnxprune.graph.writing import Staging, with_metadata
 from onnxprune.pipeline.quality import Gauge
 from onnxprune.pipeline.recovering import Restored, restore, why_not
@@ -47,14 +49,15 @@ def finish(
     say("working", "Checking that cut equals mask")
     reason = why_not(model, chosen, samples) if chosen.recovery else None
     recovers = bool(chosen.recovery) and reason is None
-    notes = notes if reason is None else (*notes, reason)
+    notes = (*notes, *_head_notes(analysis, chosen), *([] if reason is None else [reason]))
     cut, chosen = apply(model, analysis, chosen)
     with_metadata(cut.model, _metadata(chosen, recovers=recovers))
     written = settings.written
     plan_written = settings.plan_written if write_plan else None
     with Staging() as staging:
         # From here on the values that the cut made are in the files that will be the result, and no more in memory.
-        cut = stage(cut, written, staging, [] if plan_written is None else [plan_written])
+        beside = [path for path in (plan_written, settings.labels_written) if path is not None]
+        cut = stage(cut, written, staging, beside)
         folder = staging.folder(written)
         equality = verify(
             model, analysis, cut, None if samples is None else samples.calibration, seed=settings.seed, scratch=folder
@@ -93,15 +96,28 @@ def finish(
             notes,
             written,
             plan_written,
+            settings.labels_written,
         )
         publish(staging, settings, result, extra)
     return result
+
+
+def _head_notes(analysis: Analysis, chosen: Plan) -> Iterator[str]:
+    """Say what a trimmed classifier was checked against."""
+    if analysis.classes is not None and analysis.head is not None:
+        alone = ", given to the softmax alone" if analysis.renormalised else ""
+        yield (
+            f"Output {analysis.head.ref.name!r} has {len(chosen.classes)} of its {analysis.classes.size} classes left, "
+            f"in their order: {', '.join(chosen.classes)}; the mask is the original's scores of these classes{alone}."
+        )
 
 
 def publish(staging: Staging, settings: Settings, result: Result, extra: Extra) -> None:
     """Add the plan and whatever else is to be written, and put everything in its place."""
     if result.plan_output is not None:
         staging.write(result.plan_output, result.plan.to_text().encode())
+    if result.labels_output is not None:
+        staging.write(result.labels_output, "".join(f"{name}\n" for name in result.plan.classes).encode())
     for path, content in extra(result).items():
         staging.write(path, content)
     staging.commit(last=settings.written)
@@ -168,5 +184,6 @@ def _metadata(chosen: Plan, *, recovers: bool) -> dict[str, str]:
         "onnxprune.method": chosen.method,
         "onnxprune.cut": f"{chosen.removed} of {channels} channels in {cut} of {len(chosen.groups)} groups",
         "onnxprune.original": chosen.digest,
+        **({CLASSES: json.dumps(list(chosen.classes))} if "trim_head" in chosen.request else {}),
         **({"onnxprune.recovery": str(chosen.recovery["name"])} if recovers else {}),
     }

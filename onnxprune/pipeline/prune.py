@@ -18,6 +18,7 @@ from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import (
     Model,
     channel_counts,
+    class_masks,
     collect,
     inspect,
     load,
@@ -47,9 +48,12 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
     outputs = {
         "the model": settings.written,
         "the plan": settings.plan_written,
+        "the labels": settings.labels_written,
         "the saved scores": settings.scores_output,
     }
-    model, analysis = _open(settings, outputs, settings.approximate, say)
+    if settings.trim_head and not settings.classes:
+        raise InputError("--trim-head cuts the classifier to the classes of --classes; name them.")
+    model, analysis = _open(settings, outputs, say)
     known = None if settings.scores is None else read_score_file(settings.scores, analysis.prunable, model.digest)
     if known is not None:
         method, options = known.method, dict(known.options)
@@ -67,11 +71,13 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         method,
         options,
         round_to=settings.round_to,
+        outputs=() if samples is None else tuple(samples.classes.values()),
         seed=settings.seed,
         data={} if samples is None else _data_facts(samples),
     )
     if settings.scores_output is not None:
-        content = score_bytes(scores, chosen.keep(), method.name, options, model.digest)
+        keep = {group.name: mask for group in analysis.prunable for mask in [chosen.keep()[group.name]]}
+        content = score_bytes(scores, keep, method.name, options, model.digest)
         extra = _beside(extra, settings.scores_output, content)
     if chosen.removed == 0:
         raise UnreachableError(_nothing(settings, method.name))
@@ -123,7 +129,9 @@ def _run_masks(
         raise InputError(f"{settings.scores} has keep masks and no scores, so there are none to save.")
     samples = _samples(settings, model, track, say) if _has_data(settings) else None
     data = {} if samples is None else _data_facts(samples)
-    chosen = plan_of_masks(model, analysis, known.keep, known.method.name, known.options, seed=settings.seed, data=data)
+    classes = {} if samples is None else class_masks(analysis, tuple(samples.classes.values()))
+    keep = {**known.keep, **classes}
+    chosen = plan_of_masks(model, analysis, keep, known.method.name, known.options, seed=settings.seed, data=data)
     if chosen.removed == 0:
         raise UnreachableError(f"Nothing was pruned: {settings.scores} keeps every channel.")
     settings = replace(settings, force=True)
@@ -167,9 +175,14 @@ def replay(
     Raises:
         InputError: the plan is for another model, or its classes are not those of the data; else as `run`.
     """
-    settings = replace(settings, classes=tuple(chosen.classes))
-    approximate = chosen.request.get("allow") == "approximate"
-    model, analysis = _open(settings, {"the model": settings.written}, approximate, say)
+    settings = replace(
+        settings,
+        classes=tuple(chosen.classes),
+        trim_head=bool(chosen.request.get("trim_head")),
+        approximate=chosen.request.get("allow") == "approximate",
+    )
+    outputs = {"the model": settings.written, "the labels": settings.labels_written}
+    model, analysis = _open(settings, outputs, say)
     samples = None if settings.data is None else _samples(settings, model, track, say)
     if samples is not None and samples.classes != chosen.classes:
         raise InputError(
@@ -183,14 +196,13 @@ def _outputs(classes: Mapping[str, int]) -> str:
     return ", ".join(f"{output} ({name})" for name, output in classes.items())
 
 
-def _open(
-    settings: Settings, outputs: Mapping[str, Path | None], approximate: bool, say: Tell
-) -> tuple[Model, Analysis]:
+def _open(settings: Settings, outputs: Mapping[str, Path | None], say: Tell) -> tuple[Model, Analysis]:
     """Read and analyse the model, after making sure that nothing that is read would be overwritten."""
     inputs = {
         "the input model": settings.model,
         "the sample data": settings.data,
         "the test data": settings.test,
+        "the given labels": settings.labels,
         "the scores": settings.scores,
     }
     check_input(settings.model)
@@ -198,7 +210,7 @@ def _open(
     say("working", "Reading the model")
     model = load(settings.model)
     check_outputs(outputs, data_files(model.weights))
-    analysis = inspect(model, approximate=approximate)
+    analysis = inspect(model, approximate=settings.approximate, trim_head=settings.trim_head)
     say("analysis", analysis)
     return model, analysis
 

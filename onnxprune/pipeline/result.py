@@ -29,6 +29,7 @@ class Result:
     notes: tuple[str, ...] = ()
     output: Path | None = None
     plan_output: Path | None = None
+    labels_output: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as JSON types."""
@@ -37,6 +38,7 @@ class Result:
             "model": str(self.model),
             "output": None if self.output is None else str(self.output),
             "plan": None if self.plan_output is None else str(self.plan_output),
+            "labels": None if self.labels_output is None else str(self.labels_output),
             "method": self.plan.method,
             "options": dict(self.plan.options),
             "requested": dict(self.plan.request),

@@ -7,6 +7,7 @@ from functools import partial
 from onnxprune.data import Dataset, open_data, split
 from onnxprune.errors import InputError
 from onnxprune.evaluation import PresetScore, auto_preprocess, chance_message, declared_classes, is_near_chance, predict
+from onnxprune.graph.metadata import classes_left
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import Model
 from onnxprune.runtime import Session
@@ -69,7 +70,15 @@ def open_samples(settings: Settings, model: Model, session: Session, track: Trac
                 "export the model with the shapes of its inputs"
             )
     classes = declared_classes(model.graph.output_specs)
-    opened = partial(open_data, inputs=specs, labels_file=settings.labels, classes=classes, only=settings.classes)
+    left = () if settings.labels is not None else classes_left(model.proto)
+    opened = partial(
+        open_data,
+        inputs=specs,
+        labels_file=settings.labels,
+        names=left,
+        classes=classes,
+        only=settings.classes or left,
+    )
     whole = opened(settings.data, preprocess=settings.preprocess)
     whole, scaling, presets = _scaled(settings, session, whole, track)
     original = None

@@ -30,6 +30,7 @@ class Settings:
             None: auto for labelled images, `unit` otherwise.
         labels: file of class names in the order of the model's outputs.
         classes: names (or numbers) of the classes that scores, recovery and accuracy go by; none: all.
+        trim_head: whether the classifier's outputs are cut to these classes.
         test: data of its own to measure on; else `holdout` of `data` is kept for it.
         check_accuracy: stop when the original model is near chance.
         force: write even where the result is poor and no budget was asked for.
@@ -53,6 +54,7 @@ class Settings:
     scaling: str | Literal["auto", "explicit"] | None = None
     labels: Path | None = None
     classes: tuple[str, ...] = ()
+    trim_head: bool = False
     test: Path | None = None
     holdout: float = 0.2
     check_accuracy: bool = True
@@ -71,3 +73,8 @@ class Settings:
     def plan_written(self) -> Path:
         """Where the plan goes."""
         return self.plan_output or self.written.with_suffix(".plan.json")
+
+    @property
+    def labels_written(self) -> Path | None:
+        """Where the names of the classes go that a trimmed classifier has left."""
+        return self.written.with_suffix(".labels.txt") if self.trim_head else None

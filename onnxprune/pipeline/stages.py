@@ -15,9 +15,10 @@ import onnx
 
 from onnxprune import __version__
 from onnxprune.analysis.analyse import Analysis, analyse, counts
+from onnxprune.analysis.head import class_axis, head_obstacle
 from onnxprune.calibration.collect import collect as collect_statistics
 from onnxprune.data import Dataset, take
-from onnxprune.errors import InputError, VerificationError
+from onnxprune.errors import InputError, UnreachableError, VerificationError
 from onnxprune.graph.checking import check_structure
 from onnxprune.graph.inlining import inlined
 from onnxprune.graph.loading import open_model
@@ -90,12 +91,23 @@ def load(path: Path | str) -> Model:
     return Model(Path(path), proto, read_graph(proto, weights), notes)
 
 
-def inspect(model: Model, *, approximate: bool = False) -> Analysis:
+def inspect(model: Model, *, approximate: bool = False, trim_head: bool = False) -> Analysis:
     """Find the channel groups of a model, what is frozen and why, and the costs.
 
     With `approximate`, groups that a normalisation runs over may be cut as well: their result is not that of zeroing.
+    With `trim_head`, the classes of the classifier's output are a group of their own that can be cut, see `plan`.
+
+    Raises:
+        UnreachableError: the head is to be trimmed, and this model's cannot be.
     """
-    return analyse(model.graph, approximate=approximate)
+    if not trim_head:
+        return analyse(model.graph, approximate=approximate)
+    head = class_axis(model.graph)
+    analysis = analyse(model.graph, approximate=approximate, head=head)
+    obstacle = head_obstacle(analysis.graph, analysis.labelled, analysis.groups, head)
+    if obstacle is not None:
+        raise UnreachableError(f"The classifier of {model.path.name} cannot be cut to some of its classes: {obstacle}.")
+    return analysis
 
 
 def collect(
@@ -149,10 +161,13 @@ def plan(
     options: Mapping[str, Any] | None = None,
     *,
     round_to: int = ROUND_TO,
+    outputs: Sequence[int] = (),
     seed: int = 0,
     data: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Choose what goes, within the budgets.
+
+    Of a classifier whose head was opened by `inspect`, only the classes `outputs` stay (none given: all).
 
     Raises:
         InputError: a budget out of range, or none where the method has no rule of its own.
@@ -162,11 +177,26 @@ def plan(
     if round_to < 1:
         raise InputError(f"--round-to is a number of channels from 1 up, not {round_to}.")
     settled = chosen.settle(options or {})
-    kept = choose_widths(analysis, scores, budget, chosen, settled, round_to)
+    classes = class_masks(analysis, outputs)
+    kept = choose_widths(analysis, scores, budget, chosen, settled, round_to, counts(classes))
     request = {**budget.to_json(), "round_to": round_to}
-    return plan_of_masks(
-        model, analysis, keep_best(scores, kept), chosen.name, settled, request=request, seed=seed, data=data
-    )
+    keep = {**keep_best(scores, kept), **classes}
+    return plan_of_masks(model, analysis, keep, chosen.name, settled, request=request, seed=seed, data=data)
+
+
+def class_masks(analysis: Analysis, outputs: Sequence[int]) -> dict[str, BoolArray]:
+    """Return the keep mask of the classifier's group that leaves the classes `outputs`; nothing without an open head.
+
+    Raises:
+        InputError: there is no such output.
+    """
+    group = analysis.classes
+    if group is None or not outputs:
+        return {}
+    if not 0 <= min(outputs) <= max(outputs) < group.size:
+        raise InputError(f"The classifier has outputs 0 to {group.size - 1}, not {', '.join(map(str, outputs))}.")
+    (place,) = [member.positions[:, 0] for member in group.members if member.axis == analysis.head]
+    return {group.name: np.isin(place, outputs)}
 
 
 def plan_of_masks(
@@ -181,11 +211,11 @@ def plan_of_masks(
     data: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Return the plan that keeps what `keep` says, by group: [channels], True = kept. Others stay whole."""
-    keep = {group.name: keep.get(group.name, np.ones(group.size, dtype=bool)) for group in analysis.prunable}
+    keep = {group.name: keep.get(group.name, np.ones(group.size, dtype=bool)) for group in analysis.free}
     kept = counts(keep)
     groups = {
         group.name: GroupPlan(group.size, tuple(int(c) for c in np.flatnonzero(~keep[group.name])), group.layers)
-        for group in analysis.prunable
+        for group in analysis.free
     }
     channels = sum(group.size for group in analysis.prunable)
     return Plan(
@@ -193,11 +223,15 @@ def plan_of_masks(
         digest=model.digest,
         method=method,
         options=options,
-        request={**(request or {}), **({"allow": "approximate"} if analysis.approximate else {})},
+        request={
+            **(request or {}),
+            **({"allow": "approximate"} if analysis.approximate else {}),
+            **({"trim_head": True} if analysis.classes is not None else {}),
+        },
         reached={
             "macs": analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0,
             "params": analysis.params(keep) / analysis.params() if analysis.params() else 1.0,
-            "channels": sum(kept.values()) / channels if channels else 1.0,
+            "channels": sum(kept[group.name] for group in analysis.prunable) / channels if channels else 1.0,
         },
         groups=groups,
         frozen={group.name: group.frozen for group in analysis.groups if group.frozen},
@@ -323,7 +357,7 @@ def _check_shaken(
 ) -> Equality | None:
     """Make the same cut on shaken weights, where the removed channels matter; None if that proves nothing either."""
     with on_disk(*shaken_model(analysis, seed), scratch) as (model, weights):
-        shaken = analyse(read_graph(model, weights), approximate=analysis.approximate)
+        shaken = analyse(read_graph(model, weights), approximate=analysis.approximate, head=analysis.head)
         again = cut(shaken, result.keep)
         with on_disk(again.model, again.weights, scratch) as (cut_model, cut_weights):
             equality = check_equality(shaken, cut_model, again.masks, feeds, cut_weights)

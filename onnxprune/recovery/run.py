@@ -16,6 +16,7 @@ from onnxprune.recovery.recovery import HELD, Calls, Recovery, Task, steps
 from onnxprune.recovery.samples import choose_calls
 from onnxprune.runtime.session import open_session
 from onnxprune.surgery.cut import Cut
+from onnxprune.values.axes import Axis, BoolArray
 
 HEAVIEST = 1 << 28
 """Most bytes of weights in files that are taken into memory, several times over, to be solved for."""
@@ -67,7 +68,7 @@ def recover_steps(
     del session
     original, pruned = _inside(graph.model, graph.weights), _inside(cut.model, cut.weights)
     first = named_tensors(pruned.graph)
-    judge = _Judge(original, calls)
+    judge = _Judge(original, calls, cut.masks)
     error = judge.error(pruned)
     solved, skipped = 0, cast(Mapping[str, str], {})
     for recovery in todo:
@@ -85,9 +86,13 @@ def recover_steps(
 class _Judge:
     """How far a model's outputs are from the original's, on the samples that only choose ridges."""
 
-    def __init__(self, original: onnx.ModelProto, calls: Calls) -> None:
+    def __init__(self, original: onnx.ModelProto, calls: Calls, masks: Mapping[Axis, BoolArray]) -> None:
         self._calls = calls
-        self._truth = list(self._outputs(original))
+        kept = {axis.ref.name: (axis.dim, mask) for axis, mask in masks.items() if not axis.ref.is_use}
+        self._truth = [
+            {name: np.compress(kept[name][1], v, kept[name][0]) if name in kept else v for name, v in call.items()}
+            for call in self._outputs(original)
+        ]
 
     def error(self, model: onnx.ModelProto) -> float:
         """Return the mean over the outputs of the squared error as a share of the squared truth."""

@@ -119,13 +119,15 @@ def _row(label: str, show: Callable[[Any], str], old: float, new: float | None) 
 def budget_lines(plan: Plan) -> Lines:
     """Return what was asked for and what was reached."""
     asked = [_ASKED[name](value) for name, value in plan.request.items() if name in _ASKED]
-    asked += [f"{name} {value}" for name, value in plan.request.items() if name not in (*_ASKED, "round_to", "allow")]
+    asked += [f"{name} {value}" for name, value in plan.request.items() if name not in (*_ASKED, *_ASIDE)]
     block = plan.request.get("round_to", 1)
     rounding = f"widths in blocks of {block}" if block != 1 else "widths not rounded"
     reached = [f"{numbers.percent(share)} of the {_LEFT.get(name, name)}" for name, share in plan.reached.items()]
     request = ", ".join(asked) or f"no budget, so what {plan.method} finds below its threshold"
     if plan.request.get("allow") == "approximate":
         rounding += ", approximate groups too (checked against normalising over the channels that stay)"
+    if plan.request.get("trim_head"):
+        rounding += f"; the classifier cut to {', '.join(plan.classes)}"
     return Lines((f"Requested: {request}; {rounding}.", f"Reached: {', '.join(reached)} are left."))
 
 
@@ -134,6 +136,7 @@ _ASKED: Mapping[str, Callable[[float], str]] = {
     "ratio": lambda share: f"{numbers.percent(share)} of the channels of every group removed",
     "alpha": lambda alpha: f"everything below {alpha:g} times the threshold removed",
 }
+_ASIDE = ("round_to", "allow", "trim_head")
 _LEFT = {"macs": "MACs", "params": "params", "channels": "prunable channels"}
 
 

@@ -108,7 +108,7 @@ def refuse_impossible(costs: CostTable, floors: Mapping[str, int], budget: float
     Raises:
         UnreachableError: they do; the message has the closest figure.
     """
-    least, whole = costs.macs_at(floors), costs.macs_at({})
+    least, whole = costs.macs_at(floors), costs.whole
     if least > budget:
         raise UnreachableError(
             f"The budget of {budget / whole:.1%} of the MACs cannot be met: with every group at its floor "

@@ -198,7 +198,7 @@ def _resize_value_infos(result: onnx.ModelProto, edits: Edits) -> None:
     for name, value in edits.tensors.items():
         widths[name] = dict(enumerate(value.shape))
     _delete_named(result.graph.value_info, edits.stale)
-    for info in (*result.graph.value_info, *result.graph.input):
+    for info in (*result.graph.value_info, *result.graph.input, *result.graph.output):
         _resize(info, widths.get(info.name, {}))
 
 

@@ -5,7 +5,7 @@ product of the kept widths of its axes, and a width falls by the group's multipl
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -33,6 +33,7 @@ class CostTable:
         multiplicity: positions that one channel of a group takes on an axis, [axes, groups].
         macs: terms of the multiply-adds of one sample.
         params: terms of the number of weights.
+        given: how many channels groups keep that nobody has a choice of.
     """
 
     groups: tuple[str, ...]
@@ -41,9 +42,16 @@ class CostTable:
     multiplicity: FloatArray
     macs: tuple[Term, ...]
     params: tuple[Term, ...]
+    given: Mapping[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def whole(self) -> float:
+        """The multiply-adds of one sample before anything goes, what is given included."""
+        return _total(self.macs, self.widths)
 
     def widths_at(self, counts: Mapping[str, int]) -> FloatArray:
-        """Return the width of every axis when group `name` keeps `counts[name]` channels (absent: all)."""
+        """Return the width of every axis when group `name` keeps `counts[name]` channels; absent: as given, or all."""
+        counts = {**self.given, **counts}
         kept = np.asarray([counts.get(name, size) for name, size in zip(self.groups, self.sizes, strict=True)])
         return np.asarray(self.widths - self.multiplicity @ (self.sizes - kept), dtype=np.float64)
 

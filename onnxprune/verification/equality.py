@@ -102,6 +102,19 @@ class _Figure:
         return round(self.error / self.step) if self.step and math.isfinite(self.error) else 0
 
 
+@dataclass(frozen=True, eq=False)
+class _Models:
+    """The original (behind an opened head: of the classes that stay), the oracle, and the cut with its weights.
+
+    `alone` says that classes are all that goes. Masking then changes nothing, and power means to tell classes apart.
+    """
+
+    whole: onnx.ModelProto
+    masked: onnx.ModelProto
+    cut: tuple[onnx.ModelProto, Weights]
+    alone: bool = False
+
+
 def check_equality(
     analysis: Analysis,
     cut: onnx.ModelProto,
@@ -111,18 +124,22 @@ def check_equality(
 ) -> Equality:
     """Compare `cut`, which refers to `weights`, with the masked model on `feeds` (each one call of the model)."""
     masked = masked_model(analysis, masks)
+    # Leaving classes out changes no score of the others, or their softmax alone: power has to come from the rest.
+    classes = analysis.class_masks(masks)
+    whole = masked_model(analysis, classes) if classes else analysis.graph.model
+    models = _Models(whole, masked, (cut, weights), alone=bool(classes) and classes.keys() == masks.keys())
     outputs = [spec.name for spec in analysis.graph.output_specs]
-    decided = _decide(_figures(analysis, masked, (cut, weights), masks, feeds, outputs), "outputs")
+    decided = _decide(_figures(analysis, models, masks, feeds, outputs), "outputs")
     if decided.status == "equal" or not masks:
         return decided
     integers = quantized_tensors(analysis.graph, cut)
     if integers:
-        return _decide(_layer_by_layer(analysis, masked, (cut, weights), masks, feeds, integers), "layers")
+        return _decide(_layer_by_layer(analysis, models, masks, feeds, integers), "layers")
     inner = _inner_tensors(analysis, cut, masks)
     looser = decided.status == "unproven" or decided.noise > UNCHECKABLE_NOISE
     if not looser or not inner:
         return decided
-    return _decide(_figures(analysis, masked, (cut, weights), masks, feeds, inner), "layers")
+    return _decide(_figures(analysis, models, masks, feeds, inner), "layers")
 
 
 def _decide(figures: Sequence[_Figure], where: Place) -> Equality:
@@ -141,8 +158,7 @@ def _decide(figures: Sequence[_Figure], where: Place) -> Equality:
 
 def _figures(
     analysis: Analysis,
-    masked: onnx.ModelProto,
-    cut: tuple[onnx.ModelProto, Weights],
+    models: _Models,
     masks: Mapping[Axis, BoolArray],
     feeds: Sequence[Values],
     tensors: Sequence[str],
@@ -150,18 +166,17 @@ def _figures(
     """Run the four networks from end to end and compare `tensors`."""
     weights = analysis.graph.weights
     runs = {
-        "plain": _outputs(analysis.graph.model, weights, feeds, tensors),
-        "masked": _outputs(masked, weights, feeds, tensors),
-        "rough": _outputs(masked, weights, feeds, tensors, optimize=False),
-        "cut": _outputs(*cut, feeds, tensors),
+        "plain": _outputs(models.whole, weights, feeds, tensors),
+        "masked": _outputs(models.masked, weights, feeds, tensors),
+        "rough": _outputs(models.masked, weights, feeds, tensors, optimize=False),
+        "cut": _outputs(*models.cut, feeds, tensors),
     }
-    return _compared(analysis, runs, masks)
+    return _compared(analysis, runs, masks, alone=models.alone)
 
 
 def _layer_by_layer(
     analysis: Analysis,
-    masked: onnx.ModelProto,
-    cut: tuple[onnx.ModelProto, Weights],
+    models: _Models,
     masks: Mapping[Axis, BoolArray],
     feeds: Sequence[Values],
     integers: Mapping[str, int],
@@ -171,6 +186,7 @@ def _layer_by_layer(
     A value that was rounded to the other side would otherwise be handed on and grow from layer to layer.
     """
     weights = analysis.graph.weights
+    masked, (cut, cut_weights) = models.masked, models.cut
     found = _outputs(masked, weights, feeds, list(integers))
     whole = [fed(call, {name: found[name][i] for name in found}) for i, call in enumerate(feeds)]
     slim = [
@@ -179,24 +195,33 @@ def _layer_by_layer(
     ]
     tensors = list(dict.fromkeys([*integers, *(spec.name for spec in analysis.graph.output_specs)]))
     runs = {
-        "plain": _outputs(segmented(analysis.graph.model, integers), weights, whole, tensors),
+        "plain": _outputs(segmented(models.whole, integers), weights, whole, tensors),
         "masked": _outputs(segmented(masked, integers), weights, whole, tensors),
         "rough": _outputs(segmented(masked, integers), weights, whole, tensors, optimize=False),
-        "cut": _outputs(segmented(cut[0], integers), cut[1], slim, tensors),
+        "cut": _outputs(segmented(cut, integers), cut_weights, slim, tensors),
     }
-    return _compared(analysis, runs, masks)
+    return _compared(analysis, runs, masks, alone=models.alone)
 
 
 def _compared(
-    analysis: Analysis, runs: Mapping[str, Mapping[str, list[NDArray[Any]]]], masks: Mapping[Axis, BoolArray]
+    analysis: Analysis,
+    runs: Mapping[str, Mapping[str, list[NDArray[Any]]]],
+    masks: Mapping[Axis, BoolArray],
+    *,
+    alone: bool,
 ) -> list[_Figure]:
-    """Compare the tensors of the four networks' runs one by one."""
+    """Compare the tensors of the four networks' runs one by one.
+
+    Where classes alone go, the plain network gives its scores in reverse: would other classes have been noticed?
+    """
     figures = []
     for name in runs["masked"]:
         kept = _masks_of(name, masks)
         values = {run: found[name] for run, found in runs.items()}
         for run in ("plain", "masked", "rough"):
             values[run] = [_kept(value, kept) for value in values[run]]
+        if alone:
+            values["plain"] = [np.flip(value, tuple(kept)) for value in values["plain"]]
         step, dtype = step_of(analysis.graph, name) or (0.0, "")
         if dtype or all(value.dtype.kind == "f" for value in values["masked"]):
             largest = max(float(np.abs(value.astype(np.float64)).max(initial=0.0)) for value in values["masked"])

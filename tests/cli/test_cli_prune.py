@@ -194,3 +194,16 @@ def test_some_classes_alone_are_said_everywhere(tmp_path: Path) -> None:
     applied = call("apply", RESNET, tmp_path / "a.plan.json", "--data", few(), "-o", tmp_path / "b.onnx", "--json")
     assert json.loads(applied.stdout)["classes"] == {"1": 1, "4": 4, "7": 7}
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_a_trimmed_head_is_said_and_its_labels_are_written(tmp_path: Path) -> None:
+    ended = prune(tmp_path / "a.onnx", "--classes", "7,1,4", "--trim-head", "--macs", "50%", "--test", TEST)
+    assert ended.code == 0
+    assert "widths in blocks of 8; the classifier cut to 1, 4, 7." in ended.stdout
+    assert f"Labels written to {tmp_path / 'a.labels.txt'}" in ended.stdout
+    assert (tmp_path / "a.labels.txt").read_text() == "1\n4\n7\n"
+    assert "frozen" not in ended.stdout
+    applied = call("apply", RESNET, tmp_path / "a.plan.json", "--data", few(), "-o", tmp_path / "b.onnx")
+    assert applied.code == 0
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    assert (tmp_path / "b.labels.txt").read_text() == "1\n4\n7\n"

@@ -254,3 +254,12 @@ def test_classes_that_cannot_be_chosen(output: Path, names: str, said: str) -> N
 def test_classes_of_data_without_labels(tmp_path: Path, output: Path) -> None:
     loose = save_images(tmp_path / "loose", 6)
     refused(prune(output, "--classes", "1,4", "--macs", "50%", "-q", data=loose), "--classes needs labelled data")
+
+
+def test_a_head_cannot_be_trimmed_to_nothing_or_over_a_file_that_is_read(tmp_path: Path, output: Path) -> None:
+    refused(prune(output, "--trim-head", "--macs", "50%", "-q"), "--trim-head cuts the classifier to the classes of")
+    names = tmp_path / "n.labels.txt"
+    names.write_text("\n".join("0123456789"))
+    args = ("--classes", "1,4", "--trim-head", "--labels", names, "--macs", "50%", "-q")
+    refused(prune(tmp_path / "n.onnx", *args), "The labels would overwrite the labels")
+    assert names.read_text().endswith("9")

@@ -14,7 +14,7 @@ from onnxprune.report.blocks import Lines
 from onnxprune.report.outcome import verification_lines
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.surgery.mask import masked_model
-from onnxprune.verification.equality import Equality, _figures, check_equality
+from onnxprune.verification.equality import Equality, _figures, _Models, check_equality
 from onnxprune.verification.shaken import shaken_model
 
 FLOAT = """(float[n, 3, 6, 6] x) => (float[n, 4, 6, 6] y)
@@ -139,7 +139,8 @@ def test_steps_that_add_up_are_taken_apart_layer_by_layer() -> None:
     analysis = analysed(model)
     result = cut(analysis, random_keep(analysis))
     feeds, masked = [random_feed(model, free={"n": 4})], masked_model(analysis, result.masks)
-    (whole,) = _figures(analysis, masked, (result.model, result.weights), result.masks, feeds, ["y"])
+    models = _Models(model, masked, (result.model, result.weights))
+    (whole,) = _figures(analysis, models, result.masks, feeds, ["y"])
     assert whole.steps > 1
     found = check_equality(analysis, result.model, result.masks, feeds)
     assert (found.status, found.where, found.steps) == ("equal", "layers", 1)
