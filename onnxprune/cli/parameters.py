@@ -22,6 +22,18 @@ def share(text: str) -> float:
     return found
 
 
+def points(text: str) -> float:
+    """Read percentage points, `5` or `5%`, as a share: 0.05.
+
+    Raises:
+        click.BadParameter: they are none.
+    """
+    found = _number(text.strip().removesuffix("%"))
+    if found is None or not 0 <= found <= 100:
+        raise click.BadParameter(f"{text!r} is no number of points from 0 to 100; write it as 5 or 5%")
+    return found / 100
+
+
 def number(text: str) -> float:
     """Read a number, or a fraction such as `1/255`.
 

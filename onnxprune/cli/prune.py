@@ -15,7 +15,7 @@ from onnxprune.cli.options import (
     run_options,
     talk_options,
 )
-from onnxprune.cli.parameters import multiple, names, setting, share
+from onnxprune.cli.parameters import multiple, names, points, setting, share
 from onnxprune.cli.preprocessing import read_preprocessing
 from onnxprune.cli.sections import Command, section, stack
 from onnxprune.errors import InputError
@@ -84,6 +84,13 @@ budget_options = stack(
         type=multiple,
         metavar="NUMBER",
         help="Remove what scores below this multiple of the method's own threshold (1 by default).",
+    ),
+    _budget(
+        "--max-class-drop",
+        type=points,
+        metavar="POINTS",
+        help="Refuse a result in which any class loses more percentage points than this of its recall on the test "
+        "images, such as 5.",
     ),
     _budget(
         "--round-to",
@@ -178,6 +185,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         scores=flags["scores"],
         scores_output=flags["save_scores"],
         budget=Budget(flags["ratio"], flags["macs"], flags["alpha"]),
+        max_class_drop=flags["max_class_drop"],
         round_to=flags["round_to"],
         recovery=flags["recover"],
         approximate=flags["allow"] == "approximate",

@@ -54,6 +54,7 @@ def prune(
     ratio: float | None = None,
     macs: float | None = None,
     alpha: float | None = None,
+    max_class_drop: float | None = None,
     output: Path | str | None = None,
     test: Path | str | None = None,
     labels: Path | str | None = None,
@@ -83,6 +84,8 @@ def prune(
         ratio: share of the channels of every group to remove.
         macs: share of the multiply-adds that may be left, such as 0.5.
         alpha: threshold of the method's own rule, in multiples of the rule's threshold.
+        max_class_drop: the most that any class may lose of its recall on the test images, as a share (0.05: 5 points);
+            a result that loses more is refused.
         output: where the pruned model goes; default: model.pruned.onnx beside the model. The plan goes beside it.
         test: data to measure accuracy on; else `holdout` of `data`.
         labels: file of class names in the order of the model's outputs; default: sorted folder names.
@@ -115,6 +118,7 @@ def prune(
         scores=None if scores is None else Path(scores),
         scores_output=None if save_scores is None else Path(save_scores),
         budget=Budget(ratio, macs, alpha),
+        max_class_drop=max_class_drop,
         round_to=round_to,
         recovery=recovery,
         approximate=approximate,

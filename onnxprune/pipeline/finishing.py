@@ -8,10 +8,10 @@ import onnx
 
 from onnxprune import __version__
 from onnxprune.analysis.analyse import Analysis
-from onnxprune.errors import UnreachableError
 from onnxprune.graph.measures import count_params, file_size
 from onnxprune.graph.metadata import CLASSES
 from onnxprune.graph.writing import Staging, with_metadata
+from onnxprune.pipeline.judging import CLASS_DROP, collapses, refuse_class_drop, refuse_collapse, shortcomings
 from onnxprune.pipeline.quality import Gauge
 from onnxprune.pipeline.recovering import Restored, restore, why_not
 from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
@@ -20,16 +20,9 @@ from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import Model, apply, channel_counts, stage, verify
 from onnxprune.runtime import Session, measure, open_session
 from onnxprune.surgery.cut import Cut
-from onnxprune.values.outcome import Figures, Quality
+from onnxprune.values.outcome import Figures
 from onnxprune.values.plan import Plan
 from onnxprune.values.progress import Track
-from onnxprune.verification.equality import Equality
-
-COLLAPSE = 0.05
-"""Loss of top-1 beyond which a run that was asked for no budget refuses its result."""
-
-SLOWER = 1.05
-"""Latency ratio beyond which a result counts as slower."""
 
 
 def finish(
@@ -76,13 +69,14 @@ def finish(
         say("working", "Measuring latency")
         size = file_size(folder / written.name, cut.weights)
         before, after = _both_figures(model, analysis, chosen, cut, size, samples, (session, pruned))
-        collapsed = _collapsed(quality)
-        warnings = (*collapsed, *_warnings(before, after, equality))
-        if collapsed and not settings.budget.explicit and not settings.force and write_plan:
-            raise UnreachableError(
-                f"{collapsed[0]} No budget asked for that, so nothing was written; "
-                "give one (--macs, --ratio, --alpha), or --force to take the result as it is."
-            )
+        limit = chosen.request.get(CLASS_DROP)
+        refuse_class_drop(quality, limit)
+        if limit is not None and (quality is None or not quality.classes):
+            notes = (*notes, f"No accuracy by class was measured, so the limit of {100 * limit:g} points is unchecked.")
+        collapsed = collapses(quality)
+        warnings = (*collapsed, *shortcomings(before, after, equality))
+        if write_plan and not settings.budget.explicit and not settings.force:
+            refuse_collapse(collapsed)
         result = Result(
             settings.model,
             analysis,
@@ -121,28 +115,6 @@ def publish(staging: Staging, settings: Settings, result: Result, extra: Extra) 
     for path, content in extra(result).items():
         staging.write(path, content)
     staging.commit(last=settings.written)
-
-
-def _collapsed(quality: Quality | None) -> tuple[str, ...]:
-    """Say what of the accuracy was lost that nobody gives away unasked."""
-    found = []
-    if quality is not None and quality.change is not None:
-        if quality.change < -COLLAPSE:
-            found.append(f"Top-1 fell by {-100 * quality.change:.1f} points.")
-        dead = [row.name for row in quality.classes if row.after == 0 and row.before > 0]
-        if dead:
-            found.append(f"No image of {', '.join(dead)} is classified right any more.")
-    return tuple(found)
-
-
-def _warnings(before: Figures, after: Figures, equality: Equality) -> Iterator[str]:
-    """Say what else is poor about the result. Latency is a measurement, too noisy here and now to refuse by."""
-    if before.latency_ms and after.latency_ms and after.latency_ms > SLOWER * before.latency_ms:
-        yield f"The pruned model is slower here: {after.latency_ms / before.latency_ms:.2f} times the latency."
-    if after.size >= before.size:
-        yield f"The pruned file is not smaller: {after.size} bytes instead of {before.size}."
-    if equality.status == "unproven":
-        yield "Cut equals mask is unproven: on these inputs no tensor tells a cut model from an uncut one."
 
 
 def _both_figures(

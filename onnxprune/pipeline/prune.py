@@ -11,6 +11,7 @@ from onnxprune.graph.outputs import check_input, check_outputs, data_files
 from onnxprune.graph.writing import Staging
 from onnxprune.importance.method import Method, find_method
 from onnxprune.pipeline.finishing import figures, finish, publish
+from onnxprune.pipeline.judging import CLASS_DROP, check_class_drop
 from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
 from onnxprune.pipeline.samples import Samples, open_samples
 from onnxprune.pipeline.score_files import ScoreFile, read_score_file, score_bytes
@@ -61,6 +62,7 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         return _run_masks(settings, model, analysis, known, track, say, extra)
     needed = _has_data(settings) or (known is None and method.needs_data(options))
     samples = _samples(settings, model, track, say) if needed else None
+    check_class_drop(settings.max_class_drop, samples, measured=settings.check_accuracy)
     given = None if known is None else known.scores
     scores = given or _scores(settings, analysis, samples, method, options, track, say)
     chosen = plan(
@@ -128,6 +130,7 @@ def _run_masks(
     if settings.scores_output is not None:
         raise InputError(f"{settings.scores} has keep masks and no scores, so there are none to save.")
     samples = _samples(settings, model, track, say) if _has_data(settings) else None
+    check_class_drop(settings.max_class_drop, samples, measured=settings.check_accuracy)
     data = {} if samples is None else _data_facts(samples)
     classes = {} if samples is None else class_masks(analysis, tuple(samples.classes.values()))
     keep = {**known.keep, **classes}
@@ -151,7 +154,9 @@ def _carry_out(
 ) -> Result:
     """Write the plan alone, or finish the job, by the plan and the recovery that is asked for."""
     classes = {} if samples is None else samples.classes
-    chosen = replace(chosen, recovery=recovery_settings(settings.recovery), classes=classes)
+    limit = {} if settings.max_class_drop is None else {CLASS_DROP: settings.max_class_drop}
+    request = {**chosen.request, **limit}
+    chosen = replace(chosen, request=request, recovery=recovery_settings(settings.recovery), classes=classes)
     if not settings.dry_run:
         return finish(settings, model, analysis, chosen, samples, track, say, extra, notes=notes)
     before = figures(model.proto, analysis, model.size, channel_counts(analysis, chosen)[0])

@@ -22,6 +22,7 @@ class Settings:
         scores: a file of scores or keep masks that stands in for the method and its settings.
         scores_output: where the scores and the chosen keep masks are written as well, if anywhere.
         budget: what is asked for; nothing: the method's own threshold rule.
+        max_class_drop: the most that any class may lose of its recall, as a share; a result that loses more is refused.
         round_to: width block.
         recovery: how the weights are recovered after the cut: none, bias, fold or refit.
         approximate: whether groups that a normalisation runs over may be cut.
@@ -47,6 +48,7 @@ class Settings:
     scores: Path | None = None
     scores_output: Path | None = None
     budget: Budget = field(default_factory=Budget)
+    max_class_drop: float | None = None
     round_to: int = ROUND_TO
     recovery: str = "refit"
     approximate: bool = False

@@ -126,6 +126,8 @@ def budget_lines(plan: Plan) -> Lines:
     request = ", ".join(asked) or f"no budget, so what {plan.method} finds below its threshold"
     if plan.request.get("allow") == "approximate":
         rounding += ", approximate groups too (checked against normalising over the channels that stay)"
+    if "max_class_drop" in plan.request:
+        rounding += f"; no class to lose more than {100 * plan.request['max_class_drop']:g} points"
     if plan.request.get("trim_head"):
         rounding += f"; the classifier cut to {', '.join(plan.classes)}"
     return Lines((f"Requested: {request}; {rounding}.", f"Reached: {', '.join(reached)} are left."))
@@ -136,7 +138,7 @@ _ASKED: Mapping[str, Callable[[float], str]] = {
     "ratio": lambda share: f"{numbers.percent(share)} of the channels of every group removed",
     "alpha": lambda alpha: f"everything below {alpha:g} times the threshold removed",
 }
-_ASIDE = ("round_to", "allow", "trim_head")
+_ASIDE = ("round_to", "allow", "trim_head", "max_class_drop")
 _LEFT = {"macs": "MACs", "params": "params", "channels": "prunable channels"}
 
 

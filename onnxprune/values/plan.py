@@ -127,7 +127,7 @@ def read_plan(text: str, where: str) -> Plan:
             digest=str(data["digest"]),
             method=str(data["method"]),
             options=dict(data["options"]),
-            request=dict(data["request"]),
+            request=_request(data["request"]),
             reached={name: float(value) for name, value in data["reached"].items()},
             groups=groups,
             frozen=dict(data["frozen"]),
@@ -140,6 +140,14 @@ def read_plan(text: str, where: str) -> Plan:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where} is not a whole plan ({error}); make it again with --dry-run.") from None
+
+
+def _request(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Check that what is asked for in numbers is numbers."""
+    for name in ("ratio", "macs", "alpha", "max_class_drop"):
+        if type(entry.get(name, 0)) not in (int, float):
+            raise ValueError(f"its request of {name} is no number")
+    return dict(entry)
 
 
 def _recovery(entry: Mapping[str, Any]) -> Mapping[str, Any]:

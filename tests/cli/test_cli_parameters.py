@@ -3,7 +3,7 @@ from collections.abc import Callable
 import click
 import pytest
 
-from onnxprune.cli.parameters import names, number, numbers, setting, share, size
+from onnxprune.cli.parameters import names, number, numbers, points, setting, share, size
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,8 @@ def test_other_values() -> None:
     assert size("224") == 224
     assert size("32,64") == size("32x64") == (32, 64)
     assert names("cat, dog ,3") == ("cat", "dog", "3")
+    assert points("5") == points("5 %") == points("5%") == 0.05
+    assert points("0.5") == 0.005
     assert setting("a = b=c") == ("a", "b=c")
 
 
@@ -28,6 +30,7 @@ def test_other_values() -> None:
         (share, "101%"), (share, "-1%"), (share, "x"), (share, ""), (share, "inf"), (share, "5%%"),
         (number, "1/0"), (number, ""), (number, "nan"), (numbers, "1,,2"), (size, "1.5"), (size, "-3"),
         (size, "1,2,3"), (setting, "a"), (setting, "=b"), (names, "a,,b"), (names, ""),
+        (points, "101"), (points, "-1"), (points, "x"),
     ],
 )  # fmt: skip
 def test_what_is_none(read: Callable[[str], object], text: str) -> None:

@@ -207,3 +207,9 @@ def test_a_trimmed_head_is_said_and_its_labels_are_written(tmp_path: Path) -> No
     assert applied.code == 0
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     assert (tmp_path / "b.labels.txt").read_text() == "1\n4\n7\n"
+
+
+def test_the_limit_of_a_class_is_said(tmp_path: Path) -> None:
+    ended = prune(tmp_path / "a.onnx", "--macs", "50%", "--max-class-drop", "10%")
+    assert ended.code == 0
+    assert "widths in blocks of 8; no class to lose more than 10 points." in ended.stdout

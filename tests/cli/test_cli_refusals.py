@@ -263,3 +263,8 @@ def test_a_head_cannot_be_trimmed_to_nothing_or_over_a_file_that_is_read(tmp_pat
     args = ("--classes", "1,4", "--trim-head", "--labels", names, "--macs", "50%", "-q")
     refused(prune(tmp_path / "n.onnx", *args), "The labels would overwrite the labels")
     assert names.read_text().endswith("9")
+
+
+def test_a_class_that_loses_too_much(output: Path) -> None:
+    args = ("--macs", "5%", "--recover", "none", "-q", "--max-class-drop", "5")
+    refused(prune(output, *args), "Class '", "points, where --max-class-drop allows 5, so nothing was written", code=1)

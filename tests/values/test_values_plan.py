@@ -182,3 +182,16 @@ def test_an_impossible_group_is_refused_by_name(changes: dict[str, Any]) -> None
 def test_parts_of_the_wrong_kind_are_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"p\.json is not a whole plan"):
         read_plan(text, "p.json")
+
+
+@pytest.mark.parametrize(
+    "classes", [{"cat": 3}, {"cat": 3, "dog": 3}, {"cat": 5, "dog": 3}, {"cat": "3", "dog": 4}, [3]]
+)
+def test_classes_that_are_none_are_refused(classes: Any) -> None:
+    with pytest.raises(InputError, match="not a whole plan"):
+        read_plan(entry(classes=classes), "p.json")
+
+
+def test_a_request_in_words_is_refused() -> None:
+    with pytest.raises(InputError, match="its request of max_class_drop is no number"):
+        read_plan(entry(request={"max_class_drop": "much"}), "p.json")
