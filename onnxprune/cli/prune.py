@@ -100,6 +100,14 @@ budget_options = stack(
         show_default=True,
         help="Round widths to multiples of N, which kernels are fast at; 1 switches rounding off.",
     ),
+    _budget(
+        "--rounds",
+        type=click.IntRange(min=1),
+        default=1,
+        metavar="N",
+        show_default=True,
+        help="Choose what goes in N rounds, each after the first on the network as cut and recovered by then.",
+    ),
     allow_option,
     _budget("--force", is_flag=True, help="Write a poor result even though no budget asked for it."),
 )
@@ -187,6 +195,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         budget=Budget(flags["ratio"], flags["macs"], flags["alpha"]),
         max_class_drop=flags["max_class_drop"],
         round_to=flags["round_to"],
+        rounds=flags["rounds"],
         recovery=flags["recover"],
         approximate=flags["allow"] == "approximate",
         preprocess=preprocess,

@@ -62,6 +62,7 @@ def prune(
     trim_head: bool = False,
     preprocess: str | Preprocess | None = None,
     round_to: int = ROUND_TO,
+    rounds: int = 1,
     recovery: str = "refit",
     approximate: bool = False,
     holdout: float = 0.2,
@@ -93,6 +94,7 @@ def prune(
         trim_head: cut the classifier's outputs to these classes, and write their names beside the model.
         preprocess: a preset's name, `auto`, a `Preprocess`, or None (auto for labelled images).
         round_to: block that widths are rounded to; 1 switches rounding off.
+        rounds: in how many rounds what goes is chosen, each after the first on the recovered network.
         recovery: how the weights are recovered in closed form after the cut: none, bias, fold or refit.
         approximate: cut channels that a normalisation runs over as well (the result is not that of zeroing them).
         holdout: share of `data` kept for measuring.
@@ -120,6 +122,7 @@ def prune(
         budget=Budget(ratio, macs, alpha),
         max_class_drop=max_class_drop,
         round_to=round_to,
+        rounds=rounds,
         recovery=recovery,
         approximate=approximate,
         preprocess=preprocess if isinstance(preprocess, Preprocess) else Preprocess(),

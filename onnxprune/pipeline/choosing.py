@@ -37,6 +37,11 @@ class Budget:
     alpha: float | None = None
 
     @property
+    def is_own_rule(self) -> bool:
+        """Whether the method's own rule alone decides, at whatever multiple of its threshold."""
+        return self.ratio is None and self.macs is None
+
+    @property
     def explicit(self) -> bool:
         """Whether anything was asked for, beyond the method's own rule."""
         return any(value is not None for value in (self.ratio, self.macs, self.alpha))
@@ -54,32 +59,58 @@ def choose_widths(
     options: Mapping[str, Any],
     round_to: int,
     given: Mapping[str, int] | None = None,
+    most: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
-    """Return how many channels every prunable group keeps, `given` what other groups keep whatever the scores say."""
+    """Return how many channels every prunable group keeps.
+
+    `given` is what other groups keep whatever the scores say; `most` what earlier rounds left of each group, whose
+    channels that went score lowest.
+    """
     costs = replace(analysis.costs, given=given or {})
-    widths = [Width(group.name, group.size, _block(group, round_to)) for group in analysis.prunable]
+    widths = _widths(analysis, round_to)
     if not widths and not given:
         raise UnreachableError(_why_nothing(analysis))
-    kept = {width.name: width.size for width in widths}
+    present = kept = {width.name: width.size if most is None else most[width.name] for width in widths}
     if budget.ratio is not None:
-        kept = by_ratio(widths, budget.ratio)
+        kept = _stricter(kept, by_ratio(widths, budget.ratio))
     if budget.alpha is not None or not budget.explicit:
         if method.threshold is None:
             raise InputError(f"Method {method.name} only ranks channels; say how much goes with --ratio or --macs.")
         alpha = 1.0 if budget.alpha is None else budget.alpha
         if not 0 < alpha < np.inf:
             raise InputError(f"--alpha is a multiple of the method's threshold, above 0, not {alpha:g}.")
-        kept = _stricter(kept, by_threshold(widths, scores, alpha * method.threshold, method.cap(options)))
+        by_rule = by_threshold(widths, scores, alpha * method.threshold, method.cap(options), present)
+        kept = _stricter(kept, by_rule)
     if budget.macs is not None:
-        if not 0 < budget.macs <= 1:
-            raise InputError(
-                f"--macs is the share of MACs that may be left, above 0 and up to 100%, not {budget.macs:.0%}."
-            )
         limit = budget.macs * costs.whole
         if costs.macs_at(kept) > limit:
-            refuse_impossible(costs, {width.name: min(width.floor, kept[width.name]) for width in widths}, limit)
             kept = _within(widths, scores, costs, method, limit, kept)
     return kept
+
+
+def refuse_unreachable(analysis: Analysis, budget: Budget, round_to: int, given: Mapping[str, int]) -> None:
+    """Refuse a budget in MACs that the floors of all groups do not meet, before any work is done.
+
+    Raises:
+        InputError: it is no share, or widths cannot be rounded so.
+        UnreachableError: it cannot be met.
+    """
+    if round_to < 1:
+        raise InputError(f"--round-to is a number of channels from 1 up, not {round_to}.")
+    if budget.macs is None:
+        return
+    if not 0 < budget.macs <= 1:
+        raise InputError(
+            f"--macs is the share of MACs that may be left, above 0 and up to 100%, not {budget.macs:.0%}."
+        )
+    costs = replace(analysis.costs, given=given)
+    floors = {width.name: width.floor for width in _widths(analysis, round_to)}
+    if floors:
+        refuse_impossible(costs, floors, budget.macs * costs.whole)
+
+
+def _widths(analysis: Analysis, round_to: int) -> list[Width]:
+    return [Width(group.name, group.size, _block(group, round_to)) for group in analysis.prunable]
 
 
 def _why_nothing(analysis: Analysis) -> str:

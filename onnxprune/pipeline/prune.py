@@ -9,29 +9,27 @@ from onnxprune.analysis.analyse import Analysis
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.outputs import check_input, check_outputs, data_files
 from onnxprune.graph.writing import Staging
-from onnxprune.importance.method import Method, find_method
+from onnxprune.importance.method import find_method
 from onnxprune.pipeline.finishing import figures, finish, publish
 from onnxprune.pipeline.judging import CLASS_DROP, check_class_drop
 from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
+from onnxprune.pipeline.rounds import Chosen, choose_in_rounds
 from onnxprune.pipeline.samples import Samples, open_samples
 from onnxprune.pipeline.score_files import ScoreFile, read_score_file, score_bytes
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import (
     Model,
     channel_counts,
+    choose,
     class_masks,
-    collect,
     inspect,
     load,
-    plan,
     plan_of_masks,
     recovery_settings,
-    score,
 )
 from onnxprune.runtime import open_session
 from onnxprune.values.plan import Plan
 from onnxprune.values.progress import Track, silent
-from onnxprune.values.statistics import Scores
 
 
 def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: Extra = no_extra) -> Result:
@@ -54,6 +52,8 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
     }
     if settings.trim_head and not settings.classes:
         raise InputError("--trim-head cuts the classifier to the classes of --classes; name them.")
+    if settings.rounds > 1 and (settings.scores or settings.scores_output):
+        raise InputError("A file of scores holds those of one round; leave out --rounds, --scores or --save-scores.")
     model, analysis = _open(settings, outputs, say)
     known = None if settings.scores is None else read_score_file(settings.scores, analysis.prunable, model.digest)
     if known is not None:
@@ -63,56 +63,35 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
     needed = _has_data(settings) or (known is None and method.needs_data(options))
     samples = _samples(settings, model, track, say) if needed else None
     check_class_drop(settings.max_class_drop, samples, measured=settings.check_accuracy)
-    given = None if known is None else known.scores
-    scores = given or _scores(settings, analysis, samples, method, options, track, say)
-    chosen = plan(
+    if known is not None and known.scores is not None:
+        outputs_left = () if samples is None else tuple(samples.classes.values())
+        masks = choose(analysis, known.scores, settings.budget, method, options, settings.round_to, outputs_left)
+        found = Chosen(masks, known.scores, known.scores.notes)
+    else:
+        found = choose_in_rounds(settings, model, analysis, samples, method, options, track, say)
+    in_rounds = {"rounds": settings.rounds} if settings.rounds > 1 else {}
+    chosen = plan_of_masks(
         model,
         analysis,
-        scores,
-        settings.budget,
-        method,
+        found.keep,
+        method.name,
         options,
-        round_to=settings.round_to,
-        outputs=() if samples is None else tuple(samples.classes.values()),
+        request={**settings.budget.to_json(), "round_to": settings.round_to, **in_rounds},
         seed=settings.seed,
         data={} if samples is None else _data_facts(samples),
     )
     if settings.scores_output is not None:
-        keep = {group.name: mask for group in analysis.prunable for mask in [chosen.keep()[group.name]]}
-        content = score_bytes(scores, keep, method.name, options, model.digest)
+        keep = {group.name: found.keep[group.name] for group in analysis.prunable}
+        content = score_bytes(found.scores, keep, method.name, options, model.digest)
         extra = _beside(extra, settings.scores_output, content)
     if chosen.removed == 0:
         raise UnreachableError(_nothing(settings, method.name))
-    notes = (*model.notes, *scores.notes)
-    return _carry_out(settings, model, analysis, chosen, samples, track, say, extra, notes)
+    return _carry_out(settings, model, analysis, chosen, samples, track, say, extra, (*model.notes, *found.notes))
 
 
 def _has_data(settings: Settings) -> bool:
     """Whether anything is named that is data, or makes sense with data alone."""
     return settings.data is not None or settings.test is not None or bool(settings.classes)
-
-
-def _scores(
-    settings: Settings,
-    analysis: Analysis,
-    samples: Samples | None,
-    method: Method,
-    options: Mapping[str, Any],
-    track: Track,
-    say: Tell,
-) -> Scores:
-    """Gather what the method needs, and score."""
-    statistics = collect(
-        analysis,
-        None if samples is None else samples.calibration,
-        method.name,
-        options,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        track=track,
-    )
-    say("working", "Choosing what goes")
-    return score(analysis, statistics, method.name, options, seed=settings.seed)
 
 
 def _run_masks(

@@ -24,6 +24,7 @@ class Settings:
         budget: what is asked for; nothing: the method's own threshold rule.
         max_class_drop: the most that any class may lose of its recall, as a share; a result that loses more is refused.
         round_to: width block.
+        rounds: in how many rounds what goes is chosen, each after the first on the recovered network.
         recovery: how the weights are recovered after the cut: none, bias, fold or refit.
         approximate: whether groups that a normalisation runs over may be cut.
         preprocess: geometry, and scaling unless `scaling` says otherwise.
@@ -50,6 +51,7 @@ class Settings:
     budget: Budget = field(default_factory=Budget)
     max_class_drop: float | None = None
     round_to: int = ROUND_TO
+    rounds: int = 1
     recovery: str = "refit"
     approximate: bool = False
     preprocess: Preprocess = field(default_factory=Preprocess)

@@ -30,7 +30,7 @@ from onnxprune.graph.weights import Weights
 from onnxprune.graph.writing import Staging, explained
 from onnxprune.importance.checking import check_scores
 from onnxprune.importance.method import Method, find_method
-from onnxprune.pipeline.choosing import ROUND_TO, Budget, choose_widths
+from onnxprune.pipeline.choosing import ROUND_TO, Budget, choose_widths, refuse_unreachable
 from onnxprune.recovery.recovery import steps
 from onnxprune.recovery.run import obstacle, recover_steps
 from onnxprune.recovery.samples import SAMPLES
@@ -174,14 +174,27 @@ def plan(
         UnreachableError: a budget that cannot be met, or nothing to prune.
     """
     chosen = find_method(method) if isinstance(method, str) else method
-    if round_to < 1:
-        raise InputError(f"--round-to is a number of channels from 1 up, not {round_to}.")
     settled = chosen.settle(options or {})
-    classes = class_masks(analysis, outputs)
-    kept = choose_widths(analysis, scores, budget, chosen, settled, round_to, counts(classes))
+    keep = choose(analysis, scores, budget, chosen, settled, round_to, outputs)
     request = {**budget.to_json(), "round_to": round_to}
-    keep = {**keep_best(scores, kept), **classes}
     return plan_of_masks(model, analysis, keep, chosen.name, settled, request=request, seed=seed, data=data)
+
+
+def choose(
+    analysis: Analysis,
+    scores: Scores,
+    budget: Budget,
+    method: Method,
+    options: Mapping[str, Any],
+    round_to: int = ROUND_TO,
+    outputs: Sequence[int] = (),
+    most: Mapping[str, int] | None = None,
+) -> dict[str, BoolArray]:
+    """Return the keep masks of all groups that may be cut; arguments and errors as `plan` and `choose_widths`."""
+    classes = class_masks(analysis, outputs)
+    refuse_unreachable(analysis, budget, round_to, counts(classes))
+    kept = choose_widths(analysis, scores, budget, method, options, round_to, counts(classes), most)
+    return {**keep_best(scores, kept), **classes}
 
 
 def class_masks(analysis: Analysis, outputs: Sequence[int]) -> dict[str, BoolArray]:

@@ -126,6 +126,8 @@ def budget_lines(plan: Plan) -> Lines:
     request = ", ".join(asked) or f"no budget, so what {plan.method} finds below its threshold"
     if plan.request.get("allow") == "approximate":
         rounding += ", approximate groups too (checked against normalising over the channels that stay)"
+    if "rounds" in plan.request:
+        rounding += f"; chosen in {plan.request['rounds']} rounds"
     if "max_class_drop" in plan.request:
         rounding += f"; no class to lose more than {100 * plan.request['max_class_drop']:g} points"
     if plan.request.get("trim_head"):
@@ -138,7 +140,7 @@ _ASKED: Mapping[str, Callable[[float], str]] = {
     "ratio": lambda share: f"{numbers.percent(share)} of the channels of every group removed",
     "alpha": lambda alpha: f"everything below {alpha:g} times the threshold removed",
 }
-_ASIDE = ("round_to", "allow", "trim_head", "max_class_drop")
+_ASIDE = ("round_to", "rounds", "allow", "trim_head", "max_class_drop")
 _LEFT = {"macs": "MACs", "params": "params", "channels": "prunable channels"}
 
 

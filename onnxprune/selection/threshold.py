@@ -14,22 +14,33 @@ from onnxprune.values.statistics import Scores
 Cost = Callable[[Mapping[str, int]], float]
 
 
-def by_threshold(widths: Sequence[Width], scores: Scores, threshold: float, cap: float = 1.0) -> dict[str, int]:
+def by_threshold(
+    widths: Sequence[Width],
+    scores: Scores,
+    threshold: float,
+    cap: float = 1.0,
+    present: Mapping[str, int] | None = None,
+) -> dict[str, int]:
     """Keep the channels that score at least `threshold`, then round to the nearest block.
 
     Where that removes more than the share `cap` of all channels, only that many go, block by block, lowest first.
+    What earlier rounds left is `present`: the best so many channels of each group are all that there is.
     """
+    whole = {width.name: width.size for width in widths} if present is None else present
     counts = {width.name: width.nearest(_above(scores.values[width.name], threshold)) for width in widths}
-    channels = sum(width.size for width in widths)
+    counts = {name: min(count, whole[name]) for name, count in counts.items()}
+    channels = sum(whole[width.name] for width in widths)
     most = math.floor(cap * channels + 1e-9)
-    return counts if channels - sum(counts.values()) <= most else _take_lowest(widths, scores, counts, most)
+    return counts if channels - sum(counts.values()) <= most else _take_lowest(widths, scores, counts, most, whole)
 
 
-def _take_lowest(widths: Sequence[Width], scores: Scores, least: Mapping[str, int], most: int) -> dict[str, int]:
-    """Remove at most `most` channels, always the block with the lowest mean, down to the counts in `least`."""
-    counts = {width.name: width.size for width in widths}
+def _take_lowest(
+    widths: Sequence[Width], scores: Scores, least: Mapping[str, int], most: int, whole: Mapping[str, int]
+) -> dict[str, int]:
+    """Remove at most `most` channels, always the block with the lowest mean, from `whole` down to `least`."""
+    counts = {width.name: whole[width.name] for width in widths}
     order = {width.name: ranking(scores, width.name) for width in widths}
-    shrinking = {width.name: width for width in widths if least[width.name] < width.size}
+    shrinking = {width.name: width for width in widths if least[width.name] < counts[width.name]}
 
     def price(width: Width) -> tuple[float, float, str]:
         block = order[width.name][smaller(width) : counts[width.name]]

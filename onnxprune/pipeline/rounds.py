@@ -1,0 +1,206 @@
+"""Choosing what goes in several rounds: each looks at the network that the rounds before it have left.
+
+A round cuts the original by all that went so far, gives it new weights, gathers statistics on that network, and chooses
+the next part. Its scores are carried back to the channels of the original, so that widths, floors, blocks and costs are
+the original's throughout and the masks of all rounds make one plan.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from onnxprune.analysis.analyse import Analysis, counts
+from onnxprune.errors import InputError, UnreachableError
+from onnxprune.graph.model import read_graph
+from onnxprune.importance.method import Method
+from onnxprune.pipeline.choosing import Budget, refuse_unreachable
+from onnxprune.pipeline.result import Tell
+from onnxprune.pipeline.samples import Samples
+from onnxprune.pipeline.settings import Settings
+from onnxprune.pipeline.stages import Model, choose, class_masks, collect, inspect, on_disk, recover, score
+from onnxprune.recovery.run import obstacle
+from onnxprune.surgery.cut import cut
+from onnxprune.values.axes import BoolArray, IntArray
+from onnxprune.values.progress import Track
+from onnxprune.values.statistics import Scores
+
+Keep = Mapping[str, BoolArray]
+Origins = Mapping[str, tuple[str, IntArray]]
+"""Group of a cut network -> the group of the original that it is, and which of its channels, [channels]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The keep masks of the original's groups, the scores of the first round, and what the user should know."""
+
+    keep: Keep
+    scores: Scores
+    notes: tuple[str, ...]
+
+
+def choose_in_rounds(
+    settings: Settings,
+    model: Model,
+    analysis: Analysis,
+    samples: Samples | None,
+    method: Method,
+    options: Mapping[str, Any],
+    track: Track,
+    say: Tell,
+) -> Chosen:
+    """Score and choose as often as the settings say, on the recovered network after the first time.
+
+    Raises:
+        InputError: as the stages.
+        UnreachableError: a budget that cannot be met, or a cut network with other groups than the original.
+    """
+    total = settings.rounds
+    if total < 1:
+        raise InputError(f"--rounds is a number from 1 up, not {total}.")
+    outputs = () if samples is None else tuple(samples.classes.values())
+    refuse_unreachable(analysis, settings.budget, settings.round_to, counts(class_masks(analysis, outputs)))
+    keep: Keep = {group.name: np.ones(group.size, dtype=bool) for group in analysis.free}
+    scores = first = _scores(settings, analysis, samples, method, options, track, say)
+    notes = dict.fromkeys(first.notes)
+    left: list[float] = []
+    for number in range(1, total + 1):
+        before = counts(keep)
+        budget = part_of(settings.budget, number, total)
+        keep = choose(analysis, scores, budget, method, options, settings.round_to, outputs, most=before)
+        left.append(analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0)
+        went = counts(keep) != before
+        if number == total or (not went and settings.budget.is_own_rule):
+            break
+        if went:
+            say("working", f"Round {number + 1} of {total}: cutting and recovering")
+            with _cut_network(settings, model, analysis, keep, samples) as (present, origins):
+                found = _scores(settings, present, samples, method, options, track, say)
+            scores = carried_back(found, origins, keep)
+            notes.update(dict.fromkeys(found.notes))
+    if total > 1:
+        shares = ", ".join(f"{share:.1%}" for share in left).replace("%", " %")
+        notes[f"Chosen in {len(left)} of {total} rounds, which left {shares} of the MACs, one after the other."] = None
+    return Chosen(keep, first, tuple(notes))
+
+
+def part_of(budget: Budget, number: int, total: int) -> Budget:
+    """Return what of a budget is to be reached after round `number` of `total`: equal shares of what is there go.
+
+    What is left shrinks geometrically: after 2 of 4 rounds to 25 % of the MACs, 50 % are left. A threshold is the same
+    in every round.
+    """
+    if number == total:
+        return budget
+    share = number / total
+    macs = None if budget.macs is None else max(budget.macs, 0.0) ** share
+    ratio = None if budget.ratio is None else 1 - max(1 - budget.ratio, 0.0) ** share
+    return replace(budget, macs=macs, ratio=ratio)
+
+
+def origins_of(whole: Analysis, keep: Keep, present: Analysis) -> Origins:
+    """Find out which channels of the original those of the cut network are, by their places on the tensors.
+
+    Raises:
+        UnreachableError: the groups of the cut network are not those of the original without what went.
+    """
+    owner = np.full(whole.components.count, -1, dtype=np.int64)
+    channel = np.zeros(whole.components.count, dtype=np.int64)
+    for number, group in enumerate(whole.free):
+        member = group.members[0]
+        components = whole.components.labels(member.axis)[member.positions[:, 0]]
+        owner[components], channel[components] = number, np.arange(group.size)
+    masks = whole.axis_masks(keep)
+    found: dict[str, tuple[str, IntArray]] = {}
+    for group in present.free:
+        member = group.members[0]
+        if member.axis not in whole.components.index:
+            raise UnreachableError(_other_groups(group.name))
+        labels = whole.components.labels(member.axis)
+        kept = np.flatnonzero(masks.get(member.axis, np.ones(len(labels), dtype=bool)))
+        if member.positions.max() >= len(kept):
+            raise UnreachableError(_other_groups(group.name))
+        components = labels[kept[member.positions[:, 0]]]
+        original, channels = whole.free[owner[components[0]]], channel[components]
+        same = owner[components[0]] >= 0 and (owner[components] == owner[components[0]]).all()
+        if not same or not np.array_equal(np.sort(channels), np.flatnonzero(keep[original.name])):
+            raise UnreachableError(_other_groups(group.name))
+        found[group.name] = (original.name, channels)
+    covered = {name for name, _ in found.values()}
+    for group in whole.free:
+        if group.name not in covered and keep[group.name].sum() > 1:
+            raise UnreachableError(_other_groups(group.name))
+    return found
+
+
+def _other_groups(name: str) -> str:
+    return f"The cut network has other channel groups than the original (see {name!r}), so use --rounds 1."
+
+
+def carried_back(scores: Scores, origins: Origins, keep: Keep) -> Scores:
+    """Return scores of a cut network as scores of the original: what went is worst of all, and never comes back.
+
+    A group with one channel left has none to lose, so nobody scored it.
+    """
+    values = {name: np.where(mask, np.inf, -np.inf) for name, mask in keep.items()}
+    ties = {name: np.zeros(len(mask)) for name, mask in keep.items()}
+    curves = {name: np.zeros(len(mask) + 1) for name, mask in keep.items()} if scores.curves else {}
+    inverse = {original: (name, channels) for name, (original, channels) in origins.items()}
+    for name, found in scores.values.items():
+        original, channels = origins[name]
+        values[original][channels] = found
+        if name in scores.ties:
+            ties[original][channels] = scores.ties[name]
+        if name in scores.curves:
+            curve = scores.curves[name]
+            curves[original] = np.concatenate([curve, np.full(len(values[original]) + 1 - len(curve), curve[-1])])
+
+    def choice(original: str, count: int) -> BoolArray:
+        mask = np.zeros(len(keep[original]), dtype=bool)
+        if original not in inverse or scores.choose is None:
+            return keep[original]
+        name, channels = inverse[original]
+        mask[channels] = scores.choose(name, count)
+        return mask
+
+    return Scores(values, ties, scores.notes, curves, None if scores.choose is None else choice)
+
+
+@contextmanager
+def _cut_network(
+    settings: Settings, model: Model, analysis: Analysis, keep: Keep, samples: Samples | None
+) -> Iterator[tuple[Analysis, Origins]]:
+    """Cut the original, recover it as the final result will be, and read what there is."""
+    result = cut(analysis, keep)
+    if samples is not None and obstacle(model.graph) is None:
+        with suppress(InputError):  # what cannot be run piece by piece is cut alone, as the final result will be
+            result = recover(model, result, samples.calibration, settings.recovery, seed=settings.seed)
+    with on_disk(result.model, result.weights, None) as (proto, weights):
+        smaller = Model(model.path, proto, read_graph(proto, weights))
+        present = inspect(smaller, approximate=settings.approximate, trim_head=settings.trim_head)
+        yield present, origins_of(analysis, keep, present)
+
+
+def _scores(
+    settings: Settings,
+    analysis: Analysis,
+    samples: Samples | None,
+    method: Method,
+    options: Mapping[str, Any],
+    track: Track,
+    say: Tell,
+) -> Scores:
+    """Gather what the method needs, and score."""
+    statistics = collect(
+        analysis,
+        None if samples is None else samples.calibration,
+        method.name,
+        options,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        track=track,
+    )
+    say("working", "Choosing what goes")
+    return score(analysis, statistics, method.name, options, seed=settings.seed)
