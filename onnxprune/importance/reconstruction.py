@@ -2,8 +2,8 @@
 
 Optimal brain surgeon on whole channels. A layer with weight W that reads inputs with second moments H loses
 tr(W_c' (inv(H)_cc)^-1 W_c) when channel c goes (the block of its taps) and the remaining weights are re-solved by least
-squares; inv(H) and W follow every removal by the usual block updates. Losses add up over all layers that read a group,
-each relative to the variance of the tensor in which the error of that layer shows.
+squares; inv(H) and W follow every removal by the usual block updates. Losses count relative to the standard deviation
+of the tensor in which the error of the layer shows, and add up over all layers that read a group.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,21 +60,28 @@ def eliminate(systems: Sequence[_System], channels: int) -> tuple[IntArray, Floa
     """Remove channels one after the other, cheapest first.
 
     Returns the channels in the order of removal, [channels], and what has been lost after each removal, [channels].
+    What the layers lose by the same missing channels is the same information, so their amplitudes add up, not their
+    squares: a channel of a residual stream is missed by every block alike.
     """
     alive = np.arange(channels)
     order: list[int] = []
     lost: list[float] = []
-    total, step = 0.0, max(1, channels // MOST_STEPS)
+    totals, step = np.zeros(len(systems)), max(1, channels // MOST_STEPS)
     while len(alive) > 1:
         losses = np.sum([system.losses(alive) for system in systems], axis=0)
         gone = alive[np.argsort(losses, kind="stable")[: min(step, len(alive) - 1)]]
-        before = total
-        total += sum(system.remove(gone) for system in systems)
+        before = _together(totals)
+        totals += [system.remove(gone) for system in systems]
         order += gone.tolist()
-        lost += np.linspace(before, total, len(gone) + 1)[1:].tolist()
+        lost += np.linspace(before, _together(totals), len(gone) + 1)[1:].tolist()
         alive = np.setdiff1d(alive, gone)
-    last = sum(float(system.losses(alive).sum()) for system in systems)
-    return np.asarray([*order, *alive], dtype=np.int64), np.asarray([*lost, total + last])
+    totals += [float(system.losses(alive).sum()) for system in systems]
+    return np.asarray([*order, *alive], dtype=np.int64), np.asarray([*lost, _together(totals)])
+
+
+def _together(losses: FloatArray) -> float:
+    """Return the square of the sum of amplitudes; rounding may have left a loss below nothing."""
+    return float(np.square(np.sqrt(np.maximum(losses, 0.0)).sum()))
 
 
 def reconstruction_scores(
@@ -112,7 +119,7 @@ def _systems(group: ChannelGroup, consumers: Sequence[Consumer]) -> list[_System
         for moments, weight in zip(consumer.moments, consumer.matrix, strict=True):
             taps = len(moments) // consumer.channels
             inputs = (member.positions[:, :, None] * taps + np.arange(taps)).reshape(group.size, -1)
-            found.append(_System(_inverse(moments), weight / np.sqrt(consumer.scale), inputs))
+            found.append(_System(_inverse(moments), weight / consumer.scale**0.25, inputs))
     return found
 
 

@@ -43,7 +43,7 @@ class Task:
         return max(FEWEST_POSITIONS, min(MOST_POSITIONS, ROWS // max(1, self.samples)))
 
 
-FEWEST_POSITIONS, MOST_POSITIONS, ROWS = 32, 256, 16384
+FEWEST_POSITIONS, MOST_POSITIONS, ROWS = 32, 256, 32768
 
 
 @dataclass(frozen=True, eq=False)

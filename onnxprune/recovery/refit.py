@@ -3,7 +3,8 @@
 In graph order every layer behind the cut gets the change of weight and bias that best explains, over calibration
 samples, what its target still lacks: target of the original (kept channels) minus target of the pruned net, whose
 earlier layers are solved already. Where the target lies behind the sum of a residual stream, the layer thereby also
-makes up for what the stream itself has lost.
+makes up for what the stream itself has lost. Where an activation that cuts values off stands behind the target, errors
+that it cuts off do not count.
 """
 
 from collections.abc import Iterator
@@ -12,14 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.graph.model import read_graph
+from onnxprune.graph.model import Graph, read_graph
 from onnxprune.linear.layers import Layer, find_layers
 from onnxprune.linear.matrix import as_matrix, from_matrix
 from onnxprune.linear.patches import patches, picked, sample_rows
 from onnxprune.linear.walk import Walk
+from onnxprune.recovery.passband import MOST_ELEMENTS, MOST_PRODUCTS, Band, Rows, descend, find_band
 from onnxprune.recovery.reach import behind, is_reached, masks_of
 from onnxprune.recovery.recovery import HELD, Recovered, Recovery, Task, register
-from onnxprune.recovery.ridge import best_change, new_system
+from onnxprune.recovery.ridge import Change, Moments, best_ridge, new_system
 from onnxprune.recovery.shifts import find_shift
 from onnxprune.recovery.stored import Weights, kept_values
 
@@ -39,18 +41,14 @@ def refit(task: Task) -> Recovered:
     for layer in layers:
         if not is_reached(layer, reached):
             continue
-        rows = task.samples * min(task.positions, _places(graph.facts.shapes[0][layer.output], layer))
-        groups, inputs, outputs = as_matrix(layer.node, weights[layer.weight]).shape
-        fit, held = (new_system(groups, inputs, outputs, rows) for _ in range(2))
-        if fit is None or held is None:
+        sample = _Sample(graph, layer, as_matrix(layer.node, weights[layer.weight]).shape, task)
+        if not sample.fits:
             left_alone[layer.output] = "its input is too wide"
             continue
-        for x, d, images in _rows(layer, teacher, student, task, rng):
-            hold = images % HELD == HELD - 1
-            fit.add(x[~hold], d[~hold])
-            held.add(x[hold], d[hold])
+        for rows, images in _rows(layer, teacher, student, task, rng):
+            sample.add(rows, images)
         shift = find_shift(graph, layer)
-        change, left = best_change(fit, held, biased=shift is not None)
+        change, left = sample.solve(biased=shift is not None)
         if change is None:
             continue
         solved[layer.output] = left
@@ -61,24 +59,78 @@ def refit(task: Task) -> Recovered:
     return Recovered(weights.model, solved, left_alone)
 
 
-def _places(shape: tuple[int, ...], layer: Layer) -> int:
-    return int(np.prod(layer.space(shape), dtype=np.int64))
+class _Sample:
+    """The rows of one layer, apart for the fit and for the choice of the ridge."""
+
+    def __init__(self, graph: Graph, layer: Layer, matrix: tuple[int, int, int], task: Task) -> None:
+        shape = graph.facts.shapes[0][layer.output]
+        rows = task.samples * min(task.positions, int(np.prod(layer.space(shape), dtype=np.int64)))
+        groups, inputs, outputs = matrix
+        self._fit, self._held = (new_system(groups, inputs, outputs, rows) for _ in range(2))
+        self._band = find_band(graph, layer.target)
+        elements = rows * groups * inputs
+        if elements > MOST_ELEMENTS or elements * outputs > MOST_PRODUCTS or not isinstance(self._fit, Moments):
+            self._band = None
+        self._kept: tuple[list[Rows], list[Rows]] = [], []
+
+    @property
+    def fits(self) -> bool:
+        """Whether the layer is narrow enough to be solved."""
+        return self._fit is not None and self._held is not None
+
+    def add(self, rows: Rows, images: NDArray[np.int64]) -> None:
+        """Take the rows of a call."""
+        hold = images % HELD == HELD - 1
+        for system, kept, chosen in zip((self._fit, self._held), self._kept, (~hold, hold), strict=True):
+            assert system is not None
+            part = rows[chosen]
+            system.add(part.x, part.wanted())
+            if self._band is not None:
+                kept.append(part)
+
+    def solve(self, *, biased: bool) -> tuple[Change | None, float]:
+        """Return the change, None where nothing is better, and the share of the squared error left on held rows."""
+        fit, held = self._fit, self._held
+        assert fit is not None
+        assert held is not None
+        ridge, left = best_ridge(fit, held, biased=biased)
+        if ridge is None:
+            return None, left
+        joined = fit.joined(held)
+        change = joined.solve(ridge, biased=biased)
+        if self._band is None or not isinstance(fit, Moments) or not isinstance(joined, Moments):
+            return change, left
+        return self._descended(fit, joined, change, ridge, left, self._band, biased)
+
+    def _descended(
+        self, fit: Moments, joined: Moments, change: Change, ridge: float, left: float, band: Band, biased: bool
+    ) -> tuple[Change, float]:
+        """Go on from the plain solution where that does better on the held rows, by what the activation leaves."""
+        seen, unseen = self._kept
+        rows = Rows.joined([*seen, *unseen])
+        count = sum(len(part.x) for part in seen)
+        some, others = rows[:count], rows[count:]
+        plain = fit.solve(ridge, biased=biased)
+        further = descend(fit, some, plain, ridge, band, biased=biased)
+        error = others.error(further, band)
+        if error >= others.error(plain, band):
+            return change, left
+        return descend(joined, rows, change, ridge, band, biased=biased), error / others.error(None, band)
 
 
 def _rows(
     layer: Layer, teacher: Walk, student: Walk, task: Task, rng: np.random.Generator
-) -> Iterator[tuple[Array, Array, Array]]:
-    """Yield by call the inputs [rows, groups, inputs], the wanted changes and the number of the sample of each row."""
-    groups = int(layer.node.attrs.get("group", 1))
+) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
+    """Yield by call the rows of a layer and the number of the sample of each row."""
     kept = masks_of(task.masks, layer.target)
+    slope = layer.slope.astype(np.float32)
     seen = 0
     for truth, found in zip(teacher.run([layer.target]), student.run([layer.source], [layer.target]), strict=True):
         wanted, output = kept_values(truth[layer.target], kept), found[layer.target]
-        rows = sample_rows(output.shape, layer.channels, task.positions, rng)
-        lack = picked(wanted, layer.channels, rows) - picked(output, layer.channels, rows)
-        d = (lack / layer.slope).astype(np.float32)
-        x = patches(layer.node, found[layer.source], layer.kernel, rows, layer.space(output.shape))
-        yield x.astype(np.float32), d.reshape(len(d), groups, -1), seen + rows.image
+        places = sample_rows(output.shape, layer.channels, task.positions, rng)
+        x = patches(layer.node, found[layer.source], layer.kernel, places, layer.space(output.shape))
+        right, is_now = (picked(tensor, layer.channels, places).astype(np.float32) for tensor in (wanted, output))
+        yield Rows(x.astype(np.float32), right, is_now, slope), seen + places.image
         seen += len(output)
 
 

@@ -4,8 +4,9 @@ d ~ x W + b by group of a layer, with x [rows, groups, inputs] and d [rows, grou
 the mean second moment of an input and draws the change towards nothing, so that weights stay where data say little.
 """
 
+import copy
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import scipy.linalg
@@ -15,6 +16,8 @@ from onnxprune.values.axes import FloatArray
 
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Ridges tried on held-out rows."""
+
+Factor = tuple[FloatArray, bool]
 
 SMALLEST_RIDGE = 1e-9
 """Added to every ridge, so that a system of dead inputs has a solution."""
@@ -54,9 +57,11 @@ class Moments:
         self.count, self.wanted = 0, 0.0
         self.x, self.d = np.zeros((groups, inputs)), np.zeros((groups, outputs))
         self.xx, self.xd = np.zeros((groups, inputs, inputs)), np.zeros((groups, inputs, outputs))
+        self._factors: dict[tuple[int, float, bool], Factor | None] = {}
 
     def add(self, x: NDArray[np.float32], d: NDArray[np.float32]) -> None:
         """Add rows."""
+        self._factors.clear()
         self.count += len(x)
         self.wanted += float(np.square(d, dtype=np.float64).sum())
         self.x += x.sum(axis=0, dtype=np.float64)
@@ -71,14 +76,32 @@ class Moments:
         mean_x = self.x / n if biased else np.zeros_like(self.x)
         mean_d = self.d / n if biased else np.zeros_like(self.d)
         weight = np.zeros_like(self.xd)
-        for group, xx in enumerate(self.xx):
-            level = float(np.trace(xx)) / len(xx)
-            if level > 0:
-                matrix = xx - n * np.outer(mean_x[group], mean_x[group])
-                matrix[np.diag_indices(len(xx))] += (ridge + SMALLEST_RIDGE) * level
+        for group in range(len(self.xx)):
+            factor = self._factor(group, ridge, biased)
+            if factor is not None:
                 target = self.xd[group] - n * np.outer(mean_x[group], mean_d[group])
-                weight[group] = _solved(matrix, target)
+                weight[group] = scipy.linalg.cho_solve(factor, target, check_finite=False)
         return Change(weight, mean_d - np.einsum("gk,gkm->gm", mean_x, weight))
+
+    def _factor(self, group: int, ridge: float, biased: bool) -> Factor | None:
+        """Return the Cholesky factor of a group's moments, None where its inputs are dead or rounding spoiled it."""
+        key = group, ridge, biased
+        if key not in self._factors:
+            xx = self.xx[group]
+            mean = self.x[group] / max(1, self.count) if biased else np.zeros(len(xx))
+            matrix = xx - max(1, self.count) * np.outer(mean, mean)
+            level = float(np.trace(xx)) / len(xx)
+            matrix[np.diag_indices(len(xx))] += (ridge + SMALLEST_RIDGE) * level
+            self._factors[key] = _factored(matrix) if level > 0 else None
+        return self._factors[key]
+
+    def aimed_at(self, x: NDArray[np.float32], d: NDArray[np.float32]) -> "Moments":
+        """Return the system of the same rows, which `x` has all of, with other wanted changes."""
+        other = copy.copy(self)
+        other.wanted = float(np.square(d, dtype=np.float64).sum())
+        other.d = d.sum(axis=0, dtype=np.float64)
+        other.xd = (x.transpose(1, 2, 0) @ d.transpose(1, 0, 2)).astype(np.float64)
+        return other
 
     def error(self, change: Change) -> float:
         """Expand the square into the sums."""
@@ -134,7 +157,9 @@ class Rows:
         level = float(np.square(self.x, dtype=np.float64).sum()) / self.x.shape[1]
         products = centred @ centred.T
         products[np.diag_indices(len(products))] += (ridge + SMALLEST_RIDGE) * max(level, np.finfo(np.float64).tiny)
-        weight = centred.T @ _solved(products, self.d - mean_d)
+        factor = _factored(products)
+        wanted = (self.d - mean_d).astype(np.float64)
+        weight = centred.T @ (wanted * 0 if factor is None else scipy.linalg.cho_solve(factor, wanted))
         return Change(weight[None], (mean_d - mean_x @ weight)[None])
 
     def error(self, change: Change) -> float:
@@ -165,13 +190,22 @@ def new_system(groups: int, inputs: int, outputs: int, rows: int) -> System | No
     return Rows(inputs, outputs) if small else None
 
 
-def _solved(matrix: FloatArray, target: FloatArray) -> FloatArray:
-    """Solve a positive definite system; nothing where rounding left it indefinite, which no held row will prefer."""
+def _factored(matrix: FloatArray) -> Factor | None:
+    """Return the Cholesky factor of a matrix, None where rounding left it indefinite: no held row will prefer that."""
     try:
-        factor = scipy.linalg.cho_factor(matrix, check_finite=False)
+        return cast(Factor, scipy.linalg.cho_factor(matrix, check_finite=False))
     except scipy.linalg.LinAlgError:
-        return np.zeros_like(target)
-    return np.asarray(scipy.linalg.cho_solve(factor, target, check_finite=False))
+        return None
+
+
+def best_ridge(fit: System, held: System, *, biased: bool) -> tuple[float | None, float]:
+    """Choose the ridge by the held rows.
+
+    Returns it, None where no ridge does better than nothing, and the share of the squared error left.
+    """
+    errors = [held.error(fit.solve(ridge, biased=biased)) for ridge in RIDGES]
+    best = int(np.argmin(errors))
+    return (RIDGES[best], errors[best] / held.wanted) if errors[best] < held.wanted else (None, 1.0)
 
 
 def best_change(fit: System, held: System, *, biased: bool) -> tuple[Change | None, float]:
@@ -179,8 +213,5 @@ def best_change(fit: System, held: System, *, biased: bool) -> tuple[Change | No
 
     Returns the change, None where no ridge does better than nothing, and the share of the squared error left.
     """
-    errors = [held.error(fit.solve(ridge, biased=biased)) for ridge in RIDGES]
-    best = int(np.argmin(errors))
-    if not errors[best] < held.wanted:
-        return None, 1.0
-    return fit.joined(held).solve(RIDGES[best], biased=biased), errors[best] / held.wanted
+    ridge, left = best_ridge(fit, held, biased=biased)
+    return None if ridge is None else fit.joined(held).solve(ridge, biased=biased), left

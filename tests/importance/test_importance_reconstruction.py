@@ -72,12 +72,23 @@ def test_several_readers_add_up(example: tuple[FloatArray, FloatArray]) -> None:
     assert both == pytest.approx(5 * system(x, w).losses(np.arange(6)), rel=1e-6)
 
 
-def scored(x: FloatArray, w: FloatArray) -> Any:
+def test_two_readers_that_miss_the_same_channels_lose_by_amplitude(example: tuple[FloatArray, FloatArray]) -> None:
+    x, w = example
+    alone, both = (eliminate(systems, 6)[1] for systems in ([system(x, w)], [system(x, w), system(x, 2 * w)]))
+    assert both == pytest.approx(9 * alone, rel=1e-6), "(1 + 2)^2, not 1^2 + 2^2"
+
+
+def test_losses_count_by_the_deviation_of_the_target(example: tuple[FloatArray, FloatArray]) -> None:
+    x, w = example
+    assert scored(x, w, scale=16.0).curves["a"] == pytest.approx(scored(x, w).curves["a"] / 4.0, rel=1e-6)
+
+
+def scored(x: FloatArray, w: FloatArray, scale: float = 1.0) -> Any:
     axis = Axis(Ref("w", 1, 1), 1)
     size = x.shape[1]
     positions = np.arange(size)[:, None]
     members = (Member(Axis(Ref("a"), 1), positions, "produces"), Member(axis, positions, "weight"))
-    consumer = Consumer("y", axis, w[None], moments_of(x)[None], size, 1.0)
+    consumer = Consumer("y", axis, w[None], moments_of(x)[None], size, scale)
     statistics = Statistics({}, np.array([1]), consumers=(consumer,))
     method = find_method("reconstruction")
     return method.score([ChannelGroup("a", size, members, ("a",))], statistics, {}, np.random.default_rng(0))
