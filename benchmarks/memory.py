@@ -109,9 +109,9 @@ def measure(path: Path, folder: Path, ratio: float) -> dict[str, Any]:
     options = ["--method", "random", "--ratio", str(ratio), "--json", "-q", "-o", str(output)]
     data = samples(path, folder / "samples.npz")
     weights = weight_bytes(path)
-    idle = _peak([sys.executable, "-c", IDLE])[0]
+    idle = peak_of([sys.executable, "-c", IDLE])[0]
     start = time.perf_counter()
-    peak, result = _peak([sys.executable, "-c", JOB, str(path), "--data", str(data), *options])
+    peak, result = peak_of([sys.executable, "-c", JOB, str(path), "--data", str(data), *options])
     return {
         "weights_mb": weights >> 20,
         "peak_mb": peak >> 20,
@@ -124,7 +124,7 @@ def measure(path: Path, folder: Path, ratio: float) -> dict[str, Any]:
     }
 
 
-def _peak(command: list[str]) -> tuple[int, bytes]:
+def peak_of(command: list[str]) -> tuple[int, bytes]:
     """Run a command and return the largest resident set of it in bytes, and what it printed.
 
     A process between us and the command sees to it that only this command is counted.

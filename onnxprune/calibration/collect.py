@@ -9,10 +9,11 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxprune.analysis.analyse import Analysis
+from onnxprune.calibration.accumulators import Accumulator
 from onnxprune.calibration.instrument import Probe, instrumented, start
 from onnxprune.calibration.moments import input_moments
 from onnxprune.calibration.points import Point, find_points
-from onnxprune.calibration.probes import PROBES, SAMPLE_WEIGHT, SKIPPED, Accumulator, Range
+from onnxprune.calibration.probes import PROBES, SAMPLE_WEIGHT, SKIPPED, Range
 from onnxprune.calibration.weights import read_weights
 from onnxprune.data.dataset import Dataset
 from onnxprune.data.split import take
@@ -26,8 +27,8 @@ from onnxprune.values.statistics import MOMENTS, STORED, LayerStatistics, Statis
 RANGE_IMAGES = 64
 """Images that the value ranges of histograms are taken from; later values outside are clipped and counted."""
 
-BYTES_PER_CALL = 1 << 28
-"""Most bytes of bin numbers that one call may bring out of the runtime; the batch shrinks to fit."""
+BYTES_PER_CALL = 1 << 25
+"""Most bytes of a layer's maps in one call: what is still in the cache is looked at for next to nothing."""
 
 
 @dataclass
@@ -92,9 +93,9 @@ def _measure(
 ) -> dict[str, LayerStatistics]:
     """Run the instrumented model over the data."""
     points = find_points(analysis) if needs else ()
+    batch_size = _affordable(points, batch_size)
     ranges = _ranges(analysis.graph, points, needs, dataset, batch_size, seed, track)
     slots, session = _instrument(analysis.graph, points, needs, ranges, len(samples))
-    batch_size = _affordable(points, needs, batch_size)
     weights = 1.0 / np.maximum(samples, 1)
     if session is not None:
         for batch in track(dataset.batches(batch_size), total=len(dataset), what="Collecting statistics"):
@@ -116,10 +117,10 @@ def _merged(
     return found
 
 
-def _affordable(points: Sequence[Point], needs: frozenset[str], batch_size: int) -> int:
-    """Return a batch size at which the bytes that leave the runtime in one call stay bounded."""
-    per_image = sum(point.channels * point.positions for point in points if "map entropy" in _wanted(point, needs))
-    return max(1, min(batch_size, BYTES_PER_CALL // max(1, per_image)))
+def _affordable(points: Sequence[Point], batch_size: int) -> int:
+    """Return a batch size at which the largest map stays within `BYTES_PER_CALL`."""
+    widest = max((4 * point.channels * point.positions for point in points), default=1)
+    return max(1, min(batch_size, BYTES_PER_CALL // widest))
 
 
 def _wanted(point: Point, needs: frozenset[str]) -> list[str]:

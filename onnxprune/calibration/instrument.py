@@ -54,6 +54,12 @@ class Probe:
             return self.add(op, [tensor, self.constant(np.asarray(axes, dtype=np.int64))], keepdims=0)
         return self.add(op, [tensor], axes=list(axes), keepdims=0)
 
+    def every(self, tensor: str, axes: Sequence[int], steps: Sequence[int]) -> str:
+        """Append a Slice that keeps every so many positions along `axes`, from the first on; opset 10 or newer."""
+        ends = [np.iinfo(np.int64).max] * len(axes)
+        numbers = ([0] * len(axes), ends, axes, steps)
+        return self.add("Slice", [tensor, *(self.constant(np.asarray(value, dtype=np.int64)) for value in numbers)])
+
     def output(self, tensor: str) -> str:
         """Make `tensor` an output of the instrumented model."""
         self.outputs.append(tensor)

@@ -7,42 +7,41 @@ per class in float64, so memory does not grow with the number of images. A new s
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnxprune.calibration.accumulators import (
+    BINS,
+    Accumulator,
+    ClassSums,
+    MapEntropies,
+    MeanHistograms,
+    MostClasses,
+    PositionSums,
+    SquareSums,
+    bins_for,
+)
 from onnxprune.calibration.instrument import Probe
 from onnxprune.calibration.points import Point
-from onnxprune.errors import InputError
+from onnxprune.calibration.thinning import MOST_POSITIONS, steps
+from onnxprune.graph.model import Graph
 from onnxprune.graph.scales import scale_of
-from onnxprune.values.axes import FloatArray, IntArray
+from onnxprune.values.axes import IntArray
 
 Array = NDArray[Any]
 Range = tuple[float, float]
 
-BINS = 256
-
 POSITIONS = 32
 """Most positions of a map at which its values are looked at one by one."""
 
+STEEPEST = 3e38
+"""Slope of a hard sigmoid that is 0 up to 0 and 1 above, which the runtime computes where its convolutions left x."""
+
 SAMPLE_WEIGHT = "onnxprune_probe/sample_weight"
 """An input of the instrumented model, [samples]: 1 / (images of the sample's class)."""
-
-
-class Accumulator(Protocol):
-    """Adds up a probe's outputs over batches."""
-
-    def add(self, value: Array, labels: IntArray) -> None:
-        """Take the probe's output [images, rows of an image, ...] of one batch and the class of each image."""
-
-    def result(self, samples: IntArray) -> FloatArray:
-        """Return the statistic [classes, channels]; `samples` [classes] is the number of images seen."""
-
-    @property
-    def clipped(self) -> tuple[int, int]:
-        """How many elements lay outside the range, of how many."""
 
 
 @dataclass(frozen=True)
@@ -62,172 +61,6 @@ class Statistic:
     whole: bool = False
 
 
-class ClassSums:
-    """Sums of a per-image, per-channel number by class; the result is the mean over the class's images."""
-
-    def __init__(self, point: Point, classes: int) -> None:
-        self._sums = np.zeros((classes, point.channels))
-
-    def add(self, value: Array, labels: IntArray) -> None:
-        """Add [images, rows, channels]; the mean of an image's rows counts."""
-        self.add_images(value.mean(axis=1, dtype=np.float64), labels)
-
-    def add_images(self, value: FloatArray, labels: IntArray) -> None:
-        """Add one number for each image and channel, [images, channels]."""
-        np.add.at(self._sums, labels, value)
-
-    def result(self, samples: IntArray) -> FloatArray:
-        """Return the means; zero for a class without images."""
-        return self._sums / np.maximum(samples, 1)[:, None]
-
-    @property
-    def clipped(self) -> tuple[int, int]:
-        """Nothing is binned here."""
-        return (0, 0)
-
-
-class PositionSums:
-    """Sums by class at each of some positions; the result is [classes, channels, positions]."""
-
-    def __init__(self, point: Point, classes: int) -> None:
-        self._sums = np.zeros((classes, point.channels, sampled_positions(point).size * point.rows))
-
-    def add(self, value: Array, labels: IntArray) -> None:
-        """Add [images, rows, channels, positions]; the rows of an image are further positions."""
-        images, _, channels, _ = value.shape
-        flat = value.astype(np.float64).transpose(0, 2, 1, 3).reshape(images, -1)
-        mine = np.equal.outer(np.arange(len(self._sums)), labels).astype(np.float64)
-        self._sums += (mine @ flat).reshape(len(mine), channels, -1)
-
-    def result(self, samples: IntArray) -> FloatArray:
-        """Return the sums."""
-        return self._sums
-
-    @property
-    def clipped(self) -> tuple[int, int]:
-        """Nothing is binned here."""
-        return (0, 0)
-
-
-class MeanSums(PositionSums):
-    """Sums by class of the means of an image's rows over all positions; the result is [classes, channels, rows]."""
-
-    def __init__(self, point: Point, classes: int) -> None:
-        self._sums = np.zeros((classes, point.channels, point.rows))
-
-
-class SquareSums(PositionSums):
-    """Sums of squares by class over images and positions; the result is [classes, channels]."""
-
-    def __init__(self, point: Point, classes: int) -> None:
-        self._sums = np.zeros((classes, point.channels, 1))
-
-    def add(self, value: Array, labels: IntArray) -> None:
-        """Add [images, rows, channels, positions]."""
-        squares = np.square(value, dtype=np.float64).sum(axis=(1, 3))
-        super().add(squares[:, None, :, None], labels)
-
-    def result(self, samples: IntArray) -> FloatArray:
-        """Return the sums of squares."""
-        return self._sums[:, :, 0]
-
-
-class MostClasses:
-    """Weighted sums over all images by channel and position; the result [1, channels] is their maximum."""
-
-    def __init__(self, point: Point, classes: int) -> None:
-        self._channels = point.channels
-        self._sums: FloatArray | None = None
-
-    def add(self, value: Array, labels: IntArray) -> None:
-        """Add [rows, channels, positions] of a whole call, weighted already.
-
-        Raises:
-            InputError: the maps have another size than those before.
-        """
-        if self._sums is None:
-            self._sums = np.zeros(value.shape)
-        if self._sums.shape != value.shape:
-            raise InputError("Counting by position needs feature maps of one size; resize the samples to one size.")
-        self._sums += value
-
-    def result(self, samples: IntArray) -> FloatArray:
-        """Return the maximum over positions."""
-        return np.zeros((1, self._channels)) if self._sums is None else self._sums.max(axis=(0, 2))[None]
-
-    @property
-    def clipped(self) -> tuple[int, int]:
-        """Nothing is binned here."""
-        return (0, 0)
-
-
-class MapEntropies:
-    """Sums by class of the entropy (in nats) of the histogram of each image's map."""
-
-    def __init__(self, point: Point, classes: int) -> None:
-        self._bins = bins_for(point.positions)
-        self._sums = ClassSums(point, classes)
-        self._clipped = [0, 0]
-
-    def add(self, value: Array, labels: IntArray) -> None:
-        """Add bin numbers [images, rows, channels, positions]; all rows of an image make one histogram."""
-        value = value.transpose(0, 2, 1, 3)
-        images, channels, _, _ = value.shape
-        counts = np.empty((images, channels, self._bins), dtype=np.int64)
-        offsets = np.arange(channels, dtype=np.int32)[:, None] * self._bins
-        for image in range(images):
-            bins = np.minimum(value[image], self._bins - 1).astype(np.int32) + offsets[..., None]
-            found = np.bincount(bins.ravel(), minlength=channels * self._bins)
-            counts[image] = found.reshape(channels, self._bins)
-        self._clipped[0] += int(counts[..., 0].sum() + counts[..., -1].sum())
-        self._clipped[1] += value.size
-        self._sums.add_images(histogram_entropy(counts), labels)
-
-    def result(self, samples: IntArray) -> FloatArray:
-        """Return the mean entropies."""
-        return self._sums.result(samples)
-
-    @property
-    def clipped(self) -> tuple[int, int]:
-        """Elements in the two outermost bins, which lie outside the range, and all elements."""
-        return (self._clipped[0], self._clipped[1])
-
-
-class MeanHistograms:
-    """Histograms by class of each channel's spatial mean, over the class's images."""
-
-    def __init__(self, point: Point, classes: int) -> None:
-        self._counts = np.zeros((classes, point.channels, BINS), dtype=np.int64)
-
-    def add(self, value: Array, labels: IntArray) -> None:
-        """Add bin numbers [images, rows, channels]; every row counts."""
-        channels = np.arange(value.shape[2])
-        np.add.at(self._counts, (labels[:, None, None], channels, value.astype(np.int64)), 1)
-
-    def result(self, samples: IntArray) -> FloatArray:
-        """Return the entropies of the histograms."""
-        return histogram_entropy(self._counts)
-
-    @property
-    def clipped(self) -> tuple[int, int]:
-        """Means outside the range, and all means."""
-        return (int(self._counts[..., 0].sum() + self._counts[..., -1].sum()), int(self._counts.sum()))
-
-
-def histogram_entropy(counts: NDArray[np.int64]) -> FloatArray:
-    """Return -sum p log p over the last axis (nats); an empty histogram has entropy 0."""
-    total = counts.sum(axis=-1)
-    # With n_i counts of n: H = log n - sum n_i log n_i / n, which needs no division per bin.
-    weighted = (counts * np.log(np.maximum(counts, 1))).sum(axis=-1)
-    safe = np.maximum(total, 1)
-    return np.asarray(np.maximum(0.0, np.log(safe) - weighted / safe))
-
-
-def bins_for(positions: int) -> int:
-    """Return how many bins a map of `positions` elements gets: 256, fewer for tiny maps, the outer two for outliers."""
-    return min(BINS, max(8, positions))
-
-
 def _spatial(point: Point) -> list[int]:
     return [axis for axis in range(point.rank) if axis not in (0, point.axis)]
 
@@ -239,6 +72,36 @@ def _channels_first(probe: Probe, point: Point, tensor: str) -> str:
         tensor = probe.add("Transpose", [tensor], perm=order)
     shape = probe.constant(np.asarray([0, point.channels, -1], dtype=np.int64))
     return probe.add("Reshape", [tensor, shape])
+
+
+def _planar(point: Point) -> bool:
+    """Whether channels lie before one to three spatial axes: pooling then takes maps as convolutions left them."""
+    return point.axis == 1 and 3 <= point.rank <= 5
+
+
+def _space(probe: Probe, point: Point) -> tuple[int, ...]:
+    shape = probe.graph.facts.shapes[0][point.tensor]
+    return tuple(shape[axis] for axis in _spatial(point))
+
+
+def _thinned(probe: Probe, point: Point, tensor: str, most: int) -> str:
+    """Append the map with so many positions fewer that at most `most` are left, where maps have their nominal size."""
+    space = _space(probe, point)
+    step = steps(space, most)
+    if set(step) <= {1}:
+        return tensor
+    if _planar(point):
+        return probe.add("MaxPool", [tensor], kernel_shape=[1] * len(step), strides=list(step))
+    if probe.opset >= 10:
+        return probe.every(tensor, _spatial(point), step)
+    for axis, size, one in zip(_spatial(point), space, step, strict=True):  # a Slice has no steps yet
+        tensor = probe.add("Gather", [tensor, probe.constant(np.arange(0, size, one))], axis=axis)
+    return tensor
+
+
+def _map(probe: Probe, point: Point) -> str:
+    """Append the map, thinned if it is large."""
+    return _thinned(probe, point, _as_float(probe, point), MOST_POSITIONS)
 
 
 def _as_float(probe: Probe, point: Point) -> str:
@@ -278,11 +141,18 @@ def _binned(probe: Probe, tensor: str, limits: Range, bins: int) -> str:
 
 
 def _mean(probe: Probe, point: Point) -> str:
-    return probe.reduce("ReduceMean", _as_float(probe, point), _spatial(point))
+    return _mean_of(probe, point, _as_float(probe, point))
+
+
+def _mean_of(probe: Probe, point: Point, tensor: str) -> str:
+    """Append the spatial mean as [rows, channels]."""
+    if _planar(point):
+        return probe.add("Flatten", [probe.add("GlobalAveragePool", [tensor])], axis=1)
+    return probe.reduce("ReduceMean", tensor, _spatial(point))
 
 
 def _map_bins(probe: Probe, point: Point, limits: Range | None) -> str:
-    binned = _binned(probe, _as_float(probe, point), limits or (0.0, 1.0), bins_for(point.positions))
+    binned = _binned(probe, _map(probe, point), limits or (0.0, 1.0), bins_for(point.positions))
     return _channels_first(probe, point, binned)
 
 
@@ -292,7 +162,7 @@ def _mean_bins(probe: Probe, point: Point, limits: Range | None) -> str:
 
 def _zeros(probe: Probe, point: Point, limits: Range | None) -> str:
     """Append the share of exact zeros: 1 - mean of (|x| > 0)."""
-    magnitude = probe.add("Abs", [_as_float(probe, point)])
+    magnitude = probe.add("Abs", [_map(probe, point)])
     active = probe.add("Greater", [magnitude, probe.constant(np.asarray([0], dtype=np.float32))])
     share = probe.reduce("ReduceMean", probe.add("Cast", [active], to=onnx.TensorProto.FLOAT), _spatial(point))
     return probe.add("Sub", [probe.constant(np.asarray([1], dtype=np.float32)), share])
@@ -303,7 +173,7 @@ def _active(probe: Probe, point: Point, limits: Range | None) -> str:
 
 
 def sampled_positions(point: Point) -> IntArray:
-    """Return which positions of a row's map are looked at: all, or some drawn at random, always the same ones."""
+    """Return which positions of a row's map are looked at where maps differ in size: drawn once for each layer."""
     there = point.positions // point.rows
     if there <= POSITIONS:
         return np.arange(there, dtype=np.int64)
@@ -313,15 +183,19 @@ def sampled_positions(point: Point) -> IntArray:
 
 def _sampled(probe: Probe, point: Point, limits: Range | None) -> str:
     """Append [rows, channels, sampled positions]."""
-    tensor = _channels_first(probe, point, _as_float(probe, point))
-    chosen, there = sampled_positions(point), point.positions // point.rows
+    tensor = _as_float(probe, point)
     if not _free_maps(probe, point):
-        return tensor if len(chosen) == there else probe.add("Gather", [tensor, probe.constant(chosen)], axis=2)
+        return _channels_first(probe, point, _thinned(probe, point, tensor, POSITIONS))
     # Maps of another size than the nominal one are looked at in the same places of the picture.
+    tensor = _channels_first(probe, point, tensor)
     size = probe.add("Gather", [probe.add("Shape", [tensor]), probe.constant(np.asarray([2], dtype=np.int64))])
-    scaled = probe.add("Mul", [probe.constant(chosen), size])
-    places = probe.add("Div", [scaled, probe.constant(np.asarray([there], dtype=np.int64))])
-    return probe.add("Gather", [tensor, places], axis=2)
+    scaled = probe.add("Mul", [probe.constant(sampled_positions(point)), size])
+    there = probe.constant(np.asarray([point.positions // point.rows], dtype=np.int64))
+    return probe.add("Gather", [tensor, probe.add("Div", [scaled, there])], axis=2)
+
+
+def _squares(probe: Probe, point: Point, limits: Range | None) -> str:
+    return probe.reduce("ReduceSumSquare", _sampled(probe, point, limits), [2])
 
 
 def _free_maps(probe: Probe, point: Point) -> bool:
@@ -336,10 +210,14 @@ def _mean_column(probe: Probe, point: Point, limits: Range | None) -> str:
     return probe.add("Reshape", [_mean(probe, point), shape])
 
 
+def _mean_squares(probe: Probe, point: Point, limits: Range | None) -> str:
+    return probe.reduce("ReduceSumSquare", _mean_column(probe, point, limits), [2])
+
+
 def _wins(probe: Probe, point: Point, limits: Range | None) -> str:
     """Append for each row of a sample, channel and position the weighted number of samples that are active there.
 
-    Where a MaxPool follows directly, only the positions that win their window count.
+    Where a MaxPool follows directly, only the positions that win their window count. Other maps are thinned.
     """
     tensor = _floats(probe, point.activity)
     if point.pool is not None and probe.opset >= 11:
@@ -347,31 +225,47 @@ def _wins(probe: Probe, point: Point, limits: Range | None) -> str:
         pooled, places = probe.add_two("MaxPool", [tensor], **attributes)
         same = {name: attributes[name] for name in ("kernel_shape", "strides", "pads") if name in attributes}
         tensor = probe.add("MaxUnpool", [pooled, places, probe.add("Shape", [tensor])], **same)
-    zero = probe.constant(np.asarray([0], dtype=np.float32))
-    active = probe.add("Cast", [probe.add("Greater", [tensor, zero])], to=onnx.TensorProto.FLOAT)
-    maps = _channels_first(probe, point, active)
-    if point.rows > 1:
+    else:
+        tensor = _thinned(probe, point, tensor, MOST_POSITIONS)
+    active = probe.add("HardSigmoid", [tensor], alpha=STEEPEST, beta=0.0)
+    if point.rows > 1 or point.axis != 1:
         together = np.asarray([-1, point.rows * point.channels, 0], dtype=np.int64)
-        maps = probe.add("Reshape", [maps, probe.constant(together)])
-    summed = probe.add("MatMul", [SAMPLE_WEIGHT, probe.add("Flatten", [maps], axis=1)])
+        active = probe.add("Reshape", [_channels_first(probe, point, active), probe.constant(together)])
+    summed = probe.add("MatMul", [SAMPLE_WEIGHT, probe.add("Flatten", [active], axis=1)])
     shape = probe.constant(np.asarray([point.rows, point.channels, -1], dtype=np.int64))
     return probe.add("Reshape", [summed, shape])
 
 
+def _never_negative(graph: Graph, tensor: str) -> bool:
+    node = graph.producers[tensor]
+    if node.op == "Clip" and len(node.inputs) > 1 and node.inputs[1]:
+        lowest = graph.facts.known.get(node.inputs[1])
+        return lowest is not None and bool((lowest.first >= 0).all())
+    return node.op in ("Relu", "Sigmoid") or (node.op == "Clip" and node.attrs.get("min", -1.0) >= 0)
+
+
 def _magnitude(probe: Probe, point: Point, limits: Range | None) -> str:
-    return probe.reduce("ReduceMean", probe.add("Abs", [_as_float(probe, point)]), _spatial(point))
+    tensor = _map(probe, point)
+    if not _planar(point):
+        return probe.reduce("ReduceMean", probe.add("Abs", [tensor]), _spatial(point))
+    # |x| = 2 max(0, x) - x, which the runtime computes where its convolutions left x
+    mean = _mean_of(probe, point, tensor)
+    if _never_negative(probe.graph, point.tensor):
+        return mean
+    positive = _mean_of(probe, point, probe.add("Relu", [tensor]))
+    return probe.add("Sub", [probe.add("Add", [positive, positive]), mean])
 
 
 PROBES: Mapping[str, Statistic] = {
-    "map entropy": Statistic(_map_bins, MapEntropies, _as_float),
+    "map entropy": Statistic(_map_bins, MapEntropies, _map),
     "gap entropy": Statistic(_mean_bins, MeanHistograms, _mean),
     "zeros": Statistic(_zeros, ClassSums),
     "mean magnitude": Statistic(_magnitude, ClassSums),
     "active share": Statistic(_active, ClassSums),
     "position sums": Statistic(_sampled, PositionSums),
-    "squares": Statistic(_sampled, SquareSums),
-    "mean sums": Statistic(_mean_column, MeanSums),
-    "mean squares": Statistic(_mean_column, SquareSums),
+    "squares": Statistic(_squares, SquareSums),
+    "mean sums": Statistic(_mean_column, PositionSums),
+    "mean squares": Statistic(_mean_squares, SquareSums),
     "class wins": Statistic(_wins, MostClasses, whole=True),
 }
 """Statistics by the name under which methods ask for them."""

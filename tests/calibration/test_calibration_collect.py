@@ -12,19 +12,19 @@ from nets import Array, analysed, net
 from numpy.typing import NDArray
 
 import onnxprune.calibration.collect as collecting
-from onnxprune.calibration.collect import collect
-from onnxprune.calibration.points import Point
-from onnxprune.calibration.probes import (
-    PROBES,
+from onnxprune.calibration.accumulators import (
     ClassSums,
     MapEntropies,
     MeanHistograms,
-    MeanSums,
     MostClasses,
     PositionSums,
+    SquareSums,
     bins_for,
     histogram_entropy,
 )
+from onnxprune.calibration.collect import collect
+from onnxprune.calibration.points import Point
+from onnxprune.calibration.probes import PROBES
 from onnxprune.data import open_data
 from onnxprune.data.split import choose
 from onnxprune.runtime.session import Session
@@ -343,8 +343,10 @@ def test_accumulators_do_not_grow_with_the_images(make: Any) -> None:
     accumulator = make(Point("a", "a", 1, 4, 6, 16, "map", 1, "a"), 3)
     rng = np.random.default_rng(0)
     shape = {MapEntropies: (50, 1, 6, 16), MeanHistograms: (50, 1, 6), ClassSums: (50, 1, 6), MostClasses: (1, 6, 16)}
-    if isinstance(accumulator, PositionSums):
-        shape[type(accumulator)] = (50, 1, 6, 1 if isinstance(accumulator, MeanSums) else 16)
+    if isinstance(accumulator, SquareSums):
+        shape[SquareSums] = (50, 1, 6)
+    elif isinstance(accumulator, PositionSums):
+        shape[type(accumulator)] = (50, 1, 6, 16)
     sizes = []
     for _ in range(3):
         value = rng.integers(0, 200, shape[type(accumulator)]).astype(np.uint8)
@@ -364,7 +366,7 @@ def held_bytes(thing: Any) -> int:
 def test_entropy_of_counts_by_hand() -> None:
     counts = np.array([[4, 0, 0], [2, 2, 0], [1, 1, 1], [0, 0, 0]])
     expected = [0.0, np.log(2), np.log(3), 0.0]
-    assert histogram_entropy(counts) == pytest.approx(expected, abs=1e-12)
+    assert histogram_entropy(counts, 4) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(("positions", "bins"), [(1, 8), (4, 8), (49, 49), (256, 256), (3136, 256)])

@@ -12,6 +12,7 @@ from onnxprune.analysis.analyse import Analysis
 from onnxprune.calibration.collect import collect
 from onnxprune.calibration.points import find_points
 from onnxprune.calibration.probes import POSITIONS, sampled_positions
+from onnxprune.calibration.thinning import steps
 from onnxprune.data import Dataset, open_data
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.statistics import LayerStatistics
@@ -142,9 +143,8 @@ def test_position_sums_are_those_of_the_sampled_positions(tmp_path: Path) -> Non
     analysis = analysed(net(pooled("p = Identity(r)")))
     data = dataset(tmp_path, analysis, 11, LABELS)
     maps = full_maps(analysis, data, ["r"])["r"].reshape(11, 4, -1).astype(np.float64)
-    (point,) = [point for point in find_points(analysis) if point.layer == "a"]
-    chosen = sampled_positions(point)
-    assert len(chosen) == POSITIONS < 42
+    chosen = np.arange(42).reshape(7, 6)[::2].ravel()  # every second row leaves 24 of 42
+    assert len(chosen) <= POSITIONS < 42
     found = layer(analysis, data, "position sums", "squares", "mean sums", "mean squares", batch_size=3).values
     for c in range(5):
         mine = maps[c == LABELS]
@@ -195,3 +195,47 @@ def test_the_active_share_is_that_of_values_that_are_not_zero(tmp_path: Path) ->
     found = layer(analysis, data, "active share").values["active share"]
     for c in (0, 1, 3):
         assert found[c] == pytest.approx((maps[c == LABELS] != 0).mean(axis=(0, 2, 3)), abs=1e-6)
+
+
+LARGE = pooled("p = Identity(r)").replace("7, 6] x", "40, 30] x")
+
+
+@pytest.mark.parametrize("opset", [9, 17])
+@pytest.mark.parametrize("last", [False, True])
+def test_large_maps_are_thinned_alike_for_all_channels(tmp_path: Path, opset: int, last: bool) -> None:
+    """1,200 positions: every second along both axes, 300, is what is searched, averaged and put into histograms."""
+    text = LARGE
+    if last:
+        text = """(float[n, 40, 30, 2] x) => (float[n, 40, 30, 3] y) <float[2, 4] w0, float[4, 3] w1> {
+            a = MatMul(x, w0) r = Relu(a) y = MatMul(r, w1)
+        }"""
+    analysis = analysed(net(text, opset=opset))
+    data = dataset(tmp_path, analysis, 11, LABELS)
+    maps = full_maps(analysis, data, ["r"])["r"]
+    seen = (maps.transpose(0, 3, 1, 2) if last else maps)[:, :, ::2, ::2]
+    found = layer(analysis, data, "class wins", "mean magnitude", "active share", batch_size=4).values
+    assert found["class wins"] == pytest.approx(share_by_class(seen > 0).sum(axis=0).max(axis=1)[None], abs=1e-5)
+    for c in (0, 1, 3):
+        assert found["mean magnitude"][c] == pytest.approx(seen[c == LABELS].mean(axis=(0, 2, 3)), rel=1e-4)
+        assert found["active share"][c] == pytest.approx((seen[c == LABELS] != 0).mean(axis=(0, 2, 3)), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "activation", ["Relu(a)", "Clip(a, low, high)", "Clip(a, below, high)", "Tanh(a)", "Identity(a)"]
+)
+def test_magnitudes_are_those_of_signed_values_as_well(tmp_path: Path, activation: str) -> None:
+    text = pooled("p = Identity(r)").replace("Relu(a)", activation)
+    text = text.replace("float[3] b1>", "float[3] b1, float low = {0.0}, float below = {-0.5}, float high = {6.0}>")
+    analysis = analysed(net(text))
+    data = dataset(tmp_path, analysis, 11, LABELS)
+    maps = full_maps(analysis, data, ["r"])["r"]
+    found = layer(analysis, data, "mean magnitude").values["mean magnitude"]
+    for c in (0, 1, 3):
+        assert found[c] == pytest.approx(np.abs(maps[c == LABELS]).mean(axis=(0, 2, 3)), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("space", "most", "expected"), [((6, 5), 32, (1, 1)), ((112, 112), 32, (23, 19)), ((197,), 32, (7,)), ((), 32, ())]
+)
+def test_steps_are_much_alike_and_leave_enough(space: Any, most: int, expected: Any) -> None:
+    assert steps(space, most) == expected

@@ -1,0 +1,197 @@
+"""What is added up outside of the runtime, per class in float64: memory does not grow with the number of images."""
+
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.calibration.points import Point
+from onnxprune.errors import InputError
+from onnxprune.values.axes import FloatArray, IntArray
+
+Array = NDArray[Any]
+
+BINS = 256
+
+_TOGETHER = 1 << 15
+"""Values that are counted at once: few enough to stay in the cache."""
+
+
+class Accumulator(Protocol):
+    """Adds up a probe's outputs over batches."""
+
+    def add(self, value: Array, labels: IntArray) -> None:
+        """Take the probe's output [images, rows of an image, ...] of one batch and the class of each image."""
+
+    def result(self, samples: IntArray) -> FloatArray:
+        """Return the statistic [classes, channels]; `samples` [classes] is the number of images seen."""
+
+    @property
+    def clipped(self) -> tuple[int, int]:
+        """How many elements lay outside the range, of how many."""
+
+
+class ClassSums:
+    """Sums of a per-image, per-channel number by class; the result is the mean over the class's images."""
+
+    def __init__(self, point: Point, classes: int) -> None:
+        self._sums = np.zeros((classes, point.channels))
+
+    def add(self, value: Array, labels: IntArray) -> None:
+        """Add [images, rows, channels]; the mean of an image's rows counts."""
+        self.add_images(value.mean(axis=1, dtype=np.float64), labels)
+
+    def add_images(self, value: FloatArray, labels: IntArray) -> None:
+        """Add one number for each image and channel, [images, channels]."""
+        for label, image in zip(labels, value, strict=True):
+            self._sums[label] += image
+
+    def result(self, samples: IntArray) -> FloatArray:
+        """Return the means; zero for a class without images."""
+        return self._sums / np.maximum(samples, 1)[:, None]
+
+    @property
+    def clipped(self) -> tuple[int, int]:
+        """Nothing is binned here."""
+        return (0, 0)
+
+
+class PositionSums:
+    """Sums by class at each of some positions; the result is [classes, channels, positions]."""
+
+    def __init__(self, point: Point, classes: int) -> None:
+        self._shape = (classes, point.channels)
+        self._sums: FloatArray | None = None
+
+    def add(self, value: Array, labels: IntArray) -> None:
+        """Add [images, rows, channels, positions]; the rows of an image are further positions."""
+        images, rows, channels, positions = value.shape
+        if self._sums is None:
+            self._sums = np.zeros((*self._shape, rows * positions))
+        for label, image in zip(labels, value.transpose(0, 2, 1, 3).reshape(images, channels, -1), strict=True):
+            self._sums[label] += image
+
+    def result(self, samples: IntArray) -> FloatArray:
+        """Return the sums."""
+        return np.zeros((*self._shape, 1)) if self._sums is None else self._sums
+
+    @property
+    def clipped(self) -> tuple[int, int]:
+        """Nothing is binned here."""
+        return (0, 0)
+
+
+class SquareSums(PositionSums):
+    """Sums by class over images and rows; the result is [classes, channels]."""
+
+    def add(self, value: Array, labels: IntArray) -> None:
+        """Add [images, rows, channels], sums over positions already."""
+        super().add(value.sum(axis=1, dtype=np.float64)[:, None, :, None], labels)
+
+    def result(self, samples: IntArray) -> FloatArray:
+        """Return the sums of squares."""
+        return super().result(samples)[:, :, 0]
+
+
+class MostClasses:
+    """Weighted sums over all images by channel and position; the result [1, channels] is their maximum."""
+
+    def __init__(self, point: Point, classes: int) -> None:
+        self._channels = point.channels
+        self._sums: FloatArray | None = None
+
+    def add(self, value: Array, labels: IntArray) -> None:
+        """Add [rows, channels, positions] of a whole call, weighted already.
+
+        Raises:
+            InputError: the maps have another size than those before.
+        """
+        if self._sums is None:
+            self._sums = np.zeros(value.shape)
+        if self._sums.shape != value.shape:
+            raise InputError("Counting by position needs feature maps of one size; resize the samples to one size.")
+        self._sums += value
+
+    def result(self, samples: IntArray) -> FloatArray:
+        """Return the maximum over positions."""
+        return np.zeros((1, self._channels)) if self._sums is None else self._sums.max(axis=(0, 2))[None]
+
+    @property
+    def clipped(self) -> tuple[int, int]:
+        """Nothing is binned here."""
+        return (0, 0)
+
+
+class MapEntropies:
+    """Sums by class of the entropy (in nats) of the histogram of each image's map."""
+
+    def __init__(self, point: Point, classes: int) -> None:
+        self._bins = bins_for(point.positions)
+        self._sums = ClassSums(point, classes)
+        self._clipped = [0, 0]
+
+    def add(self, value: Array, labels: IntArray) -> None:
+        """Add bin numbers [images, rows, channels, positions]; all rows of an image make one histogram."""
+        images, rows, channels, positions = value.shape
+        maps = value.transpose(0, 2, 1, 3).reshape(images * channels, rows * positions)
+        together = max(1, _TOGETHER // maps.shape[1])
+        found = [self._entropies(maps[start : start + together]) for start in range(0, len(maps), together)]
+        self._clipped[1] += value.size
+        self._sums.add_images(np.concatenate(found).reshape(images, channels), labels)
+
+    def _entropies(self, maps: Array) -> FloatArray:
+        """Return the entropies of a few maps [maps, positions] of bin numbers."""
+        numbers = np.minimum(maps, self._bins - 1).astype(np.int32)
+        numbers += np.arange(len(maps), dtype=np.int32)[:, None] * self._bins
+        counts = np.bincount(numbers.ravel(), minlength=len(maps) * self._bins).reshape(len(maps), self._bins)
+        self._clipped[0] += int(counts[:, 0].sum() + counts[:, -1].sum())
+        return histogram_entropy(counts, maps.shape[1])
+
+    def result(self, samples: IntArray) -> FloatArray:
+        """Return the mean entropies."""
+        return self._sums.result(samples)
+
+    @property
+    def clipped(self) -> tuple[int, int]:
+        """Elements in the two outermost bins, which lie outside the range, and all elements."""
+        return (self._clipped[0], self._clipped[1])
+
+
+class MeanHistograms:
+    """Histograms by class of each channel's spatial mean, over the class's images."""
+
+    def __init__(self, point: Point, classes: int) -> None:
+        self._counts = np.zeros((classes, point.channels, BINS), dtype=np.int64)
+
+    def add(self, value: Array, labels: IntArray) -> None:
+        """Add bin numbers [images, rows, channels]; every row counts."""
+        channels = np.arange(value.shape[2])
+        np.add.at(self._counts, (labels[:, None, None], channels, value.astype(np.int64)), 1)
+
+    def result(self, samples: IntArray) -> FloatArray:
+        """Return the entropies of the histograms."""
+        return histogram_entropy(self._counts, int(self._counts.max(initial=0)))
+
+    @property
+    def clipped(self) -> tuple[int, int]:
+        """Means outside the range, and all means."""
+        return (int(self._counts[..., 0].sum() + self._counts[..., -1].sum()), int(self._counts.sum()))
+
+
+def histogram_entropy(counts: NDArray[np.int64], most: int) -> FloatArray:
+    """Return -sum p log p over the last axis (nats) of counts up to `most`; an empty histogram has entropy 0."""
+    # With n_i counts of n: H = log n - sum n_i log n_i / n.
+    total = np.maximum(counts.sum(axis=-1), 1)
+    return np.asarray(np.maximum(0.0, np.log(total) - _counts_times_log(most)[counts].sum(axis=-1) / total))
+
+
+@lru_cache(maxsize=8)
+def _counts_times_log(most: int) -> FloatArray:
+    numbers = np.arange(most + 1)
+    return np.asarray(numbers * np.log(np.maximum(numbers, 1)), dtype=np.float64)
+
+
+def bins_for(positions: int) -> int:
+    """Return how many bins a map of `positions` elements gets: 256, fewer for tiny maps, the outer two for outliers."""
+    return min(BINS, max(8, positions))
