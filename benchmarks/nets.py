@@ -1,0 +1,136 @@
+"""Trained nets with their images as the benchmark of methods takes them: ready to be fed, in a cache folder."""
+
+import io
+import warnings
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from PIL import Image
+
+Array = NDArray[Any]
+
+SIZES = (10, 50, 200)
+"""Calibration images per class that are kept."""
+
+MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+FASHION_SEED, EPOCHS = 0, 2
+
+
+@dataclass(frozen=True)
+class Net:
+    """A model, its calibration images by number per class, its test images, and a subtask of three classes."""
+
+    name: str
+    model: Path
+    folder: Path
+    subtask: tuple[str, ...]
+
+    def calibration(self, size: int) -> Path:
+        """The first `size` training images of every class."""
+        return self.folder / f"calibration-{size}.npz"
+
+    @property
+    def test(self) -> Path:
+        """All test images."""
+        return self.folder / "test.npz"
+
+
+def open_net(name: str, shared: Path, cache: Path) -> Net | None:
+    """Return a net, made ready where it is asked for the first time, or None where its files are not there.
+
+    Raises:
+        SystemExit: the net is to be trained, and torch is not there to do it.
+    """
+    if name == "fashion_convnet":
+        return _fashion(shared / "data" / "fashion_mnist.npz", cache / "fashion")
+    images, model = shared / "data" / "cifar10_jpeg.zip", shared / "models" / f"{name}.onnx"
+    if not (images.exists() and model.exists()):
+        return None
+    folder = cache / "cifar10"
+    _once(folder / "test.npz", lambda: _write(folder, *_cifar(images)))
+    return Net(name, model, folder, ("cat", "deer", "dog"))
+
+
+def _once(path: Path, make: Callable[[], None]) -> None:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make()
+
+
+def _write(folder: Path, train: tuple[Array, Array], test: tuple[Array, Array], names: list[str]) -> None:
+    """Write calibration sets of all sizes, then the test set."""
+    for size in SIZES:
+        rows = np.concatenate([np.flatnonzero(train[1] == label)[:size] for label in range(len(names))])
+        np.savez(folder / f"calibration-{size}.npz", x=train[0][rows], y=train[1][rows], class_names=names)
+    np.savez(folder / "test.npz", x=test[0], y=test[1], class_names=names)
+
+
+def _cifar(path: Path) -> tuple[tuple[Array, Array], tuple[Array, Array], list[str]]:
+    """Read the first images of every class of the training images, and all test images, normalised."""
+    with zipfile.ZipFile(path) as archive:
+        files = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
+        names = sorted({name.split("/")[2] for name in files})
+        splits = []
+        for split, most in (("train", max(SIZES)), ("test", len(files))):
+            chosen = [
+                (archive.read(name), label)
+                for label, kind in enumerate(names)
+                for name in [name for name in files if name.split("/")[1:3] == [split, kind]][:most]
+            ]
+            pixels = np.stack([np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data, _ in chosen])
+            normal = ((pixels / 255 - MEAN) / DEVIATION).astype(np.float32).transpose(0, 3, 1, 2)
+            splits.append((normal, np.asarray([label for _, label in chosen])))
+    return splits[0], splits[1], names
+
+
+def _fashion(path: Path, folder: Path) -> Net | None:
+    if not path.exists():
+        return None
+    with np.load(path) as data:
+        names = [str(name) for name in data["class_names"]]
+        train, test = (
+            (data[f"x_{split}"][:, None].astype(np.float32) / 255, data[f"y_{split}"].astype(np.int64))
+            for split in ("train", "test")
+        )
+    _once(folder / "test.npz", lambda: _write(folder, train, test, names))
+    model = folder / "fashion_convnet.onnx"
+    _once(model, lambda: _train(*train, model))
+    return Net("fashion_convnet", model, folder, ("Pullover", "Coat", "Shirt"))
+
+
+def _train(x: Array, y: Array, path: Path) -> None:
+    """Train four convolutions and a hidden layer, and write them as ONNX."""
+    try:
+        torch: Any = import_module("torch")
+    except ImportError:
+        advice = "pip install 'onnxprune[torch]'"
+        raise SystemExit(f"fashion_convnet is trained with torch, which is missing: {advice}.") from None
+    nn = torch.nn
+    torch.manual_seed(FASHION_SEED)
+    layers: list[Any] = []
+    for inputs, outputs, pool in ((1, 24, 1), (24, 48, 0), (48, 48, 1), (48, 96, 1)):
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), *([nn.MaxPool2d(2)] if pool else [])]
+    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(96 * 9, 128), nn.ReLU(), nn.Linear(128, 10))
+    optimiser = torch.optim.Adam(net.parameters(), lr=1e-3)
+    images, labels = torch.from_numpy(x), torch.from_numpy(y)
+    for _ in range(EPOCHS):
+        for rows in torch.randperm(len(images)).split(128):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(net(images[rows]), labels[rows]).backward()
+            optimiser.step()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the TorchScript exporter announces its successor
+        axes = {"image": {0: "batch"}, "logits": {0: "batch"}}
+        buffer = io.BytesIO()
+        torch.onnx.export(
+            net.eval(), (images[:1],), buffer, dynamo=False, opset_version=17, dynamic_axes=axes,
+            input_names=["image"], output_names=["logits"],
+        )  # fmt: skip
+    onnx.save(onnx.load_from_string(buffer.getvalue()), path)

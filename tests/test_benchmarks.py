@@ -1,0 +1,135 @@
+"""The benchmarks run end to end on tiny nets, without the shared folder."""
+
+import io
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from nets import net
+from PIL import Image
+
+import benchmarks.methods as methods
+from benchmarks import calibration
+from benchmarks.methods_page import page, plot
+from benchmarks.nets import Net, open_net
+
+CONVNET = """(float[n, 3, 8, 8] image) => (float[n, 4] logits)
+    <float[8, 3, 3, 3] w0, float[8] b0, float[8, 8, 3, 3] w1, float[8] b1, float[4, 8] w2, float[4] b2> {
+        a = Conv<pads = [1, 1, 1, 1]>(image, w0, b0) r = Relu(a)
+        c = Conv<pads = [1, 1, 1, 1]>(r, w1, b1) s = Relu(c)
+        g = GlobalAveragePool(s) f = Flatten(g) logits = Gemm<transB = 1>(f, w2, b2)
+    }"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Net:
+    onnx.save(net(CONVNET), tmp_path / "tiny.onnx")
+    rng = np.random.default_rng(0)
+    for name, count in (("calibration-10", 40), ("calibration-50", 40), ("test", 60)):
+        x = rng.standard_normal((count, 3, 8, 8)).astype(np.float32)
+        np.savez(tmp_path / f"{name}.npz", x=x, y=np.arange(count) % 4, class_names=list("abcd"))
+    found = Net("tiny", tmp_path / "tiny.onnx", tmp_path, ("a", "b", "d"))
+    monkeypatch.setattr(methods, "open_net", lambda name, *_: found if name == "tiny" else None)
+    return found
+
+
+def test_methods_are_compared_and_a_run_is_resumed(tiny: Net, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = tiny.folder / "rows.jsonl"
+    arguments = [
+        "nowhere",
+        "--nets",
+        "tiny,absent",
+        "--methods",
+        "random,l1,catro",
+        "--macs",
+        "80%,50%",
+        "--sizes",
+        "10,50",
+    ]
+    arguments += ["--recover", "none,refit", "--rows", str(rows), "--page", str(tiny.folder / "page")]
+    methods.main(arguments)
+    assert "absent are not in nowhere" in capsys.readouterr().err
+    found = [json.loads(line) for line in rows.read_text().splitlines()]
+    # the original; five units (three seeds of random), each 2 budgets x 2 recoveries, 1 at 10 images, 2 on the subtask
+    assert len(found) == 1 + 5 * 4 + 5 * 1 + 5 * 2
+    for row in found[1:]:
+        assert row["reached"] <= row["macs"]
+        assert len(row["by_class"]) == 4
+        assert row["top1"] == pytest.approx(np.mean(row["by_class"]))
+    methods.main(arguments)
+    assert len(rows.read_text().splitlines()) == len(found)
+    rows.write_text("\n".join(rows.read_text().splitlines()[:-1]) + '\n{"net": "ti')  # cut off while it was written
+    methods.main([*arguments, "--test-images", "60"])
+    assert sorted(map(methods.key, methods.read(rows))) == sorted(map(methods.key, found))
+    text = (tiny.folder / "page" / "methods.md").read_text()
+    assert "80% none" in text
+    assert "| `random` |" in text
+    assert "Subtask of three classes" in text
+    assert (tiny.folder / "page" / "methods.svg").read_text().count("<polyline") == 6
+
+
+def test_images_come_normalised_from_the_archive(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "cifar10_resnet20.onnx").touch()
+    with zipfile.ZipFile(tmp_path / "data" / "cifar10_jpeg.zip", "w") as archive:
+        for split, count in (("train", 12), ("test", 3)):
+            for label, name in enumerate(("cat", "dog")):
+                for number in range(count):
+                    picture = io.BytesIO()
+                    Image.new("RGB", (4, 4), (40 * label + number, 0, 0)).save(picture, "JPEG", quality=100)
+                    archive.writestr(f"cifar10_jpeg/{split}/{name}/{number:04}.jpg", picture.getvalue())
+    found = open_net("cifar10_resnet20", tmp_path, tmp_path / "cache")
+    assert found is not None
+    assert open_net("cifar10_resnet56", tmp_path, tmp_path / "cache") is None
+    with np.load(found.calibration(10)) as few, np.load(found.test) as test:
+        assert few["y"].tolist() == [0] * 10 + [1] * 10
+        assert few["class_names"].tolist() == ["cat", "dog"]
+        assert test["x"].shape == (6, 3, 4, 4)
+        red = (np.array([0, 9, 40, 49]) / 255 - 0.485) / 0.229
+        assert few["x"][[0, 9, 10, 19], 0, 0, 0] == pytest.approx(red, abs=0.05)
+
+
+def row(**more: Any) -> dict[str, Any]:
+    cell = {"net": "n", "method": "l1", "size": 50, "seed": 0, "seen": "all", "macs": 0.5, "recover": "refit"}
+    return {**cell, "top1": 70.0, "by_class": [80.0, 60.0], "subtask_top1": 75.0, **more}
+
+
+def test_the_page_says_spread_and_worst_class() -> None:
+    before = {"net": "n", "method": "original", "top1": 90.0, "by_class": [90.0, 90.0], "subtask_top1": 95.0}
+    rows = [before | {"test_images": 10, "versions": {"numpy": "2"}}, row()]
+    rows += [row(method="random", seed=seed, top1=60.0 + seed) for seed in range(3)]
+    text = page(rows)
+    assert "| `random` | 61.0 (60.0-62.0) |" in text
+    assert "| `l1` | 30.0 |" in text, "the second class lost thirty points"
+    assert plot(rows).count("<circle") == 2
+
+
+def test_costs_are_multiples_of_a_plain_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx.save(net(CONVNET), tmp_path / "tiny.onnx")
+    options = [
+        str(tmp_path),
+        "--models",
+        "tiny,absent",
+        "--images",
+        "16",
+        "--what",
+        "catro,entropy,refit",
+        "--threads",
+        "1",
+    ]
+    monkeypatch.setattr(sys, "argv", ["calibration", *options, "--output", str(tmp_path / "out.json")])
+    calibration.main()
+    out, err = capsys.readouterr()
+    assert "absent.onnx is not there" in err
+    assert out.count("| tiny |") == 3
+    rows = json.loads((tmp_path / "out.json").read_text())
+    assert [row["what"] for row in rows] == ["catro", "entropy", "refit"]
+    assert all(row["ratio"] > 0 for row in rows)
