@@ -16,12 +16,18 @@ from onnxprune.values.axes import BoolArray, FloatArray, IntArray, frozen_array
 from onnxprune.values.groups import ChannelGroup
 from onnxprune.values.statistics import LayerStatistics, Scores, Statistics
 
+Scatters = tuple[FloatArray, FloatArray]
+"""Between and within the classes, each [channels]."""
+
 FEATURES = {"map": ("position sums", "squares"), "gap": ("mean sums", "mean squares")}
 EPSILON = 0.01
 """Added to a layer's share of discrimination before the logarithm, so that an empty layer has a finite value."""
 
+MOST_RATIO = 100.0
+"""Largest trace ratio by which a layer counts."""
 
-def scatter(sums: FloatArray, squares: FloatArray, samples: IntArray) -> tuple[FloatArray, FloatArray]:
+
+def scatter(sums: FloatArray, squares: FloatArray, samples: IntArray) -> Scatters:
     """Return between-class and within-class scatter of every channel, each [channels].
 
     Args:
@@ -74,11 +80,24 @@ def utilities(between: FloatArray, within: FloatArray, tau: float) -> FloatArray
 
 
 def value_curve(utility: FloatArray) -> FloatArray:
-    """Return log(eps + share of the utility in the d best channels) for d = 0 .. channels, [channels + 1]."""
+    """Return log(eps + share of the utility in the first d channels) for d = 0 .. channels, [channels + 1]."""
     total = utility.sum()
-    ranked = np.sort(utility)[::-1]
-    share = np.cumsum(ranked) / total if total > 0 else np.arange(1, len(ranked) + 1) / len(ranked)
+    share = np.cumsum(utility) / total if total > 0 else np.arange(1, len(utility) + 1) / len(utility)
     return np.log(EPSILON + np.concatenate([[0.0], share]))
+
+
+def group_curve(layers: Sequence[Scatters], order: IntArray, tau: float) -> FloatArray:
+    """Return what the first d channels of `order` are worth for d = 0 .. channels, [channels + 1].
+
+    Every layer that makes the channels has a term of its own, and counts by how well it tells the classes apart: by
+    the trace ratio of all its channels (at most `MOST_RATIO`, as one that does so perfectly has no finite one).
+    """
+    terms = [
+        min(MOST_RATIO, trace_ratio(between, within, len(between))[1])
+        * value_curve(utilities(between, within, tau)[order])
+        for between, within in layers
+    ]
+    return np.asarray(np.sum(terms, axis=0))
 
 
 def catro_scores(
@@ -104,14 +123,15 @@ def catro_scores(
     scatters, values, curves, unmeasured = {}, {}, {}, []
     for group in groups:
         found = _of_group(group, layers)
-        if found is None:
+        if not found:
             unmeasured.append(group.name)
-            found = (np.ones(group.size), np.ones(group.size))
-        scatters[group.name] = found
-        utility = utilities(*found, options["tau"])
+            found = [(np.ones(group.size), np.ones(group.size))]
+        between, within = np.sum(found, axis=0)
+        scatters[group.name] = between, within
+        utility = utilities(between, within, options["tau"])
         mean = utility.mean()
         values[group.name] = utility / mean if mean > 0 else np.ones(group.size)
-        curves[group.name] = value_curve(utility)
+        curves[group.name] = group_curve(found, np.argsort(-utility, kind="stable"), options["tau"])
 
     def choose(name: str, count: int) -> BoolArray:
         return frozen_array(trace_ratio(*scatters[name], count)[0])
@@ -131,29 +151,28 @@ def _positions(layer: LayerStatistics, name: str) -> FloatArray:
     return value if value.ndim == 3 else value[:, :, None]
 
 
-def _of_group(
-    group: ChannelGroup, layers: Mapping[str, tuple[FloatArray, FloatArray]]
-) -> tuple[FloatArray, FloatArray] | None:
-    parts = [
-        [layers[member.axis.ref.name][kind][member.positions].sum(axis=1) for kind in (0, 1)]
+def _of_group(group: ChannelGroup, layers: Mapping[str, Scatters]) -> list[Scatters]:
+    """Return the scatters of a group's channels by layer that makes them."""
+    return [
+        (between[member.positions].sum(axis=1), within[member.positions].sum(axis=1))
         for member in group.members
         if member.role == "produces" and member.axis.ref.name in layers
+        for between, within in [layers[member.axis.ref.name]]
     ]
-    return (np.sum([p[0] for p in parts], axis=0), np.sum([p[1] for p in parts], axis=0)) if parts else None
 
 
 register(
     Method(
         name="catro",
         summary="Channels that tell the classes apart: trace ratio per layer, then a greedy choice across layers.",
-        formula="J(S) = sum_S b / sum_S w per layer;  F = sum_l log(eps + sum_S u / sum u), u = max(0, b - tau*J*w)",
+        formula="J(S) = sum_S b / sum_S w;  F = sum_l J_l log(eps + sum_S u / sum u), u = max(0, b - tau*J_l*w)",
         source="Hu et al. 2023, arXiv 2110.10921 (trace ratio: Nie et al. 2008; features and stage 2 our reading)",
         cost="one pass over the data; at most 32 numbers per image and channel leave the runtime",
         needs=lambda options: frozenset(FEATURES[options["feature"]]),
         score=catro_scores,
         options={
-            "feature": Option("map", "the map at sampled positions, or its spatial mean", ("map", "gap")),
-            "tau": Option(0.5, "how much within-class scatter counts against a channel", low=0.0, high=1.0),
+            "feature": Option("gap", "the spatial mean of a map, or the map at sampled positions", ("gap", "map")),
+            "tau": Option(0.0, "how much within-class scatter counts against a channel", low=0.0, high=1.0),
         },
         policy="greedy",
     )

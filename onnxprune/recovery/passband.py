@@ -98,7 +98,8 @@ class Rows:
         return np.asarray(self.found + added.reshape(self.found.shape) * self.slope)
 
     def _by_group(self, values: Array) -> Array:
-        return values.astype(np.float32).reshape(len(values), self.x.shape[1], -1)
+        groups = self.x.shape[1]
+        return values.astype(np.float32).reshape(len(values), groups, values.shape[1] // groups)
 
     @staticmethod
     def joined(parts: Sequence["Rows"]) -> "Rows":

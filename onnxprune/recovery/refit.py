@@ -115,7 +115,9 @@ class _Sample:
         error = others.error(further, band)
         if error >= others.error(plain, band):
             return change, left
-        return descend(joined, rows, change, ridge, band, biased=biased), error / others.error(None, band)
+        return descend(joined, rows, change, ridge, band, biased=biased), error / max(
+            others.error(None, band), np.finfo(np.float64).tiny
+        )
 
 
 def _rows(

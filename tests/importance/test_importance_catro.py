@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxprune.errors import InputError
-from onnxprune.importance.catro import EPSILON, catro_scores, scatter, trace_ratio, utilities, value_curve
+from onnxprune.importance.catro import EPSILON, catro_scores, group_curve, scatter, trace_ratio, utilities, value_curve
 from onnxprune.importance.method import find_method
 from onnxprune.values.axes import Axis, FloatArray, Ref
 from onnxprune.values.groups import ChannelGroup, Member
@@ -35,6 +35,7 @@ def statistics_of(features: dict[str, FloatArray], labels: list[int], classes: i
 
 
 def scored(groups: list[ChannelGroup], statistics: Statistics, **options: Any) -> Scores:
+    options = {"feature": "map", "tau": 0.5, **options}
     return catro_scores(groups, statistics, find_method("catro").settle(options), np.random.default_rng(0))
 
 
@@ -117,13 +118,27 @@ def test_utilities_charge_the_within_scatter_at_the_ratio_of_the_layer() -> None
 
 
 def test_the_value_curve_is_the_log_of_the_share_kept() -> None:
-    curve = value_curve(np.array([1.0, 3.0]))
+    curve = value_curve(np.array([3.0, 1.0]))
     assert curve == pytest.approx([math.log(EPSILON), math.log(EPSILON + 0.75), math.log(EPSILON + 1.0)])
+
+
+def test_every_layer_of_a_group_has_a_term_that_counts_by_its_trace_ratio() -> None:
+    # J = 4 / 2 and 3 / 6; with tau = 0 the shares of channel 1, which comes first, are 3 / 4 and 1 / 3
+    layers = [(np.array([1.0, 3.0]), np.ones(2)), (np.array([2.0, 1.0]), np.full(2, 3.0))]
+    curve = group_curve(layers, np.array([1, 0]), tau=0.0)
+    assert curve[1] == pytest.approx(2.0 * math.log(EPSILON + 0.75) + 0.5 * math.log(EPSILON + 1 / 3))
+    assert curve[2] == pytest.approx(2.5 * math.log(EPSILON + 1.0))
+
+
+def test_a_layer_that_separates_perfectly_counts_finitely() -> None:
+    curve = group_curve([(np.array([1.0, 3.0]), np.zeros(2))], np.array([1, 0]), tau=0.0)
+    assert np.isfinite(curve).all()
+    assert (np.diff(curve) > 0).all()
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=12))
 def test_the_value_curve_rises_with_diminishing_returns(utility: list[float]) -> None:
-    steps = np.diff(value_curve(np.asarray(utility)))
+    steps = np.diff(value_curve(np.sort(utility)[::-1]))
     assert (steps >= -1e-12).all()
     assert (np.diff(steps) <= 1e-9).all()
 

@@ -172,9 +172,10 @@ def test_a_budget_is_met_in_rounds_by_one_plan(
 
 
 def test_a_second_round_looks_at_the_recovered_network(few: Path, tmp_path: Path) -> None:
-    recovered = pruned(few, tmp_path / "a.onnx", 2, "catro", macs=0.03, dry_run=True)
-    plain = pruned(few, tmp_path / "b.onnx", 2, "catro", macs=0.03, dry_run=True, recovery="none")
-    once = pruned(few, tmp_path / "c.onnx", 1, "catro", macs=0.03, dry_run=True)
+    options: dict[str, Any] = {"macs": 0.03, "dry_run": True, "options": {"feature": "map"}}
+    recovered = pruned(few, tmp_path / "a.onnx", 2, "catro", **options)
+    plain = pruned(few, tmp_path / "b.onnx", 2, "catro", **options, recovery="none")
+    once = pruned(few, tmp_path / "c.onnx", 1, "catro", **options)
     found = [result.plan.groups for result in (recovered, plain, once)]
     assert found[0] != found[1]
     assert found[0] != found[2]

@@ -1,5 +1,7 @@
 """What a Relu or Clip behind a layer leaves of its errors, and the least squares that count by it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.optimize
@@ -117,3 +119,11 @@ def test_what_is_too_large_to_hold_keeps_its_plain_solution(monkeypatch: pytest.
     monkeypatch.setattr("onnxprune.recovery.refit.find_band", lambda graph, tensor: None)
     plain = found.recovered("refit").model
     assert held.SerializeToString(deterministic=True) == plain.SerializeToString(deterministic=True)
+
+
+def test_calls_of_a_single_sample_come_to_the_same() -> None:
+    found = case(net(BODY % "Relu(e)"), (2, 6, 6))
+    single = [{"x": sample[None]} for call in found.calls for sample in call["x"]]
+    assert found.error(replace(found, calls=single).recovered("refit").model) == pytest.approx(
+        found.error(found.recovered("refit").model), rel=1e-2
+    )
