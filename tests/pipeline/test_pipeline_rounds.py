@@ -171,14 +171,24 @@ def test_a_budget_is_met_in_rounds_by_one_plan(
     assert again.equality == result.equality
 
 
-def test_a_second_round_looks_at_the_recovered_network(few: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"macs": 0.03, "dry_run": True, "options": {"feature": "map"}}
+def test_a_second_round_looks_at_the_recovered_network(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[bytes] = []
+
+    def noted(analysis: Analysis, *args: Any, **more: Any) -> Any:
+        looked_at.append(analysis.graph.model.SerializeToString(deterministic=True))
+        return collect(analysis, *args, **more)
+
+    monkeypatch.setattr("onnxprune.pipeline.rounds.collect", noted)
+    options: dict[str, Any] = {"macs": 0.03, "dry_run": True}
     recovered = pruned(few, tmp_path / "a.onnx", 2, "catro", **options)
     plain = pruned(few, tmp_path / "b.onnx", 2, "catro", **options, recovery="none")
     once = pruned(few, tmp_path / "c.onnx", 1, "catro", **options)
-    found = [result.plan.groups for result in (recovered, plain, once)]
-    assert found[0] != found[1]
-    assert found[0] != found[2]
+    first, second, again, cut_alone, lone = looked_at
+    assert first == again == lone
+    assert len({first, second, cut_alone}) == 3, "the cut with new weights, and the cut alone"
+    assert {result.plan.request.get("rounds") for result in (recovered, plain)} == {2}
     assert once.plan.request == {"macs": 0.03, "round_to": 1}
 
 
