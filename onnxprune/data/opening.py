@@ -22,11 +22,11 @@ Labels = NDArray[np.int64]
 
 
 def open_data(
-    path: Path,
+    path: Path | str,
     inputs: Sequence[TensorSpec],
     preprocess: Preprocess,
     *,
-    labels_file: Path | None = None,
+    labels_file: Path | str | None = None,
     names: Sequence[str] = (),
     classes: int | None = None,
     only: Sequence[str] = (),
@@ -58,7 +58,8 @@ def open_data(
     Raises:
         InputError: the data cannot be used with this model; the message says why and what to do.
     """
-    known = (tuple(names) or None) if labels_file is None else read_class_names(labels_file)
+    path = Path(path)
+    known = (tuple(names) or None) if labels_file is None else read_class_names(Path(labels_file))
     if known is not None and classes is not None and len(known) > classes:
         raise InputError(
             f"--labels '{labels_file}' names {len(known)} classes but the model has {classes}: "

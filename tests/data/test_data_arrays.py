@@ -148,7 +148,7 @@ def test_a_single_array_is_x(ending: str, tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     with path.open("wb") as file:
         np.save(file, values)
-    (batch,) = open_data(path, RGB, RAW).batches(8)
+    (batch,) = open_data(str(path), RGB, RAW).batches(8)
     np.testing.assert_array_equal(batch.feeds[RGB[0].name], values)
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
