@@ -1,7 +1,6 @@
 """The most that a class may lose: measured on the final result, refused with the worst class by name."""
 
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,6 @@ from onnxprune.values.outcome import Quality
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 RESNET = SAMPLES / "digits_resnet.onnx"
 TEST = SAMPLES / "test"
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight images of each class."""
-    folder = tmp_path_factory.mktemp("few")
-    for source in (SAMPLES / "calib").iterdir():
-        (folder / source.name).mkdir()
-        for image in sorted(source.iterdir())[:8]:
-            shutil.copyfile(image, folder / source.name / image.name)
-    return folder
 
 
 def pruned(data: Path | None, output: Path, limit: float | None, **more: Any) -> onnxprune.Result:

@@ -17,17 +17,6 @@ RESNET = SAMPLES / "digits_resnet.onnx"
 CHOSEN = ("7", "1", "4")
 
 
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight images of each class."""
-    folder = tmp_path_factory.mktemp("few")
-    for source in (SAMPLES / "calib").iterdir():
-        (folder / source.name).mkdir()
-        for image in sorted(source.iterdir())[:8]:
-            shutil.copyfile(image, folder / source.name / image.name)
-    return folder
-
-
 def pruned(data: Path, output: Path, classes: tuple[str, ...] = CHOSEN, method: str = "catro") -> onnxprune.Result:
     return onnxprune.prune(
         RESNET,

@@ -1,6 +1,5 @@
 """Choosing in several rounds: channels are told apart by place, masks add up to one plan, and each round looks anew."""
 
-import shutil
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -116,17 +115,6 @@ def test_what_is_left_shrinks_geometrically() -> None:
     assert {budget.alpha for budget in macs} == {2.0}
     assert part_of(Budget(ratio=0.75), 1, 2).ratio == pytest.approx(0.5)
     assert part_of(Budget(ratio=0.3), 3, 3) == Budget(ratio=0.3)
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight images of each class."""
-    folder = tmp_path_factory.mktemp("few")
-    for source in (SAMPLES / "calib").iterdir():
-        (folder / source.name).mkdir()
-        for image in sorted(source.iterdir())[:8]:
-            shutil.copyfile(image, folder / source.name / image.name)
-    return folder
 
 
 def pruned(data: Path | None, output: Path, number: int, method: str = "catro", **more: Any) -> onnxprune.Result:

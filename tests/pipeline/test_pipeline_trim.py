@@ -1,7 +1,6 @@
 """A classifier cut to some of its classes: the model, its labels file, the plan, and using the result."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,6 @@ from onnxprune.pipeline.settings import Settings
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 CONVNET = SAMPLES / "digits_convnet.onnx"
 TEST = SAMPLES / "test"
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight images of each class."""
-    folder = tmp_path_factory.mktemp("few")
-    for source in (SAMPLES / "calib").iterdir():
-        (folder / source.name).mkdir()
-        for image in sorted(source.iterdir())[:8]:
-            shutil.copyfile(image, folder / source.name / image.name)
-    return folder
 
 
 def trimmed(data: Path, output: Path, **more: Any) -> onnxprune.Result:
