@@ -99,16 +99,13 @@ class Rows:
 
     def _by_group(self, values: Array) -> Array:
         groups = self.x.shape[1]
-        return values.astype(np.float32).reshape(len(values), groups, values.shape[1] // groups)
+        return values.astype(np.float32, copy=False).reshape(len(values), groups, values.shape[1] // groups)
 
     @staticmethod
     def joined(parts: Sequence["Rows"]) -> "Rows":
         """Return the rows of all parts."""
-        x, truth, found = (
-            np.concatenate([getattr(part, name) for part in parts]).astype(np.float32)
-            for name in ("x", "truth", "found")
-        )
-        return Rows(x, truth, found, parts[0].slope.astype(np.float32))
+        x, truth, found = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "truth", "found"))
+        return Rows(x, truth, found, parts[0].slope)
 
     def __getitem__(self, chosen: NDArray[np.bool_] | slice) -> "Rows":
         """Return some of the rows."""

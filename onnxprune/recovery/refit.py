@@ -132,7 +132,7 @@ def _rows(
         places = sample_rows(output.shape, layer.channels, task.positions, rng)
         x = patches(layer.node, found[layer.source], layer.kernel, places, layer.space(output.shape))
         right, is_now = (picked(tensor, layer.channels, places).astype(np.float32) for tensor in (wanted, output))
-        yield Rows(x.astype(np.float32), right, is_now, slope), seen + places.image
+        yield Rows(x.astype(np.float32, copy=False), right, is_now, slope), seen + places.image
         seen += len(output)
 
 

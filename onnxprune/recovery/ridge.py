@@ -87,6 +87,8 @@ class Moments:
         """Return the Cholesky factor of a group's moments, None where its inputs are dead or rounding spoiled it."""
         key = group, ridge, biased
         if key not in self._factors:
+            for other in [known for known in self._factors if known[1:] != key[1:]]:
+                del self._factors[other]  # one ridge's factors are as large as the moments themselves
             xx = self.xx[group]
             mean = self.x[group] / max(1, self.count) if biased else np.zeros(len(xx))
             matrix = xx - max(1, self.count) * np.outer(mean, mean)
