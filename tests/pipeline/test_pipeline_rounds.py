@@ -123,27 +123,32 @@ def pruned(data: Path | None, output: Path, number: int, method: str = "catro", 
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, int]]:
-    """Return the widths of the networks that statistics are gathered on, as they come."""
-    found: list[dict[str, int]] = []
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[Analysis]:
+    """Return the networks that statistics are gathered on, as they come."""
+    found: list[Analysis] = []
 
     def noted(analysis: Analysis, *args: Any, **more: Any) -> Any:
-        found.append({group.name: group.size for group in analysis.prunable})
+        found.append(analysis)
         return collect(analysis, *args, **more)
 
     monkeypatch.setattr("onnxprune.pipeline.rounds.collect", noted)
     return found
 
 
+def widths_of(analyses: list[Analysis]) -> list[dict[str, int]]:
+    return [{group.name: group.size for group in analysis.prunable} for analysis in analyses]
+
+
 @pytest.mark.parametrize("method", ["catro", "entropy", "reconstruction"])
 def test_a_budget_is_met_in_rounds_by_one_plan(
-    few: Path, tmp_path: Path, seen: list[dict[str, int]], method: str
+    few: Path, tmp_path: Path, looked_at: list[Analysis], method: str
 ) -> None:
     result = pruned(few, tmp_path / "out.onnx", 3, method, macs=0.1)
     assert 0.085 <= result.plan.reached["macs"] <= 0.1
     assert result.plan.request == {"macs": 0.1, "round_to": 1, "rounds": 3}
     assert result.equality is not None
     assert result.equality.status == "equal"
+    seen = widths_of(looked_at)
     assert [sum(widths.values()) for widths in seen] == sorted({sum(w.values()) for w in seen}, reverse=True)
     assert len(seen) == 3
     for name, group in result.plan.groups.items():
@@ -159,50 +164,46 @@ def test_a_budget_is_met_in_rounds_by_one_plan(
     assert again.equality == result.equality
 
 
-def test_a_second_round_looks_at_the_recovered_network(
-    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looked_at: list[bytes] = []
-
-    def noted(analysis: Analysis, *args: Any, **more: Any) -> Any:
-        looked_at.append(analysis.graph.model.SerializeToString(deterministic=True))
-        return collect(analysis, *args, **more)
-
-    monkeypatch.setattr("onnxprune.pipeline.rounds.collect", noted)
+def test_a_second_round_looks_at_the_recovered_network(few: Path, tmp_path: Path, looked_at: list[Analysis]) -> None:
     options: dict[str, Any] = {"macs": 0.03, "dry_run": True}
     recovered = pruned(few, tmp_path / "a.onnx", 2, "catro", **options)
     plain = pruned(few, tmp_path / "b.onnx", 2, "catro", **options, recovery="none")
     once = pruned(few, tmp_path / "c.onnx", 1, "catro", **options)
-    first, second, again, cut_alone, lone = looked_at
+    first, second, again, cut_alone, lone = (
+        analysis.graph.model.SerializeToString(deterministic=True) for analysis in looked_at
+    )
     assert first == again == lone
     assert len({first, second, cut_alone}) == 3, "the cut with new weights, and the cut alone"
     assert {result.plan.request.get("rounds") for result in (recovered, plain)} == {2}
     assert once.plan.request == {"macs": 0.03, "round_to": 1}
 
 
-def test_a_ratio_is_reached_exactly_and_needs_no_data(tmp_path: Path, seen: list[dict[str, int]]) -> None:
+def test_a_ratio_is_reached_exactly_and_needs_no_data(tmp_path: Path, looked_at: list[Analysis]) -> None:
     result = pruned(None, tmp_path / "out.onnx", 2, "l1", ratio=0.5, round_to=8)
     once = pruned(None, tmp_path / "once.onnx", 1, "l1", ratio=0.5, round_to=8)
     assert {n: g.kept for n, g in result.plan.groups.items()} == {n: g.kept for n, g in once.plan.groups.items()}
+    seen = widths_of(looked_at)
     assert len(seen) == 3
     assert 0.6 < sum(seen[1].values()) / sum(seen[0].values()) < 0.85
 
 
-def test_a_threshold_is_applied_until_nothing_goes(few: Path, tmp_path: Path, seen: list[dict[str, int]]) -> None:
+def test_a_threshold_is_applied_until_nothing_goes(few: Path, tmp_path: Path, looked_at: list[Analysis]) -> None:
     """Three quarters of the channels are dead; a tenth of what is there goes in a round."""
     options: dict[str, Any] = {"model": CONVNET, "options": {"cap": 0.5, "threshold": 0.1}, "dry_run": True}
     result = pruned(few, tmp_path / "out.onnx", 9, "class-aware", **options)
     assert {group.kept / group.size for group in result.plan.groups.values()} == {0.25}
+    seen = widths_of(looked_at)
     assert 3 <= len(seen) < 9
     totals = [sum(widths.values()) for widths in seen]
     assert all(2 * after >= before for before, after in pairwise(totals)), "the cap holds"
     assert f"Chosen in {len(seen)} of 9 rounds" in " ".join(result.notes)
 
 
-def test_a_trimmed_head_stays_so_in_every_round(few: Path, tmp_path: Path, seen: list[dict[str, int]]) -> None:
+def test_a_trimmed_head_stays_so_in_every_round(few: Path, tmp_path: Path, looked_at: list[Analysis]) -> None:
     result = pruned(few, tmp_path / "out.onnx", 2, macs=0.2, classes=["1", "4", "7"], trim_head=True)
     assert result.analysis.classes is not None
     assert result.plan.groups[result.analysis.classes.name].removed == (0, 2, 3, 5, 6, 8, 9)
+    seen = widths_of(looked_at)
     assert len(seen) == 2
     assert result.plan.reached["macs"] <= 0.2
     assert result.quality is not None
@@ -210,11 +211,12 @@ def test_a_trimmed_head_stays_so_in_every_round(few: Path, tmp_path: Path, seen:
     assert result.quality.after.classes == 3
 
 
-def test_what_cannot_be_is_refused_before_any_round(few: Path, tmp_path: Path, seen: list[dict[str, int]]) -> None:
+def test_what_cannot_be_is_refused_before_any_round(few: Path, tmp_path: Path, looked_at: list[Analysis]) -> None:
     with pytest.raises(InputError, match="--rounds is a number from 1 up, not 0"):
         pruned(few, tmp_path / "out.onnx", 0, macs=0.5)
     with pytest.raises(UnreachableError, match=r"The budget of 0\.1% of the MACs cannot be met"):
         pruned(few, tmp_path / "out.onnx", 4, macs=0.001)
     with pytest.raises(InputError, match="A file of scores holds those of one round; leave out --rounds"):
         pruned(few, tmp_path / "out.onnx", 2, macs=0.5, save_scores=tmp_path / "s.npz")
+    seen = widths_of(looked_at)
     assert seen == []
