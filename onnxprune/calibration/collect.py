@@ -22,10 +22,18 @@ from onnxprune.graph.model import Graph
 from onnxprune.runtime.session import Session, open_session
 from onnxprune.values.axes import FloatArray, IntArray, frozen_array
 from onnxprune.values.progress import Track, silent
-from onnxprune.values.statistics import MOMENTS, STORED, LayerStatistics, Statistics
+from onnxprune.values.statistics import COARSE_MOMENTS, MOMENTS, STORED, Consumer, LayerStatistics, Statistics
 
 RANGE_IMAGES = 64
 """Images that the value ranges of histograms are taken from; later values outside are clipped and counted."""
+
+OF_INPUTS = frozenset({MOMENTS, COARSE_MOMENTS})
+
+COARSE_IMAGES = 128
+"""Images that coarse moments are taken from."""
+
+COARSE_INPUTS = 1152
+"""Widest layer, in channels x taps, whose coarse moments tell the taps apart."""
 
 BYTES_PER_CALL = 1 << 25
 """Most bytes of a layer's maps in one call: what is still in the cache is looked at for next to nothing."""
@@ -56,22 +64,33 @@ def collect(
     Raises:
         InputError: a statistic that there is none of, or data that the model cannot be run on.
     """
-    unknown = sorted(needs - PROBES.keys() - STORED - {MOMENTS})
+    unknown = sorted(needs - PROBES.keys() - STORED - OF_INPUTS)
     if unknown:
-        known = ", ".join(sorted({*PROBES, *STORED, MOMENTS}))
+        known = ", ".join(sorted({*PROBES, *STORED, *OF_INPUTS}))
         raise InputError(f"The method needs the statistic {unknown[0]!r}, which there is none of; there are: {known}.")
     stored = read_weights(analysis, needs) if needs & STORED else {}
     if dataset is None:
         return Statistics(stored, samples=np.zeros(0, dtype=np.int64), labelled=False)
     samples = _count(dataset)
-    measured = _measure(analysis, dataset, needs - STORED - {MOMENTS}, samples, batch_size, seed, track)
+    measured = _measure(analysis, dataset, needs - STORED - OF_INPUTS, samples, batch_size, seed, track)
     return Statistics(
         layers=_merged(measured, stored),
         samples=frozen_array(samples),
         class_names=dataset.class_names,
         labelled=dataset.labels is not None,
-        consumers=input_moments(analysis, dataset, seed=seed, track=track) if MOMENTS in needs else (),
+        consumers=_consumers(analysis, dataset, needs, seed, track),
     )
+
+
+def _consumers(
+    analysis: Analysis, dataset: Dataset, needs: frozenset[str], seed: int, track: Track
+) -> tuple[Consumer, ...]:
+    if MOMENTS in needs:
+        return input_moments(analysis, dataset, seed=seed, track=track)
+    if COARSE_MOMENTS in needs:
+        some = take(dataset, COARSE_IMAGES, seed)
+        return input_moments(analysis, some, most_tapped=COARSE_INPUTS, seed=seed, track=track)
+    return ()
 
 
 def _count(dataset: Dataset) -> IntArray:

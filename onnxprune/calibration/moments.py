@@ -30,26 +30,39 @@ MOST_INPUTS = 4608
 
 @dataclass
 class _Sums:
-    """The weight as the target sees it, and sums over rows: of the inputs, their products, the target, its squares."""
+    """The weight as the target sees it, and sums over rows: of the inputs, their products, the target, its squares.
+
+    Inputs are channels times taps where it is `tapped`, else channels. `seen` counts rows of the target.
+    """
 
     layer: Layer
     matrix: NDArray[Any]
+    tapped: bool
     count: int
     x: NDArray[np.float64]
     xx: NDArray[np.float64]
     y: NDArray[np.float64]
     yy: float
+    seen: int = 0
 
 
 def input_moments(
-    analysis: Analysis, dataset: Dataset, *, seed: int = 0, track: Track = silent
+    analysis: Analysis,
+    dataset: Dataset,
+    *,
+    most_tapped: int = MOST_INPUTS,
+    seed: int = 0,
+    track: Track = silent,
 ) -> tuple[Consumer, ...]:
     """Gather the moments of every layer whose weight sums over channels of a prunable group.
+
+    Layers with more than `most_tapped` inputs (channels times taps) are looked at by channel, as though what the taps
+    read had nothing to do with each other.
 
     Left out are layers that cannot be written as a linear system (`find_layers` says which), grouped ConvTranspose, and
     systems wider than `MOST_INPUTS`.
     """
-    sums = _start(analysis)
+    sums = _start(analysis, most_tapped)
     if not sums:
         return ()
     session = _session(analysis, [entry.layer for entry in sums])
@@ -62,7 +75,7 @@ def input_moments(
     return tuple(_result(entry) for entry in sums if entry.count)
 
 
-def _start(analysis: Analysis) -> list[_Sums]:
+def _start(analysis: Analysis, most_tapped: int) -> list[_Sums]:
     graph = analysis.graph
     read = {member.axis for group in analysis.prunable for member in group.members if member.role == "weight"}
     sums = []
@@ -73,9 +86,13 @@ def _start(analysis: Analysis) -> list[_Sums]:
         matrix = as_matrix(layer.node, graph.facts.known[layer.node.inputs[1]].first)
         groups, inputs, outputs = matrix.shape
         matrix = matrix * layer.slope.reshape(groups, 1, outputs)
+        tapped = inputs <= most_tapped or not layer.kernel
+        if not tapped:
+            inputs = layer.shape[input_axis(layer.node)]
+            matrix = matrix.reshape(groups, inputs, -1)
         if inputs <= MOST_INPUTS:
             x, xx = np.zeros((groups, inputs)), np.zeros((groups, inputs, inputs))
-            sums.append(_Sums(layer, matrix, 0, x, xx, np.zeros(groups * outputs), 0.0))
+            sums.append(_Sums(layer, matrix, tapped, 0, x, xx, np.zeros(groups * outputs), 0.0))
     return sums
 
 
@@ -102,9 +119,15 @@ def _add(entry: _Sums, found: dict[str, NDArray[Any]], chunk: Chunk, rng: np.ran
     if len(target) % chunk.size == 0:
         target = target[: len(target) // chunk.size * chunk.count]  # the others only fill the call up
     rows = sample_rows(target.shape, layer.channels, POSITIONS, rng)
-    x = patches(layer.node, found[layer.source], layer.kernel, rows, layer.space(target.shape))
+    source = found[layer.source]
+    if entry.tapped:
+        x = patches(layer.node, source, layer.kernel, rows, layer.space(target.shape))
+    else:
+        places = sample_rows(source.shape, 1, POSITIONS, rng)
+        x = picked(source, 1, places).reshape(len(places.image), len(entry.x), -1)
     y = picked(target, layer.channels, rows).astype(np.float64)
     entry.count += len(x)
+    entry.seen += len(y)
     entry.x += x.sum(axis=0, dtype=np.float64)
     entry.xx += x.transpose(1, 2, 0) @ x.transpose(1, 0, 2)
     entry.y += y.sum(axis=0)
@@ -114,7 +137,7 @@ def _add(entry: _Sums, found: dict[str, NDArray[Any]], chunk: Chunk, rng: np.ran
 def _result(entry: _Sums) -> Consumer:
     mean = entry.x / entry.count
     moments = entry.xx / entry.count - mean[:, :, None] * mean[:, None, :]
-    scale = entry.yy / entry.count - float(np.square(entry.y / entry.count).sum())
+    scale = entry.yy / entry.seen - float(np.square(entry.y / entry.seen).sum())
     layer = entry.layer
     channels = layer.shape[input_axis(layer.node)]
     return Consumer(layer.output, _axis(layer), entry.matrix.astype(np.float64), moments, channels, scale)

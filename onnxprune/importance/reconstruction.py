@@ -11,16 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxprune.importance.method import Method, register
 from onnxprune.importance.notes import unmeasured_note
 from onnxprune.values.axes import FloatArray, IntArray
 from onnxprune.values.groups import ChannelGroup
 from onnxprune.values.statistics import MOMENTS, Consumer, Scores, Statistics
-
-DAMPING = 1e-3
-"""Ridge, as a multiple of the mean variance of an input."""
 
 MOST_STEPS = 256
 """Removals per group; wider groups lose several channels at a time."""
@@ -87,17 +83,16 @@ def _together(losses: FloatArray) -> float:
 def reconstruction_scores(
     groups: Sequence[ChannelGroup], statistics: Statistics, options: Mapping[str, Any], rng: np.random.Generator
 ) -> Scores:
-    """Score all groups by the loss at which a channel would go, and give the curves of what is left to lose.
+    """Score all groups by the loss at which a channel would go.
 
     A group that no layer sums over (the head dimensions of a product of activations) is ranked by nothing: all equal.
     """
-    values, curves, unmeasured = {}, {}, []
+    values, unmeasured = {}, []
     for group in groups:
         systems = _systems(group, statistics.consumers)
         if not systems:
             unmeasured.append(group.name)
             values[group.name] = np.ones(group.size)
-            curves[group.name] = np.linspace(0.0, 1.0, group.size + 1)
             continue
         order, lost = eliminate(systems, group.size)
         marginal = np.diff(lost, prepend=0.0)
@@ -105,8 +100,7 @@ def reconstruction_scores(
         # A channel removed later never scores below one removed before it: the ranking is the order of removal.
         score[order] = np.maximum.accumulate(marginal) * (1 + 1e-9 * np.arange(group.size))
         values[group.name] = score
-        curves[group.name] = np.concatenate([-lost[::-1], [0.0]])
-    return Scores(values, notes=unmeasured_note(unmeasured), curves=curves)
+    return Scores(values, notes=unmeasured_note(unmeasured))
 
 
 def _systems(group: ChannelGroup, consumers: Sequence[Consumer]) -> list[_System]:
@@ -116,16 +110,10 @@ def _systems(group: ChannelGroup, consumers: Sequence[Consumer]) -> list[_System
         consumer = by_axis.get(member.axis)
         if consumer is None or consumer.scale <= 0:
             continue
-        for moments, weight in zip(consumer.moments, consumer.matrix, strict=True):
-            taps = len(moments) // consumer.channels
-            inputs = (member.positions[:, :, None] * taps + np.arange(taps)).reshape(group.size, -1)
-            found.append(_System(_inverse(moments), weight / consumer.scale**0.25, inputs))
+        inputs = consumer.inputs(member.positions)
+        for moments, weight in zip(consumer.damped, consumer.relative, strict=True):
+            found.append(_System(np.linalg.inv(moments), weight.copy(), inputs))
     return found
-
-
-def _inverse(moments: NDArray[np.float64]) -> FloatArray:
-    level = max(float(np.trace(moments)) / len(moments), np.finfo(np.float64).tiny)
-    return np.asarray(np.linalg.inv(moments + DAMPING * level * np.eye(len(moments))))
 
 
 register(
@@ -137,6 +125,5 @@ register(
         cost="one pass over the data, all inputs of the readers leave the runtime; cubic in the inputs of a layer",
         needs=lambda options: frozenset({MOMENTS}),
         score=reconstruction_scores,
-        policy="elimination",
     )
 )

@@ -126,8 +126,8 @@ def _why_nothing(analysis: Analysis) -> str:
 def _within(
     widths: Sequence[Width], scores: Scores, costs: CostTable, method: Method, limit: float, caps: Mapping[str, int]
 ) -> dict[str, int]:
-    """Meet a limit on the MACs by the method's policy."""
-    if method.policy == "threshold":
+    """Meet a limit on the MACs by the method's policy; scores without curves know nothing but a threshold."""
+    if method.policy == "threshold" or not scores.curves:
         return by_budget(widths, scores, costs.macs_at, limit, caps)[0]
     policy = grow if method.policy == "greedy" else shrink
     return policy(widths, scores.curves, costs, limit, caps)

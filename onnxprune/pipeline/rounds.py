@@ -201,6 +201,7 @@ def _scores(
         batch_size=settings.batch_size,
         seed=settings.seed,
         track=track,
+        widths=settings.budget.macs is not None or settings.scores_output is not None,
     )
     say("working", "Choosing what goes")
     return score(analysis, statistics, method.name, options, seed=settings.seed)

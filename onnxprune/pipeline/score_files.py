@@ -151,7 +151,7 @@ def _scores(
         curves=numbers["curve"],
         choose=(lambda name, count: frozen_array(choices[name][count])) if whole else None,
     )
-    check_scores(found, groups, str(path), curves=method.policy != "threshold")
+    check_scores(found, groups, str(path), curves=method.policy == "greedy" or bool(found.curves))
     return found
 
 

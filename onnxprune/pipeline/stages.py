@@ -35,12 +35,13 @@ from onnxprune.recovery.recovery import steps
 from onnxprune.recovery.run import obstacle, recover_steps
 from onnxprune.recovery.samples import SAMPLES
 from onnxprune.runtime import open_session
+from onnxprune.selection.loss import loss_curves
 from onnxprune.selection.masks import keep_best
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.axes import BoolArray
 from onnxprune.values.plan import GroupPlan, Plan
 from onnxprune.values.progress import Track, silent
-from onnxprune.values.statistics import Scores, Statistics
+from onnxprune.values.statistics import COARSE_MOMENTS, Scores, Statistics
 from onnxprune.verification.equality import Equality, check_equality
 from onnxprune.verification.shaken import shaken_model
 
@@ -119,8 +120,11 @@ def collect(
     batch_size: int = 32,
     seed: int = 0,
     track: Track = silent,
+    widths: bool = True,
 ) -> Statistics:
-    """Gather the statistics that `method` needs over `dataset`.
+    """Gather the statistics that `method` needs over `dataset`, and what the widths under a budget of MACs follow from.
+
+    The latter is left out where there are no data, with `widths` false, and for methods with a policy of their own.
 
     Raises:
         InputError: the method needs data and there is none.
@@ -129,7 +133,10 @@ def collect(
     settled = chosen.settle(options or {})
     if dataset is None and chosen.needs_data(settled):
         raise InputError(f"Method {method} needs sample data; name a folder with --data.")
-    return collect_statistics(analysis, dataset, chosen.needs(settled), batch_size=batch_size, seed=seed, track=track)
+    needs = chosen.needs(settled)
+    if widths and chosen.policy == "loss":
+        needs |= {COARSE_MOMENTS}
+    return collect_statistics(analysis, dataset, needs, batch_size=batch_size, seed=seed, track=track)
 
 
 def score(
@@ -140,7 +147,7 @@ def score(
     *,
     seed: int = 0,
 ) -> Scores:
-    """Score every channel of every prunable group: higher = keep.
+    """Score every channel of every prunable group: higher = keep. Where the statistics allow it, curves come with them.
 
     Raises:
         InputError: the statistics do not suit the method, or a method of another package returns no sound scores.
@@ -148,7 +155,9 @@ def score(
     chosen = find_method(method)
     settled = chosen.settle(options or {})
     found = chosen.score(analysis.prunable, statistics, settled, np.random.default_rng(seed))
-    check_scores(found, analysis.prunable, f"Method {method}", curves=chosen.policy != "threshold")
+    check_scores(found, analysis.prunable, f"Method {method}", curves=chosen.policy == "greedy")
+    if chosen.policy == "loss":
+        return replace(found, curves=loss_curves(analysis.prunable, found, statistics.consumers))
     return found
 
 

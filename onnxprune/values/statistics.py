@@ -23,6 +23,9 @@ STORED = frozenset({WEIGHTS, BN_SCALE})
 MOMENTS = "input moments"
 """Under this name a method asks for the second moments of what the layers behind the groups read."""
 
+COARSE_MOMENTS = "coarse input moments"
+"""The same from few samples, wide layers by channel and not by tap: enough for widths, see `selection.loss`."""
+
 
 @dataclass(frozen=True, eq=False)
 class LayerStatistics:
@@ -48,6 +51,10 @@ class LayerStatistics:
     weight_rows: NDArray[Any] = field(default_factory=lambda: np.zeros((0, 0)))
 
 
+DAMPING = 1e-3
+"""Ridge on the moments of a layer's inputs, as a multiple of their mean variance."""
+
+
 @dataclass(frozen=True, eq=False)
 class Consumer:
     """What a layer that reads prunable channels does with them.
@@ -56,7 +63,7 @@ class Consumer:
         layer: name of the tensor that it makes.
         axis: the axis of its weight that the channels lie on.
         matrix: what its inputs add to the tensor in which its error shows, [groups of the layer, inputs, outputs];
-            inputs are channels of a group times taps.
+            inputs are channels of a group times taps. Where the taps are not told apart they are among the outputs.
         moments: second moments of its inputs about their means, over sampled positions, [groups, inputs, inputs].
         channels: channels of one group, each with `inputs / channels` taps.
         scale: mean square of the tensor in which its error shows, about its mean.
@@ -68,6 +75,23 @@ class Consumer:
     moments: FloatArray
     channels: int
     scale: float
+
+    def inputs(self, positions: IntArray) -> IntArray:
+        """Return the inputs that belong to channels: [channels, positions x taps] for `positions` of the axis."""
+        taps = self.moments.shape[1] // self.channels
+        return np.asarray((positions[:, :, None] * taps + np.arange(taps)).reshape(len(positions), -1))
+
+    @property
+    def relative(self) -> FloatArray:
+        """The matrix in units in which its errors compare with other layers': of the root of the target's deviation."""
+        return np.asarray(self.matrix / self.scale**0.25)
+
+    @property
+    def damped(self) -> FloatArray:
+        """The moments with a small ridge, so that there always is an inverse."""
+        level = np.trace(self.moments, axis1=1, axis2=2) / self.moments.shape[1]
+        ridge = DAMPING * np.maximum(level, np.finfo(np.float64).tiny)
+        return np.asarray(self.moments + ridge[:, None, None] * np.eye(self.moments.shape[1]))
 
 
 @dataclass(frozen=True, eq=False)

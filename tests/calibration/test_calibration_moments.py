@@ -8,9 +8,9 @@ from maps import dataset, full_maps
 from nets import Array, analysed, net
 
 from onnxprune.analysis.analyse import Analysis
-from onnxprune.calibration.collect import collect
+from onnxprune.calibration.collect import COARSE_IMAGES, collect
 from onnxprune.data import Dataset
-from onnxprune.values.statistics import MOMENTS, Consumer
+from onnxprune.values.statistics import COARSE_MOMENTS, MOMENTS, Consumer
 
 
 def consumers(analysis: Analysis, data: Dataset) -> dict[str, Consumer]:
@@ -58,6 +58,48 @@ def test_moments_of_a_convolution(
     assert consumer.matrix == pytest.approx(weight.reshape(groups, 4 // groups, -1).transpose(0, 2, 1))
     outputs = np.einsum("rgi,gio->rgo", rows, consumer.matrix).reshape(len(rows), -1)
     assert consumer.scale == pytest.approx(np.square(outputs - outputs.mean(axis=0)).sum(axis=1).mean(), rel=1e-3)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+def test_coarse_moments_of_a_wide_layer_know_no_taps(tmp_path: Path, op: str, groups: int) -> None:
+    outputs = 4 // groups if op == "ConvTranspose" else 4
+    inputs = 192 if op == "ConvTranspose" else 192 // groups
+    shape = f"{inputs}, {outputs}" if op == "ConvTranspose" else f"{outputs}, {inputs}"
+    analysis = analysed(
+        net(f"""(float[n, 2, 6, 5] x) => (float[n, 4, h, w] y)
+            <float[192, 2, 1, 1] w0, float[192] b0, float[{shape}, 3, 3] w1> {{
+                a = Conv(x, w0, b0) r = Relu(a) y = {op}<group = {groups}>(r, w1)
+            }}""")
+    )
+    data = dataset(tmp_path, analysis, 11)
+    fine, coarse = (collect(analysis, data, frozenset({needs})).consumers for needs in (MOMENTS, COARSE_MOMENTS))
+    if groups == 2:
+        assert [len(consumers) for consumers in (fine, coarse)] == ([0, 0] if op == "ConvTranspose" else [1, 1])
+        return
+    (consumer,) = coarse
+    assert consumer.channels == 192
+    assert consumer.moments.shape == (1, 192, 192)
+    rows = np.maximum(convolved(analysis, data), 0).transpose(0, 2, 3, 1).reshape(-1, 192)
+    assert consumer.moments[0] == pytest.approx(np.cov(rows.T, bias=True), rel=1e-3, abs=1e-4)
+    assert fine[0].moments.shape == (1, 192 * 9, 192 * 9)
+    assert consumer.matrix.shape == (1, 192, 9 * 4)
+    assert consumer.matrix[0, 7].reshape(9, 4) == pytest.approx(fine[0].matrix[0, 63:72])
+    assert consumer.scale == pytest.approx(fine[0].scale, rel=0.1)
+    assert consumer.inputs(np.array([[3], [5]])).tolist() == [[3], [5]]
+
+
+def test_coarse_moments_of_a_small_layer_are_the_moments_over_some_samples(tmp_path: Path) -> None:
+    analysis = analysed(
+        net("""(float[n, 2, 4, 4] x) => (float[n, 3, 2, 2] y) <float[6, 2, 1, 1] w0, float[3, 6, 3, 3] w1> {
+            a = Conv(x, w0) r = Relu(a) y = Conv(r, w1)
+        }""")
+    )
+    few, many = dataset(tmp_path, analysis, 20), dataset(tmp_path, analysis, COARSE_IMAGES + 20)
+    for data, same in ((few, True), (many, False)):
+        fine, coarse = (collect(analysis, data, frozenset({needs})).consumers[0] for needs in (MOMENTS, COARSE_MOMENTS))
+        assert np.array_equal(fine.moments, coarse.moments) is same
+        assert coarse.moments == pytest.approx(fine.moments, abs=0.3 * np.abs(fine.moments).max())
 
 
 def convolved(analysis: Analysis, data: Dataset) -> Array:

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from nets import net
 
 import onnxprune
 from onnxprune.errors import InputError
@@ -23,7 +25,8 @@ ALL = sorted(set(METHODS) - REFUSED)
 
 
 def prune(model: Path, method: str, **more: Any) -> onnxprune.Result:
-    return onnxprune.prune(model, method=method, **{"preprocess": "unit", "round_to": 1, **more})
+    """Choose and cut; recovery does not depend on the method and has its own tests."""
+    return onnxprune.prune(model, method=method, **{"preprocess": "unit", "round_to": 1, "recovery": "none", **more})
 
 
 def sound(result: onnxprune.Result) -> None:
@@ -95,8 +98,40 @@ def test_methods_that_need_no_data_run_without(tmp_path: Path, method: str) -> N
     sound(result)
     assert result.quality is None
     assert result.samples is None
-    beside = prune(CONVNET, method, macs=0.5, data=CALIB, output=tmp_path / "b.onnx")
-    assert beside.plan.groups == result.plan.groups
+    shares = prune(CONVNET, method, ratio=0.5, output=tmp_path / "b.onnx")
+    beside = prune(CONVNET, method, ratio=0.5, data=CALIB, output=tmp_path / "c.onnx")
+    assert beside.plan.groups == shares.plan.groups
+
+
+# Three channels of `a` say all that its twelve do; each one of `r` says something of its own.
+REDUNDANT = """(float[n, 3, 6, 6] x) => (float[n, 12, 6, 6] y)
+    <float[12, 3, 1, 1] w, float[12, 12, 1, 1] v, float[12, 12, 1, 1] u> {
+        a = Conv(x, w)
+        c = Conv(a, v)
+        r = Relu(c)
+        y = Conv(r, u)
+    }"""
+
+
+@pytest.mark.parametrize("method", sorted(set(ALL) - {"catro"}))
+def test_with_data_widths_follow_from_what_the_next_layers_lose(tmp_path: Path, method: str) -> None:
+    onnx.save(net(REDUNDANT), tmp_path / "net.onnx")
+    images = np.random.default_rng(0).normal(size=(40, 3, 6, 6)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=images, y=np.arange(40) % 4)
+    model = onnxprune.load(tmp_path / "net.onnx")
+    analysis = onnxprune.inspect(model)
+    data = onnxprune.open_data(tmp_path / "data.npz", model.graph.input_specs, Preprocess())
+
+    def widths(method: str, **how: Any) -> dict[str, int]:
+        scores = onnxprune.score(analysis, onnxprune.collect(analysis, data, method, **how), method)
+        plan = onnxprune.plan(model, analysis, scores, onnxprune.Budget(macs=0.5), method, round_to=1)
+        assert plan.reached["macs"] <= 0.5
+        return {name: group.kept for name, group in plan.groups.items()}
+
+    found = widths(method)
+    assert found["a"] <= 4 < 8 <= found["c"]
+    if method != "reconstruction":
+        assert widths(method, widths=False)["a"] > 4, "one threshold on scores cannot see that"
 
 
 def test_methods_that_need_data_say_so_and_test_data_alone_is_not_enough() -> None:

@@ -139,11 +139,11 @@ def widths_of(analyses: list[Analysis]) -> list[dict[str, int]]:
     return [{group.name: group.size for group in analysis.prunable} for analysis in analyses]
 
 
-@pytest.mark.parametrize("method", ["catro", "entropy", "reconstruction"])
+@pytest.mark.parametrize(("method", "recovery"), [("catro", "refit"), ("entropy", "bias"), ("reconstruction", "none")])
 def test_a_budget_is_met_in_rounds_by_one_plan(
-    few: Path, tmp_path: Path, looked_at: list[Analysis], method: str
+    few: Path, tmp_path: Path, looked_at: list[Analysis], method: str, recovery: str
 ) -> None:
-    result = pruned(few, tmp_path / "out.onnx", 3, method, macs=0.1)
+    result = pruned(few, tmp_path / "out.onnx", 3, method, macs=0.1, recovery=recovery)
     assert 0.085 <= result.plan.reached["macs"] <= 0.1
     assert result.plan.request == {"macs": 0.1, "round_to": 1, "rounds": 3}
     assert result.equality is not None

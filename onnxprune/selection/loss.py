@@ -1,0 +1,64 @@
+"""What the next layers lose when the worst channels of a group go, however these were ranked.
+
+A layer that reads inputs with second moments H through a weight W, and whose remaining weights are re-solved by least
+squares when the inputs R go, loses tr(W_R' S W_R), S being the Schur complement of the inputs that stay. With the
+inputs in the order of the ranking, best first, and H = L L', S is L_RR L_RR' for every tail R. So one factorisation
+gives the losses at all widths: sums of the squares of the last rows of L' W. Comparable across layers, they tell where
+channels are redundant, which scores relative to a layer cannot.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from onnxprune.selection.masks import ranking
+from onnxprune.values.axes import FloatArray, IntArray
+from onnxprune.values.groups import ChannelGroup
+from onnxprune.values.statistics import Consumer, Scores
+
+
+def loss_curves(groups: Sequence[ChannelGroup], scores: Scores, consumers: Sequence[Consumer]) -> dict[str, FloatArray]:
+    """Return by group [channels + 1], minus the loss at which the d best channels by `scores` stay, d = 0 .. channels.
+
+    What the layers that read a group lose by the same missing channels is the same information, so amplitudes add up.
+    A group that none of `consumers` reads is taken to lose as the others do on the average. Without any there are no
+    curves.
+    """
+    by_axis = {consumer.axis: consumer for consumer in consumers if consumer.scale > 0}
+    curves: dict[str, FloatArray] = {}
+    for group in groups:
+        order = ranking(scores, group.name)
+        parts = [
+            tail_losses(moments, weight, inputs[order])
+            for member in group.members
+            if member.axis in by_axis
+            for inputs in [by_axis[member.axis].inputs(member.positions)]
+            for moments, weight in zip(by_axis[member.axis].damped, by_axis[member.axis].relative, strict=True)
+        ]
+        if parts:
+            curves[group.name] = -np.square(np.sqrt(parts).sum(axis=0))
+    return curves and {group.name: curves.get(group.name, _average(curves, group.size)) for group in groups}
+
+
+def tail_losses(moments: FloatArray, weight: FloatArray, inputs: IntArray) -> FloatArray:
+    """Return what is lost when the channels behind the first d go, for d = 0 .. channels: [channels + 1].
+
+    Args:
+        moments: of the inputs, [inputs, inputs], positive definite.
+        weight: [inputs, outputs].
+        inputs: the inputs of each channel, [channels, inputs of a channel]; the others stay throughout.
+    """
+    channels = inputs.ravel()
+    others = np.setdiff1d(np.arange(len(moments)), channels)
+    order = np.concatenate([others, channels])
+    factor = np.linalg.cholesky(moments[np.ix_(order, order)])
+    rows = np.square(factor.T @ weight[order])[len(others) :].sum(axis=1)
+    by_channel = rows.reshape(len(inputs), -1).sum(axis=1)
+    return np.concatenate([np.cumsum(by_channel[::-1])[::-1], [0.0]])
+
+
+def _average(curves: Mapping[str, FloatArray], size: int) -> FloatArray:
+    """Return the mean of `curves` by the share of the channels that stay, at the widths of a group of `size`."""
+    share = np.linspace(0.0, 1.0, size + 1)
+    alike = [np.interp(share, np.linspace(0.0, 1.0, len(curve)), curve) for curve in curves.values()]
+    return np.asarray(np.mean(alike, axis=0))
