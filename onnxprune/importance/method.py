@@ -15,6 +15,8 @@ from onnxprune.values.statistics import STORED, Scores, Statistics
 GROUP = "onnxprune.methods"
 """Entry points under which other packages offer their methods: the name of the method = where its `Method` is."""
 
+Policy = Literal["loss", "greedy", "threshold"]
+
 ScoreFunction = Callable[[Sequence[ChannelGroup], Statistics, Mapping[str, Any], np.random.Generator], Scores]
 
 
@@ -44,9 +46,9 @@ class Method:
         cost: in words, what it takes beyond reading the model.
         threshold: the value under which the method's own rule removes a channel, or None if it only ranks.
         cap: from the method's options to the largest share of all channels that its own rule removes in one run.
-        policy: how widths follow from a budget. `loss`: by what the next layers lose per multiply-add, which takes data
-            (without, by `threshold`); `greedy`: by the method's own curves, growing from the floors, gain per
-            multiply-add; `threshold`: by one threshold on the scores of all groups.
+        policy: from the method's options to how widths follow from a budget. `loss`: by what the next layers lose per
+            multiply-add, which takes data (without, by `threshold`); `greedy`: by the method's own curves, growing from
+            the floors, gain per multiply-add; `threshold`: by one threshold on the scores of all groups.
     """
 
     name: str
@@ -59,7 +61,7 @@ class Method:
     cost: str = ""
     threshold: float | None = None
     cap: Callable[[Mapping[str, Any]], float] = lambda options: 1.0
-    policy: Literal["loss", "greedy", "threshold"] = "loss"
+    policy: Callable[[Mapping[str, Any]], Policy] = lambda options: "loss"
 
     def needs_data(self, options: Mapping[str, Any]) -> bool:
         """Whether anything that it needs, with these options, comes from samples and not from the model alone."""

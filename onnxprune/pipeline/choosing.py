@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.errors import InputError, UnreachableError
-from onnxprune.importance.method import Method
+from onnxprune.importance.method import Method, Policy
 from onnxprune.selection.greedy import grow, refuse_impossible, shrink
 from onnxprune.selection.ratio import by_ratio
 from onnxprune.selection.threshold import by_budget, by_threshold
@@ -84,7 +84,7 @@ def choose_widths(
     if budget.macs is not None:
         limit = budget.macs * costs.whole
         if costs.macs_at(kept) > limit:
-            kept = _within(widths, scores, costs, method, limit, kept)
+            kept = _within(widths, scores, costs, method.policy(options), limit, kept)
     return kept
 
 
@@ -124,13 +124,12 @@ def _why_nothing(analysis: Analysis) -> str:
 
 
 def _within(
-    widths: Sequence[Width], scores: Scores, costs: CostTable, method: Method, limit: float, caps: Mapping[str, int]
+    widths: Sequence[Width], scores: Scores, costs: CostTable, policy: Policy, limit: float, caps: Mapping[str, int]
 ) -> dict[str, int]:
-    """Meet a limit on the MACs by the method's policy; scores without curves know nothing but a threshold."""
-    if method.policy == "threshold" or not scores.curves:
+    """Meet a limit on the MACs by a policy; scores without curves know nothing but a threshold."""
+    if policy == "threshold" or not scores.curves:
         return by_budget(widths, scores, costs.macs_at, limit, caps)[0]
-    policy = grow if method.policy == "greedy" else shrink
-    return policy(widths, scores.curves, costs, limit, caps)
+    return (grow if policy == "greedy" else shrink)(widths, scores.curves, costs, limit, caps)
 
 
 def _stricter(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:

@@ -96,7 +96,7 @@ def read_score_file(path: Path, groups: Sequence[ChannelGroup], digest: str) -> 
     method = find_method(str(about["method"])) if "method" in about else IMPORTED
     options = method.settle(about.get("options", {}))
     keep = {name: _mask(value, known[name], path) for name, value in parts.get("keep", {}).items()}
-    scores = _scores(parts, groups, method, path) if parts.get("score") else None
+    scores = _scores(parts, groups, method, options, path) if parts.get("score") else None
     return ScoreFile(method, options, made_for, scores, keep)
 
 
@@ -134,7 +134,11 @@ def _mask(value: Array, group: ChannelGroup, path: Path) -> BoolArray:
 
 
 def _scores(
-    parts: Mapping[str, Mapping[str, Array]], groups: Sequence[ChannelGroup], method: Method, path: Path
+    parts: Mapping[str, Mapping[str, Array]],
+    groups: Sequence[ChannelGroup],
+    method: Method,
+    options: Mapping[str, Any],
+    path: Path,
 ) -> Scores:
     numbers = {
         kind: {name: _floats(v, path) for name, v in parts.get(kind, {}).items()} for kind in ("score", "tie", "curve")
@@ -151,7 +155,7 @@ def _scores(
         curves=numbers["curve"],
         choose=(lambda name, count: frozen_array(choices[name][count])) if whole else None,
     )
-    check_scores(found, groups, str(path), curves=method.policy == "greedy" or bool(found.curves))
+    check_scores(found, groups, str(path), curves=bool(found.curves) or method.policy(options) == "greedy")
     return found
 
 

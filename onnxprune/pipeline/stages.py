@@ -134,7 +134,7 @@ def collect(
     if dataset is None and chosen.needs_data(settled):
         raise InputError(f"Method {method} needs sample data; name a folder with --data.")
     needs = chosen.needs(settled)
-    if widths and chosen.policy == "loss":
+    if widths and chosen.policy(settled) == "loss":
         needs |= {COARSE_MOMENTS}
     return collect_statistics(analysis, dataset, needs, batch_size=batch_size, seed=seed, track=track)
 
@@ -155,8 +155,9 @@ def score(
     chosen = find_method(method)
     settled = chosen.settle(options or {})
     found = chosen.score(analysis.prunable, statistics, settled, np.random.default_rng(seed))
-    check_scores(found, analysis.prunable, f"Method {method}", curves=chosen.policy == "greedy")
-    if chosen.policy == "loss":
+    policy = chosen.policy(settled)
+    check_scores(found, analysis.prunable, f"Method {method}", curves=policy == "greedy")
+    if policy == "loss":
         return replace(found, curves=loss_curves(analysis.prunable, found, statistics.consumers))
     return found
 

@@ -41,7 +41,7 @@ def method_json(method: Method) -> dict[str, Any]:
         "needs": needs(method),
         "needs_data": method.needs_data(method.settle({})),
         "cost": method.cost,
-        "policy": method.policy,
+        "policy": method.policy(method.settle({})),
         "threshold": method.threshold,
         "options": {name: {**vars(option), "choices": list(option.choices)} for name, option in method.options.items()},
         "source": method.source,

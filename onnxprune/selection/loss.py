@@ -27,7 +27,7 @@ def loss_curves(groups: Sequence[ChannelGroup], scores: Scores, consumers: Seque
     by_axis = {consumer.axis: consumer for consumer in consumers if consumer.scale > 0}
     curves: dict[str, FloatArray] = {}
     for group in groups:
-        order = ranking(scores, group.name)
+        order = _order(scores, group)
         parts = [
             tail_losses(moments, weight, inputs[order])
             for member in group.members
@@ -38,6 +38,15 @@ def loss_curves(groups: Sequence[ChannelGroup], scores: Scores, consumers: Seque
         if parts:
             curves[group.name] = -np.square(np.sqrt(parts).sum(axis=0))
     return curves and {group.name: curves.get(group.name, _average(curves, group.size)) for group in groups}
+
+
+def _order(scores: Scores, group: ChannelGroup) -> IntArray:
+    """Return the channels, best first; where a method chooses anew at every width, by how often it takes them."""
+    order = ranking(scores, group.name)
+    if scores.choose is None:
+        return order
+    taken = np.sum([scores.choose(group.name, width) for width in range(1, group.size + 1)], axis=0)
+    return np.asarray(order[np.argsort(-taken[order], kind="stable")])
 
 
 def tail_losses(moments: FloatArray, weight: FloatArray, inputs: IntArray) -> FloatArray:

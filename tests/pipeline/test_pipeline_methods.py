@@ -10,7 +10,7 @@ from nets import net
 
 import onnxprune
 from onnxprune.errors import InputError
-from onnxprune.importance.method import METHODS, find_method
+from onnxprune.importance.method import METHODS
 from onnxprune.values.preprocess import Preprocess
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
@@ -113,7 +113,7 @@ REDUNDANT = """(float[n, 3, 6, 6] x) => (float[n, 12, 6, 6] y)
     }"""
 
 
-@pytest.mark.parametrize("method", sorted(set(ALL) - {"catro"}))
+@pytest.mark.parametrize("method", ALL)
 def test_with_data_widths_follow_from_what_the_next_layers_lose(tmp_path: Path, method: str) -> None:
     onnx.save(net(REDUNDANT), tmp_path / "net.onnx")
     images = np.random.default_rng(0).normal(size=(40, 3, 6, 6)).astype(np.float32)
@@ -151,11 +151,11 @@ def test_the_curves_of_a_method_decide_its_widths_and_its_choice_the_channels() 
     model = onnxprune.load(RESNET)
     analysis = onnxprune.inspect(model)
     data = onnxprune.open_data(CALIB, model.graph.input_specs, Preprocess())
-    scores = onnxprune.score(analysis, onnxprune.collect(analysis, data, "catro"), "catro")
-    plan = onnxprune.plan(model, analysis, scores, onnxprune.Budget(macs=0.5), "catro", round_to=1)
+    options = {"widths": "greedy"}
+    scores = onnxprune.score(analysis, onnxprune.collect(analysis, data, "catro", options), "catro", options)
+    plan = onnxprune.plan(model, analysis, scores, onnxprune.Budget(macs=0.5), "catro", options, round_to=1)
     assert scores.choose is not None
     shares = {round(group.kept / group.size, 2) for group in plan.groups.values()}
     assert len(shares) > 2, "widths differ from layer to layer"
     for name, mask in plan.keep().items():
         assert mask.tolist() == scores.choose(name, int(mask.sum())).tolist()
-    assert find_method("catro").policy == "greedy"
