@@ -29,7 +29,7 @@ RANGE_IMAGES = 64
 
 OF_INPUTS = frozenset({MOMENTS, COARSE_MOMENTS})
 
-COARSE_IMAGES = 128
+COARSE_IMAGES = 64
 """Images that coarse moments are taken from."""
 
 COARSE_INPUTS = 1152

@@ -4,8 +4,7 @@ The inputs of all these layers leave the runtime, a few samples at a time, and a
 their outputs read them. Memory depends on the widths of the layers, not on the number of samples.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.calibration.probes import POSITIONS
 from onnxprune.data.dataset import Dataset
+from onnxprune.graph.model import Graph
 from onnxprune.linear.layers import Layer, find_layers
 from onnxprune.linear.matrix import as_matrix, input_axis
 from onnxprune.linear.patches import patches, picked, sample_rows
@@ -24,26 +24,109 @@ from onnxprune.values.progress import Track, silent
 from onnxprune.values.statistics import Consumer
 
 SAMPLES_PER_CALL = 8
+PENDING_ROWS = 2048
+"""Rows that are multiplied with each other at a time."""
+
 MOST_INPUTS = 4608
 """Widest system whose moments are gathered; a wider layer (a fully connected one behind a map) is left out."""
 
 
-@dataclass
 class _Sums:
-    """The weight as the target sees it, and sums over rows: of the inputs, their products, the target, its squares.
+    """What is gathered of one layer.
 
-    Inputs are channels times taps where it is `tapped`, else channels. `seen` counts rows of the target.
+    Attributes:
+        layer: the layer.
+        matrix: its weight as the target sees it, [groups, inputs, outputs].
+        tapped: whether inputs are channels times taps, or channels alone.
+        space: the sizes of its output by spatial axis, where that need not be looked at because all about the target
+            follows from the inputs; else None.
     """
 
-    layer: Layer
-    matrix: NDArray[Any]
-    tapped: bool
-    count: int
-    x: NDArray[np.float64]
-    xx: NDArray[np.float64]
-    y: NDArray[np.float64]
-    yy: float
-    seen: int = 0
+    def __init__(self, graph: Graph, layer: Layer, most_tapped: int) -> None:
+        matrix = as_matrix(layer.node, graph.facts.known[layer.node.inputs[1]].first)
+        groups, inputs, outputs = matrix.shape
+        self.layer = layer
+        self.matrix = matrix * layer.slope.reshape(groups, 1, outputs)
+        self.tapped = inputs <= most_tapped or not layer.kernel
+        if not self.tapped:
+            self.matrix = self.matrix.reshape(groups, layer.shape[input_axis(layer.node)], -1)
+        self.space = _space(graph, layer) if layer.alone and self.tapped else None
+        self._pending: list[NDArray[Any]] = []
+        self._rows, self._seen = 0, 0
+        self._x, self._xx = np.zeros(0), np.zeros((0, 0))
+        self._y, self._yy = np.zeros(groups * outputs), 0.0
+
+    @property
+    def inputs(self) -> int:
+        """The width of the linear system."""
+        return int(self.matrix.shape[1])
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The tensors that have to be seen."""
+        return (self.layer.source,) if self.space is not None else (self.layer.source, self.layer.target)
+
+    def add(self, found: dict[str, NDArray[Any]], chunk: Chunk, rng: np.random.Generator) -> None:
+        """Take in what the layer reads, and its target, at some positions of every sample of a call."""
+        layer, source = self.layer, _filled(found[self.layer.source], chunk)
+        if self.space is not None:
+            space = self.space
+        else:
+            target = _filled(found[layer.target], chunk)
+            space = layer.space(target.shape)
+        rows = sample_rows((len(source), *space), 0, POSITIONS, rng)
+        if self.tapped:
+            self._take(patches(layer.node, source, layer.kernel, rows, space))
+        else:
+            places = sample_rows(source.shape, 1, POSITIONS, rng)
+            self._take(picked(source, 1, places).reshape(len(places.image), len(self.matrix), -1))
+        if self.space is None:
+            y = picked(target, layer.channels, rows).astype(np.float64)
+            self._seen += len(y)
+            self._y += y.sum(axis=0)
+            self._yy += float(np.square(y).sum())
+
+    def _take(self, x: NDArray[Any]) -> None:
+        """Hold rows until their products are worth the while."""
+        self._pending.append(x)
+        if sum(map(len, self._pending)) >= PENDING_ROWS:
+            self._multiply()
+
+    def _multiply(self) -> None:
+        if self._pending:
+            x = np.concatenate(self._pending).transpose(1, 0, 2)
+            products = (x.transpose(0, 2, 1) @ x).astype(np.float64)
+            total = x.sum(axis=1, dtype=np.float64)
+            self._x, self._xx = (self._x + total, self._xx + products) if self._rows else (total, products)
+            self._rows += x.shape[1]
+            self._pending = []
+
+    def result(self) -> Consumer | None:
+        """Return what was found, or None where nothing was looked at."""
+        self._multiply()
+        if not self._rows:
+            return None
+        layer, mean, matrix = self.layer, self._x / self._rows, self.matrix.astype(np.float64)
+        moments = self._xx / self._rows - mean[:, :, None] * mean[:, None, :]
+        if self.space is not None:
+            scale = float((matrix * (moments @ matrix)).sum())
+        else:
+            scale = self._yy / self._seen - float(np.square(self._y / self._seen).sum())
+        return Consumer(layer.output, _axis(layer), matrix, moments, layer.shape[input_axis(layer.node)], scale)
+
+
+def _space(graph: Graph, layer: Layer) -> tuple[int, ...] | None:
+    """Return the spatial sizes of a layer's output if they do not depend on the sample."""
+    pair = graph.facts.shape_pair(layer.output)
+    if pair is None:
+        return None
+    first, second = map(layer.space, pair)
+    return first if first == second else None
+
+
+def _filled(tensor: NDArray[Any], chunk: Chunk) -> NDArray[Any]:
+    """Return what of a tensor belongs to samples; the others only fill the call up."""
+    return tensor[: len(tensor) // chunk.size * chunk.count] if len(tensor) % chunk.size == 0 else tensor
 
 
 def input_moments(
@@ -65,46 +148,36 @@ def input_moments(
     sums = _start(analysis, most_tapped)
     if not sums:
         return ()
-    session = _session(analysis, [entry.layer for entry in sums])
+    session = _session(analysis, dict.fromkeys(name for entry in sums for name in entry.outputs))
     rng = np.random.default_rng(seed)
     for batch in track(dataset.batches(SAMPLES_PER_CALL), total=len(dataset), what="Gathering moments"):
         for chunk in session.chunks(batch.feeds):
             found = session.run(chunk.feeds)
             for entry in sums:
-                _add(entry, {**chunk.feeds, **found}, chunk, rng)
-    return tuple(_result(entry) for entry in sums if entry.count)
+                entry.add({**chunk.feeds, **found}, chunk, rng)
+    results = (entry.result() for entry in sums)
+    return tuple(result for result in results if result is not None)
 
 
 def _start(analysis: Analysis, most_tapped: int) -> list[_Sums]:
-    graph = analysis.graph
     read = {member.axis for group in analysis.prunable for member in group.members if member.role == "weight"}
-    sums = []
-    for layer in find_layers(graph, solvable=False)[0]:
+    found = []
+    for layer in find_layers(analysis.graph, solvable=False)[0]:
         grouped = int(layer.node.attrs.get("group", 1)) > 1
         if _axis(layer) not in read or (layer.node.op == "ConvTranspose" and grouped):
             continue  # the groups of a ConvTranspose lie on the same axis of its weight as its channels
-        matrix = as_matrix(layer.node, graph.facts.known[layer.node.inputs[1]].first)
-        groups, inputs, outputs = matrix.shape
-        matrix = matrix * layer.slope.reshape(groups, 1, outputs)
-        tapped = inputs <= most_tapped or not layer.kernel
-        if not tapped:
-            inputs = layer.shape[input_axis(layer.node)]
-            matrix = matrix.reshape(groups, inputs, -1)
-        if inputs <= MOST_INPUTS:
-            x, xx = np.zeros((groups, inputs)), np.zeros((groups, inputs, inputs))
-            sums.append(_Sums(layer, matrix, tapped, 0, x, xx, np.zeros(groups * outputs), 0.0))
-    return sums
+        found.append(_Sums(analysis.graph, layer, most_tapped))
+    return [sums for sums in found if sums.inputs <= MOST_INPUTS]
 
 
 def _axis(layer: Layer) -> Axis:
     return Axis(Ref(layer.node.inputs[1], layer.node.index, 1), input_axis(layer.node))
 
 
-def _session(analysis: Analysis, layers: Sequence[Layer]) -> Session:
+def _session(analysis: Analysis, names: Iterable[str]) -> Session:
     model = onnx.ModelProto()
     model.CopyFrom(analysis.graph.model)
     del model.graph.output[:]
-    names = dict.fromkeys(name for layer in layers for name in (layer.source, layer.target))
     fed = {value.name for value in model.graph.input}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in fed)
     weights = analysis.graph.weights
@@ -112,32 +185,3 @@ def _session(analysis: Analysis, layers: Sequence[Layer]) -> Session:
     session = open_session(model, weights, name="the model with its inner tensors")
     session.chunk_size = chunk_size
     return session
-
-
-def _add(entry: _Sums, found: dict[str, NDArray[Any]], chunk: Chunk, rng: np.random.Generator) -> None:
-    layer, target = entry.layer, found[entry.layer.target]
-    if len(target) % chunk.size == 0:
-        target = target[: len(target) // chunk.size * chunk.count]  # the others only fill the call up
-    rows = sample_rows(target.shape, layer.channels, POSITIONS, rng)
-    source = found[layer.source]
-    if entry.tapped:
-        x = patches(layer.node, source, layer.kernel, rows, layer.space(target.shape))
-    else:
-        places = sample_rows(source.shape, 1, POSITIONS, rng)
-        x = picked(source, 1, places).reshape(len(places.image), len(entry.x), -1)
-    y = picked(target, layer.channels, rows).astype(np.float64)
-    entry.count += len(x)
-    entry.seen += len(y)
-    entry.x += x.sum(axis=0, dtype=np.float64)
-    entry.xx += x.transpose(1, 2, 0) @ x.transpose(1, 0, 2)
-    entry.y += y.sum(axis=0)
-    entry.yy += float(np.square(y).sum())
-
-
-def _result(entry: _Sums) -> Consumer:
-    mean = entry.x / entry.count
-    moments = entry.xx / entry.count - mean[:, :, None] * mean[:, None, :]
-    scale = entry.yy / entry.seen - float(np.square(entry.y / entry.seen).sum())
-    layer = entry.layer
-    channels = layer.shape[input_axis(layer.node)]
-    return Consumer(layer.output, _axis(layer), entry.matrix.astype(np.float64), moments, channels, scale)

@@ -29,6 +29,7 @@ class Layer:
         channels: which axis of its output the channels lie on.
         target: the tensor in which its error is measured.
         slope: what one unit of the output adds to the target, [channels].
+        alone: whether the target is this layer's output scaled and shifted, with nothing else that varies added to it.
     """
 
     node: Node
@@ -38,6 +39,7 @@ class Layer:
     channels: int
     target: str
     slope: FloatArray
+    alone: bool
 
     @property
     def source(self) -> str:
@@ -107,8 +109,8 @@ class _Finder:
         if channels == 0:
             raise _CannotError("its output has no axis for samples")
         bias = self._bias(node)
-        target, slope = self._target(node, channels, shape[0][channels])
-        return Layer(node, weight, graph.facts.known[weight].first.shape, bias, channels, target, slope)
+        target, slope, alone = self._target(node, channels, shape[0][channels])
+        return Layer(node, weight, graph.facts.known[weight].first.shape, bias, channels, target, slope, alone)
 
     def _stored(self, name: str) -> str:
         """Return the tensor that holds a constant; if it is to be solved for, nothing else may read it."""
@@ -131,9 +133,9 @@ class _Finder:
             return None
         return self._stored(node.inputs[2])
 
-    def _target(self, node: Node, channels: int, width: int) -> tuple[str, FloatArray]:
+    def _target(self, node: Node, channels: int, width: int) -> tuple[str, FloatArray, bool]:
         graph, tensor = self.graph, node.outputs[0]
-        slope = np.ones(width)
+        slope, alone = np.ones(width), True
         while tensor not in graph.outputs:
             readers = graph.readers.get(tensor, ())
             if len(readers) != 1 or readers[0].inputs.count(tensor) != 1:
@@ -142,10 +144,11 @@ class _Finder:
             if factor is None:
                 break
             slope = slope * factor
+            alone = alone and all(name == tensor or not name or graph.is_leaf(name) for name in readers[0].inputs)
             tensor = readers[0].outputs[0]
         if np.abs(slope).min() < _SMALLEST_SLOPE * max(1e-30, float(np.abs(slope).max())):
-            return node.outputs[0], np.ones(width)
-        return tensor, slope
+            return node.outputs[0], np.ones(width), True
+        return tensor, slope, alone
 
     def _factor(self, reader: Node, tensor: str, channels: int, width: int, layer: Node) -> FloatArray | None:
         """Return d output / d tensor by channel, where `reader` is linear in `tensor`."""
