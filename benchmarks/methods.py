@@ -12,7 +12,8 @@ rounded.
 Every cell is a line of ROWS as soon as it is known; cells that are there already are not computed again, so that a run
 can be resumed, and several processes can share one file. What is computed:
 
-* all methods, budgets and recoveries at 50 images a class, `random` with three seeds;
+* all methods, budgets and recoveries at 50 images a class, `random` with three seeds; beside them catro with its own
+  greedy widths, and l1 with one threshold for all layers (its widths without data);
 * `FEW` of the methods at 50 % and `refit` with 10 and 200 images a class;
 * a subtask of three classes: scores and recovery from these classes' images alone (`seen` is subtask).
 
@@ -26,7 +27,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,12 @@ from onnxprune.values.statistics import Scores
 NETS = ("cifar10_resnet20", "cifar10_resnet56", "fashion_convnet")
 MACS = (0.8, 0.65, 0.5, 0.35)
 RECOVERIES = ("none", "fold", "refit")
-FEW = ("random", "l1", "catro", "reconstruction")
+VARIANTS: Mapping[str, tuple[str, Mapping[str, Any], bool]] = {
+    "catro greedy": ("catro", {"widths": "greedy"}, True),
+    "l1 threshold": ("l1", {}, False),
+}
+"""Methods under other settings: method, options, and whether widths follow from losses."""
+FEW = ("random", "l1", "catro", "class-aware", "reconstruction")
 SIZE = 50
 SEEDS = (0, 1, 2)
 BATCH = 500
@@ -71,6 +77,11 @@ class Unit:
         for budget in self.macs:
             for recovery in self.recoveries:
                 yield {**own, "macs": budget, "recover": recovery}
+
+
+def setting(name: str) -> tuple[str, Mapping[str, Any], bool]:
+    """Return what stands behind a name in the table."""
+    return VARIANTS.get(name, (name, {}, True))
 
 
 def units(net: str, options: argparse.Namespace) -> list[Unit]:
@@ -132,7 +143,9 @@ class Bench:
         planned = None
         for cell in todo:
             if cell["macs"] != planned or cut is None:
-                chosen = plan(self.model, self.analysis, scores, Budget(macs=cell["macs"]), unit.method, round_to=1)
+                method, options, _ = setting(unit.method)
+                budget = Budget(macs=cell["macs"])
+                chosen = plan(self.model, self.analysis, scores, budget, method, options, round_to=1)
                 cut, chosen = apply(self.model, self.analysis, chosen)
                 planned = cell["macs"]
             start = time.perf_counter()
@@ -143,8 +156,9 @@ class Bench:
 
     def scores(self, unit: Unit, data: Dataset) -> Scores:
         """Gather the statistics and score."""
-        statistics = collect(self.analysis, data, unit.method, seed=unit.seed)
-        return score(self.analysis, statistics, unit.method, seed=unit.seed)
+        method, options, widths = setting(unit.method)
+        statistics = collect(self.analysis, data, method, options, seed=unit.seed, widths=widths)
+        return score(self.analysis, statistics, method, options, seed=unit.seed)
 
     def original(self) -> dict[str, Any]:
         """The row of the net as it is."""
@@ -237,7 +251,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shared", type=Path)
     parser.add_argument("--nets", type=_names, default=NETS)
-    parser.add_argument("--methods", type=_names, default=tuple(sorted(METHODS)))
+    parser.add_argument("--methods", type=_names, default=tuple(sorted([*METHODS, *VARIANTS])))
     parser.add_argument("--macs", type=_shares, default=MACS)
     parser.add_argument("--recover", type=_names, default=RECOVERIES)
     parser.add_argument("--sizes", type=_numbers, default=SIZES)

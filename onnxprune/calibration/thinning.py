@@ -2,7 +2,7 @@
 
 import math
 
-MOST_POSITIONS = 512
+MOST_POSITIONS = 256
 """Most positions of a map that go into a histogram, or that are searched for where a channel is most active."""
 
 Steps = tuple[int, ...]
