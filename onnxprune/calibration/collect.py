@@ -35,6 +35,9 @@ COARSE_IMAGES = 64
 COARSE_INPUTS = 1152
 """Widest layer, in channels x taps, whose coarse moments tell the taps apart."""
 
+COARSE_MOST = 1 << 27
+"""Most coarse moments of all layers together: a gigabyte."""
+
 BYTES_PER_CALL = 1 << 25
 """Most bytes of a layer's maps in one call: what is still in the cache is looked at for next to nothing."""
 
@@ -89,7 +92,8 @@ def _consumers(
         return input_moments(analysis, dataset, seed=seed, track=track)
     if COARSE_MOMENTS in needs:
         some = take(dataset, COARSE_IMAGES, seed)
-        return input_moments(analysis, some, most_tapped=COARSE_INPUTS, seed=seed, track=track)
+        limits = {"most_tapped": COARSE_INPUTS, "most_moments": COARSE_MOST}
+        return input_moments(analysis, some, **limits, seed=seed, track=track)
     return ()
 
 

@@ -53,6 +53,7 @@ class _Sums:
         self.space = _space(graph, layer) if layer.alone and self.tapped else None
         self._pending: list[NDArray[Any]] = []
         self._rows, self._seen = 0, 0
+        self._origin: NDArray[Any] = np.zeros(0)
         self._x, self._xx = np.zeros(0), np.zeros((0, 0))
         self._y, self._yy = np.zeros(groups * outputs), 0.0
 
@@ -95,9 +96,12 @@ class _Sums:
     def _multiply(self) -> None:
         if self._pending:
             x = np.concatenate(self._pending).transpose(1, 0, 2)
-            products = (x.transpose(0, 2, 1) @ x).astype(np.float64)
-            total = x.sum(axis=1, dtype=np.float64)
-            self._x, self._xx = (self._x + total, self._xx + products) if self._rows else (total, products)
+            if not self._rows:  # single precision has no digits left for the variance of what lies far from 0
+                self._origin = x.mean(axis=1, keepdims=True)
+                self._x, self._xx = np.zeros((len(x), self.inputs)), np.zeros((len(x), self.inputs, self.inputs))
+            x = x - self._origin
+            self._xx += x.transpose(0, 2, 1) @ x
+            self._x += x.sum(axis=1, dtype=np.float64)
             self._rows += x.shape[1]
             self._pending = []
 
@@ -134,18 +138,20 @@ def input_moments(
     dataset: Dataset,
     *,
     most_tapped: int = MOST_INPUTS,
+    most_moments: int | None = None,
     seed: int = 0,
     track: Track = silent,
 ) -> tuple[Consumer, ...]:
     """Gather the moments of every layer whose weight sums over channels of a prunable group.
 
     Layers with more than `most_tapped` inputs (channels times taps) are looked at by channel, as though what the taps
-    read had nothing to do with each other.
+    read had nothing to do with each other. Where there would be more than `most_moments` in all, the widest layers are
+    left out.
 
     Left out are layers that cannot be written as a linear system (`find_layers` says which), grouped ConvTranspose, and
     systems wider than `MOST_INPUTS`.
     """
-    sums = _start(analysis, most_tapped)
+    sums = _affordable(_start(analysis, most_tapped), most_moments)
     if not sums:
         return ()
     session = _session(analysis, dict.fromkeys(name for entry in sums for name in entry.outputs))
@@ -168,6 +174,16 @@ def _start(analysis: Analysis, most_tapped: int) -> list[_Sums]:
             continue  # the groups of a ConvTranspose lie on the same axis of its weight as its channels
         found.append(_Sums(analysis.graph, layer, most_tapped))
     return [sums for sums in found if sums.inputs <= MOST_INPUTS]
+
+
+def _affordable(found: list[_Sums], most: int | None) -> list[_Sums]:
+    """Leave out the widest until there are no more than `most` moments."""
+    if most is None:
+        return found
+    by_width = sorted(found, key=lambda sums: sums.inputs)
+    total = np.cumsum([len(sums.matrix) * sums.inputs**2 for sums in by_width])
+    left = {id(sums) for sums, sofar in zip(by_width, total, strict=True) if sofar <= most}
+    return [sums for sums in found if id(sums) in left]
 
 
 def _axis(layer: Layer) -> Axis:

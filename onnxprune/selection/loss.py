@@ -8,6 +8,7 @@ channels are redundant, which scores relative to a layer cannot.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from onnxprune.selection.masks import ranking
 from onnxprune.values.axes import FloatArray, IntArray
 from onnxprune.values.groups import ChannelGroup
 from onnxprune.values.statistics import Consumer, Scores
+
+MORE_RIDGES = (0.01, 0.1, 1.0)
+"""Multiples of the mean variance that are tried if moments are not positive definite; after that inputs count alone."""
 
 
 def loss_curves(groups: Sequence[ChannelGroup], scores: Scores, consumers: Sequence[Consumer]) -> dict[str, FloatArray]:
@@ -60,10 +64,19 @@ def tail_losses(moments: FloatArray, weight: FloatArray, inputs: IntArray) -> Fl
     channels = inputs.ravel()
     others = np.setdiff1d(np.arange(len(moments)), channels)
     order = np.concatenate([others, channels])
-    factor = np.linalg.cholesky(moments[np.ix_(order, order)])
+    factor = _factor(moments[np.ix_(order, order)])
     rows = np.square(factor.T @ weight[order])[len(others) :].sum(axis=1)
     by_channel = rows.reshape(len(inputs), -1).sum(axis=1)
     return np.concatenate([np.cumsum(by_channel[::-1])[::-1], [0.0]])
+
+
+def _factor(moments: FloatArray) -> FloatArray:
+    """Return the Cholesky factor, with more ridge where rounding has eaten up what there is."""
+    level = float(np.trace(moments)) / len(moments)
+    for ridge in (0.0, *MORE_RIDGES):
+        with suppress(np.linalg.LinAlgError):
+            return np.asarray(np.linalg.cholesky(moments + ridge * level * np.eye(len(moments))))
+    return np.asarray(np.diag(np.sqrt(np.maximum(np.diag(moments), 0.0))))
 
 
 def _average(curves: Mapping[str, FloatArray], size: int) -> FloatArray:

@@ -90,7 +90,7 @@ class Consumer:
     def damped(self) -> FloatArray:
         """The moments with a small ridge, so that there always is an inverse."""
         level = np.trace(self.moments, axis1=1, axis2=2) / self.moments.shape[1]
-        ridge = DAMPING * np.maximum(level, np.finfo(np.float64).tiny)
+        ridge = DAMPING * np.maximum(level, np.finfo(np.float32).tiny)
         return np.asarray(self.moments + ridge[:, None, None] * np.eye(self.moments.shape[1]))
 
 

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from maps import dataset, full_maps
 from nets import Array, analysed, net
 
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.calibration.collect import COARSE_IMAGES, collect
+from onnxprune.calibration.moments import input_moments
 from onnxprune.data import Dataset
 from onnxprune.values.statistics import COARSE_MOMENTS, MOMENTS, Consumer
 
@@ -165,3 +167,31 @@ def test_layers_that_share_a_weight_or_a_bias_count_each_by_itself(tmp_path: Pat
     assert set(found) == {"y", "z"}
     for output, source in (("y", "f"), ("z", "g")):
         assert found[output].moments[0] == pytest.approx(np.cov(maps[source].T, bias=True), rel=1e-3, abs=1e-5)
+
+
+def test_variances_far_from_zero_are_not_lost_to_rounding(tmp_path: Path) -> None:
+    analysis = analysed(
+        net("""(float[n, 5] x) => (float[n, 3] y) <float[5, 7] w0, float[7] b, float[7, 3] w1> {
+            a = MatMul(x, w0) s = Add(a, b) y = MatMul(s, w1)
+        }""")
+    )
+    shifted = analysis.graph.model.graph.initializer
+    (bias,) = (tensor for tensor in shifted if tensor.name == "b")
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(7, 500.0, dtype=np.float32), "b"))
+    data = dataset(tmp_path, analysis, 400)
+    (consumer,) = consumers(analysis, data).values()
+    maps = full_maps(analysis, data, ["s"])["s"].astype(np.float64)
+    assert consumer.moments[0] == pytest.approx(np.cov(maps.T, bias=True), rel=1e-3, abs=1e-3)
+
+
+def test_the_widest_layers_are_left_out_where_all_would_be_too_much(tmp_path: Path) -> None:
+    analysis = analysed(
+        net("""(float[n, 4] x) => (float[n, 3] y)
+            <float[4, 6] w0, float[6, 9] w1, float[9, 5] w2, float[5, 3] w3> {
+                a = MatMul(x, w0) b = Relu(a) c = MatMul(b, w1) d = Relu(c) e = MatMul(d, w2) f = Relu(e)
+                y = MatMul(f, w3)
+            }""")
+    )
+    data = dataset(tmp_path, analysis, 20)
+    found = {most: [c.channels for c in input_moments(analysis, data, most_moments=most)] for most in (24, 61, 142)}
+    assert found == {24: [], 61: [6, 5], 142: [6, 9, 5]}

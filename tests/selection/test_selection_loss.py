@@ -98,3 +98,15 @@ def test_channels_that_copy_each_other_are_lost_for_nothing() -> None:
     a = group("a", 6, 1)
     curve = loss_curves([a], Scores({"a": np.tile([1.0, 0.0], 3)}), [read_by(a, x, rng.normal(size=(6, 2)))])["a"]
     assert abs(curve[3]) < 0.01 * abs(curve[2]), "one of each pair is enough"
+
+
+def test_moments_that_rounding_has_spoilt_still_give_a_curve() -> None:
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(200, 5))
+    spoilt = moments_of(x) - 1.005 * np.linalg.eigvalsh(moments_of(x))[0] * np.eye(5)
+    with pytest.raises(np.linalg.LinAlgError):
+        np.linalg.cholesky(spoilt)
+    for moments in (spoilt, -spoilt):
+        curve = tail_losses(moments, rng.normal(size=(5, 2)), np.arange(5)[:, None])
+        assert np.isfinite(curve).all()
+        assert (np.diff(curve) <= 0).all()
