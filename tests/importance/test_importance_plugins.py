@@ -52,6 +52,7 @@ CONVNET = SAMPLES / "digits_convnet.onnx"
 @pytest.fixture
 def methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry[Method]]:
     """The registry as a process finds it in which a distribution with methods is installed."""
+    own = dict(METHODS)  # filled before there is anything to find
     module = "a_package_with_methods"
     (tmp_path / f"{module}.py").write_text(CODE)
     info = tmp_path / "a_package-1.0.dist-info"
@@ -60,7 +61,7 @@ def methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registr
     (info / "entry_points.txt").write_text(POINTS.format(module=module))
     monkeypatch.syspath_prepend(str(tmp_path))
     registry: Registry[Method] = Registry("importance method", "onnxprune.importance", GROUP, _complaint)
-    registry._things.update({name: METHODS[name] for name in METHODS})
+    registry._things.update(own)
     monkeypatch.setattr("onnxprune.importance.method.METHODS", registry)
     yield registry
     sys.modules.pop(module, None)
