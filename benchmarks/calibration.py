@@ -7,7 +7,8 @@ FOLDER holds .onnx files; weightless ones are filled with seeded random weights.
 the model takes, made before the clock starts, so no decoding is in any figure. A plain run is one session with the
 defaults that a user gets, over the same images in the same batches; it is timed between all others, in the same process
 and on the same number of threads, and every figure is divided by the mean of the two plain runs beside it. Each model
-has a process of its own. CPU seconds say what a busy machine does to the clock's.
+has a process of its own. CPU seconds say what a busy machine does to the clock's. `widths` is what the widths of any
+method under --macs take beside its own statistics.
 
 With --memory the largest resident set of each job is taken at both numbers of images instead, in a fresh process.
 """
@@ -42,6 +43,8 @@ from onnxprune.values.preprocess import Preprocess
 
 MODELS = "tv_resnet50.ts17,tv_mobilenet_v2.ts17"
 METHODS = ("catro", "class-aware", "entropy", "reconstruction")
+WIDTHS = "widths"
+"""What `--macs` takes beside any of the methods."""
 RECOVERIES = ("bias", "fold", "refit")
 ASKED = {"catro": 1.6, "class-aware": 1.6, "entropy": 3.0, "refit": 10.0}
 POOL = 64
@@ -105,7 +108,9 @@ def jobs(model: Model, what: list[str], images: int) -> Mapping[str, Callable[[]
     found: dict[str, Callable[[], object]] = {"plain run": lambda: plain_run(model, dataset)}
     for name in what:
         if name in METHODS:
-            found[name] = lambda name=name: collect(analysis, dataset, name, batch_size=BATCH)  # type: ignore[misc]
+            found[name] = lambda name=name: collect(analysis, dataset, name, batch_size=BATCH, widths=False)  # type: ignore[misc]
+        if name == WIDTHS:
+            found[name] = lambda: collect(analysis, dataset, "random", batch_size=BATCH)
     if set(what) & set(RECOVERIES):
         cut = half(model, analysis)
         for name in what:
@@ -189,7 +194,7 @@ def main() -> None:
     parser.add_argument("path", type=Path, metavar="FOLDER")
     parser.add_argument("--models", default=MODELS, help=f"file names without .onnx ({MODELS})")
     parser.add_argument("--images", type=int, default=500)
-    parser.add_argument("--what", default=",".join([*METHODS, *RECOVERIES]), help="methods and recoveries")
+    parser.add_argument("--what", default=",".join([*METHODS, WIDTHS, *RECOVERIES]), help="methods, widths, recoveries")
     parser.add_argument("--threads", type=int, default=2, help="of the runtime and of numpy (2)")
     parser.add_argument("--memory", metavar="FEW,MANY", help="measure peak memory at these numbers of images instead")
     parser.add_argument("--output", type=Path, help="where the rows go as JSON")

@@ -121,7 +121,7 @@ def test_costs_are_multiples_of_a_plain_run(
         "--images",
         "16",
         "--what",
-        "catro,entropy,refit",
+        "catro,entropy,widths,refit",
         "--threads",
         "1",
     ]
@@ -129,7 +129,7 @@ def test_costs_are_multiples_of_a_plain_run(
     calibration.main()
     out, err = capsys.readouterr()
     assert "absent.onnx is not there" in err
-    assert out.count("| tiny |") == 3
+    assert out.count("| tiny |") == 4
     rows = json.loads((tmp_path / "out.json").read_text())
-    assert [row["what"] for row in rows] == ["catro", "entropy", "refit"]
+    assert [row["what"] for row in rows] == ["catro", "entropy", "widths", "refit"]
     assert all(row["ratio"] > 0 for row in rows)
