@@ -191,7 +191,9 @@ def test_some_classes_alone_are_said_everywhere(tmp_path: Path) -> None:
     assert "top-1 among the chosen classes" in ended.stdout
     assert "Both models choose among 1, 4, 7 alone." in ended.stdout
     assert "4 (output 4)" in (tmp_path / "r.html").read_text()
-    applied = call("apply", RESNET, tmp_path / "a.plan.json", "--data", few(), "-o", tmp_path / "b.onnx", "--json")
+    applied = call(
+        "apply", RESNET, tmp_path / "a.plan.json", "--data", few(), "--test", TEST, "-o", tmp_path / "b.onnx", "--json"
+    )
     assert json.loads(applied.stdout)["classes"] == {"1": 1, "4": 4, "7": 7}
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
@@ -203,7 +205,9 @@ def test_a_trimmed_head_is_said_and_its_labels_are_written(tmp_path: Path) -> No
     assert f"Labels written to {tmp_path / 'a.labels.txt'}" in ended.stdout
     assert (tmp_path / "a.labels.txt").read_text() == "1\n4\n7\n"
     assert "frozen" not in ended.stdout
-    applied = call("apply", RESNET, tmp_path / "a.plan.json", "--data", few(), "-o", tmp_path / "b.onnx")
+    applied = call(
+        "apply", RESNET, tmp_path / "a.plan.json", "--data", few(), "--test", TEST, "-o", tmp_path / "b.onnx"
+    )
     assert applied.code == 0
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     assert (tmp_path / "b.labels.txt").read_text() == "1\n4\n7\n"

@@ -112,7 +112,11 @@ def test_files_that_will_not_do_are_refused_in_words(tmp_path: Path) -> None:
         ({**good, "about": np.asarray(about)}, "made for another model"),
         ({**good, "about": np.asarray("[1]")}, "no JSON object"),
         ({**good, "about": np.asarray('{"method": "nobody"}')}, "Unknown method 'nobody'"),
-        ({**good, "about": np.asarray('{"method": "catro"}')}, "the value curve of group"),
+        (
+            {**good, "about": np.asarray('{"method": "catro", "options": {"widths": "greedy"}}')},
+            "the value curve of group",
+        ),
+        ({**good, f"curve:{name}": np.zeros(size)}, f"and it takes {size + 1}"),
     ]
     for number, (arrays, message) in enumerate(cases):
         np.savez(tmp_path / f"{number}.npz", **arrays)
