@@ -15,7 +15,6 @@ With --memory the largest resident set of each job is taken at both numbers of i
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -31,13 +30,14 @@ from numpy.typing import NDArray
 from benchmarks.coverage import fill
 from benchmarks.memory import peak_of
 from benchmarks.tables import table
+from benchmarks.threads import limit_threads
 from onnxprune import Budget, Model, apply, collect, inspect, load, plan, recover, score
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.data import Dataset
 from onnxprune.graph.loading import load_model
 from onnxprune.graph.saving import write_model
 from onnxprune.graph.weights import NO_WEIGHTS
-from onnxprune.runtime import Session, open_session
+from onnxprune.runtime import open_session
 from onnxprune.surgery.cut import Cut
 from onnxprune.values.preprocess import Preprocess
 
@@ -201,9 +201,7 @@ def main() -> None:
     for name in ("--child", "--once"):
         parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    os.environ["OPENBLAS_NUM_THREADS"] = str(options.threads)
-    assert Session.__init__.__kwdefaults__ is not None
-    Session.__init__.__kwdefaults__["threads"] = options.threads
+    limit_threads(options.threads)
     if options.child:
         run_child(options)
         return

@@ -36,12 +36,12 @@ import numpy as np
 
 from benchmarks.methods_page import write_page
 from benchmarks.nets import SIZES, Net, open_net
+from benchmarks.threads import limit_threads
 from onnxprune import Budget, Model, apply, collect, inspect, load, open_data, plan, recover, score
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.data import Dataset
 from onnxprune.importance.method import METHODS
 from onnxprune.runtime import open_session
-from onnxprune.runtime.session import Session
 from onnxprune.surgery.cut import Cut
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.statistics import Scores
@@ -197,8 +197,7 @@ def append(path: Path, row: dict[str, Any]) -> None:
 def work(net: Net, todo: list[Unit], options: argparse.Namespace) -> None:
     """Compute the rows of some units of one net; processes side by side do with one thread each."""
     if options.jobs > 1:
-        assert Session.__init__.__kwdefaults__ is not None
-        Session.__init__.__kwdefaults__["threads"] = 1
+        limit_threads(1)
     bench = Bench(net, options.test_images)
     if not any(row["net"] == net.name and row["method"] == "original" for row in read(options.rows)):
         append(options.rows, bench.original())
@@ -235,7 +234,7 @@ def run(options: argparse.Namespace) -> None:
         for share in shares:
             work(*share)
         return
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # the processes read it when they import numpy
+    limit_threads(1)
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
         pool.starmap(work, shares, chunksize=1)
 

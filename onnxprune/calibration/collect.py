@@ -92,8 +92,9 @@ def _consumers(
         return input_moments(analysis, dataset, seed=seed, track=track)
     if COARSE_MOMENTS in needs:
         some = take(dataset, COARSE_IMAGES, seed)
-        limits = {"most_tapped": COARSE_INPUTS, "most_moments": COARSE_MOST}
-        return input_moments(analysis, some, **limits, seed=seed, track=track)
+        return input_moments(
+            analysis, some, most_tapped=COARSE_INPUTS, most_moments=COARSE_MOST, seed=seed, track=track
+        )
     return ()
 
 

@@ -164,7 +164,7 @@ def _of_group(group: ChannelGroup, layers: Mapping[str, Scatters]) -> list[Scatt
 register(
     Method(
         name="catro",
-        summary="Channels that tell the classes apart: trace ratio per layer, then a greedy choice across layers.",
+        summary="Channels that tell the classes apart: trace ratio per layer; a greedy choice across layers by option.",
         formula="J(S) = sum_S b / sum_S w;  F = sum_l J_l log(eps + sum_S u / sum u), u = max(0, b - tau*J_l*w)",
         source="Hu et al. 2023, arXiv 2110.10921 (trace ratio: Nie et al. 2008; features and stage 2 our reading)",
         cost="one pass over the data; at most 32 numbers per image and channel leave the runtime",

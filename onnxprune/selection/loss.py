@@ -28,19 +28,17 @@ def loss_curves(groups: Sequence[ChannelGroup], scores: Scores, consumers: Seque
     A group that none of `consumers` reads is taken to lose as the others do on the average. Without any there are no
     curves.
     """
-    by_axis = {consumer.axis: consumer for consumer in consumers if consumer.scale > 0}
-    curves: dict[str, FloatArray] = {}
-    for group in groups:
-        order = _order(scores, group)
-        parts = [
-            tail_losses(moments, weight, inputs[order])
-            for member in group.members
-            if member.axis in by_axis
-            for inputs in [by_axis[member.axis].inputs(member.positions)]
-            for moments, weight in zip(by_axis[member.axis].damped, by_axis[member.axis].relative, strict=True)
-        ]
-        if parts:
-            curves[group.name] = -np.square(np.sqrt(parts).sum(axis=0))
+    orders = {group.name: _order(scores, group) for group in groups}
+    amplitudes: dict[str, FloatArray] = {}
+    for consumer in consumers:
+        read = [(group.name, member) for group in groups for member in group.members if member.axis == consumer.axis]
+        if consumer.scale <= 0 or not read:
+            continue
+        for moments, weight in zip(consumer.damped, consumer.relative, strict=True):
+            for name, member in read:
+                lost = tail_losses(moments, weight, consumer.inputs(member.positions)[orders[name]])
+                amplitudes[name] = amplitudes.get(name, 0.0) + np.sqrt(lost)
+    curves = {name: np.asarray(-np.square(amplitude)) for name, amplitude in amplitudes.items()}
     return curves and {group.name: curves.get(group.name, _average(curves, group.size)) for group in groups}
 
 

@@ -4,25 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from least_squares import lost_without, moments_of
 
 from onnxprune.importance.method import find_method
 from onnxprune.importance.reconstruction import _System, eliminate, reconstruction_scores
 from onnxprune.values.axes import Axis, FloatArray, Ref
 from onnxprune.values.groups import ChannelGroup, Member
 from onnxprune.values.statistics import DAMPING, Consumer, Statistics
-
-
-def moments_of(x: FloatArray) -> FloatArray:
-    centred = x - x.mean(axis=0)
-    return np.asarray(centred.T @ centred / len(x))
-
-
-def lost_without(x: FloatArray, w: FloatArray, kept: list[int]) -> float:
-    """Return the mean squared error of the best affine map from the kept inputs to the whole output."""
-    y = x @ w - (x @ w).mean(axis=0)
-    inputs = x[:, kept] - x[:, kept].mean(axis=0)
-    solved, *_ = np.linalg.lstsq(inputs, y, rcond=None)
-    return float(np.square(y - inputs @ solved).sum() / len(x))
 
 
 def system(x: FloatArray, w: FloatArray, taps: int = 1) -> _System:

@@ -4,23 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from least_squares import lost_without, moments_of
 
 from onnxprune.selection.loss import loss_curves, tail_losses
-from onnxprune.values.axes import Axis, FloatArray, IntArray, Ref
+from onnxprune.values.axes import Axis, FloatArray, Ref
 from onnxprune.values.groups import ChannelGroup, Member
 from onnxprune.values.statistics import Consumer, Scores
-
-
-def moments_of(x: FloatArray) -> FloatArray:
-    return np.asarray(np.atleast_2d(np.cov(x.T, bias=True)))
-
-
-def lost_without(x: FloatArray, w: FloatArray, kept: IntArray) -> float:
-    """Return the mean squared error of the best affine map from the kept inputs to the whole output."""
-    y = (x - x.mean(axis=0)) @ w
-    inputs = x[:, kept] - x[:, kept].mean(axis=0)
-    solved, *_ = np.linalg.lstsq(inputs, y, rcond=None)
-    return float(np.square(y - inputs @ solved).sum() / len(x))
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 3), st.integers(0, 3))
