@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
+import scipy.linalg
 
 from onnxprune.selection.masks import ranking
 from onnxprune.values.axes import FloatArray, IntArray
@@ -19,6 +20,9 @@ from onnxprune.values.statistics import Consumer, Scores
 
 MORE_RIDGES = (0.01, 0.1, 1.0)
 """Multiples of the mean variance that are tried if moments are not positive definite; after that inputs count alone."""
+
+SMALLEST_VARIANCE = 1e-9
+"""Of inputs that count alone, as a share of the largest."""
 
 
 def loss_curves(groups: Sequence[ChannelGroup], scores: Scores, consumers: Sequence[Consumer]) -> dict[str, FloatArray]:
@@ -35,8 +39,8 @@ def loss_curves(groups: Sequence[ChannelGroup], scores: Scores, consumers: Seque
         if consumer.scale <= 0 or not read:
             continue
         for moments, weight in zip(consumer.damped, consumer.relative, strict=True):
-            for name, member in read:
-                lost = tail_losses(moments, weight, consumer.inputs(member.positions)[orders[name]])
+            inputs = [consumer.inputs(member.positions)[orders[name]] for name, member in read]
+            for (name, _), lost in zip(read, tail_losses(moments, weight, inputs), strict=True):
                 amplitudes[name] = amplitudes.get(name, 0.0) + np.sqrt(lost)
     curves = {name: np.asarray(-np.square(amplitude)) for name, amplitude in amplitudes.items()}
     return curves and {group.name: curves.get(group.name, _average(curves, group.size)) for group in groups}
@@ -51,21 +55,35 @@ def _order(scores: Scores, group: ChannelGroup) -> IntArray:
     return np.asarray(order[np.argsort(-taken[order], kind="stable")])
 
 
-def tail_losses(moments: FloatArray, weight: FloatArray, inputs: IntArray) -> FloatArray:
-    """Return what is lost when the channels behind the first d go, for d = 0 .. channels: [channels + 1].
+def tail_losses(moments: FloatArray, weight: FloatArray, groups: Sequence[IntArray]) -> list[FloatArray]:
+    """Return by group what is lost when the channels behind its first d go, for d = 0 .. channels: [channels + 1] each.
+
+    For a group of some of the inputs S is the inverse of its block of inv(H), which all groups share: with that block
+    K K', K upper triangular, the Schur complement is L L' with L = inv(K)'.
 
     Args:
         moments: of the inputs, [inputs, inputs], positive definite.
         weight: [inputs, outputs].
-        inputs: the inputs of each channel, [channels, inputs of a channel]; the others stay throughout.
+        groups: the inputs of each channel, [channels, inputs of a channel]; all others stay throughout.
     """
-    channels = inputs.ravel()
-    others = np.setdiff1d(np.arange(len(moments)), channels)
-    order = np.concatenate([others, channels])
-    factor = _factor(moments[np.ix_(order, order)])
-    rows = np.square(factor.T @ weight[order])[len(others) :].sum(axis=1)
-    by_channel = rows.reshape(len(inputs), -1).sum(axis=1)
-    return np.concatenate([np.cumsum(by_channel[::-1])[::-1], [0.0]])
+    found, precision = [], None
+    for inputs in groups:
+        order = inputs.ravel()
+        if len(order) == len(moments):
+            rows = _factor(moments[np.ix_(order, order)]).T @ weight[order]
+        else:
+            precision = _inverse(moments) if precision is None else precision
+            worst = order[::-1]
+            upper = _factor(precision[np.ix_(worst, worst)])[::-1, ::-1]
+            rows = scipy.linalg.solve_triangular(upper, weight[order])
+        by_channel = np.square(rows).sum(axis=1).reshape(len(inputs), -1).sum(axis=1)
+        found.append(np.concatenate([np.cumsum(by_channel[::-1])[::-1], [0.0]]))
+    return found
+
+
+def _inverse(moments: FloatArray) -> FloatArray:
+    lower, _ = scipy.linalg.lapack.dpotri(_factor(moments), lower=True)
+    return np.asarray(np.tril(lower) + np.tril(lower, -1).T)
 
 
 def _factor(moments: FloatArray) -> FloatArray:
@@ -74,7 +92,9 @@ def _factor(moments: FloatArray) -> FloatArray:
     for ridge in (0.0, *MORE_RIDGES):
         with suppress(np.linalg.LinAlgError):
             return np.asarray(np.linalg.cholesky(moments + ridge * level * np.eye(len(moments))))
-    return np.asarray(np.diag(np.sqrt(np.maximum(np.diag(moments), 0.0))))
+    variances = np.diag(moments)
+    least = SMALLEST_VARIANCE * (float(np.abs(variances).max()) or 1.0)
+    return np.asarray(np.diag(np.sqrt(np.maximum(variances, least))))
 
 
 def _average(curves: Mapping[str, FloatArray], size: int) -> FloatArray:

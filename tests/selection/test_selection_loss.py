@@ -18,13 +18,14 @@ def test_tail_losses_are_those_of_the_best_fit_at_every_width(seed: int, size: i
     total = size * taps + others
     x = rng.normal(size=(80, total)) @ rng.normal(size=(total, total))
     w = rng.normal(size=(total, 2))
-    inputs = rng.permutation(total)[: size * taps].reshape(size, taps)
-    found = tail_losses(moments_of(x), w, inputs)
-    assert found.shape == (size + 1,)
-    for width in range(size + 1):
-        gone = inputs[width:].ravel()
-        expected = lost_without(x, w, np.setdiff1d(np.arange(total), gone)) if len(gone) else 0.0
-        assert found[width] == pytest.approx(expected, rel=1e-4, abs=1e-6 * found[0])
+    mixed = rng.permutation(total)
+    groups = [mixed[: size * taps].reshape(size, taps), mixed[size * taps :, None]][: 1 + (others > 0)]
+    for inputs, found in zip(groups, tail_losses(moments_of(x), w, groups), strict=True):
+        assert found.shape == (len(inputs) + 1,)
+        for width in range(len(inputs) + 1):
+            gone = inputs[width:].ravel()
+            expected = lost_without(x, w, np.setdiff1d(np.arange(total), gone)) if len(gone) else 0.0
+            assert found[width] == pytest.approx(expected, rel=1e-4, abs=1e-6 * found[0])
 
 
 def group(name: str, size: int, readers: int) -> ChannelGroup:
@@ -95,7 +96,8 @@ def test_moments_that_rounding_has_spoilt_still_give_a_curve() -> None:
     spoilt = moments_of(x) - 1.005 * np.linalg.eigvalsh(moments_of(x))[0] * np.eye(5)
     with pytest.raises(np.linalg.LinAlgError):
         np.linalg.cholesky(spoilt)
-    for moments in (spoilt, -spoilt):
-        curve = tail_losses(moments, rng.normal(size=(5, 2)), np.arange(5)[:, None])
-        assert np.isfinite(curve).all()
-        assert (np.diff(curve) <= 0).all()
+    for moments in (spoilt, -spoilt, 0 * spoilt):
+        for inputs in (np.arange(5), np.arange(3)):
+            (curve,) = tail_losses(moments, rng.normal(size=(5, 2)), [inputs[:, None]])
+            assert np.isfinite(curve).all()
+            assert (np.diff(curve) <= 0).all()
