@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.calibration.points import Point
+from onnxprune.calibration.thinning import MOST_COUNTED
 from onnxprune.errors import InputError
 from onnxprune.values.axes import FloatArray, IntArray
 
@@ -98,11 +99,11 @@ class MostClasses:
     """Weighted sums over all images by channel and position; the result [1, channels] is their maximum."""
 
     def __init__(self, point: Point, classes: int) -> None:
-        self._channels = point.channels
+        self._rows, self._channels = point.rows, point.channels
         self._sums: FloatArray | None = None
 
     def add(self, value: Array, labels: IntArray) -> None:
-        """Add [rows, channels, positions] of a whole call, weighted already.
+        """Add [rows of an image * channels * positions] of a whole call, weighted already.
 
         Raises:
             InputError: the maps have another size than those before.
@@ -115,7 +116,10 @@ class MostClasses:
 
     def result(self, samples: IntArray) -> FloatArray:
         """Return the maximum over positions."""
-        return np.zeros((1, self._channels)) if self._sums is None else self._sums.max(axis=(0, 2))[None]
+        if self._sums is None:
+            return np.zeros((1, self._channels))
+        most: FloatArray = self._sums.reshape(self._rows, self._channels, -1).max(axis=(0, 2))
+        return most[None]
 
     @property
     def clipped(self) -> tuple[int, int]:
@@ -132,9 +136,9 @@ class MapEntropies:
         self._clipped = [0, 0]
 
     def add(self, value: Array, labels: IntArray) -> None:
-        """Add bin numbers [images, rows, channels, positions]; all rows of an image make one histogram."""
-        images, rows, channels, positions = value.shape
-        maps = value.transpose(0, 2, 1, 3).reshape(images * channels, rows * positions)
+        """Add bin numbers [images, rows, channels, ...]; all rows of an image make one histogram."""
+        images, rows, channels = value.shape[:3]
+        maps = value.reshape(images, rows, channels, -1).transpose(0, 2, 1, 3).reshape(images * channels, -1)
         together = max(1, _TOGETHER // maps.shape[1])
         found = [self._entropies(maps[start : start + together]) for start in range(0, len(maps), together)]
         self._clipped[1] += value.size
@@ -142,8 +146,9 @@ class MapEntropies:
 
     def _entropies(self, maps: Array) -> FloatArray:
         """Return the entropies of a few maps [maps, positions] of bin numbers."""
-        numbers = np.minimum(maps, self._bins - 1).astype(np.int32)
-        numbers += np.arange(len(maps), dtype=np.int32)[:, None] * self._bins
+        if maps.max() >= self._bins:
+            maps = np.minimum(maps, self._bins - 1)
+        numbers = np.add(maps, np.arange(len(maps))[:, None] * self._bins)
         counts = np.bincount(numbers.ravel(), minlength=len(maps) * self._bins).reshape(len(maps), self._bins)
         self._clipped[0] += int(counts[:, 0].sum() + counts[:, -1].sum())
         return histogram_entropy(counts, maps.shape[1])
@@ -171,7 +176,7 @@ class MeanHistograms:
 
     def result(self, samples: IntArray) -> FloatArray:
         """Return the entropies of the histograms."""
-        return histogram_entropy(self._counts, int(self._counts.max(initial=0)))
+        return histogram_entropy(self._counts, self._counts.sum(axis=-1))
 
     @property
     def clipped(self) -> tuple[int, int]:
@@ -179,12 +184,12 @@ class MeanHistograms:
         return (int(self._counts[..., 0].sum() + self._counts[..., -1].sum()), int(self._counts.sum()))
 
 
-def histogram_entropy(counts: NDArray[np.int64], most: int) -> FloatArray:
-    """Return -sum p log p over the last axis (nats) of counts up to `most`; an empty histogram has entropy 0."""
+def histogram_entropy(counts: NDArray[np.int64], total: NDArray[np.int64] | int) -> FloatArray:
+    """Return -sum p log p over the last axis (nats) of counts that sum up to `total`; 0 where that is 0."""
     # With n_i counts of n: H = log n - sum n_i log n_i / n.
-    total = np.maximum(counts.sum(axis=-1), 1)
-    together = _counts_times_log(most).take(counts, mode="clip").sum(axis=-1)  # clip spares the check of every index
-    return np.asarray(np.maximum(0.0, np.log(total) - together / total))
+    total = np.maximum(total, 1)
+    together = _counts_times_log(int(total.max())).take(counts, mode="clip")  # clip spares the check of every index
+    return np.asarray(np.maximum(0.0, np.log(total) - together @ np.ones(counts.shape[-1]) / total))
 
 
 @lru_cache(maxsize=8)
@@ -194,5 +199,5 @@ def _counts_times_log(most: int) -> FloatArray:
 
 
 def bins_for(positions: int) -> int:
-    """Return how many bins a map of `positions` elements gets: 256, fewer for tiny maps, the outer two for outliers."""
-    return min(BINS, max(8, positions))
+    """Return how many bins a map of `positions` elements gets: one for each looked at, two for outliers."""
+    return min(MOST_COUNTED, max(8, positions))

@@ -26,7 +26,7 @@ from onnxprune.calibration.accumulators import (
 )
 from onnxprune.calibration.instrument import Probe
 from onnxprune.calibration.points import Point
-from onnxprune.calibration.thinning import MOST_POSITIONS, steps
+from onnxprune.calibration.thinning import MOST_COUNTED, MOST_POSITIONS, steps
 from onnxprune.graph.model import Graph
 from onnxprune.graph.scales import scale_of
 from onnxprune.values.axes import IntArray
@@ -151,9 +151,13 @@ def _mean_of(probe: Probe, point: Point, tensor: str) -> str:
     return probe.reduce("ReduceMean", tensor, _spatial(point))
 
 
+def _counted_map(probe: Probe, point: Point) -> str:
+    return _thinned(probe, point, _as_float(probe, point), MOST_COUNTED)
+
+
 def _map_bins(probe: Probe, point: Point, limits: Range | None) -> str:
-    binned = _binned(probe, _map(probe, point), limits or (0.0, 1.0), bins_for(point.positions))
-    return _channels_first(probe, point, binned)
+    binned = _binned(probe, _counted_map(probe, point), limits or (0.0, 1.0), bins_for(point.positions))
+    return binned if _planar(point) else _channels_first(probe, point, binned)
 
 
 def _mean_bins(probe: Probe, point: Point, limits: Range | None) -> str:
@@ -215,7 +219,7 @@ def _mean_squares(probe: Probe, point: Point, limits: Range | None) -> str:
 
 
 def _wins(probe: Probe, point: Point, limits: Range | None) -> str:
-    """Append for each row of a sample, channel and position the weighted number of samples that are active there.
+    """Append for each row of a sample, channel and position the weighted number of samples active there, as one vector.
 
     Where a MaxPool follows directly, only the positions that win their window count. Other maps are thinned.
     """
@@ -231,9 +235,7 @@ def _wins(probe: Probe, point: Point, limits: Range | None) -> str:
     if point.rows > 1 or point.axis != 1:
         together = np.asarray([-1, point.rows * point.channels, 0], dtype=np.int64)
         active = probe.add("Reshape", [_channels_first(probe, point, active), probe.constant(together)])
-    summed = probe.add("MatMul", [SAMPLE_WEIGHT, probe.add("Flatten", [active], axis=1)])
-    shape = probe.constant(np.asarray([point.rows, point.channels, -1], dtype=np.int64))
-    return probe.add("Reshape", [summed, shape])
+    return probe.add("MatMul", [SAMPLE_WEIGHT, probe.add("Flatten", [active], axis=1)])
 
 
 def _never_negative(graph: Graph, tensor: str) -> bool:
@@ -257,7 +259,7 @@ def _magnitude(probe: Probe, point: Point, limits: Range | None) -> str:
 
 
 PROBES: Mapping[str, Statistic] = {
-    "map entropy": Statistic(_map_bins, MapEntropies, _map),
+    "map entropy": Statistic(_map_bins, MapEntropies, _counted_map),
     "gap entropy": Statistic(_mean_bins, MeanHistograms, _mean),
     "zeros": Statistic(_zeros, ClassSums),
     "mean magnitude": Statistic(_magnitude, ClassSums),

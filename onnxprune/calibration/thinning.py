@@ -2,8 +2,11 @@
 
 import math
 
-MOST_POSITIONS = 256
-"""Most positions of a map that go into a histogram, or that are searched for where a channel is most active."""
+MOST_POSITIONS = 128
+"""Most positions of a map that are averaged, or searched for where a channel is most active."""
+
+MOST_COUNTED = 64
+"""Most positions of a map that go into a histogram."""
 
 Steps = tuple[int, ...]
 
