@@ -17,7 +17,8 @@ can be resumed, and several processes can share one file. What is computed:
 * `FEW` of the methods at 50 % and `refit` with 10 and 200 images a class;
 * a subtask of three classes: scores and recovery from these classes' images alone (`seen` is subtask).
 
-The page (methods.md and methods.svg) is written from all rows of the file at the end, or alone with --page-only.
+The page (methods.md and methods.svg; `pip install ".[benchmarks]"`) is written from all rows of the file at the end, or
+alone with --page-only.
 """
 
 import argparse
@@ -34,7 +35,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.methods_page import write_page
 from benchmarks.nets import SIZES, Net, open_net
 from benchmarks.threads import limit_threads
 from onnxprune import Budget, Model, apply, collect, inspect, load, open_data, plan, recover, score
@@ -269,6 +269,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.page_only:
         run(options)
     if options.page:
+        from benchmarks.methods_page import write_page  # the only part that needs a plotting library
+
         write_page(read(options.rows), options.page)
 
 

@@ -1,16 +1,16 @@
-"""The page of the methods benchmark: Markdown tables and an SVG plot from its rows."""
+"""The page of the methods benchmark: Markdown tables from its rows."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.methods_plot import write_plot
 from benchmarks.tables import table
 
 Row = dict[str, Any]
 
-COLOURS = "#4477aa #ee6677 #228833 #ccbb44 #66ccee #aa3377 #bbbbbb #000000 #ee8866 #44bb99 #7a5195".split()
 INTRODUCTION = """\
 Written by `python -m benchmarks.methods`. Top-1 in percent on test images that no score and no recovery saw; no
 training. Calibration: the first 10, 50 or 200 training images of every class (50 where nothing is said), used for
@@ -19,14 +19,12 @@ scores, recovery and its own hold-out; recovery takes 512 of them at most. Width
 not apply (`bn-scale` where the normalisations are folded).
 """
 
-PANEL, MARGIN = (300, 220), 46
-
 
 def write_page(rows: Sequence[Row], folder: Path) -> None:
     """Write methods.md and methods.svg."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "methods.md").write_text(page(rows), encoding="utf-8")
-    (folder / "methods.svg").write_text(plot(rows), encoding="utf-8")
+    write_plot(rows, folder / "methods.svg")
 
 
 def page(rows: Sequence[Row]) -> str:
@@ -107,7 +105,7 @@ def _grid(
     title: Callable[[Any], str],
     value: Callable[[Row], float],
 ) -> str:
-    """Return a table of methods by columns; the best of each column is bold."""
+    """Return a table of methods by columns."""
     methods = sorted({row["method"] for row in rows})
     cells = {
         (name, place): [value(row) for row in rows if row["method"] == name and column(row) == place]
@@ -123,59 +121,3 @@ def _cell(values: Sequence[float]) -> str:
         return ""
     spread = f" ({min(values):.1f}-{max(values):.1f})" if len(values) > 1 else ""
     return f"{np.mean(values):.1f}{spread}"
-
-
-def plot(rows: Sequence[Row]) -> str:
-    """Return accuracy against the share of MACs left as SVG, one panel per net and recovery."""
-    cells = [row for row in rows if row["method"] != "original" and row["size"] == 50 and row["seen"] == "all"]
-    nets, methods = (sorted({row[name] for row in cells}) for name in ("net", "method"))
-    recoveries = [name for name in ("none", "fold", "refit") if any(row["recover"] == name for row in cells)]
-    width, height = (PANEL[0] + MARGIN) * len(recoveries) + MARGIN, (PANEL[1] + MARGIN) * len(nets) + MARGIN + 20
-    colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(methods)}
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        'font-family="sans-serif" font-size="11">',
-        '<rect width="100%" height="100%" fill="white"/>',
-    ]
-    for line, net in enumerate(nets):
-        for place, recovery in enumerate(recoveries):
-            mine = [row for row in cells if row["net"] == net and row["recover"] == recovery]
-            corner = (MARGIN + place * (PANEL[0] + MARGIN), MARGIN + line * (PANEL[1] + MARGIN))
-            parts += _panel(f"{net}, {recovery}", mine, colours, corner)
-    for number, (name, colour) in enumerate(colours.items()):
-        x, y = MARGIN + number * 110 % max(110, width - 110), height - 26 + 14 * (number * 110 // max(110, width - 110))
-        parts.append(
-            f'<path d="M{x} {y}h16" stroke="{colour}" stroke-width="2"/><text x="{x + 20}" y="{y + 4}">{name}</text>'
-        )
-    return "\n".join([*parts, "</svg>"]) + "\n"
-
-
-def _panel(title: str, rows: list[Row], colours: dict[str, str], corner: tuple[int, int]) -> Iterable[str]:
-    left, top = corner
-    budgets = sorted({row["macs"] for row in rows})
-    low, high = (budgets[0], budgets[-1]) if budgets else (0.0, 1.0)
-
-    def at(share: float, percent: float) -> str:
-        across = (share - low) / (high - low) if high > low else 0.5
-        return f"{left + across * PANEL[0]:.1f},{top + PANEL[1] * (1 - percent / 100):.1f}"
-
-    yield f'<text x="{left}" y="{top - 8}" font-weight="bold">{title}</text>'
-    yield f'<path d="M{left} {top}v{PANEL[1]}h{PANEL[0]}" stroke="#333" fill="none"/>'
-    for percent in range(0, 101, 20):
-        place = top + PANEL[1] * (1 - percent / 100)
-        yield f'<path d="M{left} {place}h{PANEL[0]}" stroke="#ddd"/>'
-        yield f'<text x="{left - 6}" y="{place + 4}" text-anchor="end">{percent}</text>'
-    for budget in budgets:
-        x = at(budget, 0).split(",")[0]
-        yield f'<text x="{x}" y="{top + PANEL[1] + 14}" text-anchor="middle">{budget:.0%}</text>'
-    for name, colour in colours.items():
-        points = [
-            at(budget, float(np.mean(values)))
-            for budget in budgets
-            if (values := [row["top1"] for row in rows if row["method"] == name and row["macs"] == budget])
-        ]
-        if points:
-            yield f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
-            yield from (
-                f'<circle cx="{x}" cy="{y}" r="2.2" fill="{colour}"/>' for x, y in (p.split(",") for p in points)
-            )

@@ -1,0 +1,67 @@
+"""The plot of the methods benchmark: accuracy against the share of MACs left."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Row = dict[str, Any]
+
+RECOVERIES = ("none", "fold", "refit")
+STRONG = ("catro", "class-aware", "entropy", "reconstruction", "l1", "random")
+"""Methods drawn in colour, the others in grey."""
+
+SETTINGS = {
+    "svg.hashsalt": "onnxprune",
+    "svg.fonttype": "none",
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def write_plot(rows: Sequence[Row], path: Path) -> None:
+    """Write one panel per net and recovery as SVG; a net of which only one budget is known is left out."""
+    cells = [row for row in rows if row["method"] != "original" and row["size"] == 50 and row["seen"] == "all"]
+    nets = [
+        net for net in sorted({row["net"] for row in cells}) if len({r["macs"] for r in cells if r["net"] == net}) > 1
+    ]
+    with mpl.rc_context(SETTINGS):
+        figure = Figure(figsize=(10, 0.5 + 2.7 * len(nets)), layout="constrained")
+        panels = figure.subplots(len(nets), len(RECOVERIES), squeeze=False, sharex=True)
+        for line, net in zip(panels, nets, strict=True):
+            for panel, recovery in zip(line, RECOVERIES, strict=True):
+                _draw(panel, [row for row in cells if row["net"] == net and row["recover"] == recovery])
+                panel.set_title(f"{net}, {recovery}")
+            line[0].set_ylabel("top-1 (%)")
+        for panel in panels[-1]:
+            panel.set_xlabel("MACs left (%)")
+        handles = {
+            label: handle
+            for panel in panels.flat
+            for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
+        figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def _draw(panel: Axes, rows: Sequence[Row]) -> None:
+    for name in sorted({row["method"] for row in rows}, key=lambda name: (name in STRONG, name)):
+        mine = [row for row in rows if row["method"] == name]
+        budgets = sorted({row["macs"] for row in mine})
+        means = [np.mean([row["top1"] for row in mine if row["macs"] == budget]) for budget in budgets]
+        strong = name in STRONG
+        panel.plot(
+            [100 * budget for budget in budgets],
+            means,
+            marker="o",
+            markersize=3,
+            color=f"C{STRONG.index(name)}" if strong else "0.8",
+            linewidth=1.4 if strong else 0.8,
+            label=name if strong else "the others",
+        )
+    panel.grid(axis="y", color="0.9")
