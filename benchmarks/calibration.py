@@ -1,7 +1,8 @@
 """Time what calibration and recovery cost as multiples of a plain run of the model, and the memory that they take.
 
     python -m benchmarks.calibration FOLDER [--models tv_resnet50.ts17,tv_mobilenet_v2.ts17] [--images 500]
-                                     [--what NAMES] [--threads 2] [--memory 200,2000] [--output OUT.json]
+                                     [--what NAMES] [--threads 2] [--memory 200,2000]
+                                     [--rows ROWS.json] [--page PAGE.md]
 
 FOLDER holds .onnx files; weightless ones are filled with seeded random weights. The images are noise of the size that
 the model takes, made before the clock starts, so no decoding is in any figure. A plain run is one session with the
@@ -10,7 +11,8 @@ and on the same number of threads, and every figure is divided by the mean of th
 has a process of its own. CPU seconds say what a busy machine does to the clock's. `widths` is what the widths of any
 method under --macs take beside its own statistics.
 
-With --memory the largest resident set of each job is taken at both numbers of images instead, in a fresh process.
+With --memory the largest resident set of each job is taken at both numbers of images instead, in a fresh process. Rows
+are added to those in ROWS.json, in the place of older ones of the same thing; the page is written from all of them.
 """
 
 import argparse
@@ -19,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,18 +176,55 @@ def run_child(options: argparse.Namespace) -> None:
         print(json.dumps(times(options.path, what, options.images)))
 
 
-def report(rows: list[dict[str, Any]]) -> str:
-    """Return the rows as a Markdown table."""
-    if rows and "peak_mb" in rows[0]:
-        counts = list(rows[0]["peak_mb"])
+PAGE = """\
+# What calibration and recovery cost
+
+Written by `python -m benchmarks.calibration`, on architectures with random weights and images of noise; no decoding is
+in any figure. Ratios are to plain onnxruntime runs over the same images, timed before and after in the same process.
+
+"""
+
+
+def report(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the rows as Markdown tables."""
+    timed = [row for row in rows if "seconds" in row]
+    peaks = [row for row in rows if "peak_mb" in row]
+    parts = []
+    if timed:
+        head = [
+            "model",
+            "what",
+            "images",
+            "threads",
+            "seconds",
+            "of plain runs",
+            "CPU seconds",
+            "of plain runs",
+            "asked",
+        ]
+        parts.append(table(head, [_cells(row) for row in timed]))
+    if peaks:
+        counts = list(peaks[0]["peak_mb"])
         head = ["model", "what", *(f"MB at {count} images" for count in counts)]
-        return table(head, [[row["model"], row["what"], *(str(row["peak_mb"][c]) for c in counts)] for row in rows])
-    head = ["model", "what", "seconds", "of plain runs", "CPU seconds", "of plain runs", "asked"]
-    return table(head, [_cells(row) for row in rows])
+        parts.append(table(head, [[r["model"], r["what"], *(str(r["peak_mb"][c]) for c in counts)] for r in peaks]))
+    return "\n".join(parts)
+
+
+def joined(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return all rows; of two of the same thing the new one."""
+    found = {(row["model"], row["what"], "peak_mb" in row): row for row in [*old, *new]}
+    return list(found.values())
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    figures = (f"{row['seconds']:.1f}", f"{row['ratio']:.2f}", f"{row['cpu_seconds']:.1f}", f"{row['cpu_ratio']:.2f}")
+    figures = (
+        str(row["images"]),
+        str(row["threads"]),
+        f"{row['seconds']:.1f}",
+        f"{row['ratio']:.2f}",
+        f"{row['cpu_seconds']:.1f}",
+        f"{row['cpu_ratio']:.2f}",
+    )
     return [row["model"], row["what"], *figures, f"{row['asked']:g}" if row["asked"] else ""]
 
 
@@ -197,7 +236,8 @@ def main() -> None:
     parser.add_argument("--what", default=",".join([*METHODS, WIDTHS, *RECOVERIES]), help="methods, widths, recoveries")
     parser.add_argument("--threads", type=int, default=2, help="of the runtime and of numpy (2)")
     parser.add_argument("--memory", metavar="FEW,MANY", help="measure peak memory at these numbers of images instead")
-    parser.add_argument("--output", type=Path, help="where the rows go as JSON")
+    parser.add_argument("--rows", type=Path, help="file of rows that the new ones are added to")
+    parser.add_argument("--page", type=Path, help="where the page goes")
     for name in ("--child", "--once"):
         parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -222,10 +262,14 @@ def main() -> None:
                 done = subprocess.run(
                     child(options, path, "--what", options.what, *images), stdout=subprocess.PIPE, check=True
                 )
-                rows += json.loads(done.stdout)
+                what = {"images": options.images, "threads": options.threads}
+                rows += [row | what for row in json.loads(done.stdout)]
     print(report(rows))
-    if options.output:
-        options.output.write_text(json.dumps(rows, indent=1) + "\n")
+    if options.rows:
+        rows = joined(json.loads(options.rows.read_text()) if options.rows.exists() else [], rows)
+        options.rows.write_text(json.dumps(rows, indent=1) + "\n")
+    if options.page:
+        options.page.write_text(PAGE + report(rows))
 
 
 if __name__ == "__main__":
