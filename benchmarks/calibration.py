@@ -1,15 +1,15 @@
 """Time what calibration and recovery cost as multiples of a plain run of the model, and the memory that they take.
 
     python -m benchmarks.calibration FOLDER [--models tv_resnet50.ts17,tv_mobilenet_v2.ts17] [--images 500]
-                                     [--what NAMES] [--threads 2] [--memory 200,2000]
+                                     [--what NAMES] [--repeats 3] [--threads 2] [--memory 200,2000]
                                      [--rows ROWS.json] [--page PAGE.md]
 
 FOLDER holds .onnx files; weightless ones are filled with seeded random weights. The images are noise of the size that
 the model takes, made before the clock starts, so no decoding is in any figure. A plain run is one session with the
 defaults that a user gets, over the same images in the same batches; it is timed between all others, in the same process
-and on the same number of threads, and every figure is divided by the mean of the two plain runs beside it. Each model
-has a process of its own. CPU seconds say what a busy machine does to the clock's. `widths` is what the widths of any
-method under --macs take beside its own statistics.
+and on the same number of threads, and every figure is divided by the mean of the two plain runs beside it; of several
+such ratios the middle one counts. Each model has a process of its own. CPU seconds say what a busy machine does to the
+clock's. `widths` is what the widths of any method under --macs take beside its own statistics.
 
 With --memory the largest resident set of each job is taken at both numbers of images instead, in a fresh process. Rows
 are added to those in ROWS.json, in the place of older ones of the same thing; the page is written from all of them.
@@ -121,21 +121,24 @@ def jobs(model: Model, what: list[str], images: int) -> Mapping[str, Callable[[]
     return found
 
 
-def times(path: Path, what: list[str], images: int) -> list[dict[str, Any]]:
-    """Time every job between two plain runs."""
+def times(path: Path, what: list[str], images: int, repeats: int) -> list[dict[str, Any]]:
+    """Time every job between two plain runs, several times; the run with the middle ratio counts."""
     model = load(path)
     plain_run(model, noise(model, BATCH))
     todo = dict(jobs(model, what, images))
     plain = todo.pop("plain run")
     before, rows = _timed(plain), []
     for name, job in todo.items():
-        taken, after = _timed(job), _timed(plain)
-        wall, cpu = np.mean([before, after], axis=0)
-        rows.append(
-            {"model": path.stem, "what": name, "seconds": taken[0], "ratio": taken[0] / wall, "cpu_seconds": taken[1]}
-            | {"cpu_ratio": taken[1] / cpu, "asked": ASKED.get(name), "plain": wall, "plain_cpu": cpu}
-        )
-        before = after
+        found = []
+        for _ in range(repeats):
+            taken, after = _timed(job), _timed(plain)
+            wall, cpu = np.mean([before, after], axis=0)
+            found.append(
+                {"model": path.stem, "what": name, "seconds": taken[0], "ratio": taken[0] / wall}
+                | {"cpu_seconds": taken[1], "cpu_ratio": taken[1] / cpu, "asked": ASKED.get(name)}
+            )
+            before = after
+        rows.append(sorted(found, key=lambda row: row["ratio"])[repeats // 2])
     return rows
 
 
@@ -173,14 +176,15 @@ def run_child(options: argparse.Namespace) -> None:
     if options.once:
         jobs(load(options.path), what, options.images)[what[0]]()
     else:
-        print(json.dumps(times(options.path, what, options.images)))
+        print(json.dumps(times(options.path, what, options.images, options.repeats)))
 
 
 PAGE = """\
 # What calibration and recovery cost
 
 Written by `python -m benchmarks.calibration`, on architectures with random weights and images of noise; no decoding is
-in any figure. Ratios are to plain onnxruntime runs over the same images, timed before and after in the same process.
+in any figure. Ratios are to plain onnxruntime runs over the same images, timed before and after in the same process; of
+three such ratios the middle one.
 
 """
 
@@ -234,6 +238,7 @@ def main() -> None:
     parser.add_argument("--models", default=MODELS, help=f"file names without .onnx ({MODELS})")
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--what", default=",".join([*METHODS, WIDTHS, *RECOVERIES]), help="methods, widths, recoveries")
+    parser.add_argument("--repeats", type=int, default=3, help="times that everything is timed (3)")
     parser.add_argument("--threads", type=int, default=2, help="of the runtime and of numpy (2)")
     parser.add_argument("--memory", metavar="FEW,MANY", help="measure peak memory at these numbers of images instead")
     parser.add_argument("--rows", type=Path, help="file of rows that the new ones are added to")
@@ -258,7 +263,7 @@ def main() -> None:
                     rows.append(memory_row(options, path, job))
                     print(report(rows[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
             else:
-                images = ["--images", str(options.images)]
+                images = ["--images", str(options.images), "--repeats", str(options.repeats)]
                 done = subprocess.run(
                     child(options, path, "--what", options.what, *images), stdout=subprocess.PIPE, check=True
                 )

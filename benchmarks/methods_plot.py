@@ -15,7 +15,7 @@ RECOVERIES = ("none", "fold", "refit")
 STRONG = ("catro", "class-aware", "entropy", "reconstruction", "l1", "random")
 """Methods drawn in colour, the others in grey."""
 
-SETTINGS = {
+SETTINGS: Any = {
     "svg.hashsalt": "onnxprune",
     "svg.fonttype": "none",
     "font.size": 8,
@@ -25,11 +25,9 @@ SETTINGS = {
 
 
 def write_plot(rows: Sequence[Row], path: Path) -> None:
-    """Write one panel per net and recovery as SVG; a net of which only one budget is known is left out."""
+    """Write one panel per net and recovery as SVG."""
     cells = [row for row in rows if row["method"] != "original" and row["size"] == 50 and row["seen"] == "all"]
-    nets = [
-        net for net in sorted({row["net"] for row in cells}) if len({r["macs"] for r in cells if r["net"] == net}) > 1
-    ]
+    nets = sorted({row["net"] for row in cells})
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(10, 0.5 + 2.7 * len(nets)), layout="constrained")
         panels = figure.subplots(len(nets), len(RECOVERIES), squeeze=False, sharex=True)

@@ -15,7 +15,7 @@ from PIL import Image
 
 import benchmarks.methods as methods
 from benchmarks import calibration
-from benchmarks.methods_page import page, plot
+from benchmarks.methods_page import page, write_page
 from benchmarks.nets import Net, open_net
 
 CONVNET = """(float[n, 3, 8, 8] image) => (float[n, 4] logits)
@@ -70,7 +70,8 @@ def test_methods_are_compared_and_a_run_is_resumed(tiny: Net, capsys: pytest.Cap
     assert "80% none" in text
     assert "| `random` |" in text
     assert "Subtask of three classes" in text
-    assert (tiny.folder / "page" / "methods.svg").read_text().count("<polyline") == 6
+    drawn = (tiny.folder / "page" / "methods.svg").read_text()
+    assert all(f"tiny, {recovery}" in drawn for recovery in ("none", "fold", "refit"))
 
 
 def test_images_come_normalised_from_the_archive(tmp_path: Path) -> None:
@@ -100,14 +101,17 @@ def row(**more: Any) -> dict[str, Any]:
     return {**cell, "top1": 70.0, "by_class": [80.0, 60.0], "subtask_top1": 75.0, **more}
 
 
-def test_the_page_says_spread_and_worst_class() -> None:
+def test_the_page_says_spread_and_worst_class(tmp_path: Path) -> None:
     before = {"net": "n", "method": "original", "top1": 90.0, "by_class": [90.0, 90.0], "subtask_top1": 95.0}
     rows = [before | {"test_images": 10, "versions": {"numpy": "2"}}, row()]
     rows += [row(method="random", seed=seed, top1=60.0 + seed) for seed in range(3)]
     text = page(rows)
     assert "| `random` | 61.0 (60.0-62.0) |" in text
     assert "| `l1` | 30.0 |" in text, "the second class lost thirty points"
-    assert plot(rows).count("<circle") == 2
+    write_page(rows, tmp_path)
+    assert (tmp_path / "methods.md").read_text() == text
+    drawn = (tmp_path / "methods.svg").read_text()
+    assert all(label in drawn for label in ("n, refit", "random", "l1", "MACs left"))
 
 
 def test_costs_are_multiples_of_a_plain_run(
@@ -125,7 +129,8 @@ def test_costs_are_multiples_of_a_plain_run(
         "--threads",
         "1",
     ]
-    monkeypatch.setattr(sys, "argv", ["calibration", *options, "--output", str(tmp_path / "out.json")])
+    files = ["--rows", str(tmp_path / "out.json"), "--page", str(tmp_path / "page.md")]
+    monkeypatch.setattr(sys, "argv", ["calibration", *options, *files])
     calibration.main()
     out, err = capsys.readouterr()
     assert "absent.onnx is not there" in err
@@ -133,3 +138,4 @@ def test_costs_are_multiples_of_a_plain_run(
     rows = json.loads((tmp_path / "out.json").read_text())
     assert [row["what"] for row in rows] == ["catro", "entropy", "widths", "refit"]
     assert all(row["ratio"] > 0 for row in rows)
+    assert (tmp_path / "page.md").read_text().count("| tiny |") == 4

@@ -24,7 +24,7 @@ from onnxprune.values.axes import FloatArray, IntArray, frozen_array
 from onnxprune.values.progress import Track, silent
 from onnxprune.values.statistics import COARSE_MOMENTS, MOMENTS, STORED, Consumer, LayerStatistics, Statistics
 
-RANGE_IMAGES = 64
+RANGE_IMAGES = 32
 """Images that the value ranges of histograms are taken from; later values outside are clipped and counted."""
 
 OF_INPUTS = frozenset({MOMENTS, COARSE_MOMENTS})

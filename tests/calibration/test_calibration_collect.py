@@ -71,11 +71,11 @@ def by_class(values: Array, labels: NDArray[Any]) -> NDArray[np.float64]:
 
 def test_map_entropies_are_those_of_the_whole_maps(tmp_path: Path) -> None:
     analysis = analysed(net(CONVNET))
-    labels = np.arange(40) % 5
-    data = dataset(tmp_path, analysis, 40, labels)
+    labels = np.arange(30) % 5
+    data = dataset(tmp_path, analysis, 30, labels)
     found = collect(analysis, data, ALL)
     maps = full_maps(analysis, data, list(MEASURED.values()))
-    assert found.samples.tolist() == [8] * 5
+    assert found.samples.tolist() == [6] * 5
     for layer in ("c0", "c1"):
         tensor = MEASURED[layer]
         assert (found.layers[layer].tensor, found.layers[layer].kind) == (tensor, "map")
@@ -119,11 +119,11 @@ def test_zeros_and_magnitudes_are_those_of_the_whole_tensors(tmp_path: Path) -> 
         assert found.layers[layer].values["mean magnitude"] == pytest.approx(expected, rel=1e-4, abs=EXACT)
 
 
-def test_ranges_come_from_64_images_and_the_rest_is_clipped_and_counted(tmp_path: Path) -> None:
+def test_ranges_come_from_32_images_and_the_rest_is_clipped_and_counted(tmp_path: Path) -> None:
     analysis = analysed(net(CONVNET))
     labels = np.arange(100) % 5
     data = dataset(tmp_path, analysis, 100, labels)
-    chosen = choose(data.labels, 100, 64, 0)
+    chosen = choose(data.labels, 100, 32, 0)
     outside = np.setdiff1d(np.arange(100), chosen)
     rows = np.load(tmp_path / "d.npz")
     x = rows["x"].copy()
