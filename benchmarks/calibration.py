@@ -184,7 +184,7 @@ PAGE = """\
 
 Written by `python -m benchmarks.calibration`, on architectures with random weights and images of noise; no decoding is
 in any figure. Ratios are to plain onnxruntime runs over the same images, timed before and after in the same process; of
-three such ratios the middle one.
+several such ratios the middle one.
 
 """
 

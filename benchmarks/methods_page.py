@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.methods_plot import write_plot
+from benchmarks.methods_plot import RECOVERIES, Row, write_plot
 from benchmarks.tables import table
-
-Row = dict[str, Any]
 
 INTRODUCTION = """\
 Written by `python -m benchmarks.methods`. Top-1 in percent on test images that no score and no recovery saw; no
@@ -49,7 +47,7 @@ def _net(original: Row, rows: list[Row]) -> list[str]:
     parts = [
         f"## {original['net']}\n",
         head + "\n",
-        _by_budget(main, ("none", "fold", "refit"), lambda row: row["top1"]),
+        _by_budget(main, RECOVERIES, lambda row: row["top1"]),
     ]
 
     def worst(row: Row) -> float:

@@ -31,9 +31,10 @@ def write_plot(rows: Sequence[Row], path: Path) -> None:
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(10, 0.5 + 2.7 * len(nets)), layout="constrained")
         panels = figure.subplots(len(nets), len(RECOVERIES), squeeze=False, sharex=True)
-        for line, net in zip(panels, nets, strict=True):
-            for panel, recovery in zip(line, RECOVERIES, strict=True):
-                _draw(panel, [row for row in cells if row["net"] == net and row["recover"] == recovery])
+        for first, (line, net) in enumerate(zip(panels, nets, strict=True)):
+            for place, (panel, recovery) in enumerate(zip(line, RECOVERIES, strict=True)):
+                mine = [row for row in cells if row["net"] == net and row["recover"] == recovery]
+                _draw(panel, mine, first * len(RECOVERIES) + place)
                 panel.set_title(f"{net}, {recovery}")
             line[0].set_ylabel("top-1 (%)")
         for panel in panels[-1]:
@@ -47,7 +48,7 @@ def write_plot(rows: Sequence[Row], path: Path) -> None:
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 
-def _draw(panel: Axes, rows: Sequence[Row]) -> None:
+def _draw(panel: Axes, rows: Sequence[Row], number: int) -> None:
     for name in sorted({row["method"] for row in rows}, key=lambda name: (name in STRONG, name)):
         mine = [row for row in rows if row["method"] == name]
         budgets = sorted({row["macs"] for row in mine})
@@ -60,6 +61,7 @@ def _draw(panel: Axes, rows: Sequence[Row]) -> None:
             markersize=3,
             color=f"C{STRONG.index(name)}" if strong else "0.8",
             linewidth=1.4 if strong else 0.8,
+            gid=f"line {number} {name}",
             label=name if strong else "the others",
         )
     panel.grid(axis="y", color="0.9")

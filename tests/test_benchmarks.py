@@ -72,6 +72,7 @@ def test_methods_are_compared_and_a_run_is_resumed(tiny: Net, capsys: pytest.Cap
     assert "Subtask of three classes" in text
     drawn = (tiny.folder / "page" / "methods.svg").read_text()
     assert all(f"tiny, {recovery}" in drawn for recovery in ("none", "fold", "refit"))
+    assert drawn.count('<g id="line ') == 6
 
 
 def test_images_come_normalised_from_the_archive(tmp_path: Path) -> None:
@@ -112,6 +113,7 @@ def test_the_page_says_spread_and_worst_class(tmp_path: Path) -> None:
     assert (tmp_path / "methods.md").read_text() == text
     drawn = (tmp_path / "methods.svg").read_text()
     assert all(label in drawn for label in ("n, refit", "random", "l1", "MACs left"))
+    assert drawn.count('<g id="line ') == 2
 
 
 def test_costs_are_multiples_of_a_plain_run(

@@ -199,5 +199,5 @@ def _counts_times_log(most: int) -> FloatArray:
 
 
 def bins_for(positions: int) -> int:
-    """Return how many bins a map of `positions` elements gets: one for each looked at, two for outliers."""
+    """Return how many bins a map of `positions` elements gets: 8 to `MOST_COUNTED`, the outer two for outliers."""
     return min(MOST_COUNTED, max(8, positions))

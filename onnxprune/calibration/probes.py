@@ -99,9 +99,13 @@ def _thinned(probe: Probe, point: Point, tensor: str, most: int) -> str:
     return tensor
 
 
-def _map(probe: Probe, point: Point) -> str:
+def _map(probe: Probe, point: Point, most: int = MOST_POSITIONS) -> str:
     """Append the map, thinned if it is large."""
-    return _thinned(probe, point, _as_float(probe, point), MOST_POSITIONS)
+    return _thinned(probe, point, _as_float(probe, point), most)
+
+
+def _counted_map(probe: Probe, point: Point) -> str:
+    return _map(probe, point, MOST_COUNTED)
 
 
 def _as_float(probe: Probe, point: Point) -> str:
@@ -149,10 +153,6 @@ def _mean_of(probe: Probe, point: Point, tensor: str) -> str:
     if _planar(point):
         return probe.add("Flatten", [probe.add("GlobalAveragePool", [tensor])], axis=1)
     return probe.reduce("ReduceMean", tensor, _spatial(point))
-
-
-def _counted_map(probe: Probe, point: Point) -> str:
-    return _thinned(probe, point, _as_float(probe, point), MOST_COUNTED)
 
 
 def _map_bins(probe: Probe, point: Point, limits: Range | None) -> str:

@@ -120,7 +120,7 @@ register(
         summary="Convolutions by the class-specific entropy of their feature maps, neurons by their zeros.",
         formula="conv: s_j = mean_c H[c,j] / mean_c,j H[c,j];  neuron: s_j = A_j / mean_j A_j, A_j = 1 - mean_c Z[c,j]",
         source="Narkhede et al. 2024 (criteria stated; formulas our reading, after Luo & Wu 2017 and Hu et al. 2016)",
-        cost="one pass over the data after 64 images for ranges; a byte per element leaves the runtime (variant map)",
+        cost="one pass over the data after 32 images for ranges; a byte per element leaves the runtime (variant map)",
         needs=lambda options: frozenset({ENTROPY[options["variant"]], ZEROS, MAGNITUDE}),
         score=entropy_scores,
         options={

@@ -54,10 +54,12 @@ def entropy(numbers: NDArray[np.int64]) -> float:
     return float(-(p * np.log(p)).sum())
 
 
-def map_entropies(maps: Array, labels: NDArray[Any], sample: Array) -> NDArray[np.float64]:
+def map_entropies(
+    maps: Array, labels: NDArray[Any], sample: Array, positions: int | None = None
+) -> NDArray[np.float64]:
     """Return H [classes, channels] of maps [images, channels, ...] with loops, zero for a class without images."""
     images, channels = maps.shape[:2]
-    numbers = bin_numbers(maps, sample, min(64, max(8, int(np.prod(maps.shape[2:])))))
+    numbers = bin_numbers(maps, sample, min(64, max(8, positions or int(np.prod(maps.shape[2:])))))
     single = np.array([[entropy(numbers[i, j]) for j in range(channels)] for i in range(images)])
     return by_class(single, labels)
 
@@ -238,8 +240,7 @@ def test_of_large_maps_every_third_row_and_column_is_counted(tmp_path: Path) -> 
     data = dataset(tmp_path, analysis, 10, labels)
     found = collect(analysis, data, frozenset({"map entropy"})).layers["a"]
     maps = full_maps(analysis, data, ["r"])["r"][:, :, ::3, ::3]
-    single = bin_numbers(maps, maps, 64)
-    expected = by_class(np.array([[entropy(channel) for channel in image] for image in single]), labels)
+    expected = map_entropies(maps, labels, maps, positions=400)
     assert found.values["map entropy"] == pytest.approx(expected, abs=BIN)
 
 
