@@ -65,10 +65,14 @@ class Noise:
     preprocess: Preprocess
     preprocessed: bool = True
     one_by_one: bool = False
+    target: None = None
 
     def feeds(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """The images again and again."""
         return {self.name: self.images[rows % len(self.images)]}
+
+    def decoded(self, rows: NDArray[np.int64]) -> None:
+        """Nothing: they are no pixels any more."""
 
     def with_preprocess(self, preprocess: Preprocess) -> "Noise":
         """Nothing is left to be done to them."""

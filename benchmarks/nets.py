@@ -72,21 +72,45 @@ def _write(folder: Path, train: tuple[Array, Array], test: tuple[Array, Array], 
     np.savez(folder / "test.npz", x=test[0], y=test[1], class_names=names)
 
 
+def cifar_pixels(path: Path, cache: Path) -> tuple[tuple[Array, Array], tuple[Array, Array], list[str]]:
+    """Return all training and all test images of CIFAR-10 as pixels [n, 32, 32, 3] with labels, and the classes.
+
+    They are decoded once, into `cache`.
+    """
+    stored = cache / "cifar10-pixels.npz"
+    if not stored.exists():
+        train, test, names = _decoded(path, None)
+        cache.mkdir(parents=True, exist_ok=True)
+        np.savez(stored, x=train[0], y=train[1], test_x=test[0], test_y=test[1], class_names=names)
+    with np.load(stored) as data:
+        names = [str(name) for name in data["class_names"]]
+        return (data["x"], data["y"]), (data["test_x"], data["test_y"]), names
+
+
 def _cifar(path: Path) -> tuple[tuple[Array, Array], tuple[Array, Array], list[str]]:
     """Read the first images of every class of the training images, and all test images, normalised."""
+    train, test, names = _decoded(path, max(SIZES))
+    return (_normal(train[0]), train[1]), (_normal(test[0]), test[1]), names
+
+
+def _normal(pixels: Array) -> Array:
+    return np.asarray(((pixels / 255 - MEAN) / DEVIATION).astype(np.float32).transpose(0, 3, 1, 2))
+
+
+def _decoded(path: Path, most: int | None) -> tuple[tuple[Array, Array], tuple[Array, Array], list[str]]:
+    """Decode at most so many training images of every class, and all test images."""
     with zipfile.ZipFile(path) as archive:
         files = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
         names = sorted({name.split("/")[2] for name in files})
         splits = []
-        for split, most in (("train", max(SIZES)), ("test", len(files))):
+        for split, limit in (("train", most), ("test", None)):
             chosen = [
                 (archive.read(name), label)
                 for label, kind in enumerate(names)
-                for name in [name for name in files if name.split("/")[1:3] == [split, kind]][:most]
+                for name in [name for name in files if name.split("/")[1:3] == [split, kind]][:limit]
             ]
             pixels = np.stack([np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data, _ in chosen])
-            normal = ((pixels / 255 - MEAN) / DEVIATION).astype(np.float32).transpose(0, 3, 1, 2)
-            splits.append((normal, np.asarray([label for _, label in chosen])))
+            splits.append((pixels, np.asarray([label for _, label in chosen])))
     return splits[0], splits[1], names
 
 

@@ -71,8 +71,12 @@ preprocessing_options = stack(
     _pixels("--channel-order", type=click.Choice(["rgb", "bgr"]), help="Order of colours. Default: rgb."),
 )
 
+threads_option = _run(
+    "--threads", type=click.IntRange(min=1), metavar="N", help="Threads of onnxruntime. Default: its own choice."
+)
+
 run_options = stack(
-    _run("--threads", type=click.IntRange(min=1), metavar="N", help="Threads of onnxruntime. Default: its own choice."),
+    threads_option,
     _run(
         "--batch-size",
         type=click.IntRange(min=1),

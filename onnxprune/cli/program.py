@@ -10,8 +10,10 @@ import click
 
 from onnxprune import __version__
 from onnxprune.cli.apply import apply
+from onnxprune.cli.finetune import finetune
 from onnxprune.cli.guard import guarded
 from onnxprune.cli.inspect import inspect
+from onnxprune.cli.iterate import iterate
 from onnxprune.cli.methods import methods
 from onnxprune.cli.prune import prune
 from onnxprune.cli.sections import WithExamples
@@ -72,7 +74,7 @@ def program(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (prune, apply, inspect, methods):
+for command in (prune, apply, finetune, iterate, inspect, methods):
     program.add_command(command)
 
 

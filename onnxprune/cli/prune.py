@@ -1,6 +1,7 @@
 """`onnxprune MODEL --data PATH`: the main job."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from onnxprune.cli.options import (
 from onnxprune.cli.parameters import multiple, names, points, setting, share
 from onnxprune.cli.preprocessing import read_preprocessing
 from onnxprune.cli.sections import Command, section, stack
+from onnxprune.cli.training_options import named_training_option
 from onnxprune.errors import InputError
+from onnxprune.finetune.training.recipe import Recipe
 
 _classes = section("Some of the classes")
 _method = section("Method")
@@ -52,6 +55,12 @@ method_options = stack(
     ),
     _method("--q", type=share, metavar="SHARE", help="entropy with --vote: share of the classes that have to agree."),
     _method(
+        "--score",
+        type=click.Choice(["forward", "gradient"]),
+        help="class-aware: a channel matters for a class where it is active (forward, the default), or where the "
+        "gradient of the loss reaches it (gradient, needs torch and labels).",
+    ),
+    _method(
         "--option",
         "settings",
         type=setting,
@@ -74,6 +83,19 @@ recovery_option = section("Recovery (no training, no labels)")(
     show_default=True,
     help="Give the cut model new weights in closed form: matched means and spreads (bias), removed channels written as "
     "sums of kept ones (fold), and every layer solved again after that (refit).",
+)
+
+_training = section("Training after the recovery (needs torch)")
+
+training_options = stack(
+    _training(
+        "--finetune",
+        type=click.IntRange(min=1),
+        metavar="EPOCHS",
+        help="Train the recovered model on the samples that the scores saw, the original as its teacher. "
+        "`onnxprune finetune` has all settings.",
+    ),
+    *(named_training_option(name) for name in ("lr", "train", "augment", "device")),
 )
 
 budget_options = stack(
@@ -149,6 +171,7 @@ output_options = stack(
 @method_options
 @budget_options
 @recovery_option
+@training_options
 @preprocessing_options
 @output_options
 @run_options
@@ -162,12 +185,13 @@ def prune(**flags: Any) -> None:
     Exit codes: 0 done, 1 the request cannot be met, 2 bad input or usage, 3 the result failed its check.
     """
     from onnxprune.cli.outcome import deliver, report_of
+    from onnxprune.cli.training import open_watch
     from onnxprune.cli.voice import open_voice
     from onnxprune.pipeline.prune import run
 
     settings = read_settings(flags)
-    with open_voice(flags) as voice:
-        result = run(settings, voice.meter, voice.tell, report_of(flags))
+    with open_voice(flags) as voice, open_watch(flags, flags["finetune"] or 0) as watch:
+        result = run(replace(settings, watch=watch), voice.meter, voice.tell, report_of(flags))
     deliver(result, flags)
 
 
@@ -197,6 +221,8 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         round_to=flags["round_to"],
         rounds=flags["rounds"],
         recovery=flags["recover"],
+        recipe=read_recipe(flags),
+        device=flags["device"],
         approximate=flags["allow"] == "approximate",
         preprocess=preprocess,
         scaling=scaling,
@@ -223,6 +249,21 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
     return settings
 
 
+def read_recipe(flags: Mapping[str, Any]) -> Recipe | None:
+    """Return how the recovered model is trained; None: not at all.
+
+    Raises:
+        InputError: settings of a training that was not asked for, or that make no sense.
+    """
+    given = {"rate": flags["lr"], "part": flags["train"], "augment": flags["augment"]}
+    given = {name: value for name, value in given.items() if value is not None}
+    if flags["finetune"] is None:
+        if given or flags["device"] != "auto":
+            raise InputError("--lr, --train, --augment and --device are of the training; ask for it with --finetune.")
+        return None
+    return Recipe(epochs=flags["finetune"], seed=flags["seed"], **given)
+
+
 def input_paths(flags: Mapping[str, Any]) -> dict[str, Path | None]:
     """Return everything that is read, by what it is."""
     names = {"model": "the input model", "data": "the sample data", "test": "the test data", "labels": "the labels"}
@@ -244,6 +285,8 @@ def read_options(flags: Mapping[str, Any]) -> dict[str, Any]:
         given[name] = text if option is None else _typed(name, text, option.default)
     if flags["variant"] is not None:
         given["variant"] = flags["variant"]
+    if flags["score"] is not None:
+        given["score"] = flags["score"]
     if flags["vote"]:
         given["rule"] = "vote"
     if flags["q"] is not None:

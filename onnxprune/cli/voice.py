@@ -47,11 +47,15 @@ class Voice:
             self._analysis(value)
         elif stage == "samples":
             self._samples(value)
+        elif stage == "training samples":
+            self._samples(value, "Training on {} samples, validation on {} others.")
+        elif stage == "iteration":
+            self.say(f"{value}:")
 
     def _analysis(self, analysis: Analysis) -> None:
         self.say(f"Found {groups_line(analysis.groups)}.")
 
-    def _samples(self, samples: Samples) -> None:
+    def _samples(self, samples: Samples, use: str = "Scores from {} samples, measured on {} others.") -> None:
         self._show(skipped_lines(samples.skipped, None if self._verbose else FEW))
         self._show(preset_table(samples.presets))
         self.say(f"Preprocessing: {scaling_words(samples)}.")
@@ -59,7 +63,7 @@ class Voice:
             self.say(f"{original_line(samples.original)}.")
         if samples.classes:
             self.say(f"Classes: {', '.join(samples.classes)}; all samples and accuracies are of these alone.")
-        self.say(f"Scores from {len(samples.calibration)} samples, measured on {len(samples.measured)} others.")
+        self.say(use.format(len(samples.calibration), len(samples.measured)))
 
 
 def scaling_words(samples: Samples) -> str:

@@ -41,10 +41,14 @@ class PixelArray:
 
     def feeds(self, rows: Rows) -> dict[str, NDArray[Any]]:
         """The images of `rows` as the model takes them."""
+        return {self.target.spec.name: to_feed(self.decoded(rows), self.target, self.preprocess)}
+
+    def decoded(self, rows: Rows) -> Pixels:
+        """The images of `rows`, fitted."""
         images = images_last(self.pixels[rows], self.target, self.name)
-        if self.preprocess.resize is not None or self.preprocess.crop is not None:
-            images = np.stack([fit(image, self.preprocess, f"each image of {self.name}") for image in images])
-        return {self.target.spec.name: to_feed(images, self.target, self.preprocess)}
+        if self.preprocess.resize is None and self.preprocess.crop is None:
+            return images
+        return np.stack([fit(image, self.preprocess, f"each image of {self.name}") for image in images])
 
     def with_preprocess(self, preprocess: Preprocess) -> "PixelArray":
         """The same pixels, otherwise preprocessed."""
@@ -73,11 +77,15 @@ class Arrays:
     one_by_one: bool
     preprocess: Preprocess
     preprocessed: bool = True
+    target: None = None
 
     def feeds(self, rows: Rows) -> dict[str, NDArray[Any]]:
         """The rows of each array."""
         picked = rows[0] if self.one_by_one else rows
         return {name: array[picked] for name, array in self.arrays.items()} | dict(self.shared)
+
+    def decoded(self, rows: Rows) -> None:
+        """Nothing: arrays are no images."""
 
     def with_preprocess(self, preprocess: Preprocess) -> "Arrays":
         """The same arrays."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from onnxprune.data.image_input import ImageInput, Pixels
 from onnxprune.errors import InputError
 from onnxprune.values.preprocess import Preprocess
 
@@ -33,8 +34,17 @@ class Reader(Protocol):
         """True when each sample is the feeds of one whole call and samples cannot share a batch."""
         ...
 
+    @property
+    def target(self) -> ImageInput | None:
+        """The input that takes the images; None where samples are arrays that are fed as they are."""
+        ...
+
     def feeds(self, rows: Rows) -> dict[str, NDArray[Any]]:
         """The model's inputs for these samples (exactly one if `one_by_one`)."""
+        ...
+
+    def decoded(self, rows: Rows) -> Pixels | None:
+        """The images of these samples, fitted and not scaled yet; None where there are none."""
         ...
 
     def with_preprocess(self, preprocess: Preprocess) -> "Reader":

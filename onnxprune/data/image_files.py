@@ -54,8 +54,12 @@ class ImageFiles:
 
     def feeds(self, rows: Rows) -> dict[str, NDArray[Any]]:
         """The images of `rows` as the model takes them."""
+        return {self.target.spec.name: to_feed(self.decoded(rows), self.target, self.preprocess)}
+
+    def decoded(self, rows: Rows) -> Pixels:
+        """The images of `rows`, fitted, out of memory where they are held there."""
         if (rows < len(self.cache)).all():
-            return {self.target.spec.name: to_feed(self.cache[rows], self.target, self.preprocess)}
+            return self.cache[rows]
         pixels = np.empty((len(rows), *self.cache.shape[1:]), dtype=np.uint8)
         late = rows >= len(self.cache)
         pixels[~late] = self.cache[rows[~late]]
@@ -64,7 +68,7 @@ class ImageFiles:
             if isinstance(image, CorruptImageError) or image.shape != pixels.shape[1:]:
                 raise self._changed()
             pixels[place] = image
-        return {self.target.spec.name: to_feed(pixels, self.target, self.preprocess)}
+        return pixels
 
     def with_preprocess(self, preprocess: Preprocess) -> "ImageFiles":
         """The same files; they are decoded again only if their fitted size or channels change."""

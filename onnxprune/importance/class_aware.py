@@ -1,7 +1,8 @@
 """Class-aware pruning: filters that matter for few classes go.
 
-After Jiang et al., "Class-Aware Pruning for Efficient Neural Networks", DATE 2024, in its forward-only form, which
-needs no gradient; docs/methods/class-aware.md says what the paper states and what is our reading.
+After Jiang et al., "Class-Aware Pruning for Efficient Neural Networks", DATE 2024, in a
+forward-only form, which needs no gradient, or by the gradient as the authors have it; docs/methods/class-aware.md says
+what the paper states and what is our reading.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,11 @@ from onnxprune.importance.method import Method, Option, over_layers, register
 from onnxprune.importance.notes import class_notes, unmeasured_note
 from onnxprune.importance.relative import relative_to_mean
 from onnxprune.values.groups import ChannelGroup
-from onnxprune.values.statistics import Scores, Statistics
+from onnxprune.values.statistics import GRADIENT_WINS, Scores, Statistics
 
 WINS = "class wins"
 MAGNITUDE = "mean magnitude"
+COUNTED = {"forward": WINS, "gradient": GRADIENT_WINS}
 
 
 def class_aware_scores(
@@ -25,12 +27,14 @@ def class_aware_scores(
     """Score all groups by the number of classes that a channel matters for, as a multiple of the threshold.
 
     A channel's number of classes is max_p sum_c sbar_c[p], the share of a class's images for which it is active at
-    position p, summed over the classes first. A score below 1 is below the threshold. A channel made by several layers
+    position p (`forward`) or for which activation times gradient is not 0 there (`gradient`), summed over the classes
+    first. A score below 1 is below the threshold. A channel made by several layers
     gets the mean over them. Ties, of which there are many, are decided by mean activation.
     """
     present = statistics.present
     threshold = options["threshold"] * max(1, len(present))
-    wins = {name: layer.values[WINS][0] / threshold for name, layer in statistics.layers.items()}
+    counted = COUNTED[options["score"]]
+    wins = {name: layer.values[counted][0] / threshold for name, layer in statistics.layers.items()}
     magnitude = {
         name: relative_to_mean(layer.values[MAGNITUDE][present].mean(axis=0))
         for name, layer in statistics.layers.items()
@@ -49,13 +53,19 @@ register(
     Method(
         name="class-aware",
         summary="Filters that matter for few classes go.",
-        formula="s_j = max_p sum_c sbar_c[j,p] / (threshold * C), sbar the share of a class's images active at p",
+        formula="s_j = max_p sum_c sbar_c[j,p] / (threshold * C), sbar the share of a class's images active at p, or "
+        "with a * g != 0 there",
         source="Jiang et al. 2024, arXiv 2312.05875 (score stated; forward-only form, threshold and cap our reading)",
         cost="one pass over the data; one number per channel and position leaves the runtime per call",
-        needs=lambda options: frozenset({WINS, MAGNITUDE}),
+        needs=lambda options: frozenset({COUNTED[options["score"]], MAGNITUDE}),
         score=class_aware_scores,
         options={
             "threshold": Option(0.3, "share of the classes that a filter has to matter for", low=0.0, high=1.0),
+            "score": Option(
+                "forward",
+                "whether a channel counts where it is active, or where the gradient of the loss reaches it (torch)",
+                choices=tuple(COUNTED),
+            ),
             "cap": Option(0.1, "most of all channels that the threshold removes in one run", low=0.0, high=1.0),
         },
         threshold=1.0,

@@ -15,6 +15,7 @@ from onnxprune.pipeline.judging import CLASS_DROP, collapses, refuse_class_drop,
 from onnxprune.pipeline.quality import Gauge
 from onnxprune.pipeline.recovering import Restored, restore, why_not
 from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
+from onnxprune.pipeline.retraining import retrain
 from onnxprune.pipeline.samples import Samples
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import Model, apply, channel_counts, stage, verify
@@ -60,6 +61,9 @@ def finish(
         if recovers and samples is not None and gauge is not None:
             say("working", "Recovering the weights")
             restored = restore(model, cut, chosen, samples, gauge, written, staging)
+        if settings.recipe is not None and samples is not None and gauge is not None:
+            say("working", "Training")
+            restored = retrain(settings, model, restored, samples, gauge, staging, track)
         cut, notes = restored.cut, (*notes, *restored.notes)
         pruned = open_session(cut.model, cut.weights, name="the pruned model", threads=settings.threads)
         quality = None if gauge is None else gauge.quality(pruned)

@@ -1,14 +1,17 @@
 """Recovery within a run: what the plan asks for, what stands in its way, and putting the new weights in place."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import onnx
 
 from onnxprune.data import Dataset
 from onnxprune.errors import InputError
 from onnxprune.graph.loading import open_model
 from onnxprune.graph.saving import write_model
+from onnxprune.graph.weights import Weights
 from onnxprune.graph.writing import Staging, explained
 from onnxprune.pipeline.quality import Gauge
 from onnxprune.pipeline.samples import Samples
@@ -58,7 +61,7 @@ def restore(
     last: Step | None = None
     current = cut
     for step in _tried(model, cut, chosen, data, notes):
-        measured.append(_measured(CUT if last is None else last.name, current, gauge, folder))
+        measured.append(measured_step(CUT if last is None else last.name, current, gauge, folder))
         last, current = step, step.cut
         notes += [f"{step.name} moved the outputs away from the original's, so it was undone."] * step.dropped
     if last is None:
@@ -78,13 +81,31 @@ def _tried(model: Model, cut: Cut, chosen: Plan, data: Dataset, notes: list[str]
         notes.append(f"Recovery {name} stopped where it was: {error}")
 
 
-def _measured(name: str, cut: Cut, gauge: Gauge, folder: Path) -> AfterStep:
+def measured_step(name: str, cut: Cut, gauge: Gauge, folder: Path) -> AfterStep:
+    """Measure a cut as it is after the step `name`."""
     with on_disk(cut.model, cut.weights, folder) as (proto, weights):
         return gauge.quality(open_session(proto, weights, name="the pruned model")).as_step(name)
 
 
 def _replace(model: Model, cut: Cut, step: Step, data: Dataset, path: Path, staging: Staging, seed: int) -> Cut:
-    """Write the recovered model beside the cut, check the one against the other, and move it into the cut's place.
+    """Write the recovered model beside the cut, check the one against the other, and move it into the cut's place."""
+
+    def check(recovered: onnx.ModelProto, weights: Weights) -> None:
+        feeds = verification_feeds(model, data, seed)
+        check_recovered(cut.model, recovered, step.changed, feeds, cut_weights=cut.weights, weights=weights)
+
+    return put_in_place(cut, step.cut.model, step.cut.weights, path, staging, check)
+
+
+def put_in_place(
+    cut: Cut,
+    proto: onnx.ModelProto,
+    weights: Weights,
+    path: Path,
+    staging: Staging,
+    check: Callable[[onnx.ModelProto, Weights], None],
+) -> Cut:
+    """Put a model with other weights in the place of a staged cut, if `check` lets it pass as it is read back.
 
     Files that are mapped are not written over: the cut goes on reading its own until it is let go of.
     """
@@ -92,11 +113,8 @@ def _replace(model: Model, cut: Cut, step: Step, data: Dataset, path: Path, stag
     with TemporaryDirectory(dir=folder, prefix="onnxprune-", ignore_cleanup_errors=True) as temporary:
         scratch = Path(temporary)
         with explained(path):
-            write_model(step.cut.model, step.cut.weights, scratch / path.name)
-        recovered, weights = open_model(scratch / path.name)
-        feeds = verification_feeds(model, data, seed)
-        check_recovered(cut.model, recovered, step.changed, feeds, cut_weights=cut.weights, weights=weights)
-        del recovered, weights
+            write_model(proto, weights, scratch / path.name)
+        check(*open_model(scratch / path.name))
         with explained(path):
             for file in [file for file in scratch.rglob("*") if file.is_file()]:
                 file.replace(folder / file.relative_to(scratch))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 
 from onnxprune.data import Dataset, open_data, split
 from onnxprune.errors import InputError
@@ -62,24 +62,7 @@ def open_samples(settings: Settings, model: Model, session: Session, track: Trac
         )
     if settings.data is None:
         raise InputError("There is no sample data; name a folder of images or an .npz file with --data.")
-    specs = model.graph.input_specs
-    for spec in specs:
-        if model.graph.facts.shape_pair(spec.name) is None:
-            raise InputError(
-                f"input '{spec.name}' has no recorded shape, and no layer that reads it says how many axes it has: "
-                "export the model with the shapes of its inputs"
-            )
-    classes = declared_classes(model.graph.output_specs)
-    left = () if settings.labels is not None else classes_left(model.proto)
-    opened = partial(
-        open_data,
-        inputs=specs,
-        labels_file=settings.labels,
-        names=left,
-        classes=classes,
-        only=settings.classes or left,
-    )
-    whole = opened(settings.data, preprocess=settings.preprocess)
+    whole = _opened(settings, model, settings.data, settings.preprocess)
     whole, scaling, presets = _scaled(settings, session, whole, track)
     original = None
     if whole.labels is not None and settings.check_accuracy:
@@ -87,15 +70,44 @@ def open_samples(settings: Settings, model: Model, session: Session, track: Trac
         if is_near_chance(original):
             raise InputError(chance_message(original))
     if settings.test is not None:
-        measured = opened(settings.test, preprocess=whole.preprocess)
-        if measured.outputs != whole.outputs:
-            raise InputError(
-                f"'{settings.data}' and '{settings.test}' number the classes differently: pass --labels FILE with the "
-                "class names, one per line, in the order of the model's outputs"
-            )
-        return Samples(whole, measured, scaling, presets, original)
+        return Samples(whole, open_test(settings, model, settings.test, whole), scaling, presets, original)
     calibration, held = split(whole, settings.holdout, settings.seed)
     return Samples(calibration, held, scaling, presets, original)
+
+
+def open_test(settings: Settings, model: Model, path: Path, like: Dataset) -> Dataset:
+    """Open more data, whose pixels are treated as those of `like`, a part of the run's data.
+
+    Raises:
+        InputError: data that cannot be used, or that numbers its classes otherwise.
+    """
+    found = _opened(settings, model, path, like.preprocess)
+    if found.outputs != like.outputs:
+        raise InputError(
+            f"'{settings.data}' and '{path}' number the classes differently: pass --labels FILE with the "
+            "class names, one per line, in the order of the model's outputs"
+        )
+    return found
+
+
+def _opened(settings: Settings, model: Model, path: Path, preprocess: Preprocess) -> Dataset:
+    specs = model.graph.input_specs
+    for spec in specs:
+        if model.graph.facts.shape_pair(spec.name) is None:
+            raise InputError(
+                f"input '{spec.name}' has no recorded shape, and no layer that reads it says how many axes it has: "
+                "export the model with the shapes of its inputs"
+            )
+    left = () if settings.labels is not None else classes_left(model.proto)
+    return open_data(
+        path,
+        specs,
+        preprocess,
+        labels_file=settings.labels,
+        names=left,
+        classes=declared_classes(model.graph.output_specs),
+        only=settings.classes or left,
+    )
 
 
 def _scaled(

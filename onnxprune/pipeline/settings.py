@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from onnxprune.finetune.training.recipe import Recipe
 from onnxprune.pipeline.choosing import ROUND_TO, Budget
 from onnxprune.values.preprocess import Preprocess
 
@@ -26,6 +27,10 @@ class Settings:
         round_to: width block.
         rounds: in how many rounds what goes is chosen, each after the first on the recovered network.
         recovery: how the weights are recovered after the cut: none, bias, fold or refit.
+        recipe: how the recovered model is trained before it is measured; None: not at all.
+        teacher: the model that it learns from; None: the model that was cut.
+        device: what it is trained on: auto, cpu or cuda.
+        watch: hears of the progress of training, see `finetune.training.loop.Watch`.
         approximate: whether groups that a normalisation runs over may be cut.
         preprocess: geometry, and scaling unless `scaling` says otherwise.
         scaling: a preset, `auto` (the preset that the model scores best with), `explicit` (as `preprocess` has it), or
@@ -53,6 +58,10 @@ class Settings:
     round_to: int = ROUND_TO
     rounds: int = 1
     recovery: str = "refit"
+    recipe: Recipe | None = None
+    teacher: Path | None = None
+    device: str = "auto"
+    watch: Any = None
     approximate: bool = False
     preprocess: Preprocess = field(default_factory=Preprocess)
     scaling: str | Literal["auto", "explicit"] | None = None

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,7 +42,7 @@ from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.axes import BoolArray
 from onnxprune.values.plan import GroupPlan, Plan
 from onnxprune.values.progress import Track, silent
-from onnxprune.values.statistics import COARSE_MOMENTS, Scores, Statistics
+from onnxprune.values.statistics import COARSE_MOMENTS, GRADIENTS, Scores, Statistics
 from onnxprune.verification.equality import Equality, check_equality
 from onnxprune.verification.shaken import shaken_model
 
@@ -136,7 +137,23 @@ def collect(
     needs = chosen.needs(settled)
     if widths and chosen.policy(settled) == "loss":
         needs |= {COARSE_MOMENTS}
-    return collect_statistics(analysis, dataset, needs, batch_size=batch_size, seed=seed, track=track)
+    found = collect_statistics(analysis, dataset, needs - GRADIENTS, batch_size=batch_size, seed=seed, track=track)
+    if not needs & GRADIENTS:
+        return found
+    require_torch()
+    from onnxprune.finetune.gradients import with_gradients
+
+    return with_gradients(found, analysis, dataset, needs & GRADIENTS, batch_size=batch_size, track=track)
+
+
+def require_torch() -> None:
+    """Refuse to go on where torch is not installed.
+
+    Raises:
+        InputError: it is not.
+    """
+    if find_spec("torch") is None:
+        raise InputError('This needs torch, which is not installed; pip install "onnxprune[torch]".')
 
 
 def score(

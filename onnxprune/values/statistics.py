@@ -26,6 +26,15 @@ MOMENTS = "input moments"
 COARSE_MOMENTS = "coarse input moments"
 """The same from few samples, wide layers by channel and not by tap: enough for widths, see `selection.loss`."""
 
+GRADIENT_WINS = "class wins by gradient"
+"""Under this name a method asks how many classes' losses a channel moves, which takes labels and torch."""
+
+TAYLOR = "taylor"
+"""Under this name a method asks what the loss would be without a channel, to first order; it takes the same."""
+
+GRADIENTS = frozenset({GRADIENT_WINS, TAYLOR})
+"""What takes a gradient."""
+
 
 @dataclass(frozen=True, eq=False)
 class LayerStatistics:

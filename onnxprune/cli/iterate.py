@@ -1,0 +1,150 @@
+"""`onnxprune iterate MODEL --data PATH`: prune and train in turns."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from onnxprune.cli.finetune import read_recipe
+from onnxprune.cli.options import (
+    FILE,
+    allow_option,
+    model_argument,
+    preprocessing_options,
+    talk_options,
+    threads_option,
+)
+from onnxprune.cli.parameters import multiple, names, points, share
+from onnxprune.cli.preprocessing import read_preprocessing
+from onnxprune.cli.prune import method_options, read_options, recovery_option
+from onnxprune.cli.sections import Command, section
+from onnxprune.cli.training_options import recipe_options
+from onnxprune.errors import InputError
+
+_data = section("Data")
+_steps = section("Iterations")
+_output = section("Output")
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "onnxprune iterate model.onnx --data train/ --method catro --macs 40% --iterations 5 --epochs 2",
+        "onnxprune iterate model.onnx --data train/ --method class-aware --l1 0.0001 --orthogonal 0.01",
+    ),
+    short_help="Prune and train in turns (needs torch).",
+)
+@model_argument
+@_data("--data", type=FILE, required=True, metavar="PATH", help="Labelled data to score and to train on.")
+@_data("--holdout", type=share, default="20%", show_default=True, metavar="SHARE", help="Share kept for validation.")
+@_data("--test", type=FILE, metavar="PATH", help="Measure the result on this data, which nothing is chosen by.")
+@_data("--labels", type=FILE, metavar="FILE", help="Class names, one a line, in the order of the model's outputs.")
+@_data("--classes", type=names, metavar="NAMES", help="Names (or numbers) of the classes that matter.")
+@_steps(
+    "--macs",
+    type=share,
+    metavar="SHARE",
+    help="Leave at most this share of the multiply-adds, in equal ratios. Default: what the method's threshold says.",
+)
+@_steps(
+    "--alpha", type=multiple, metavar="NUMBER", help="Remove what scores below this multiple of the method's threshold."
+)
+@_steps(
+    "--iterations",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="In how many --macs is reached; by a threshold as many are done as it takes.",
+)
+@_steps(
+    "--floor",
+    type=points,
+    default="2",
+    show_default=True,
+    metavar="POINTS",
+    help="Undo an iteration, and stop, where top-1 on the validation data is further below the original's.",
+)
+@_steps(
+    "--round-to",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Round widths to multiples of N; 1 switches rounding off.",
+)
+@allow_option
+@method_options
+@recovery_option
+@recipe_options
+@preprocessing_options
+@_output("-o", "--output", type=FILE, metavar="FILE", help="The result. Default: MODEL.pruned.onnx beside the model.")
+@_output(
+    "--work", type=FILE, metavar="FOLDER", help="State and models. Default: the output with the ending .iterations."
+)
+@_output("--resume", is_flag=True, help="Go on from the last finished iteration there.")
+@_output("--seed", type=click.IntRange(min=0), default=0, metavar="N", show_default=True, help="Seed of all chance.")
+@threads_option
+@talk_options
+def iterate(**flags: Any) -> None:
+    """Prune in small steps with training in between: score, remove, recover, train, and check what was lost.
+
+    Each iteration begins with the result of the one before, which stays in the work folder with its plan. An iteration
+    that falls under the floor is undone, and the last one that stands is written. Exit codes are those of `prune`.
+    """
+    from onnxprune.cli.printing import print_blocks, print_json
+    from onnxprune.cli.training import open_watch
+    from onnxprune.cli.voice import open_voice
+    from onnxprune.pipeline.iterating import iterate as work
+    from onnxprune.report.iterating import iterated_blocks
+
+    with open_voice(flags) as voice, open_watch(flags, flags["epochs"]) as watch:
+        found = work(read_job(flags, watch), voice.meter, voice.tell)
+    if flags["as_json"]:
+        print_json(found.to_json())
+    else:
+        print_blocks(iterated_blocks(found, verbose=flags["verbose"]))
+
+
+def read_job(flags: Mapping[str, Any], watch: Any) -> Any:
+    """Return the `IterateSettings` of the flags.
+
+    Raises:
+        InputError: flags that contradict each other.
+    """
+    from onnxprune.pipeline.choosing import Budget
+    from onnxprune.pipeline.iterating import IterateSettings
+    from onnxprune.pipeline.settings import Settings
+
+    if flags["scores"] is not None:
+        raise InputError("Every iteration scores anew, so --scores has no say here; leave it out.")
+    preprocess, scaling = read_preprocessing(flags)
+    settings = Settings(
+        model=flags["model"],
+        data=flags["data"],
+        output=flags["output"],
+        method=flags["method"],
+        options=read_options(flags),
+        budget=Budget(None, flags["macs"], flags["alpha"]),
+        round_to=flags["round_to"],
+        recovery=flags["recover"],
+        recipe=read_recipe(flags),
+        device=flags["device"],
+        watch=watch,
+        approximate=flags["allow"] == "approximate",
+        preprocess=preprocess,
+        scaling=scaling,
+        labels=flags["labels"],
+        classes=flags["classes"] or (),
+        holdout=flags["holdout"],
+        seed=flags["seed"],
+        threads=flags["threads"],
+    )
+    return IterateSettings(
+        settings,
+        iterations=flags["iterations"],
+        floor=flags["floor"],
+        measured=flags["test"],
+        folder=flags["work"],
+        resume=flags["resume"],
+    )

@@ -1,0 +1,1 @@
+"""Training a `GraphModule`: data, losses, schedules, the loop, checkpoints, several processes."""

@@ -1,0 +1,73 @@
+"""Training within a run: the recovered cut learns from the original's answers and the labels before it is measured."""
+
+from dataclasses import replace
+
+import onnx
+
+from onnxprune.data import split
+from onnxprune.errors import InputError
+from onnxprune.graph.model import read_graph
+from onnxprune.graph.weights import Weights
+from onnxprune.graph.writing import Staging
+from onnxprune.pipeline.finetuning import check_trained, tune
+from onnxprune.pipeline.quality import Gauge
+from onnxprune.pipeline.recovering import Restored, measured_step, put_in_place
+from onnxprune.pipeline.samples import Samples
+from onnxprune.pipeline.settings import Settings
+from onnxprune.pipeline.stages import Model, load, require_torch
+from onnxprune.runtime import open_session
+from onnxprune.values.outcome import CUT
+from onnxprune.values.progress import Track
+
+VALIDATION = 0.1
+"""Share of the calibration samples that the best epoch is chosen on."""
+
+TRAINED = "training"
+"""The step's name in the report."""
+
+
+def retrain(
+    settings: Settings, model: Model, restored: Restored, samples: Samples, gauge: Gauge, staging: Staging, track: Track
+) -> Restored:
+    """Train a staged cut on the calibration samples, and put the result in its place.
+
+    Raises:
+        InputError: torch is missing, or the model cannot be trained.
+        VerificationError: the runtime computes something else than what was trained.
+    """
+    if settings.recipe is None:
+        raise InputError("There is no recipe to train by.")
+    require_torch()
+    from onnxprune.finetune.training.processes import Processes, find_device
+
+    cut, written = restored.cut, settings.written
+    before = measured_step(restored.last or CUT, cut, gauge, staging.folder(written))
+    training, validation = split(samples.calibration, VALIDATION, settings.seed)
+    trained, proto, weights = tune(
+        read_graph(cut.model, cut.weights),
+        training,
+        validation,
+        model.graph if settings.teacher is None else load(settings.teacher).graph,
+        settings.recipe,
+        Processes(0, 1, find_device(settings.device)),
+        track=track,
+        watch=settings.watch,
+    )
+
+    def check(stored: onnx.ModelProto, values: Weights) -> None:
+        session = open_session(stored, values, name="the trained model", threads=settings.threads)
+        check_trained(trained, session, samples.calibration)
+
+    placed = put_in_place(cut, proto, weights, written, staging, check)
+    note = (
+        f"Trained for {settings.recipe.epochs} epochs on {len(training)} samples; the weights "
+        f"are those of epoch {trained.best.number}, the best on {len(validation)} others."
+    )
+    ended = (trained.ended,) if trained.ended else ()
+    return replace(
+        restored,
+        cut=placed,
+        steps=(*restored.steps, before),
+        last=TRAINED,
+        notes=(*restored.notes, note, *ended),
+    )
