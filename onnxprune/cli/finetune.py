@@ -67,14 +67,21 @@ def finetune(**flags: Any) -> None:
     Several processes: start it with torch's launcher, torchrun. Exit codes are those of `prune`.
     """
     from onnxprune.cli.printing import print_blocks, print_json
-    from onnxprune.cli.training import open_watch
+    from onnxprune.cli.training import is_first, open_watch
     from onnxprune.cli.voice import open_voice
     from onnxprune.pipeline.finetuning import finetune as work
     from onnxprune.report.finetuning import finetuned_blocks
 
     job = read_job(flags)
-    with open_voice(flags) as voice, open_watch(flags, job.recipe.epochs) as watch:
-        found = work(job, voice.meter, voice.tell, watch)
+    heard = {**flags, "quiet": flags["quiet"] or not is_first()}
+    with open_voice(heard) as voice, open_watch(heard, job.recipe.epochs) as watch:
+        try:
+            found = work(job, voice.meter, voice.tell, watch)
+        except KeyboardInterrupt:
+            if not job.checkpoint_written.exists():
+                raise
+            told = f"interrupted; the state after the last epoch is in {job.checkpoint_written}, go on with --resume"
+            raise KeyboardInterrupt(told) from None
     if found.output is None:
         return  # not the first of several processes
     if flags["as_json"]:

@@ -28,13 +28,16 @@ def guarded(work: Callable[[], Any], *, debug: bool) -> int:
         return leaving.exit_code
     except click.ClickException as error:
         return _failed(_with_hint(error), error.exit_code, debug=debug)
-    except (click.Abort, KeyboardInterrupt):
-        return _failed("interrupted; nothing was written", INTERRUPTED, debug=debug)
+    except (click.Abort, KeyboardInterrupt) as stop:
+        cause = stop.__cause__ or stop  # click raises an Abort of its own
+        return _failed(str(cause) or "interrupted; nothing was written", INTERRUPTED, debug=debug)
     except BrokenPipeError:
         raise  # quiet, by click
     except MemoryError:
         return _failed("out of memory; use less data or a smaller --batch-size", UNEXPECTED, debug=debug)
     except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+            return _failed("out of memory; use less data or a smaller --batch-size", UNEXPECTED, debug=debug)
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         hint = "" if debug else "; run again with --debug for the traceback, and please report it"
         return _failed(f"unexpected {reason}{hint}", UNEXPECTED, debug=debug)

@@ -99,7 +99,14 @@ def iterate(**flags: Any) -> None:
     from onnxprune.report.iterating import iterated_blocks
 
     with open_voice(flags) as voice, open_watch(flags, flags["epochs"]) as watch:
-        found = work(read_job(flags, watch), voice.meter, voice.tell)
+        job = read_job(flags, watch)
+        try:
+            found = work(job, voice.meter, voice.tell)
+        except KeyboardInterrupt:
+            if not job.work.exists():
+                raise
+            told = f"interrupted; the iterations that were finished are in {job.work}, go on with --resume"
+            raise KeyboardInterrupt(told) from None
     if flags["as_json"]:
         print_json(found.to_json())
     else:

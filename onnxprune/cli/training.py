@@ -30,6 +30,7 @@ class Training:
         self._console, self._epochs, self._quiet, self._log = console, epochs, quiet, log
         self._rows: list[tuple[str, ...]] = []
         self._begun = time.perf_counter()
+        self._first: int | None = None  # epoch that was not resumed
         self._live: Live | None = None
 
     def step(self, epoch: int, done: int, steps: int, loss: float, rate: float) -> None:
@@ -38,7 +39,8 @@ class Training:
             self._log.add_scalar("loss/step", loss, (epoch - 1) * steps + done)
         if self._quiet or not self._console.is_terminal:
             return
-        share = (epoch - 1 + done / steps) / self._epochs
+        self._first = epoch if self._first is None else self._first
+        share = (epoch - self._first + done / steps) / (self._epochs - self._first + 1)
         left = (time.perf_counter() - self._begun) * (1 - share) / share
         self._show(f"epoch {epoch} of {self._epochs}: step {done} of {steps}, loss {loss:.4f}, {_clock(left)} left")
 
@@ -55,7 +57,7 @@ class Training:
             f"{epoch.seconds:.1f}" if epoch.number else "-",
         )
         self._rows.append(row)
-        if not epoch.number:
+        if self._first is None:
             self._begun = time.perf_counter()
         if self._quiet:
             return
@@ -70,7 +72,7 @@ class Training:
         if self._live is not None:
             self._show("")
             self._live.stop()
-        self._live, self._rows = None, []
+        self._live, self._rows, self._first = None, [], None
 
     def close(self) -> None:
         """End everything."""
@@ -104,6 +106,11 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def is_first() -> bool:
+    """Whether this is the only process, or the first of those that torch's launcher started: the one that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def open_watch(flags: Mapping[str, Any], epochs: int) -> Iterator[Training]:
     """Open what shows the progress of training; only the first of several processes logs.
@@ -112,8 +119,7 @@ def open_watch(flags: Mapping[str, Any], epochs: int) -> Iterator[Training]:
         InputError: logs for TensorBoard are asked for and it is not installed.
     """
     folder = flags.get("tensorboard")
-    first = os.environ.get("RANK", "0") == "0"
-    log = _writer(folder) if folder is not None and first else None
+    log = _writer(folder) if folder is not None and is_first() else None
     watch = Training(open_console(sys.stderr), epochs, quiet=flags["quiet"], log=log)
     try:
         yield watch
@@ -128,4 +134,7 @@ def _writer(folder: Path) -> Any:
         raise InputError(
             f"--tensorboard needs the package tensorboard ({error}); pip install tensorboard, or leave it out."
         ) from error
-    return SummaryWriter(folder)
+    try:
+        return SummaryWriter(folder)
+    except OSError as error:
+        raise InputError(f"Cannot write logs to {folder} ({error.strerror}); name another folder.") from None

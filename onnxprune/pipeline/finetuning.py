@@ -1,5 +1,6 @@
 """Training a model's weights in place, after a cut or as a job of its own; torch is imported when that runs."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from onnxprune.evaluation import class_output
 from onnxprune.finetune.training.recipe import Recipe
 from onnxprune.graph.checking import check_structure
 from onnxprune.graph.loading import open_model
+from onnxprune.graph.metadata import classes_left
 from onnxprune.graph.model import Graph
 from onnxprune.graph.outputs import check_input, check_outputs, data_files, data_names
 from onnxprune.graph.saving import write_model
@@ -152,7 +154,10 @@ def finetune(
         model = load(settings.model)
         check_outputs(outputs, data_files(model.weights))
         teacher = None if job.teacher is None else load(job.teacher)
-        samples = _samples(job, model, teacher, track, say)
+        if teacher is not None:
+            check_outputs(outputs, data_files(teacher.weights))
+        check_training(job.recipe, model.graph)
+        samples, measured = _samples(job, model, teacher, track, say)
         trained, proto, weights = tune(
             model.graph,
             samples.calibration,
@@ -178,22 +183,29 @@ def finetune(
             notes=model.notes,
         )
         if trained.best.number == 0 and job.recipe.part != "none":
+            if processes.first:
+                job.checkpoint_written.unlink(missing_ok=True)
             raise UnreachableError(
                 f"No epoch was better on the validation data than the model was before.{' ' + trained.ended} "
                 "Nothing was written; try another --lr, more --epochs or more data."
             )
         if not processes.first:
             return found
-        return _write(job, model, found, trained, proto, weights, track, say)
+        return _write(job, model, found, measured, trained, proto, weights, track, say)
 
 
-def _samples(job: FinetuneSettings, model: Model, teacher: Model | None, track: Track, say: Tell) -> Samples:
-    """Open the data; pixels are scaled as the teacher, where there is one, is best with."""
-    settings = job.settings
+def _samples(
+    job: FinetuneSettings, model: Model, teacher: Model | None, track: Track, say: Tell
+) -> tuple[Samples, Samples]:
+    """Open the data, and what is measured on; pixels are scaled as the teacher, where there is one, is best with."""
+    settings, opened_for = job.settings, model
     say("working", "Opening the data")
     judge = model if teacher is None else teacher
+    left = classes_left(model.proto)
+    if left and not classes_left(judge.proto):  # cut to these classes: their numbers are those of the teacher's outputs
+        settings, opened_for = replace(settings, classes=settings.classes or left), judge
     session = open_session(judge.proto, judge.weights, name=str(judge.path), threads=settings.threads)
-    samples = open_samples(settings, model, session, track)
+    samples = open_samples(settings, opened_for, session, track)
     say("training samples", samples)
     if teacher is None and samples.calibration.labels is None:
         raise InputError(
@@ -201,7 +213,24 @@ def _samples(job: FinetuneSettings, model: Model, teacher: Model | None, track: 
         )
     if (samples.measured.labels is None) != (samples.calibration.labels is None):
         raise InputError("Either the training and the validation data have labels, or neither has.")
-    return samples
+    if job.measured is None:
+        return samples, samples
+    return samples, replace(samples, measured=open_test(settings, opened_for, job.measured, samples.calibration))
+
+
+def check_training(recipe: Recipe, graph: Graph) -> None:
+    """Refuse at once what could only be refused after much work otherwise.
+
+    Raises:
+        InputError: torch or kornia is missing, an unknown augmentation, or a graph or part that cannot be trained.
+    """
+    require_torch()
+    from onnxprune.finetune.interpreter.module import GraphModule
+    from onnxprune.finetune.training.augment import check_kinds
+    from onnxprune.finetune.training.part import chosen
+
+    check_kinds(recipe.augment)
+    chosen(graph, GraphModule(graph, statistics=recipe.statistics).trained(), recipe.part)
 
 
 def tune(
@@ -247,7 +276,7 @@ def _answers(graph: Graph, teacher: Graph | None, data: Dataset) -> Any:
     first = next(data.batches(1))
     if teacher is not None:
         other = open_session(teacher.model, teacher.weights, name="the teacher")
-        _check_alike(session, other, first.feeds)
+        _check_alike(session, other, first.feeds, data.outputs or ())
     try:
         output, _ = class_output(session, data)
     except InputError:
@@ -255,13 +284,18 @@ def _answers(graph: Graph, teacher: Graph | None, data: Dataset) -> Any:
             raise
         return Answers(None)
     place = [spec.name for spec in session.outputs].index(output)
-    return Answers(place, ends_in_softmax(graph, output), data.outputs)
+    taught = None if teacher is None else ends_in_softmax(teacher, teacher.outputs[place])
+    return Answers(place, ends_in_softmax(graph, output), data.outputs, taught)
 
 
-def _check_alike(one: Session, other: Session, feeds: Mapping[str, Any]) -> None:
+def _check_alike(one: Session, other: Session, feeds: Mapping[str, Any], classes: Sequence[int]) -> None:
+    """Check that a teacher can teach a model, whose class scores may have been cut to those of `classes`."""
     if [spec.name for spec in one.inputs] != [spec.name for spec in other.inputs]:
         raise InputError("The teacher has other inputs than the model; name the model that this one was pruned from.")
     shapes = [[value.shape[1:] for value in found.run_samples(feeds).values()] for found in (one, other)]
+    for place, (mine, taught) in enumerate(zip(*shapes, strict=False)):
+        if classes and math.prod(mine) == len(classes) and math.prod(taught) == max(taught) > max(classes):
+            shapes[1][place] = mine
     if shapes[0] != shapes[1]:
         raise InputError(
             f"The teacher's outputs have shapes {shapes[1]} and the model's {shapes[0]} (per sample); name the model "
@@ -294,6 +328,7 @@ def _write(
     job: FinetuneSettings,
     model: Model,
     found: Finetuned,
+    samples: Samples,
     trained: "Trained",
     proto: "onnx.ModelProto",
     weights: "Weights",
@@ -305,9 +340,6 @@ def _write(
     say("working", "Checking and measuring the trained model")
     recipe = job.recipe
     with_metadata(proto, {"onnxprune.finetuned": f"{trained.best.number} of {recipe.epochs} epochs, {recipe.part}"})
-    samples = found.samples
-    if job.measured is not None:
-        samples = replace(samples, measured=open_test(settings, model, job.measured, samples.calibration))
     with Staging() as staging:
         folder = staging.folder(written)
         with explained(written):

@@ -11,12 +11,14 @@ threshold.
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from onnxprune import __version__
 from onnxprune.errors import InputError, UnreachableError
+from onnxprune.graph.loading import open_model
 from onnxprune.graph.measures import count_params
 from onnxprune.graph.outputs import check_input, check_outputs, data_names
 from onnxprune.graph.saving import write_model
@@ -25,6 +27,7 @@ from onnxprune.pipeline.choosing import Budget
 from onnxprune.pipeline.prune import run
 from onnxprune.pipeline.quality import Gauge
 from onnxprune.pipeline.result import Result, Tell, unheard
+from onnxprune.pipeline.retraining import check_retraining
 from onnxprune.pipeline.samples import Samples, open_samples, open_test
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import Model, inspect, load, require_torch
@@ -35,6 +38,9 @@ from onnxprune.values.progress import Track, silent
 
 STATE = "state.json"
 FORMAT = 1
+EXACT = 1e-9
+"""What rounding may add to a loss that is just what the floor allows."""
+
 MOST = 100
 """Iterations at most where a method's threshold decides how many there are."""
 
@@ -45,7 +51,7 @@ class IterateSettings:
 
     Attributes:
         settings: of every iteration; its budget is that of all together, its recipe the training of each.
-        iterations: in how many a budget of MACs is reached; without one, the most that there are.
+        iterations: in how many a budget of MACs is reached; without one, a threshold decides.
         floor: the most top-1 that may be lost on the validation data, as a share; what loses more is undone.
         measured: data of its own to measure the result on; None: the validation data.
         folder: where state and models are kept; None: the output with the ending .iterations.
@@ -77,6 +83,7 @@ class IterateSettings:
             "floor": self.floor,
             "round_to": settings.round_to,
             "recovery": settings.recovery,
+            "approximate": settings.approximate,
             "training": None if settings.recipe is None else settings.recipe.to_json(),
             "classes": list(settings.classes),
             "holdout": settings.holdout,
@@ -169,8 +176,12 @@ def iterate(job: IterateSettings, track: Track = silent, say: Tell = unheard) ->
     settings = job.settings
     _check(job)
     original = load(settings.model)
-    state, path = _begin(job, original), job.work / STATE
     macs = inspect(original, approximate=settings.approximate).macs()
+    check_retraining(settings, original)
+    state, path = _begin(job, original), job.work / STATE
+    samples, measured = _samples(job, original, state, track, say)
+    if not job.resume:
+        state = _begun(job, state, samples)
     while not state.ended:
         number = len(state.iterations) + 1
         share = 1.0 if state.standing is None else state.standing.macs
@@ -183,8 +194,12 @@ def iterate(job: IterateSettings, track: Track = silent, say: Tell = unheard) ->
         _save(path, state)
     _save(path, state)
     if state.standing is None:
+        if not state.iterations:  # nothing to go on from
+            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                job.work.rmdir()
         raise UnreachableError(f"Nothing was written: {state.ended}")
-    return _write(job, original, state, track)
+    return _write(job, original, state, measured, track)
 
 
 def part(budget: Budget, number: int, iterations: int, share: float) -> Budget | None:
@@ -203,7 +218,9 @@ def part(budget: Budget, number: int, iterations: int, share: float) -> Budget |
         return budget
     if share <= budget.macs:
         return None
-    return replace(budget, macs=min(1.0, budget.macs ** (number / iterations) / share))
+    # An iteration may take more than its ratio, as widths are rounded; then the next ones have nothing left to do.
+    ratios = (budget.macs ** (step / iterations) for step in range(min(number, iterations), iterations + 1))
+    return replace(budget, macs=next(ratio for ratio in ratios if ratio < share) / share)
 
 
 def _check(job: IterateSettings) -> None:
@@ -214,42 +231,87 @@ def _check(job: IterateSettings) -> None:
         raise InputError("Iterations train; give the number of --epochs.")
     if job.iterations < 1:
         raise InputError(f"--iterations is a number from 1 up, not {job.iterations}.")
+    if settings.budget.macs is not None and not 0 < settings.budget.macs <= 1:
+        raise InputError(f"--macs is a share above 0 and up to 100%, not {settings.budget.macs:.0%}.")
     if not 0 <= job.floor <= 1:
         raise InputError(f"--floor is a loss of top-1 between 0 and 100 points, not {100 * job.floor:g}.")
     if settings.budget.ratio is not None:
         raise InputError("Iterations go by --macs or by the method's own threshold; leave out --ratio.")
     inputs = {"the input model": settings.model, "the data": settings.data, "the test data": job.measured}
     check_outputs({"the model": settings.written}, inputs)
+    place = job.work.resolve()
+    if settings.data is not None and settings.data.resolve() in place.parents:
+        raise InputError(f"The work folder {job.work} would be part of the data; name another with --work.")
+    if place == settings.written.resolve():
+        raise InputError(f"The model and the work folder would both be {job.work}; name another with --work.")
 
 
 def _begin(job: IterateSettings, original: Model) -> State:
-    """Return the state to go on from, in a folder of its own."""
+    """Return the state to go on from; without --resume nothing is written yet."""
     run_facts = job.to_json(original.digest)
     path = job.work / STATE
     if not job.resume:
-        if job.work.exists():
+        if path.exists():
             raise InputError(f"'{job.work}' is there already; go on with --resume, or remove it.")
-        with explained(job.work):
-            job.work.mkdir(parents=True)
-        state = State(run_facts)
-        _save(path, state)
-        return state
+        if job.work.exists():
+            raise InputError(f"'{job.work}' is there already and is not of iterations; name a new folder with --work.")
+        return State(run_facts)
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if fields.pop("format") != FORMAT:
             raise ValueError("another version wrote it")
         iterations = tuple(Iteration(**entry) for entry in fields.pop("iterations"))
         state = State(**fields, iterations=iterations)
+        if state.preprocess is not None:
+            Preprocess.from_json(state.preprocess)
+        other = sorted(name for name in run_facts if state.run.get(name) != json.loads(json.dumps(run_facts[name])))
     except FileNotFoundError:
         raise InputError(f"There is no state '{path}' to resume from; leave out --resume to begin.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
         raise InputError(f"'{path}' is no state of iterations ({error}); remove '{job.work}' and begin anew.") from None
-    other = sorted(name for name in run_facts if state.run.get(name) != json.loads(json.dumps(run_facts[name])))
     if other:
         raise InputError(
             f"'{job.work}' is of another run (other {', '.join(other)}); give what it was begun with, or a new --work."
         )
     return state
+
+
+def _samples(job: IterateSettings, original: Model, state: State, track: Track, say: Tell) -> tuple[Samples, Samples]:
+    """Open the data, and what the result is measured on, before any work is done with them.
+
+    Raises:
+        InputError: data that cannot be used, has no labels, or is not what the state is of.
+    """
+    settings = _settled(job.settings, state)
+    say("working", "Opening the data")
+    session = open_session(original.proto, original.weights, name=str(original.path), threads=settings.threads)
+    samples = open_samples(settings, original, session, track)
+    if samples.calibration.labels is None:
+        raise InputError("Iterations need labels, to see what they lose; give one sub-folder per class, or y.")
+    if state.data is not None and samples.calibration.digest() != state.data:
+        raise InputError("The data is another than these iterations were begun with; give the same.")
+    if samples.presets:
+        say("samples", samples)
+    if job.measured is None:
+        return samples, samples
+    return samples, replace(samples, measured=open_test(settings, original, job.measured, samples.calibration))
+
+
+def _begun(job: IterateSettings, state: State, samples: Samples) -> State:
+    """Make the work folder and record what was found of the data, so that all iterations see the same."""
+    data = samples.calibration
+    state = replace(state, data=data.digest(), preprocess=None if data.preprocessed else data.preprocess.to_json())
+    with explained(job.work):
+        job.work.mkdir(parents=True)
+    _save(job.work / STATE, state)
+    return state
+
+
+def _settled(settings: Settings, state: State) -> Settings:
+    """Return the settings with the pixels' treatment that was settled once, by the original."""
+    if state.preprocess is None:
+        return settings
+    return replace(settings, preprocess=Preprocess.from_json(state.preprocess), scaling="explicit")
 
 
 def _save(path: Path, state: State) -> None:
@@ -270,7 +332,7 @@ def _iteration(
     number = len(state.iterations) + 1
     standing = state.standing
     settings = replace(
-        job.settings,
+        _settled(job.settings, state),
         model=job.settings.model if standing is None else _file(job, standing.number),
         output=_file(job, number),
         plan_output=None,
@@ -278,17 +340,16 @@ def _iteration(
         teacher=job.settings.teacher or job.settings.model,
         force=True,
     )
-    if state.preprocess is not None:  # settled once, by the original
-        settings = replace(settings, preprocess=Preprocess.from_json(state.preprocess), scaling="explicit")
     try:
         result = run(settings, track, say)
     except UnreachableError as error:
         return replace(state, ended=str(error))
-    state = _settled(state, result)
+    if state.before is None:
+        state = replace(state, before=_before(result))
     found = _facts(job, state, number, original, macs, result, time.perf_counter() - start)
     ended = ""
     if not found.kept:
-        _file(job, number).unlink(missing_ok=True)
+        _remove(_file(job, number))
         ended = (
             f"Iteration {number} was undone: top-1 on the validation data fell from {100 * (state.before or 0):.1f} to "
             f"{100 * found.trained:.1f} %, by more than --floor allows."
@@ -296,18 +357,19 @@ def _iteration(
     return replace(state, iterations=(*state.iterations, found), ended=ended)
 
 
-def _settled(state: State, result: Result) -> State:
-    """Record what the first iteration found of the original and the data; later ones have to see the same data."""
-    quality, samples = result.quality, result.samples
-    if quality is None or quality.before is None or samples is None:
-        raise InputError("Iterations need labels, to see what they lose; give one sub-folder per class, or y.")
-    data = str(result.plan.data["digest"])
-    if state.before is None:
-        pixels = None if samples.calibration.preprocessed else samples.calibration.preprocess.to_json()
-        return replace(state, before=quality.before.top1, data=data, preprocess=pixels)
-    if data != state.data:
-        raise InputError("The data is another than these iterations were begun with; give the same.")
-    return state
+def _remove(path: Path) -> None:
+    """Remove a model with its data files."""
+    _, weights = open_model(path)
+    for file in [found.path for found in weights.files.values()]:
+        file.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def _before(result: Result) -> float:
+    """Return the original's top-1, as the first iteration found it."""
+    assert result.quality is not None
+    assert result.quality.before is not None
+    return result.quality.before.top1
 
 
 def _facts(
@@ -328,7 +390,7 @@ def _facts(
         cut=steps.get("cut"),
         recovered=recovered[-1] if recovered else None,
         trained=quality.after.top1,
-        kept=quality.after.top1 >= state.before - job.floor,
+        kept=quality.after.top1 >= state.before - job.floor - EXACT,
         seconds=seconds,
     )
 
@@ -339,17 +401,11 @@ def _enough(budget: Budget, done: int) -> str:
     return f"The budget of {100 * budget.macs:.1f} % of the MACs was reached."
 
 
-def _write(job: IterateSettings, original: Model, state: State, track: Track) -> Iterated:
+def _write(job: IterateSettings, original: Model, state: State, samples: Samples, track: Track) -> Iterated:
     """Measure the last result that stands against the original, and put it in its place."""
     settings = job.settings
     assert state.standing is not None
     final = load(_file(job, state.standing.number))
-    pixels = Preprocess() if state.preprocess is None else Preprocess.from_json(state.preprocess)
-    settings = replace(settings, preprocess=pixels, scaling="explicit")
-    session = open_session(original.proto, original.weights, name=str(original.path), threads=settings.threads)
-    samples = open_samples(settings, original, session, track)
-    if job.measured is not None:
-        samples = replace(samples, measured=open_test(settings, original, job.measured, samples.calibration))
     session = open_session(final.proto, final.weights, name="the pruned model", threads=settings.threads)
     quality = Gauge(settings, original, samples, track).quality(session)
     written = settings.written

@@ -13,6 +13,7 @@ from onnxprune.importance.method import find_method
 from onnxprune.pipeline.finishing import figures, finish, publish
 from onnxprune.pipeline.judging import CLASS_DROP, check_class_drop
 from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
+from onnxprune.pipeline.retraining import check_retraining
 from onnxprune.pipeline.rounds import Chosen, choose_in_rounds
 from onnxprune.pipeline.samples import Samples, open_samples
 from onnxprune.pipeline.score_files import ScoreFile, read_score_file, score_bytes
@@ -55,6 +56,7 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
     if settings.rounds > 1 and (settings.scores or settings.scores_output):
         raise InputError("A file of scores holds those of one round; leave out --rounds, --scores or --save-scores.")
     model, analysis = _open(settings, outputs, say)
+    check_retraining(settings, model)
     known = None if settings.scores is None else read_score_file(settings.scores, analysis.prunable, model.digest)
     if known is not None:
         method, options = known.method, dict(known.options)

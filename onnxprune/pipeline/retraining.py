@@ -9,7 +9,7 @@ from onnxprune.errors import InputError
 from onnxprune.graph.model import read_graph
 from onnxprune.graph.weights import Weights
 from onnxprune.graph.writing import Staging
-from onnxprune.pipeline.finetuning import check_trained, tune
+from onnxprune.pipeline.finetuning import check_trained, check_training, tune
 from onnxprune.pipeline.quality import Gauge
 from onnxprune.pipeline.recovering import Restored, measured_step, put_in_place
 from onnxprune.pipeline.samples import Samples
@@ -24,6 +24,24 @@ VALIDATION = 0.1
 
 TRAINED = "training"
 """The step's name in the report."""
+
+
+def check_retraining(settings: Settings, model: Model) -> None:
+    """Refuse a training that cannot be done before there is a cut to be trained.
+
+    Raises:
+        InputError: no data, a dry run, no such device, or what `check_training` refuses.
+    """
+    if settings.recipe is None:
+        return
+    if settings.data is None:
+        raise InputError("Training takes samples; name a folder of images or an .npz file with --data.")
+    if settings.dry_run:
+        raise InputError("A plan has no training in it; leave out --dry-run, or the training and train the result.")
+    check_training(settings.recipe, model.graph)
+    from onnxprune.finetune.training.processes import find_device
+
+    find_device(settings.device)
 
 
 def retrain(

@@ -1,10 +1,16 @@
+import io
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from program import CALIB, RESNET, TEST, call, few, prune
+from rich.console import Console
+
+from onnxprune.cli.guard import guarded
+from onnxprune.cli.training import Training
 
 pytest.importorskip("torch", reason="torch is not installed (the extra `torch`)")
 
@@ -101,6 +107,8 @@ def test_other_parts_of_the_network_stay_as_they_were(tmp_path: Path, small: Pat
         (("--device", "cuda:7"), "--device"),
         (("--teacher", "nowhere.onnx"), "nowhere.onnx"),
         (("--resume",), "no checkpoint"),
+        (("--test", "nowhere"), "nowhere"),
+        (("--tensorboard", __file__), "Cannot write logs to"),
     ],
 )
 def test_bad_settings_are_one_sentence(tmp_path: Path, small: Path, args: tuple[str, ...], said: str) -> None:
@@ -118,7 +126,8 @@ def test_bad_settings_are_one_sentence(tmp_path: Path, small: Path, args: tuple[
     )
     assert ended.code == 2
     assert said in ended.sentence or "GPU" in ended.sentence
-    assert not (tmp_path / "a.onnx").exists()
+    assert "epoch" not in ended.stderr, "nothing is trained for it"
+    assert not list(tmp_path.iterdir())
 
 
 def test_settings_of_a_training_that_was_not_asked_for_are_refused(tmp_path: Path) -> None:
@@ -134,7 +143,7 @@ def test_a_model_that_gets_no_better_is_not_written(tmp_path: Path) -> None:
     )  # fmt: skip
     assert ended.code == 1
     assert "No epoch was better" in ended.sentence
-    assert not (tmp_path / "a.onnx").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_logs_for_tensorboard_are_written(tmp_path: Path, small: Path) -> None:
@@ -148,3 +157,93 @@ def test_logs_for_tensorboard_are_written(tmp_path: Path, small: Path) -> None:
     content = log.read_bytes()
     assert b"loss/training" in content
     assert b"top1/validation" in content
+
+
+def test_a_teachers_data_file_is_not_written_over(tmp_path: Path, small: Path) -> None:
+    teacher, data = tmp_path / "teacher.onnx", tmp_path / "teacher.bin"
+    onnx.save(onnx.load(RESNET), teacher, save_as_external_data=True, location=data.name, size_threshold=0)
+    before = data.read_bytes()
+    args = ("finetune", small, "--data", few(), "--teacher", teacher, "--preprocess", "unit", "--epochs", 1)
+    ended = call(*args, "-o", tmp_path / "a.onnx", "--checkpoint", data)
+    assert ended.code == 2
+    assert "would overwrite the model's data file" in ended.sentence
+    assert data.read_bytes() == before
+
+
+def test_a_trimmed_classifier_learns_from_its_original(tmp_path: Path) -> None:
+    trimmed = tmp_path / "a.onnx"
+    args = ("--macs", "4%", "--round-to", 1, "--recover", "none", "--classes", "1,3,7,8", "--trim-head")
+    ended = prune(trimmed, *args, "--finetune", 1, "--json", data=CALIB)
+    assert ended.code == 0, ended.stderr
+    assert prune(trimmed, *args, data=CALIB).code == 0
+    ended = call(
+        "finetune", trimmed, "--data", CALIB, "--teacher", RESNET, "--preprocess", "unit", "--epochs", 3, "--teach", 1,
+        "--batch-size", 16, "--test", TEST, "-o", tmp_path / "b.onnx", "--json",
+    )  # fmt: skip
+    assert ended.code == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    losses = [epoch["validation_loss"] for epoch in found["history"]]
+    assert losses[found["best"]] < 0.7 * losses[0]
+    assert found["quality"]["samples"] == 4 * 45
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnxprune.finetune.training import loop
+
+    plain = vars(loop)["_Training"]._epoch
+
+    def interrupted(self: object, number: int) -> object:
+        if number == 2:
+            raise KeyboardInterrupt
+        return plain(self, number)
+
+    monkeypatch.setattr("onnxprune.finetune.training.loop._Training._epoch", interrupted)
+    args = ("finetune", small, "--data", few(), "--preprocess", "unit", "--no-accuracy-check", "-q")
+    ended = call(*args, "-o", tmp_path / "a.onnx")
+    assert ended.code == 130
+    assert f"is in {tmp_path / 'a.checkpoint'}, go on with --resume" in ended.sentence
+
+
+def test_only_the_first_of_several_processes_speaks(tmp_path: Path, small: Path) -> None:
+    args = ("finetune", small, "--data", few(), "--preprocess", "unit", "--no-accuracy-check", "--epochs", 1)
+    ended = call(*args, "-o", tmp_path / "a.onnx", env={"RANK": "1"})
+    assert not ended.stderr
+
+
+def test_a_training_that_cannot_be_is_refused_before_the_cut(tmp_path: Path) -> None:
+    for args, said in (
+        (("--finetune", 1, "--augment", "mixup"), "no augmentation 'mixup'"),
+        (("--finetune", 1, "--dry-run"), "leave out --dry-run"),
+    ):
+        ended = prune(tmp_path / "a.onnx", "--macs", "50%", *args)
+        assert ended.code == 2
+        assert said in ended.sentence
+        assert "Scores from" not in ended.stderr
+    ended = call(RESNET, "--method", "l1", "--macs", "50%", "--finetune", 1, "-o", tmp_path / "a.onnx")
+    assert ended.code == 2
+    assert "Training takes samples" in ended.sentence
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_time_left_of_a_resumed_run_goes_by_its_own_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnxprune.finetune.training.checkpoint import Epoch
+
+    now, shown = [0.0], list[str]()
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(Training, "_show", lambda self, line: shown.append(line))
+    watch = Training(Console(file=io.StringIO(), force_terminal=True), 100, quiet=False)
+    for number in range(51):
+        watch.epoch(Epoch(number, 1.0, 1.0, None, 0.1, 9.0), best=False)
+    now[0] = 10.0
+    watch.step(51, 1, 1, 1.0, 0.1)
+    assert "8:10 left" in shown[-1]  # 49 more of 10 seconds
+
+
+def test_a_full_gpu_is_told_as_any_full_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    error = type("OutOfMemoryError", (RuntimeError,), {})
+
+    def work() -> None:
+        raise error
+
+    assert guarded(work, debug=False) == 70
+    assert "smaller --batch-size" in capsys.readouterr().err

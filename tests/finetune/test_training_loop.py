@@ -144,6 +144,24 @@ def test_a_loss_that_is_no_number_ends_training_with_the_last_good_weights() -> 
     assert all(np.isfinite(value.numpy()).all() for value in found.module.state_dict().values())
 
 
+def test_an_epoch_whose_validation_is_no_number_is_not_the_best() -> None:
+    found = train(task(), replace(RECIPE, rate=1e38, clip=0.0, warmup=0.0, momentum=0.0, batch=96), ALONE)
+    assert found.best.number == 0
+    assert len(found.history) == 1
+    assert "no finite number any more in epoch 1" in found.ended
+
+
+def test_weights_that_no_answer_depends_on_are_left_alone() -> None:
+    text = CONVNET.replace("(float[N, 3] y)", "(float[N, 3] y, float[N, 8] other)")
+    text = text.replace("float[3] bf>", "float[3] bf, float[8, 8] wo>").replace(
+        "bf)\n}", "bf)\n other = MatMul(f, wo)\n}"
+    )
+    found = train(task(text), replace(RECIPE, epochs=1), ALONE)
+    np.testing.assert_array_equal(found.module.state_dict()["wo"].numpy(), graph(text).facts.known["wo"].first)
+    with pytest.raises(InputError, match="has no say in the answers"):
+        train(task(text), replace(RECIPE, part="tail"), ALONE)
+
+
 def test_training_ends_when_validation_gets_no_better() -> None:
     found = train(task(), replace(RECIPE, epochs=30, rate=1e-9, decay=0.0, patience=2), ALONE)
     assert found.history[-1].number - found.best.number == 2

@@ -65,6 +65,12 @@ def test_probabilities_count_as_the_scores_that_they_come_from() -> None:
     np.testing.assert_allclose(given.numpy(), scores.numpy(), rtol=1e-5)
 
 
+def test_a_teacher_may_answer_in_probabilities_where_the_model_does_not() -> None:
+    given = sample_losses(Recipe(), Answers(0, taught_probabilities=True), [STUDENT], [TEACHER.softmax(1)], LABELS)
+    scores = sample_losses(Recipe(), Answers(0), [STUDENT], [TEACHER], LABELS)
+    np.testing.assert_allclose(given.numpy(), scores.numpy(), rtol=1e-5)
+
+
 def test_of_some_classes_only_their_scores_count() -> None:
     losses = sample_losses(Recipe(), Answers(0, columns=(2, 0)), [STUDENT], None, torch.tensor([0, 1]))
     expected = [-math.log(softmax([-1.0, 1.0])[0]), -math.log(softmax([0.0, 0.5])[1])]

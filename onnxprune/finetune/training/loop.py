@@ -147,7 +147,6 @@ class _Training:
         parts = chosen(task.graph, self.module.trained(), recipe.part)
         for name, value in self.module.trained().items():
             value.requires_grad_(name in parts)
-        self.learnt = [value for value in self.module.trained().values() if value.requires_grad]
         self.kernels = square_kernels(task.graph, self.module.trained())
         self.teacher = None if task.teacher is None else GraphModule(task.teacher).to(processes.device).eval()
         some = self._feeds(
@@ -155,6 +154,7 @@ class _Training:
         )
         self.student: nn.Module = batched(self.module, some)
         self.taught = None if self.teacher is None else batched(self.teacher, some)
+        self.learnt = self._reached(some)
         self.parallel = self.student
         if processes.world > 1 and self.learnt:
             self.parallel = nn.parallel.DistributedDataParallel(self.student, broadcast_buffers=False)
@@ -164,6 +164,31 @@ class _Training:
     def device(self) -> torch.device:
         """Where the module is."""
         return self.processes.device
+
+    def _reached(self, some: Sequence[torch.Tensor]) -> list[nn.Parameter]:
+        """Return what is trained; what the loss does not depend on, such as another output's weights, is left alone.
+
+        Several processes would wait for its gradient.
+        """
+        chosen = [value for value in self.module.trained().values() if value.requires_grad]
+        if not chosen:
+            return []
+        self.module.eval()
+        outputs, answers = _tuple(self.student(*some)), self.task.answers
+        counted = [value for value in outputs if value.is_floating_point()]
+        total = torch.stack([value.sum() for value in counted]).sum()
+        if answers.place is not None:
+            total = answers.scores(outputs).sum()
+        extra = penalty(self.recipe, self.module.trained(), self.kernels)
+        total = total if extra is None else total + extra
+        gradients = torch.autograd.grad(total, chosen, allow_unused=True) if total.requires_grad else [None]
+        for value, gradient in zip(chosen, gradients, strict=False):
+            value.requires_grad_(gradient is not None)
+        if all(gradient is None for gradient in gradients):
+            raise InputError(
+                f"What --train {self.recipe.part} stands for has no say in the answers; train another part."
+            )
+        return [value for value in chosen if value.requires_grad]
 
     def work(self, *, resume: bool) -> Trained:
         history, best, ended = self._begin(resume=resume)
@@ -216,7 +241,7 @@ class _Training:
         self.processes.together()
 
     def _epoch(self, number: int) -> Epoch | None:
-        """Train over all samples once; None where the gradient is no finite number any more."""
+        """Train over all samples once; None where the gradient or a loss is no finite number any more."""
         recipe, start = self.recipe, time.perf_counter()
         torch.manual_seed(_seed(recipe.seed, number, self.processes.rank))  # of dropout
         total = torch.zeros((), device=self.device)
@@ -232,6 +257,8 @@ class _Training:
             self.watch.step(number, step + 1, self.steps, float(losses), rate)
         loss, top1 = self._validate()
         mean = float(self.processes.total(total)) / len(self.task.training)
+        if not (math.isfinite(loss) and math.isfinite(mean)):
+            return None
         return Epoch(number, mean, loss, top1, rate, time.perf_counter() - start)
 
     def _step(self, rows: Any, rate: float, seed: int) -> torch.Tensor | None:

@@ -21,17 +21,20 @@ class Answers:
         place: which output holds class scores; None where the model is no classifier: all its float outputs count.
         probabilities: whether these are probabilities, so that scores are their logarithms.
         columns: which outputs the classes of the data are; None: all, in order.
+        taught_probabilities: whether the teacher's are probabilities; None: as the model's.
     """
 
     place: int | None
     probabilities: bool = False
     columns: tuple[int, ...] | None = None
+    taught_probabilities: bool | None = None
 
-    def scores(self, outputs: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return the class scores in front of a softmax, float32 [samples, classes]."""
+    def scores(self, outputs: Sequence[torch.Tensor], *, taught: bool = False) -> torch.Tensor:
+        """Return the class scores in front of a softmax, float32 [samples, classes], of the model or the teacher."""
         assert self.place is not None
         found = outputs[self.place].flatten(1).float()
-        found = found.clamp_min(TINY).log() if self.probabilities else found
+        own = not taught or self.taught_probabilities is None
+        found = found.clamp_min(TINY).log() if (self.probabilities if own else self.taught_probabilities) else found
         return found if self.columns is None or len(self.columns) == found.shape[1] else found[:, list(self.columns)]
 
 
@@ -68,7 +71,7 @@ def sample_losses(
         parts.append((1 - teach) * entropy)
     if taught is not None and teach > 0:
         heat = recipe.temperature
-        wanted = torch.log_softmax(answers.scores(taught) / heat, dim=1)
+        wanted = torch.log_softmax(answers.scores(taught, taught=True) / heat, dim=1)
         found = torch.log_softmax(scores / heat, dim=1)
         parts.append(teach * heat**2 * functional.kl_div(found, wanted, reduction="none", log_target=True).sum(dim=1))
     return torch.stack(parts).sum(dim=0)

@@ -1,6 +1,7 @@
 """One process of several that train together, as torch's launcher (`torchrun`) starts them; or the only one."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,6 +87,8 @@ def joined(device: str) -> Iterator[Processes]:
     except (ValueError, RuntimeError) as error:
         raise InputError(f"The {world} processes of torchrun cannot find each other: {error}") from error
     try:
-        yield Processes(distributed.get_rank(), distributed.get_world_size(), place)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of its own plans and speed, once for each process
+            yield Processes(distributed.get_rank(), distributed.get_world_size(), place)
     finally:
         distributed.destroy_process_group()

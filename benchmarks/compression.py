@@ -1,0 +1,175 @@
+"""Nets of the papers' shapes, trained on CIFAR-10, pruned to the papers' compression, retrained whole, in part, or not.
+
+    python -m benchmarks.compression SHARED --cache FOLDER [--jobs alexnet:entropy:87%,...] [--epochs N] [--retrain N]
+        [--images N] [--device auto] [--page FILE.md]
+
+SHARED holds data/cifar10_jpeg.zip. A net is trained once into the cache (SGD with Nesterov momentum, cosine from 0.1
+or 0.05, shifted and mirrored images) and exported with its normalisations. Then it is pruned by 500 training images to
+the share of the parameters that the paper reports to be gone (87 %, 85 % and 62 % for `entropy`, Narkhede et al. 2024),
+with one ratio for all groups, the smallest that reaches it. `refit` follows, then onnxprune's own training of each
+part. Top-1 on all test images.
+"""
+
+import argparse
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+import onnxprune
+from benchmarks.nets import DEVIATION, MEAN, cifar_pixels
+from benchmarks.retraining_study import first_of_each
+from benchmarks.tables import table
+from benchmarks.torch_nets import NETS
+from benchmarks.vs_torch_pruning import batches, scaled
+from onnxprune import Budget, open_data
+from onnxprune.data import split
+from onnxprune.evaluation import evaluate
+from onnxprune.finetune.training.augment import Augment, Share
+from onnxprune.finetune.training.processes import Processes, find_device
+from onnxprune.finetune.training.recipe import Recipe
+from onnxprune.pipeline.finetuning import tune
+from onnxprune.runtime import open_session
+from onnxprune.values.plan import Plan
+from onnxprune.values.preprocess import Preprocess
+
+JOBS = "alexnet:entropy:87%,vgg16:entropy:85%,resnet50:entropy:62%,vgg16:class-aware:85%"
+PARTS = ("full", "fc")
+PIXELS = Preprocess(mean=tuple(MEAN), std=tuple(DEVIATION))
+CALIBRATION = 50
+BATCH, SEED = 128, 0
+PRECISION = 10
+"""Halvings of the interval that the ratio is searched in."""
+
+Set = tuple[NDArray[Any], NDArray[Any]]
+
+
+def trained_net(name: str, path: Path, train: Set, epochs: int, device: torch.device) -> None:
+    """Train a net and write it as ONNX, unless that was done before."""
+    if path.exists():
+        return
+    torch.manual_seed(SEED)
+    net = NETS[name].make().to(device).train()
+    optimizer = torch.optim.SGD(net.parameters(), lr=NETS[name].rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    steps = epochs * -(-len(train[1]) // BATCH)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    rng = np.random.default_rng(SEED)
+    step = 0
+    for epoch in range(epochs):
+        total = 0.0
+        for images, rows in batches(train[0], rng.permutation(len(train[1])), device):
+            images = scaled(Augment(("crop", "flip"), step, Share(0, len(rows), len(rows)))(images))
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                scores = net(images)
+            loss = nn.functional.cross_entropy(scores.float(), torch.from_numpy(train[1][rows]).to(device))
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            optimizer.step()
+            schedule.step()
+            total += loss.item() * len(rows)
+            step += 1
+        print(f"{name} epoch {epoch + 1} of {epochs}: loss {total / len(train[1]):.4f}", flush=True)
+    onnx.save(exported(net.cpu().eval()), path)
+
+
+def exported(net: nn.Module) -> onnx.ModelProto:
+    """Return a net as ONNX with its normalisations as nodes and its names as they are."""
+    buffer: Any = io.BytesIO()  # takes one as well, whatever its types say
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the TorchScript exporter announces its successor
+        torch.onnx.export(
+            net, (torch.zeros(2, 3, 32, 32),), buffer, dynamo=False, opset_version=17, do_constant_folding=False,
+            training=torch.onnx.TrainingMode.PRESERVE, input_names=["image"], output_names=["logits"],
+            dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}},
+        )  # fmt: skip
+    return onnx.load_from_string(buffer.getvalue())
+
+
+def plan_to(model: onnxprune.Model, analysis: Any, scores: Any, method: str, gone: float) -> Plan:
+    """Return the plan of the smallest ratio that removes the share `gone` of the parameters."""
+    low, high = 0.0, 1.0
+    for _ in range(PRECISION):
+        middle = (low + high) / 2
+        found = onnxprune.plan(model, analysis, scores, Budget(ratio=middle), method, round_to=1)
+        low, high = (low, middle) if found.reached["params"] <= 1 - gone else (middle, high)
+    return onnxprune.plan(model, analysis, scores, Budget(ratio=high), method, round_to=1)
+
+
+def compress(path: Path, cache: Path, method: str, gone: float, recipe: Recipe, device: str) -> list[str]:
+    """Return the row of a net: parameters gone, MACs left, top-1 before, after cut, refit, and each training."""
+    model = onnxprune.load(path)
+    analysis = onnxprune.inspect(model)
+    data, train, test = (
+        open_data(cache / f"{name}.npz", model.graph.input_specs, PIXELS) for name in ("calibration", "train", "test")
+    )
+
+    def top1(proto: Any, weights: Any) -> str:
+        return f"{100 * evaluate(open_session(proto, weights), test).top1:.2f}"
+
+    scores = onnxprune.score(analysis, onnxprune.collect(analysis, data, method, widths=False), method)
+    plan = plan_to(model, analysis, scores, method, gone)
+    cut, plan = onnxprune.apply(model, analysis, plan)
+    onnxprune.verify(model, analysis, cut, data)
+    row = [f"{100 * (1 - plan.reached['params']):.1f}", f"{100 * plan.reached['macs']:.1f}"]
+    row += [top1(model.proto, model.weights), top1(cut.model, cut.weights)]
+    recovered = onnxprune.recover(model, cut, data)
+    row.append(top1(recovered.model, recovered.weights))
+    small = path.with_suffix(".small.onnx")
+    onnxprune.save(recovered, small)
+    training, validation = split(train, 0.1, SEED)
+    graph = onnxprune.load(small).graph
+    for part in PARTS:
+        mine = Recipe(**{**vars(recipe), "part": part})
+        _, *found = tune(graph, training, validation, None, mine, Processes(0, 1, find_device(device)))
+        row.append(top1(*found))
+    return row
+
+
+def main() -> None:
+    """Measure, print, and write the page where it is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--jobs", default=JOBS, help="net:method:share of the parameters that goes")
+    parser.add_argument("--epochs", type=int, default=60, help="of training from nothing")
+    parser.add_argument("--retrain", type=int, default=20, help="epochs after pruning")
+    parser.add_argument("--images", type=int, default=50_000, help="training images, as many of each class")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--page", type=Path)
+    options = parser.parse_args()
+    device = find_device(options.device)
+    train, test, names = cifar_pixels(options.shared / "data" / "cifar10_jpeg.zip", options.cache)
+    sets = {
+        "calibration": first_of_each(*train, CALIBRATION * len(names)),
+        "train": first_of_each(*train, options.images),
+        "test": {"x": test[0], "y": test[1]},
+    }
+    for name, arrays in sets.items():
+        np.savez(options.cache / f"{name}.npz", x=arrays["x"], y=arrays["y"], class_names=np.array(names))
+    recipe = Recipe(epochs=options.retrain, augment=("crop", "flip"))
+    rows = []
+    for job in options.jobs.split(","):
+        net, method, gone = job.split(":")
+        path = options.cache / f"{net}.onnx"
+        trained_net(net, path, (sets["train"]["x"], sets["train"]["y"]), options.epochs, device)
+        share = float(gone.rstrip("%")) / 100
+        rows.append([net, method, *compress(path, options.cache, method, share, recipe, options.device)])
+        print(*rows[-1], sep="  ", flush=True)
+    text = (
+        "# To the papers' compression\n\nWritten by `python -m benchmarks.compression`: top-1 in percent on "
+        f"{len(test[1])} test images; nets trained for\n{options.epochs} epochs on {len(sets['train']['y'])} images, "
+        f"retrained for {options.retrain}, {device.type}, seed {SEED}.\n\n"
+    )
+    head = ["net", "method", "params gone %", "MACs left %", "before", "cut", "refit", *(f"+ {p}" for p in PARTS)]
+    if options.page is not None:
+        options.page.write_text(text + table(head, rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
