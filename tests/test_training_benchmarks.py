@@ -11,7 +11,8 @@ from PIL import Image
 
 torch = pytest.importorskip("torch", reason="torch is not installed (the extra `torch`)")
 
-from benchmarks import retraining_study, training_step, vs_torch_pruning  # noqa: E402
+from benchmarks import compression, retraining_study, training_step, vs_torch_pruning  # noqa: E402
+from benchmarks.torch_nets import NETS, Shape  # noqa: E402
 from benchmarks.torch_resnet import ResNet, load_resnet  # noqa: E402
 from onnxprune import load  # noqa: E402
 from onnxprune.finetune.interpreter.module import GraphModule  # noqa: E402
@@ -97,3 +98,29 @@ def test_each_part_is_trained_apart(shared: Path, tmp_path: Path, monkeypatch: p
     assert [row[1].strip() for row in rows] == ["none", "refit"]
     assert all(0 <= float(cell) <= 100 for row in rows for cell in row[2:])
     assert len(rows[0]) == 7
+
+
+def test_a_net_is_compressed_to_a_share_of_its_parameters(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page.md"
+    monkeypatch.setattr(compression, "NETS", {"tiny": Shape(lambda: ResNet(1), 0.05)})
+    args = [str(shared), "--cache", str(tmp_path / "cache"), "--jobs", "tiny:entropy:40%", "--device", "cpu"]
+    short = ["--epochs", "1", "--retrain", "1", "--images", "60"]
+    monkeypatch.setattr("sys.argv", ["compression", *args, *short, "--page", str(page)])
+    compression.main()
+    (row,) = [line.split("|")[1:-1] for line in page.read_text().splitlines() if line.startswith("| tiny")]
+    assert [cell.strip() for cell in row[:2]] == ["tiny", "entropy"]
+    assert 40 <= float(row[2]) < 60
+    assert all(0 <= float(cell) <= 100 for cell in row[3:])
+    assert len(row) == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("alexnet", 23.2), ("vgg16", 15.0), ("resnet50", 23.5), ("resnet56", 0.85)]
+)
+def test_nets_have_the_sizes_that_their_names_promise(name: str, millions: float) -> None:
+    net = NETS[name].make().eval()
+    assert sum(value.numel() for value in net.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
+    with torch.no_grad():
+        assert net(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
