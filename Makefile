@@ -18,6 +18,9 @@ demo: $(VENV)/.installed  ## prune both sample models
 	@echo "The smaller models, their plans and reports:"
 	@ls -l $(OUT)
 
+# Two test processes with a thread each: with more they would wait for each other most of the time.
+test: export OMP_NUM_THREADS := 1
+test: export OPENBLAS_NUM_THREADS := 1
 test: $(VENV)/.dev  ## run the tests; fail if the engine's coverage falls under 95 % of its lines
 	$(BIN)/python -m pytest -n 2 --cov --cov-report= $(ENGINE)
 	$(BIN)/python -m coverage report --fail-under=95 \
