@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import onnxprune
-from benchmarks.nets import DEVIATION, MEAN, cifar_pixels
-from benchmarks.retraining_study import first_of_each
+from benchmarks.nets import PIXELS, write_sets
 from benchmarks.tables import table
 from benchmarks.torch_nets import NETS
 from benchmarks.vs_torch_pruning import batches, scaled
@@ -37,11 +36,9 @@ from onnxprune.finetune.training.recipe import Recipe
 from onnxprune.pipeline.finetuning import tune
 from onnxprune.runtime import open_session
 from onnxprune.values.plan import Plan
-from onnxprune.values.preprocess import Preprocess
 
 JOBS = "alexnet:entropy:87%,vgg16:entropy:85%,resnet50:entropy:62%,vgg16:class-aware:85%"
 PARTS = ("full", "fc")
-PIXELS = Preprocess(mean=tuple(MEAN), std=tuple(DEVIATION))
 CALIBRATION = 50
 BATCH, SEED = 128, 0
 PRECISION = 10
@@ -144,26 +141,21 @@ def main() -> None:
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
     device = find_device(options.device)
-    train, test, names = cifar_pixels(options.shared / "data" / "cifar10_jpeg.zip", options.cache)
-    sets = {
-        "calibration": first_of_each(*train, CALIBRATION * len(names)),
-        "train": first_of_each(*train, options.images),
-        "test": {"x": test[0], "y": test[1]},
-    }
-    for name, arrays in sets.items():
-        np.savez(options.cache / f"{name}.npz", x=arrays["x"], y=arrays["y"], class_names=np.array(names))
+    archive = options.shared / "data" / "cifar10_jpeg.zip"
+    sets = write_sets(archive, options.cache, CALIBRATION, options.images)
     recipe = Recipe(epochs=options.retrain, augment=("crop", "flip"))
     rows = []
     for job in options.jobs.split(","):
         net, method, gone = job.split(":")
         path = options.cache / f"{net}.onnx"
-        trained_net(net, path, (sets["train"]["x"], sets["train"]["y"]), options.epochs, device)
+        trained_net(net, path, sets["train"], options.epochs, device)
         share = float(gone.rstrip("%")) / 100
         rows.append([net, method, *compress(path, options.cache, method, share, recipe, options.device)])
         print(*rows[-1], sep="  ", flush=True)
+    tested, learnt = (len(sets[name][1]) for name in ("test", "train"))
     text = (
         "# To the papers' compression\n\nWritten by `python -m benchmarks.compression`: top-1 in percent on "
-        f"{len(test[1])} test images; nets trained for\n{options.epochs} epochs on {len(sets['train']['y'])} images, "
+        f"{tested} test images; nets trained for\n{options.epochs} epochs on {learnt} images, "
         f"retrained for {options.retrain}, {device.type}, seed {SEED}.\n\n"
     )
     head = ["net", "method", "params gone %", "MACs left %", "before", "cut", "refit", *(f"+ {p}" for p in PARTS)]

@@ -14,12 +14,17 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
+from onnxprune.values.preprocess import Preprocess
+
 Array = NDArray[Any]
 
 SIZES = (10, 50, 200)
 """Calibration images per class that are kept."""
 
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+PIXELS = Preprocess(mean=tuple(MEAN), std=tuple(DEVIATION))
+"""How the CIFAR-10 nets want their pixels."""
+
 FASHION_SEED, EPOCHS = 0, 2
 
 
@@ -85,6 +90,34 @@ def cifar_pixels(path: Path, cache: Path) -> tuple[tuple[Array, Array], tuple[Ar
     with np.load(stored) as data:
         names = [str(name) for name in data["class_names"]]
         return (data["x"], data["y"]), (data["test_x"], data["test_y"]), names
+
+
+def first_of_each(images: tuple[Array, Array], count: int) -> tuple[Array, Array]:
+    """Return the first images of every class with their labels, `count` in all."""
+    x, y = images
+    classes = np.unique(y)
+    rows = np.concatenate([np.flatnonzero(y == label)[: count // len(classes)] for label in classes])
+    return x[rows], y[rows]
+
+
+def write_sets(path: Path, cache: Path, calibration: int, training: int) -> dict[str, tuple[Array, Array]]:
+    """Write calibration.npz, train.npz and test.npz of CIFAR-10's pixels into `cache`, and return them.
+
+    Args:
+        path: the archive of images.
+        cache: the folder.
+        calibration: images of each class.
+        training: images in all.
+    """
+    train, test, names = cifar_pixels(path, cache)
+    sets = {
+        "calibration": first_of_each(train, calibration * len(names)),
+        "train": first_of_each(train, training),
+        "test": test,
+    }
+    for name, (x, y) in sets.items():
+        np.savez(cache / f"{name}.npz", x=x, y=y, class_names=np.array(names))
+    return sets
 
 
 def _cifar(path: Path) -> tuple[tuple[Array, Array], tuple[Array, Array], list[str]]:

@@ -15,12 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 import onnxprune
-from benchmarks.nets import DEVIATION, MEAN, cifar_pixels
+from benchmarks.nets import PIXELS, write_sets
 from benchmarks.tables import table
 from onnxprune.data import open_data, split
 from onnxprune.evaluation import evaluate
@@ -29,19 +27,10 @@ from onnxprune.finetune.training.processes import Processes, find_device
 from onnxprune.finetune.training.recipe import Recipe
 from onnxprune.pipeline.finetuning import tune
 from onnxprune.runtime import open_session
-from onnxprune.values.preprocess import Preprocess
 
 NETS = "cifar10_resnet20_bn,cifar10_resnet56_bn"
 METHODS = "entropy,catro,class-aware"
 CALIBRATION = 50
-PIXELS = Preprocess(mean=tuple(MEAN), std=tuple(DEVIATION))
-
-
-def first_of_each(x: NDArray[Any], y: NDArray[Any], count: int) -> dict[str, NDArray[Any]]:
-    """Return the first images of every class, `count` in all."""
-    classes = np.unique(y)
-    rows = np.concatenate([np.flatnonzero(y == label)[: count // len(classes)] for label in classes])
-    return {"x": x[rows], "y": y[rows]}
 
 
 def study(model: Path, folder: Path, method: str, recovery: str, macs: float, recipe: Recipe, device: str) -> list[str]:
@@ -89,19 +78,13 @@ def main() -> None:
     options = parser.parse_args()
     macs = float(options.macs.rstrip("%")) / 100
     recipe = Recipe(epochs=options.epochs, augment=("crop", "flip"))
-    train, test, names = cifar_pixels(options.shared / "data" / "cifar10_jpeg.zip", options.cache)
-    sets = {
-        "calibration": first_of_each(*train, CALIBRATION * len(names)),
-        "train": first_of_each(*train, options.images),
-        "test": {"x": test[0], "y": test[1]},
-    }
-    for name, arrays in sets.items():
-        np.savez(options.cache / f"{name}.npz", x=arrays["x"], y=arrays["y"], class_names=np.array(names))
+    archive = options.shared / "data" / "cifar10_jpeg.zip"
+    sets = write_sets(archive, options.cache, CALIBRATION, options.images)
     head = ["method", "recovery", "none", *_parts()]
     text = (
         "# What to retrain\n\nWritten by `python -m benchmarks.retraining_study`: top-1 in percent on "
-        f"{len(test[1])} test images\nat {options.macs} of the MACs, after {options.epochs} epochs on "
-        f"{len(sets['train']['y'])} training images (a tenth of them chooses the epoch),\n"
+        f"{len(sets['test'][1])} test images\nat {options.macs} of the MACs, after {options.epochs} epochs on "
+        f"{len(sets['train'][1])} training images (a tenth of them chooses the epoch),\n"
         f"torch {torch.__version__.split('+')[0]}.\n"
     )
     for net in options.nets.split(","):

@@ -27,14 +27,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 import onnxprune
-from benchmarks.nets import DEVIATION, MEAN, cifar_pixels
+from benchmarks.nets import DEVIATION, MEAN, PIXELS, write_sets
 from benchmarks.tables import table
 from benchmarks.torch_resnet import ResNet, load_resnet
 from onnxprune.finetune.interpreter.module import GraphModule
 from onnxprune.finetune.training.augment import Augment, Share
 from onnxprune.finetune.training.objective import Answers, sample_losses
 from onnxprune.finetune.training.recipe import Recipe
-from onnxprune.values.preprocess import Preprocess
 
 Pixels = NDArray[np.uint8]
 METHODS = "entropy,catro,class-aware,reconstruction"
@@ -105,9 +104,8 @@ def by_onnxprune(path: Path, data: Path, method: str, macs: float) -> tuple[Grap
     """Return the pruned and recovered net, and the share of the MACs that it has left."""
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "small.onnx"
-        pixels = Preprocess(mean=tuple(MEAN), std=tuple(DEVIATION))
         result = onnxprune.prune(
-            path, data, method, macs=macs, round_to=1, check_accuracy=False, output=small, preprocess=pixels
+            path, data, method, macs=macs, round_to=1, check_accuracy=False, output=small, preprocess=PIXELS
         )
         assert result.after is not None
         return GraphModule(onnxprune.load(small).graph), result.after.macs / result.before.macs
@@ -173,11 +171,9 @@ def main() -> None:
     epochs = [int(count) for count in options.epochs.split(",")]
     macs = float(options.macs.rstrip("%")) / 100
     path = options.shared / "models" / f"{options.net}.onnx"
-    (pixels, labels), test, names = cifar_pixels(options.shared / "data" / "cifar10_jpeg.zip", options.cache)
-    train = _first(pixels, labels, options.images)
-    data = options.cache / "calibration-pixels.npz"
-    some = _first(pixels, labels, CALIBRATION * len(names))
-    np.savez(data, x=some[0], y=some[1], class_names=names)
+    archive = options.shared / "data" / "cifar10_jpeg.zip"
+    sets = write_sets(archive, options.cache, CALIBRATION, options.images)
+    train, test, data = sets["train"], sets["test"], options.cache / "calibration.npz"
     teacher = GraphModule(onnxprune.load(path).graph).to(device).eval()
     ways: dict[str, Callable[[], tuple[nn.Module, float]]] = {
         f"onnxprune, {method}": lambda method=method: by_onnxprune(path, data, method, macs)  # type: ignore[misc]
@@ -198,13 +194,6 @@ def main() -> None:
     )
     if options.page is not None:
         options.page.write_text(text + table(head, rows), encoding="utf-8")
-
-
-def _first(pixels: Pixels, labels: NDArray[np.int64], count: int) -> tuple[Pixels, NDArray[np.int64]]:
-    """Return the first images of every class, `count` in all."""
-    classes = np.unique(labels)
-    rows = np.concatenate([np.flatnonzero(labels == label)[: count // len(classes)] for label in classes])
-    return pixels[rows], labels[rows]
 
 
 if __name__ == "__main__":

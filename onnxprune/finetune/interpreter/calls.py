@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from onnxprune.errors import InputError
-from onnxprune.finetune.interpreter.module import GraphModule
+from onnxprune.finetune.interpreter.module import GraphModule, as_tuple
 
 CLOSE = 1e-4
 
@@ -30,8 +30,7 @@ class PerCall(nn.Module):
         calls = []
         for start in range(0, total, self.size):
             rows = torch.arange(start, start + self.size, device=inputs[0].device).clamp_max(total - 1)
-            made = self.module(*(value[rows] for value in inputs))
-            calls.append(made if isinstance(made, tuple) else (made,))
+            calls.append(as_tuple(self.module(*(value[rows] for value in inputs))))
         # an output may have several rows a sample
         outputs = tuple(torch.cat(parts)[: total * (len(parts[0]) // self.size)] for parts in zip(*calls, strict=True))
         return outputs[0] if len(outputs) == 1 else outputs
@@ -71,7 +70,7 @@ def run_all(module: GraphModule, feeds: Mapping[str, NDArray[Any]]) -> list[NDAr
     given = [torch.from_numpy(np.ascontiguousarray(feeds[name])) for name in module.input_names]
     with torch.no_grad():
         made = batched(module, given)(*given)
-    return [value.cpu().numpy() for value in (made if isinstance(made, tuple) else (made,))]
+    return [value.cpu().numpy() for value in as_tuple(made)]
 
 
 def _tried(module: GraphModule, feeds: Sequence[torch.Tensor]) -> Any:
@@ -84,5 +83,5 @@ def _tried(module: GraphModule, feeds: Sequence[torch.Tensor]) -> Any:
 def _same(one: Any, other: Any) -> bool:
     if other is None:
         return False
-    pairs = zip(*((value if isinstance(value, tuple) else (value,)) for value in (one, other)), strict=True)
+    pairs = zip(as_tuple(one), as_tuple(other), strict=True)
     return all(a.shape == b.shape and torch.allclose(a.float(), b.float(), CLOSE, CLOSE) for a, b in pairs)

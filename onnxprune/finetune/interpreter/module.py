@@ -91,7 +91,7 @@ class GraphModule(nn.Module):
             for slot in step.moved:
                 found[slot] = found[slot].to(inputs[0].device)
             made = step.run(*found)
-            for place, value in zip(step.makes, made if isinstance(made, tuple) else (made,), strict=False):
+            for place, value in zip(step.makes, as_tuple(made), strict=False):
                 values[place] = value
             if kept:
                 inner |= {
@@ -107,6 +107,11 @@ class GraphModule(nn.Module):
     def trained(self) -> Mapping[str, nn.Parameter]:
         """Return the parameters by the name that they have in the file."""
         return {name: value for name, value in self._parameters.items() if value is not None}
+
+
+def as_tuple(made: Any) -> tuple[torch.Tensor, ...]:
+    """Return what a node or a module made, one value or several, as a tuple."""
+    return made if isinstance(made, tuple) else (made,)
 
 
 def _samples(graph: Graph) -> int | None:

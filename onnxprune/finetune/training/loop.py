@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from torch import nn
 
 from onnxprune.errors import InputError
 from onnxprune.finetune.interpreter.calls import batched
-from onnxprune.finetune.interpreter.module import GraphModule
+from onnxprune.finetune.interpreter.module import GraphModule, as_tuple
 from onnxprune.finetune.training.augment import Augment, check_kinds
 from onnxprune.finetune.training.checkpoint import Checkpoint, Epoch, State, load_checkpoint, save_checkpoint
 from onnxprune.finetune.training.feeding import Samples, in_order, shuffled
@@ -149,9 +149,8 @@ class _Training:
             value.requires_grad_(name in parts)
         self.kernels = square_kernels(task.graph, self.module.trained())
         self.teacher = None if task.teacher is None else GraphModule(task.teacher).to(processes.device).eval()
-        some = self._feeds(
-            task.validation, task.validation.batch(in_order(2, 2)[0] % len(task.validation), self.device)
-        )
+        arrays, _ = task.validation.batch(in_order(2, 2)[0] % len(task.validation), self.device)
+        some = task.validation.feeds(arrays, self.names)
         self.student: nn.Module = batched(self.module, some)
         self.taught = None if self.teacher is None else batched(self.teacher, some)
         self.learnt = self._reached(some)
@@ -174,7 +173,7 @@ class _Training:
         if not chosen:
             return []
         self.module.eval()
-        outputs, answers = _tuple(self.student(*some)), self.task.answers
+        outputs, answers = as_tuple(self.student(*some)), self.task.answers
         counted = [value for value in outputs if value.is_floating_point()]
         total = torch.stack([value.sum() for value in counted]).sum()
         if answers.place is not None:
@@ -191,7 +190,8 @@ class _Training:
         return [value for value in chosen if value.requires_grad]
 
     def work(self, *, resume: bool) -> Trained:
-        history, best, ended = self._begin(resume=resume)
+        history, best = self._begin(resume=resume)
+        ended = ""
         top = max(history, key=lambda epoch: epoch.score)
         for number in range(len(history), self.recipe.epochs + 1):
             if self.recipe.patience and number - 1 - top.number >= self.recipe.patience:
@@ -213,20 +213,21 @@ class _Training:
         self.module.load_state_dict(best, strict=False)
         return Trained(self.module.cpu().eval(), history, top, ended)
 
-    def _begin(self, *, resume: bool) -> tuple[tuple[Epoch, ...], State, str]:
+    def _begin(self, *, resume: bool) -> tuple[tuple[Epoch, ...], State]:
         """Return the epochs so far and the values of the best one."""
         if resume and self.checkpoint is not None:
             found = load_checkpoint(self.checkpoint, self.run)
             self.module.load_state_dict(found.module, strict=False)
             if self.optimizer is not None:
                 self.optimizer.load_state_dict(found.optimizer)
+            top = max(found.history, key=lambda epoch: epoch.score)
             for epoch in found.history:
-                self.watch.epoch(epoch, epoch is max(found.history, key=lambda one: one.score))
-            return found.history, found.best, ""
+                self.watch.epoch(epoch, epoch is top)
+            return found.history, found.best
         loss, top1 = self._validate()
         first = Epoch(0, None, loss, top1)
         self.watch.epoch(first, True)
-        return (first,), self._values(), ""
+        return (first,), self._values()
 
     def _values(self) -> State:
         """Return copies of what training changes."""
@@ -265,8 +266,8 @@ class _Training:
         """Learn from a batch; return the losses of this process's samples, or None where a gradient is not finite."""
         recipe, data = self.recipe, self.task.training
         mine, share = self.processes.share(rows)
-        found, labels = data.batch(mine, self.device)
-        feeds = self._feeds(data, (found, labels), Augment(recipe.augment, seed, share))
+        arrays, labels = data.batch(mine, self.device)
+        feeds = data.feeds(arrays, self.names, Augment(recipe.augment, seed, share))
         with torch.set_grad_enabled(self.optimizer is not None):
             losses = sample_losses(recipe, self.task.answers, *self._answers(self.parallel, feeds), labels)
         if self.optimizer is None:
@@ -284,20 +285,17 @@ class _Training:
         self.optimizer.step()
         return losses.detach()
 
-    def _feeds(self, data: Samples, batch: tuple[Mapping[str, torch.Tensor], Any], augment: Any = None) -> Any:
-        return data.feeds(batch[0], self.names, augment)
-
     def _answers(
         self, model: nn.Module, feeds: Sequence[torch.Tensor]
     ) -> tuple[Sequence[torch.Tensor], Sequence[torch.Tensor] | None]:
         """Return the float outputs of the student and of the teacher."""
         low = self.recipe.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-            outputs = _tuple(model(*feeds))
+            outputs = as_tuple(model(*feeds))
             if self.taught is None:
                 return outputs, None
             with torch.no_grad():
-                return outputs, _tuple(self.taught(*feeds))
+                return outputs, as_tuple(self.taught(*feeds))
 
     def _validate(self) -> tuple[float, float | None]:
         """Return the mean loss and the accuracy over all validation samples."""
@@ -309,17 +307,13 @@ class _Training:
                 mine, _ = self.processes.share(rows)
                 if not len(mine):
                     continue
-                found, labels = data.batch(mine, self.device)
-                outputs, taught = self._answers(self.student, self._feeds(data, (found, labels)))
+                arrays, labels = data.batch(mine, self.device)
+                outputs, taught = self._answers(self.student, data.feeds(arrays, self.names))
                 sums[0] += sample_losses(self.recipe, answers, outputs, taught, labels).sum()
                 if labels is not None and answers.place is not None:
                     sums[1] += (answers.scores(outputs).argmax(dim=1) == labels).sum()
         loss, hits = (self.processes.total(sums) / len(data)).tolist()
         return loss, None if data.labels is None or answers.place is None else hits
-
-
-def _tuple(outputs: Any) -> Sequence[torch.Tensor]:
-    return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 def _seed(*numbers: int) -> int:
