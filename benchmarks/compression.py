@@ -16,21 +16,18 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 import onnxprune
 from benchmarks.nets import PIXELS, write_sets
 from benchmarks.tables import table
 from benchmarks.torch_nets import NETS
-from benchmarks.vs_torch_pruning import batches, scaled
+from benchmarks.torch_training import SEED, Set, Training, cosine, trained
 from onnxprune import Budget, open_data
 from onnxprune.data import split
 from onnxprune.evaluation import evaluate
-from onnxprune.finetune.training.augment import Augment, Share
 from onnxprune.finetune.training.processes import Processes, find_device
 from onnxprune.finetune.training.recipe import Recipe
 from onnxprune.pipeline.finetuning import tune
@@ -40,11 +37,8 @@ from onnxprune.values.plan import Plan
 JOBS = "alexnet:entropy:87%,vgg16:entropy:85%,resnet50:entropy:62%,vgg16:class-aware:85%"
 PARTS = ("full", "fc")
 CALIBRATION = 50
-BATCH, SEED = 128, 0
 PRECISION = 10
 """Halvings of the interval that the ratio is searched in."""
-
-Set = tuple[NDArray[Any], NDArray[Any]]
 
 
 def trained_net(name: str, path: Path, train: Set, epochs: int, device: torch.device) -> None:
@@ -52,26 +46,7 @@ def trained_net(name: str, path: Path, train: Set, epochs: int, device: torch.de
     if path.exists():
         return
     torch.manual_seed(SEED)
-    net = NETS[name].make().to(device).train()
-    optimizer = torch.optim.SGD(net.parameters(), lr=NETS[name].rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    steps = epochs * -(-len(train[1]) // BATCH)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    rng = np.random.default_rng(SEED)
-    step = 0
-    for epoch in range(epochs):
-        total = 0.0
-        for images, rows in batches(train[0], rng.permutation(len(train[1])), device):
-            images = scaled(Augment(("crop", "flip"), step, Share(0, len(rows), len(rows)))(images))
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                scores = net(images)
-            loss = nn.functional.cross_entropy(scores.float(), torch.from_numpy(train[1][rows]).to(device))
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimizer.step()
-            schedule.step()
-            total += loss.item() * len(rows)
-            step += 1
-        print(f"{name} epoch {epoch + 1} of {epochs}: loss {total / len(train[1]):.4f}", flush=True)
+    net = trained(NETS[name].make(), train, Training(epochs, NETS[name].rate, cosine, device))
     onnx.save(exported(net.cpu().eval()), path)
 
 

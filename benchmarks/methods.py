@@ -22,9 +22,7 @@ alone with --page-only.
 """
 
 import argparse
-import json
 import multiprocessing
-import os
 import sys
 import tempfile
 import time
@@ -36,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.nets import SIZES, Net, open_net
+from benchmarks.rows import Row, Rows
 from benchmarks.threads import limit_threads
 from onnxprune import Budget, Model, apply, collect, inspect, load, open_data, plan, recover, score
 from onnxprune.analysis.analyse import Analysis
@@ -131,9 +130,10 @@ class Bench:
         by_class = [100 * float(right[self.y == label].mean()) for label in range(self.classes) if label in self.y]
         return {"top1": 100 * float(right.mean()), "by_class": by_class, "subtask_top1": 100 * float(inside.mean())}
 
-    def rows(self, unit: Unit, done: set[str]) -> Iterator[dict[str, Any]]:
+    def rows(self, unit: Unit, known: Rows) -> Iterator[Row]:
         """Yield the rows of a unit that are not there yet."""
-        todo = [cell for cell in unit.cells() if key(cell) not in done]
+        done = known.done()
+        todo = [cell for cell in unit.cells() if known.key(cell) not in done]
         if not todo:
             return
         data = self.data(unit.size, unit.seen)
@@ -168,30 +168,9 @@ class Bench:
         return {"net": self.net.name, "method": "original", **found, "test_images": len(self.x), "versions": versions}
 
 
-def key(row: dict[str, Any]) -> str:
-    """What tells rows apart."""
-    return json.dumps([row.get(name) for name in ("net", "method", "size", "seed", "seen", "macs", "recover")])
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file, the first of each cell; a line that was cut off is left out."""
-    found: dict[str, dict[str, Any]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        found.setdefault(key(row), row)
-    return list(found.values())
-
-
-def append(path: Path, row: dict[str, Any]) -> None:
-    """Append a row in one write, so that several processes can do so."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    try:
-        os.write(descriptor, (json.dumps(row) + "\n").encode())
-    finally:
-        os.close(descriptor)
+def known(options: argparse.Namespace) -> Rows:
+    """Return the rows that there are so far."""
+    return Rows(options.rows, ("net", "method", "size", "seed", "seen", "macs", "recover"))
 
 
 def work(net: Net, todo: list[Unit], options: argparse.Namespace) -> None:
@@ -199,12 +178,13 @@ def work(net: Net, todo: list[Unit], options: argparse.Namespace) -> None:
     if options.jobs > 1:
         limit_threads(1)
     bench = Bench(net, options.test_images)
-    if not any(row["net"] == net.name and row["method"] == "original" for row in read(options.rows)):
-        append(options.rows, bench.original())
+    rows = known(options)
+    if not any(row["net"] == net.name and row["method"] == "original" for row in rows.read()):
+        rows.append(bench.original())
     for unit in todo:
         try:
-            for row in bench.rows(unit, {key(row) for row in read(options.rows)}):
-                append(options.rows, row)
+            for row in bench.rows(unit, rows):
+                rows.append(row)
                 print(f"{unit.net} {unit.method} {unit.size} seed {unit.seed} {unit.seen} "
                       f"{row['macs']:.0%} {row['recover']}: {row['top1']:.2f} ({row['recover_seconds']:.0f} s)",
                       file=sys.stderr, flush=True)  # fmt: skip
@@ -212,16 +192,9 @@ def work(net: Net, todo: list[Unit], options: argparse.Namespace) -> None:
             print(f"{unit.net} {unit.method}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
 
-def mend(path: Path) -> None:
-    """End a last line that was cut off while it was written, so that the next row has a line of its own."""
-    if path.exists() and not path.read_bytes().endswith(b"\n"):
-        with path.open("ab") as file:
-            file.write(b"\n")
-
-
 def run(options: argparse.Namespace) -> None:
     """Compute all that is missing."""
-    mend(options.rows)
+    known(options).mend()
     shares: list[tuple[Net, list[Unit], argparse.Namespace]] = []
     for name in options.nets:
         net = open_net(name, options.shared, options.cache)
@@ -271,7 +244,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.page:
         from benchmarks.methods_page import write_page  # the only part that needs a plotting library
 
-        write_page(read(options.rows), options.page)
+        write_page(known(options).read(), options.page)
 
 
 if __name__ == "__main__":

@@ -1,107 +1,51 @@
 """Pruned by onnxprune and by Torch-Pruning: same weights, same budget, same training, same test images.
 
     python -m benchmarks.vs_torch_pruning SHARED --cache FOLDER [--net cifar10_resnet20_bn] [--macs 50%] [--epochs 1,3]
-        [--methods NAMES] [--images N] [--device cpu] [--page FILE.md]
+        [--methods NAMES] [--teach] [--images N] [--device cpu] [--threads N] [--page FILE.md]
 
 SHARED holds models/cifar10_resnet20_bn.onnx (or resnet56) and data/cifar10_jpeg.zip. Both begin with the weights of
 that file: onnxprune with the file and 500 training images for scores and recovery, Torch-Pruning (group L1, global,
 inner channels, as it cannot cut residual widths of option A) with the same net as a torch module.
 
 Both are then trained by the very same loop: cross-entropy, SGD with Nesterov momentum, a one-cycle rate up to 0.02,
-batches of 128, shifted and mirrored images, seed 0. Beside them, `+ teacher` also learns the original's answers, which
-needs no labels that the others do not have. Every number of epochs is a run of its own. Top-1 on all test images.
+batches of 128, shifted and mirrored images, seed 0. With `--teach` there is a second row of each that also learns the
+original's answers. Every number of epochs is a run of its own. Top-1 on all test images.
 
-Torch-Pruning is needed for its rows alone (`pip install --no-deps torch-pruning`).
+Rows go to FOLDER/vs_torch_pruning.jsonl, and only those that are missing are computed; the page has all of the net and
+the images. Torch-Pruning is needed for its rows alone (`pip install --no-deps torch-pruning`); without it they are left
+out.
 """
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 import onnxprune
-from benchmarks.nets import DEVIATION, MEAN, PIXELS, write_sets
+from benchmarks.nets import PIXELS, write_sets
+from benchmarks.rows import Row, Rows
 from benchmarks.tables import table
 from benchmarks.torch_resnet import ResNet, load_resnet
+from benchmarks.torch_training import SEED, Set, Training, accuracy, one_cycle, trained
 from onnxprune.finetune.interpreter.module import GraphModule
-from onnxprune.finetune.training.augment import Augment, Share
-from onnxprune.finetune.training.objective import Answers, sample_losses
-from onnxprune.finetune.training.recipe import Recipe
 
-Pixels = NDArray[np.uint8]
 METHODS = "entropy,catro,class-aware,reconstruction"
+OTHER = "Torch-Pruning, group L1"
 CALIBRATION = 50
-BATCH, RATE, DECAY, SEED = 128, 0.02, 5e-4, 0
+RATE = 0.02
+KEYS = ("net", "macs", "images", "way", "teach", "epochs")
+
+Made = tuple[nn.Module, float]
+"""A pruned net, and the share of the MACs that it has left."""
 
 
-def scaled(pixels: torch.Tensor) -> torch.Tensor:
-    """Return what the nets are fed, of uint8 pixels as floats [n, 3, 32, 32]."""
-    mean, deviation = (
-        torch.tensor(value, dtype=torch.float32, device=pixels.device).reshape(1, 3, 1, 1)
-        for value in (MEAN, DEVIATION)
-    )
-    return (pixels / 255 - mean) / deviation
-
-
-def batches(pixels: Pixels, rows: NDArray[np.int64], device: torch.device) -> Iterator[tuple[torch.Tensor, Any]]:
-    """Yield images as floats [n, 3, 32, 32], and their rows."""
-    for start in range(0, len(rows), BATCH):
-        some = rows[start : start + BATCH]
-        yield torch.from_numpy(pixels[some]).to(device).permute(0, 3, 1, 2).float(), some
-
-
-def accuracy(module: nn.Module, pixels: Pixels, labels: NDArray[np.int64], device: torch.device) -> float:
-    """Return top-1 in percent."""
-    module.eval()
-    right = 0
-    with torch.no_grad():
-        for images, rows in batches(pixels, np.arange(len(labels)), device):
-            right += int((module(scaled(images)).argmax(1).cpu().numpy() == labels[rows]).sum())
-    return 100 * right / len(labels)
-
-
-def trained(
-    module: nn.Module,
-    pixels: Pixels,
-    labels: NDArray[np.int64],
-    epochs: int,
-    device: torch.device,
-    teacher: nn.Module | None = None,
-) -> nn.Module:
-    """Train a module; with a teacher half of the loss is the distance from its answers."""
-    module.to(device).train()
-    optimizer = torch.optim.SGD(module.parameters(), lr=RATE, momentum=0.9, nesterov=True, weight_decay=DECAY)
-    steps = epochs * -(-len(labels) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
-    recipe, answers = Recipe(teach=0.5), Answers(0)
-    rng = np.random.default_rng(SEED)
-    step = 0
-    for _ in range(epochs):
-        for images, rows in batches(pixels, rng.permutation(len(labels)), device):
-            images = scaled(Augment(("crop", "flip"), step, Share(0, len(rows), len(rows)))(images))
-            taught = None
-            if teacher is not None:
-                with torch.no_grad():
-                    taught = [teacher(images)]
-            wanted = torch.from_numpy(labels[rows]).to(device)
-            loss = sample_losses(recipe, answers, [module(images)], taught, wanted).mean()
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimizer.step()
-            schedule.step()
-            step += 1
-    return module
-
-
-def by_onnxprune(path: Path, data: Path, method: str, macs: float) -> tuple[GraphModule, float]:
-    """Return the pruned and recovered net, and the share of the MACs that it has left."""
+def by_onnxprune(path: Path, data: Path, method: str, macs: float) -> Made:
+    """Return the pruned and recovered net, and what it has left."""
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "small.onnx"
         result = onnxprune.prune(
@@ -136,22 +80,73 @@ def by_torch_pruning(path: Path, macs: float) -> tuple[ResNet, float]:
     return net, left / whole
 
 
-def rows_of(
-    name: str,
-    make: Callable[[], tuple[nn.Module, float]],
-    train: tuple[Pixels, NDArray[np.int64]],
-    test: tuple[Pixels, NDArray[np.int64]],
+def measure(
+    rows: Rows,
+    unit: Row,
+    make: Callable[[], Made],
+    train: Set,
+    test: Set,
     epochs: Sequence[int],
+    teachers: Sequence[nn.Module | None],
     device: torch.device,
-    teacher: nn.Module,
-) -> Iterator[list[str]]:
-    """Yield the table rows of one way of pruning."""
-    net, left = make()
-    net.to(device)
-    first = accuracy(net, *test, device)
-    for label, guide in ((name, None), (f"{name} + teacher", teacher)):
-        found = [accuracy(trained(deepcopy(net), *train, count, device, guide), *test, device) for count in epochs]
-        yield [label, f"{100 * left:.1f}", f"{first:.2f}", *(f"{value:.2f}" for value in found)]
+) -> None:
+    """Append the rows of one way of pruning that are missing."""
+    done = rows.done()
+    cells: list[tuple[nn.Module | None, int]] = [
+        (None, 0),
+        *((teacher, count) for teacher in teachers for count in epochs),
+    ]
+    made: Made | None = None
+    for teacher, count in cells:
+        cell = {**unit, "teach": teacher is not None, "epochs": count}
+        if rows.key(cell) in done:
+            continue
+        made = made or make()
+        net = deepcopy(made[0]).to(device)
+        if count:
+            net = trained(net, train, Training(count, RATE, one_cycle, device, teacher))
+        row = {**cell, "left": made[1], "top1": accuracy(net, test, device), "device": device.type}
+        rows.append(row)
+        print(*row.values(), sep="  ", flush=True)
+
+
+def page(rows: Sequence[Row], net: str, images: int, tested: int) -> str:
+    """Return the page of a net."""
+    found = [row for row in rows if row["net"] == net and row["images"] == images]
+    before = next(row["top1"] for row in found if row["way"] == "original")
+    epochs = sorted({row["epochs"] for row in found if row["epochs"]})
+    cells = {(row["way"], row["teach"], row["epochs"]): row for row in found}
+    lines = []
+    for way, teach in dict.fromkeys((row["way"], row["teach"]) for row in found if row["way"] != "original"):
+        first = cells.get((way, False, 0))
+        if first is None or (teach and not any((way, True, count) in cells for count in epochs)):
+            continue
+        after = [cells.get((way, teach, count)) for count in epochs]
+        lines.append(
+            [
+                f"{way}{' + teacher' * teach}",
+                f"{100 * first['left']:.1f}",
+                f"{first['top1']:.2f}",
+                *("" if row is None else f"{row['top1']:.2f}" for row in after),
+            ]
+        )
+    device = "CPU" if all(row["device"] == "cpu" for row in found) else "GPU"
+    head = ["", "MACs left %", "without training", *(f"{count} epoch{'s' * (count > 1)}" for count in epochs)]
+    return (
+        f"# Beside Torch-Pruning\n\nWritten by `python -m benchmarks.vs_torch_pruning --net {net}`.\n"
+        f"Top-1 in percent on {tested} test images, {before:.2f} before; trained on {images} images, "
+        f"{device}, seed {SEED}.\nBoth begin with the same weights and are trained by the same loop.\n\n"
+        + table(head, sorted(lines, key=lambda line: line[0].startswith(OTHER)))
+    )
+
+
+def has_torch_pruning() -> bool:
+    """Return whether Torch-Pruning can be imported."""
+    try:
+        import torch_pruning  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def main() -> None:
@@ -163,10 +158,15 @@ def main() -> None:
     parser.add_argument("--macs", default="50%")
     parser.add_argument("--epochs", default="1,3")
     parser.add_argument("--methods", default=METHODS)
+    parser.add_argument("--only", choices=("onnxprune", "torch-pruning"), help="leave the other one out")
+    parser.add_argument("--teach", action="store_true")
     parser.add_argument("--images", type=int, default=50_000, help="training images, as many of each class")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     epochs = [int(count) for count in options.epochs.split(",")]
     macs = float(options.macs.rstrip("%")) / 100
@@ -175,25 +175,26 @@ def main() -> None:
     sets = write_sets(archive, options.cache, CALIBRATION, options.images)
     train, test, data = sets["train"], sets["test"], options.cache / "calibration.npz"
     teacher = GraphModule(onnxprune.load(path).graph).to(device).eval()
-    ways: dict[str, Callable[[], tuple[nn.Module, float]]] = {
-        f"onnxprune, {method}": lambda method=method: by_onnxprune(path, data, method, macs)  # type: ignore[misc]
-        for method in options.methods.split(",")
-    }
-    ways["Torch-Pruning, group L1"] = lambda: by_torch_pruning(path, macs)
-    head = ["", "MACs left %", "without training", *(f"{count} epoch{'s' * (count > 1)}" for count in epochs)]
-    rows = []
-    for name, make in ways.items():
-        for row in rows_of(name, make, train, test, epochs, device, teacher):
-            rows.append(row)
-            print(*row, sep="  ", flush=True)
-    before = accuracy(teacher, *test, device)
-    text = (
-        f"# Beside Torch-Pruning\n\nWritten by `python -m benchmarks.vs_torch_pruning --net {options.net}`.\n"
-        f"Top-1 in percent on {len(test[1])} test images, {before:.2f} before; trained on {len(train[1])} images, "
-        f"{options.device}, seed {SEED}.\nBoth begin with the same weights and are trained by the same loop.\n\n"
-    )
+    ways: dict[str, Callable[[], Made]] = {}
+    if options.only != "torch-pruning":
+        for method in options.methods.split(","):
+            ways[f"onnxprune, {method}"] = partial(by_onnxprune, path, data, method, macs)
+    if options.only != "onnxprune":
+        if has_torch_pruning():
+            ways[OTHER] = partial(by_torch_pruning, path, macs)
+        else:
+            print("Torch-Pruning is not installed; its rows are left out.")
+    rows = Rows(options.cache / "vs_torch_pruning.jsonl", KEYS)
+    rows.mend()
+    what = {"net": options.net, "images": options.images}
+    whole = {**what, "way": "original", "teach": False, "epochs": 0}
+    if rows.key(whole) not in rows.done():
+        rows.append({**whole, "top1": accuracy(teacher, test, device), "device": device.type})
+    for way, make in ways.items():
+        unit = {**what, "macs": macs, "way": way}
+        measure(rows, unit, make, train, test, epochs, [None, *([teacher] if options.teach else [])], device)
     if options.page is not None:
-        options.page.write_text(text + table(head, rows), encoding="utf-8")
+        options.page.write_text(page(rows.read(), options.net, options.images, len(test[1])), encoding="utf-8")
 
 
 if __name__ == "__main__":

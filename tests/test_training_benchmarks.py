@@ -80,7 +80,7 @@ def test_pruned_nets_are_trained_alike(shared: Path, tmp_path: Path, monkeypatch
     pytest.importorskip("torch_pruning", reason="torch-pruning is not installed (pip install --no-deps torch-pruning)")
     page = tmp_path / "page.md"
     args = [str(shared), "--cache", str(tmp_path / "cache"), "--net", NET, "--methods", "l1", "--macs", "60%"]
-    monkeypatch.setattr("sys.argv", ["vs", *args, "--epochs", "1", "--images", "60", "--page", str(page)])
+    monkeypatch.setattr("sys.argv", ["vs", *args, "--teach", "--epochs", "1", "--images", "60", "--page", str(page)])
     vs_torch_pruning.main()
     rows = [line.split("|")[1:-1] for line in page.read_text().splitlines() if line.startswith("| ")][2:]
     assert [row[0].strip() for row in rows] == [

@@ -19,6 +19,8 @@ class GraphModule(nn.Module):
 
     `state_dict()` has the names of the file: parameters are what is trained, buffers are running statistics and other
     constants. A tensor that several nodes read is one parameter. Sizes that depend on the input stay in host memory.
+    Kernels of images lie in memory with their channels last: steps are faster so, and several times faster where
+    pruning left odd widths.
 
     Attributes:
         input_names: what `forward` takes, in order.
@@ -54,6 +56,7 @@ class GraphModule(nn.Module):
             else:
                 self._buffers[name] = as_tensor(value)
         self.running = tuple(found.name for found in running if found.name in self._buffers)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs leave it out
 
     def _of_batch(self) -> bool:
         return self.training and self.statistics == "train"

@@ -1,0 +1,51 @@
+"""Rows of a benchmark in a file of JSON lines, so that a run that was cut off goes on where it was."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows in a file, told apart by their values of `names`."""
+
+    path: Path
+    names: tuple[str, ...]
+
+    def key(self, row: Row) -> str:
+        """Return what tells a row from others."""
+        return json.dumps([row.get(name) for name in self.names])
+
+    def read(self) -> list[Row]:
+        """Return the rows, the first of each key; a line that was cut off is left out."""
+        found: dict[str, Row] = {}
+        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else ():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            found.setdefault(self.key(row), row)
+        return list(found.values())
+
+    def done(self) -> set[str]:
+        """Return the keys of the rows that are there."""
+        return {self.key(row) for row in self.read()}
+
+    def mend(self) -> None:
+        """End a last line that was cut off while it was written, so that the next row has a line of its own."""
+        if self.path.exists() and not self.path.read_bytes().endswith(b"\n"):
+            with self.path.open("ab") as file:
+                file.write(b"\n")
+
+    def append(self, row: Row) -> None:
+        """Append a row in one write, so that several processes can do so."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        try:
+            os.write(descriptor, (json.dumps(row) + "\n").encode())
+        finally:
+            os.close(descriptor)
