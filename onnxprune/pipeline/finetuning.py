@@ -22,7 +22,7 @@ from onnxprune.graph.saving import write_model
 from onnxprune.graph.writing import Staging, explained, with_metadata
 from onnxprune.pipeline.quality import Gauge
 from onnxprune.pipeline.result import Tell, unheard
-from onnxprune.pipeline.samples import Samples, open_samples, open_test
+from onnxprune.pipeline.samples import Samples, measured_on, open_samples
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import Model, load, require_torch
 from onnxprune.runtime import Session, open_session
@@ -135,7 +135,7 @@ def finetune(
         VerificationError: the runtime computes something else than what was trained.
     """
     require_torch()
-    from onnxprune.finetune.training.processes import joined
+    from onnxprune.finetune.training.processes import joined, limited_threads
 
     settings = job.settings
     inputs = {
@@ -149,7 +149,9 @@ def finetune(
     outputs = {"the model": job.written, "the checkpoint": job.checkpoint_written}
     check_input(settings.model)
     check_outputs(outputs, inputs)
-    with joined(job.device) as processes:
+    if job.checkpoint_written.exists() and not job.resume:
+        raise InputError(f"'{job.checkpoint_written}' is there already; go on with --resume, or remove it.")
+    with joined(job.device) as processes, limited_threads(settings.threads):
         say("working", "Reading the model")
         model = load(settings.model)
         check_outputs(outputs, data_files(model.weights))
@@ -213,9 +215,7 @@ def _samples(
         )
     if (samples.measured.labels is None) != (samples.calibration.labels is None):
         raise InputError("Either the training and the validation data have labels, or neither has.")
-    if job.measured is None:
-        return samples, samples
-    return samples, replace(samples, measured=open_test(settings, opened_for, job.measured, samples.calibration))
+    return samples, measured_on(job.measured, samples, settings, opened_for)
 
 
 def check_training(recipe: Recipe, graph: Graph) -> None:
@@ -225,12 +225,12 @@ def check_training(recipe: Recipe, graph: Graph) -> None:
         InputError: torch or kornia is missing, an unknown augmentation, or a graph or part that cannot be trained.
     """
     require_torch()
-    from onnxprune.finetune.interpreter.module import GraphModule
+    from onnxprune.finetune.interpreter.module import checked
     from onnxprune.finetune.training.augment import check_kinds
     from onnxprune.finetune.training.part import chosen
 
     check_kinds(recipe.augment)
-    chosen(graph, GraphModule(graph, statistics=recipe.statistics).trained(), recipe.part)
+    chosen(graph, checked(graph), recipe.part)
 
 
 def tune(

@@ -28,7 +28,7 @@ from onnxprune.pipeline.prune import run
 from onnxprune.pipeline.quality import Gauge
 from onnxprune.pipeline.result import Result, Tell, unheard
 from onnxprune.pipeline.retraining import check_retraining
-from onnxprune.pipeline.samples import Samples, open_samples, open_test
+from onnxprune.pipeline.samples import Samples, measured_on, open_samples
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import Model, inspect, load, require_torch
 from onnxprune.runtime import open_session
@@ -292,9 +292,7 @@ def _samples(job: IterateSettings, original: Model, state: State, track: Track, 
         raise InputError("The data is another than these iterations were begun with; give the same.")
     if samples.presets:
         say("samples", samples)
-    if job.measured is None:
-        return samples, samples
-    return samples, replace(samples, measured=open_test(settings, original, job.measured, samples.calibration))
+    return samples, measured_on(job.measured, samples, settings, original)
 
 
 def _begun(job: IterateSettings, state: State, samples: Samples) -> State:

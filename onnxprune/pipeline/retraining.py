@@ -14,7 +14,7 @@ from onnxprune.pipeline.quality import Gauge
 from onnxprune.pipeline.recovering import Restored, measured_step, put_in_place
 from onnxprune.pipeline.samples import Samples
 from onnxprune.pipeline.settings import Settings
-from onnxprune.pipeline.stages import Model, load, require_torch
+from onnxprune.pipeline.stages import Model, load
 from onnxprune.runtime import open_session
 from onnxprune.values.outcome import CUT
 from onnxprune.values.progress import Track
@@ -30,7 +30,7 @@ def check_retraining(settings: Settings, model: Model) -> None:
     """Refuse a training that cannot be done before there is a cut to be trained.
 
     Raises:
-        InputError: no data, a dry run, no such device, or what `check_training` refuses.
+        InputError: no data, a dry run, no such device, several processes, or what `check_training` refuses.
     """
     if settings.recipe is None:
         return
@@ -39,9 +39,11 @@ def check_retraining(settings: Settings, model: Model) -> None:
     if settings.dry_run:
         raise InputError("A plan has no training in it; leave out --dry-run, or the training and train the result.")
     check_training(settings.recipe, model.graph)
-    from onnxprune.finetune.training.processes import find_device
+    from onnxprune.finetune.training.processes import find_device, started
 
     find_device(settings.device)
+    if started() > 1:
+        raise InputError("Several processes only train, with `onnxprune finetune`; start this without torchrun.")
 
 
 def retrain(
@@ -50,27 +52,27 @@ def retrain(
     """Train a staged cut on the calibration samples, and put the result in its place.
 
     Raises:
-        InputError: torch is missing, or the model cannot be trained.
+        InputError: the model cannot be trained.
         VerificationError: the runtime computes something else than what was trained.
     """
     if settings.recipe is None:
         raise InputError("There is no recipe to train by.")
-    require_torch()
-    from onnxprune.finetune.training.processes import Processes, find_device
+    from onnxprune.finetune.training.processes import Processes, find_device, limited_threads
 
     cut, written = restored.cut, settings.written
     before = measured_step(restored.last or CUT, cut, gauge, staging.folder(written))
     training, validation = split(samples.calibration, VALIDATION, settings.seed)
-    trained, proto, weights = tune(
-        read_graph(cut.model, cut.weights),
-        training,
-        validation,
-        model.graph if settings.teacher is None else load(settings.teacher).graph,
-        settings.recipe,
-        Processes(0, 1, find_device(settings.device)),
-        track=track,
-        watch=settings.watch,
-    )
+    with limited_threads(settings.threads):
+        trained, proto, weights = tune(
+            read_graph(cut.model, cut.weights),
+            training,
+            validation,
+            model.graph if settings.teacher is None else load(settings.teacher).graph,
+            settings.recipe,
+            Processes(0, 1, find_device(settings.device)),
+            track=track,
+            watch=settings.watch,
+        )
 
     def check(stored: onnx.ModelProto, values: Weights) -> None:
         session = open_session(stored, values, name="the trained model", threads=settings.threads)

@@ -1,7 +1,7 @@
 """Opening the data of a run: what the scores see, what is measured on, and how pixels are scaled."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnxprune.data import Dataset, open_data, split
@@ -73,6 +73,17 @@ def open_samples(settings: Settings, model: Model, session: Session, track: Trac
         return Samples(whole, open_test(settings, model, settings.test, whole), scaling, presets, original)
     calibration, held = split(whole, settings.holdout, settings.seed)
     return Samples(calibration, held, scaling, presets, original)
+
+
+def measured_on(path: Path | None, samples: Samples, settings: Settings, model: Model) -> Samples:
+    """Return the samples with the data of `path` as what is measured on; None: as they are.
+
+    Raises:
+        InputError: data that cannot be used, or that numbers its classes otherwise.
+    """
+    if path is None:
+        return samples
+    return replace(samples, measured=open_test(settings, model, path, samples.calibration))
 
 
 def open_test(settings: Settings, model: Model, path: Path, like: Dataset) -> Dataset:

@@ -45,7 +45,7 @@ class GraphModule(nn.Module):
         self.first_sizes = {spec.name: spec.shape[0] for spec in graph.input_specs if spec.shape and spec.shape[0]}
         trained = trained_constants(graph)
         running = running_statistics(graph)
-        self._program = make_program(graph, trained, running, self._of_batch)
+        self._program = make_program(graph, trained, running)
         # Names of ONNX hold dots and slashes, which add_module and register_parameter refuse; the tables do not mind.
         for name in trained:
             self._parameters[name] = nn.Parameter(as_tensor(graph.facts.known[name].first))
@@ -57,9 +57,6 @@ class GraphModule(nn.Module):
                 self._buffers[name] = as_tensor(value)
         self.running = tuple(found.name for found in running if found.name in self._buffers)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs leave it out
-
-    def _of_batch(self) -> bool:
-        return self.training and self.statistics == "train"
 
     def forward(self, *inputs: torch.Tensor) -> Any:
         """Run the graph on its inputs in order; return its output, or a tuple where it has several.
@@ -89,11 +86,12 @@ class GraphModule(nn.Module):
                 values[program.values[name]] = value
         for place, value in zip(program.inputs, inputs, strict=True):
             values[place] = value
+        of_batch = self.training and self.statistics == "train"
         for step in program.steps:
             found = [values[place] for place in step.reads]
             for slot in step.moved:
                 found[slot] = found[slot].to(inputs[0].device)
-            made = step.run(*found)
+            made = step.run(of_batch, *found) if step.by_mode else step.run(*found)
             for place, value in zip(step.makes, as_tuple(made), strict=False):
                 values[place] = value
             if kept:
@@ -110,6 +108,17 @@ class GraphModule(nn.Module):
     def trained(self) -> Mapping[str, nn.Parameter]:
         """Return the parameters by the name that they have in the file."""
         return {name: value for name, value in self._parameters.items() if value is not None}
+
+
+def checked(graph: Graph) -> tuple[str, ...]:
+    """Return the names of what would be trained, without a module being made.
+
+    Raises:
+        InputError: nodes that cannot be trained through, by name.
+    """
+    trained = trained_constants(graph)
+    make_program(graph, trained, running_statistics(graph))
+    return trained
 
 
 def as_tuple(made: Any) -> tuple[torch.Tensor, ...]:

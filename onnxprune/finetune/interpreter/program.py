@@ -1,6 +1,6 @@
 """From a graph to the steps left to run: what is known beforehand is a constant, what nobody reads is not run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from onnxprune.errors import InputError
-from onnxprune.finetune.interpreter.ops.site import OPERATORS, Run, Site, UnsupportedError
+from onnxprune.finetune.interpreter.ops.site import OPERATORS, ByMode, Run, Site, UnsupportedError
 from onnxprune.finetune.interpreter.refused import REFUSED
 from onnxprune.finetune.interpreter.running import Running, with_names
 from onnxprune.graph.model import Graph, Node
@@ -49,6 +49,7 @@ class Step:
         reads, makes: places of its inputs and outputs; 0 is the place of what is left out.
         moved: which of the inputs come from host memory and are wanted where the data are.
         drops: places that nobody reads any more.
+        by_mode: whether `run` is told first whether statistics of the batch are wanted.
     """
 
     node: Node
@@ -57,6 +58,7 @@ class Step:
     makes: tuple[int, ...]
     moved: tuple[int, ...] = ()
     drops: tuple[int, ...] = ()
+    by_mode: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +83,7 @@ class Program:
     host: frozenset[str]
 
 
-def make_program(
-    graph: Graph, trained: Sequence[str], running: Sequence[Running], training: Callable[[], bool]
-) -> Program:
+def make_program(graph: Graph, trained: Sequence[str], running: Sequence[Running]) -> Program:
     """Return the steps of `graph`; constants in `trained` may change from run to run, and so may those in `running`.
 
     Raises:
@@ -98,7 +98,7 @@ def make_program(
     known |= {found.name: graph.facts.known[found.source].first for found in running}
     nodes = _needed(graph, with_names(graph.nodes, running), {*known, *trained})
     host = _host_made(nodes, known)
-    built = _build_all(graph, nodes, known, training)
+    built = _build_all(graph, nodes, known)
     place: dict[str, int] = {}
 
     def at(name: str) -> int:
@@ -125,6 +125,7 @@ def make_program(
                 tuple(at(name) for name in node.outputs),
                 _moved(node, host, known),
                 tuple({at(name) for name in node.inputs if name and last[name] == number and name not in kept}),
+                isinstance(run, ByMode),
             )
         )
     outputs = tuple(at(name) for name in graph.outputs)
@@ -184,13 +185,11 @@ def _read_in_host(node: Node, slot: int, host: set[str]) -> bool:
     return node.outputs[0] in host or _read_as_number(node, slot)
 
 
-def _build_all(
-    graph: Graph, nodes: Sequence[Node], known: Mapping[str, Array], training: Callable[[], bool]
-) -> list[Run]:
+def _build_all(graph: Graph, nodes: Sequence[Node], known: Mapping[str, Array]) -> list[Run]:
     built, refused = [], []
     for node in nodes:
         try:
-            built.append(_build(graph, node, known, training))
+            built.append(_build(graph, node, known))
         except UnsupportedError as error:
             refused.append(str(error))
     if refused:
@@ -202,11 +201,11 @@ def _build_all(
     return built
 
 
-def _build(graph: Graph, node: Node, known: Mapping[str, Array], training: Callable[[], bool]) -> Run:
+def _build(graph: Graph, node: Node, known: Mapping[str, Array]) -> Run:
     constants = [known.get(name) for name in node.inputs]
     shapes = [graph.facts.shapes[0].get(name) for name in node.inputs]
     ranks = [None if shape is None else len(shape) for shape in shapes]
-    site = Site(node, constants, ranks, training)
+    site = Site(node, constants, ranks)
     if node.kind in REFUSED:
         raise site.refusal(REFUSED[node.kind])
     if node.kind not in OPERATORS:

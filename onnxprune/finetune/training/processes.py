@@ -67,6 +67,22 @@ def find_device(name: str, local_rank: int = 0) -> torch.device:
     raise InputError(f"--device is auto, cpu or cuda, not {name!r}.")
 
 
+def started() -> int:
+    """Return how many processes torch's launcher started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def limited_threads(count: int | None) -> Iterator[None]:
+    """Let torch have `count` threads for a while; None: as many as it takes itself."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
     """Join the processes that torch's launcher started, or be the only one.
@@ -74,7 +90,7 @@ def joined(device: str) -> Iterator[Processes]:
     Raises:
         InputError: there is no such device, or the processes cannot find each other.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = started()
     local = int(os.environ.get("LOCAL_RANK", "0"))
     place = find_device(device, local)
     if world == 1:

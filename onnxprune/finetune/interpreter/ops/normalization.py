@@ -5,7 +5,7 @@ from torch import distributed
 from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional
 
-from onnxprune.finetune.interpreter.ops.site import Run, Site, Value, at_axis, operator
+from onnxprune.finetune.interpreter.ops.site import ByMode, Run, Site, Value, at_axis, operator
 
 
 @operator("BatchNormalization")
@@ -14,7 +14,7 @@ def batch_normalization(site: Site) -> Run:
 
     The file's `momentum` weighs the old value, torch's the new one.
     """
-    epsilon, momentum, training = site.attr("epsilon", 1e-5), 1.0 - site.attr("momentum", 0.9), site.training
+    epsilon, momentum = site.attr("epsilon", 1e-5), 1.0 - site.attr("momentum", 0.9)
     if site.attr("training_mode", 0):
         return _by_own_statistics(momentum, epsilon)
     if len([name for name in site.node.outputs if name]) > 1:
@@ -23,13 +23,18 @@ def batch_normalization(site: Site) -> Run:
         raise site.refusal("it normalises every position by itself (spatial = 0), which no export of today does")
 
     def run(
-        x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, mean: torch.Tensor, var: torch.Tensor
+        of_batch: bool,
+        x: torch.Tensor,
+        scale: torch.Tensor,
+        bias: torch.Tensor,
+        mean: torch.Tensor,
+        var: torch.Tensor,
     ) -> torch.Tensor:
-        if training() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        if of_batch and distributed.is_initialized() and distributed.get_world_size() > 1:
             return _across_processes(x, scale, bias, mean, var, momentum, epsilon)
-        return functional.batch_norm(x, mean, var, scale, bias, training(), momentum, epsilon)
+        return functional.batch_norm(x, mean, var, scale, bias, of_batch, momentum, epsilon)
 
-    return run
+    return ByMode(run)
 
 
 def _by_own_statistics(momentum: float, epsilon: float) -> Run:

@@ -19,6 +19,20 @@ Run: TypeAlias = Callable[..., Any]
 """Takes the node's inputs as tensors and returns its output, or a tuple where it has several."""
 
 
+@dataclass(frozen=True)
+class ByMode:
+    """A `Run` that is told first, whenever it runs, whether statistics of the batch are wanted.
+
+    A module tells its own mode, so that a copy of it does not follow the original's.
+    """
+
+    run: Run
+
+    def __call__(self, *values: Any) -> Any:
+        """Run."""
+        return self.run(*values)
+
+
 @dataclass(frozen=True, eq=False)
 class Site:
     """One node with what is known before the model runs.
@@ -27,13 +41,11 @@ class Site:
         node: the node.
         constants: by input the value, where it is the same in every run; None elsewhere.
         ranks: by input the number of axes, where it is known.
-        training: asked when the node runs: whether statistics of the batch are wanted (BatchNormalization, Dropout).
     """
 
     node: Node
     constants: Sequence[Array | None]
     ranks: Sequence[int | None]
-    training: Callable[[], bool]
 
     @property
     def version(self) -> int:
