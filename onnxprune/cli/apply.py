@@ -8,13 +8,14 @@ from onnxprune.cli.options import (
     FILE,
     data_options,
     model_argument,
+    output_option,
     preprocessing_options,
     run_options,
     talk_options,
 )
-from onnxprune.cli.preprocessing import read_preprocessing
 from onnxprune.cli.prune import input_paths
 from onnxprune.cli.sections import Command, section
+from onnxprune.cli.shared import shared_settings
 
 _output = section("Output")
 
@@ -31,9 +32,7 @@ _output = section("Output")
 @click.argument("plan", type=FILE, metavar="PLAN")
 @data_options
 @preprocessing_options
-@_output(
-    "-o", "--output", type=FILE, metavar="FILE", help="The pruned model. Default: MODEL.pruned.onnx beside the model."
-)
+@output_option
 @_output("--report", type=FILE, metavar="FILE.html", help="Write the whole result as one HTML page too.")
 @run_options
 @talk_options
@@ -49,26 +48,17 @@ def apply(**flags: Any) -> None:
     from onnxprune.graph.outputs import check_input, check_outputs
     from onnxprune.pipeline.api import load_plan
     from onnxprune.pipeline.prune import replay
-    from onnxprune.pipeline.settings import Settings
     from onnxprune.values.preprocess import Preprocess
 
     check_input(flags["model"])
     plan = load_plan(flags["plan"])
     pixels = None if flags["data"] is None else plan.data.get("preprocess")
-    preprocess, scaling = read_preprocessing(flags, None if pixels is None else Preprocess.from_json(pixels))
-    settings = Settings(
-        model=flags["model"],
-        data=flags["data"],
-        output=flags["output"],
-        preprocess=preprocess,
-        scaling=scaling,
-        labels=flags["labels"],
+    settings = shared_settings(
+        flags,
+        None if pixels is None else Preprocess.from_json(pixels),
         test=flags["test"],
-        holdout=flags["holdout"],
-        check_accuracy=not flags["no_accuracy_check"],
         seed=plan.seed,
         batch_size=flags["batch_size"],
-        threads=flags["threads"],
     )
     outputs = {"the model": settings.written, "the report": flags["report"]}
     check_outputs(outputs, {**input_paths(flags), "the plan": flags["plan"]})

@@ -5,10 +5,19 @@ from typing import Any
 
 import click
 
-from onnxprune.cli.options import FILE, model_argument, preprocessing_options, talk_options, threads_option
-from onnxprune.cli.parameters import names, share
-from onnxprune.cli.preprocessing import read_preprocessing
+from onnxprune.cli.options import (
+    FILE,
+    classes_option,
+    holdout_option,
+    labels_option,
+    model_argument,
+    preprocessing_options,
+    seed_option,
+    talk_options,
+    threads_option,
+)
 from onnxprune.cli.sections import Command, section
+from onnxprune.cli.shared import shared_settings
 from onnxprune.cli.training_options import recipe_options
 from onnxprune.finetune.training.recipe import Recipe
 
@@ -35,17 +44,10 @@ _output = section("Output")
 )
 @_data("--teacher", type=FILE, metavar="MODEL", help="Learn this model's answers too; without labels, these alone.")
 @_data("--val", type=FILE, metavar="PATH", help="Choose the best epoch on this data instead of a part of --data.")
-@_data(
-    "--holdout",
-    type=share,
-    default="10%",
-    show_default=True,
-    metavar="SHARE",
-    help="Share of --data that the best epoch is chosen on.",
-)
+@holdout_option("10%", "Share of --data that the best epoch is chosen on.")
 @_data("--test", type=FILE, metavar="PATH", help="Measure on this data, which training never sees.")
-@_data("--labels", type=FILE, metavar="FILE", help="Class names, one a line, in the order of the model's outputs.")
-@_data("--classes", type=names, metavar="NAMES", help="Names (or numbers) of the classes to train and measure on.")
+@labels_option
+@classes_option(_data, "to train and measure on.")
 @_data("--no-accuracy-check", is_flag=True, help="Go on even if the model, or its teacher, is near chance.")
 @recipe_options
 @preprocessing_options
@@ -55,7 +57,7 @@ _output = section("Output")
 @_output("--checkpoint", type=FILE, metavar="FILE", help="The state. Default: the output with the ending .checkpoint.")
 @_output("--resume", is_flag=True, help="Go on from the checkpoint.")
 @_output("--tensorboard", type=FILE, metavar="FOLDER", help="Write logs for TensorBoard to this folder too.")
-@_output("--seed", type=click.IntRange(min=0), default=0, metavar="N", show_default=True, help="Seed of all chance.")
+@seed_option
 @threads_option
 @talk_options
 def finetune(**flags: Any) -> None:
@@ -126,25 +128,9 @@ def read_job(flags: Mapping[str, Any]) -> Any:
         InputError: flags that contradict each other.
     """
     from onnxprune.pipeline.finetuning import FinetuneSettings
-    from onnxprune.pipeline.settings import Settings
 
-    preprocess, scaling = read_preprocessing(flags)
-    settings = Settings(
-        model=flags["model"],
-        data=flags["data"],
-        output=flags["output"],
-        preprocess=preprocess,
-        scaling=scaling,
-        labels=flags["labels"],
-        classes=flags["classes"] or (),
-        test=flags["val"],
-        holdout=flags["holdout"],
-        check_accuracy=not flags["no_accuracy_check"],
-        seed=flags["seed"],
-        threads=flags["threads"],
-    )
     return FinetuneSettings(
-        settings,
+        shared_settings(flags, test=flags["val"]),
         read_recipe(flags),
         teacher=flags["teacher"],
         measured=flags["test"],

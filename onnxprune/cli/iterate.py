@@ -9,15 +9,21 @@ from onnxprune.cli.finetune import read_recipe
 from onnxprune.cli.options import (
     FILE,
     allow_option,
+    classes_option,
+    holdout_option,
+    labels_option,
     model_argument,
+    output_option,
     preprocessing_options,
+    round_option,
+    seed_option,
     talk_options,
     threads_option,
 )
-from onnxprune.cli.parameters import multiple, names, points, share
-from onnxprune.cli.preprocessing import read_preprocessing
+from onnxprune.cli.parameters import multiple, points, share
 from onnxprune.cli.prune import method_options, read_options, recovery_option
 from onnxprune.cli.sections import Command, section
+from onnxprune.cli.shared import shared_settings
 from onnxprune.cli.training_options import recipe_options
 from onnxprune.errors import InputError
 
@@ -36,10 +42,10 @@ _output = section("Output")
 )
 @model_argument
 @_data("--data", type=FILE, required=True, metavar="PATH", help="Labelled data to score and to train on.")
-@_data("--holdout", type=share, default="20%", show_default=True, metavar="SHARE", help="Share kept for validation.")
+@holdout_option("20%", "Share of --data that is kept for validation.")
 @_data("--test", type=FILE, metavar="PATH", help="Measure the result on this data, which nothing is chosen by.")
-@_data("--labels", type=FILE, metavar="FILE", help="Class names, one a line, in the order of the model's outputs.")
-@_data("--classes", type=names, metavar="NAMES", help="Names (or numbers) of the classes that matter.")
+@labels_option
+@classes_option(_data, "that matter.")
 @_steps(
     "--macs",
     type=share,
@@ -65,25 +71,18 @@ _output = section("Output")
     metavar="POINTS",
     help="Undo an iteration, and stop, where top-1 on the validation data is further below the original's.",
 )
-@_steps(
-    "--round-to",
-    type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    metavar="N",
-    help="Round widths to multiples of N; 1 switches rounding off.",
-)
+@round_option(_steps)
 @allow_option
 @method_options
 @recovery_option
 @recipe_options
 @preprocessing_options
-@_output("-o", "--output", type=FILE, metavar="FILE", help="The result. Default: MODEL.pruned.onnx beside the model.")
+@output_option
 @_output(
     "--work", type=FILE, metavar="FOLDER", help="State and models. Default: the output with the ending .iterations."
 )
 @_output("--resume", is_flag=True, help="Go on from the last finished iteration there.")
-@_output("--seed", type=click.IntRange(min=0), default=0, metavar="N", show_default=True, help="Seed of all chance.")
+@seed_option
 @threads_option
 @talk_options
 def iterate(**flags: Any) -> None:
@@ -121,15 +120,11 @@ def read_job(flags: Mapping[str, Any], watch: Any) -> Any:
     """
     from onnxprune.pipeline.choosing import Budget
     from onnxprune.pipeline.iterating import IterateSettings
-    from onnxprune.pipeline.settings import Settings
 
     if flags["scores"] is not None:
         raise InputError("Every iteration scores anew, so --scores has no say here; leave it out.")
-    preprocess, scaling = read_preprocessing(flags)
-    settings = Settings(
-        model=flags["model"],
-        data=flags["data"],
-        output=flags["output"],
+    settings = shared_settings(
+        flags,
         method=flags["method"],
         options=read_options(flags),
         budget=Budget(None, flags["macs"], flags["alpha"]),
@@ -139,13 +134,6 @@ def read_job(flags: Mapping[str, Any], watch: Any) -> Any:
         device=flags["device"],
         watch=watch,
         approximate=flags["allow"] == "approximate",
-        preprocess=preprocess,
-        scaling=scaling,
-        labels=flags["labels"],
-        classes=flags["classes"] or (),
-        holdout=flags["holdout"],
-        seed=flags["seed"],
-        threads=flags["threads"],
     )
     return IterateSettings(
         settings,

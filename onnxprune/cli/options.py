@@ -1,21 +1,63 @@
 """The options that commands share, declared once."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import click
 
-from onnxprune.cli.parameters import number, numbers, share, size
+from onnxprune.cli.parameters import names, number, numbers, share, size
 from onnxprune.cli.sections import section, stack
 from onnxprune.values.preprocess import PRESETS
 
 FILE = click.Path(path_type=Path)
 
+Decorator: TypeAlias = Callable[[Any], Any]
+
 _data = section("Data")
 _pixels = section("Preprocessing of images")
 _run = section("Running")
+_output = section("Output")
 _talk = section("Messages")
 
 model_argument = click.argument("model", type=FILE, metavar="MODEL")
+
+labels_option = _data(
+    "--labels",
+    type=FILE,
+    metavar="FILE",
+    help="Class names, one a line, in the order of the model's outputs. Default: the sorted folder names.",
+)
+
+
+def holdout_option(default: str, what: str) -> Decorator:
+    """Return the option that keeps a share of the data for something else."""
+    return _data("--holdout", type=share, default=default, metavar="SHARE", show_default=True, help=what)
+
+
+def classes_option(heading: Callable[..., Decorator], what: str) -> Decorator:
+    """Return the option that names the classes that matter."""
+    return heading("--classes", type=names, metavar="NAMES", help=f"Names (or numbers) of the classes {what}")
+
+
+def round_option(heading: Callable[..., Decorator]) -> Decorator:
+    """Return the option that rounds widths."""
+    return heading(
+        "--round-to",
+        type=click.IntRange(min=1),
+        default=8,
+        metavar="N",
+        show_default=True,
+        help="Round widths to multiples of N, which kernels are fast at; 1 switches rounding off.",
+    )
+
+
+output_option = _output(
+    "-o", "--output", type=FILE, metavar="FILE", help="The pruned model. Default: MODEL.pruned.onnx beside the model."
+)
+seed_option = _output(
+    "--seed", type=click.IntRange(min=0), default=0, metavar="N", show_default=True, help="Seed of all chance."
+)
 
 data_options = stack(
     _data(
@@ -28,20 +70,8 @@ data_options = stack(
     _data(
         "--test", type=FILE, metavar="PATH", help="Measure accuracy on this data instead of a held-out part of --data."
     ),
-    _data(
-        "--labels",
-        type=FILE,
-        metavar="FILE",
-        help="Class names, one a line, in the order of the model's outputs. Default: the sorted folder names.",
-    ),
-    _data(
-        "--holdout",
-        type=share,
-        default="20%",
-        metavar="SHARE",
-        show_default=True,
-        help="Share of --data that scores never see and accuracy is measured on.",
-    ),
+    labels_option,
+    holdout_option("20%", "Share of --data that scores never see and accuracy is measured on."),
     _data(
         "--no-accuracy-check",
         is_flag=True,
@@ -72,7 +102,10 @@ preprocessing_options = stack(
 )
 
 threads_option = _run(
-    "--threads", type=click.IntRange(min=1), metavar="N", help="Threads of onnxruntime. Default: its own choice."
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Threads of onnxruntime and torch. Default: their own choice.",
 )
 
 run_options = stack(

@@ -10,15 +10,19 @@ import click
 from onnxprune.cli.options import (
     FILE,
     allow_option,
+    classes_option,
     data_options,
     model_argument,
+    output_option,
     preprocessing_options,
+    round_option,
     run_options,
+    seed_option,
     talk_options,
 )
-from onnxprune.cli.parameters import multiple, names, points, setting, share
-from onnxprune.cli.preprocessing import read_preprocessing
+from onnxprune.cli.parameters import multiple, points, setting, share
 from onnxprune.cli.sections import Command, section, stack
+from onnxprune.cli.shared import shared_settings
 from onnxprune.cli.training_options import named_training_option
 from onnxprune.errors import InputError
 from onnxprune.finetune.training.recipe import Recipe
@@ -29,12 +33,10 @@ _budget = section("Budgets (all given must hold)")
 _output = section("Output")
 
 class_options = stack(
-    _classes(
-        "--classes",
-        type=names,
-        metavar="NAMES",
-        help="Names (or numbers) of the classes that matter, such as cat,dog,frog: scores and recovery see their "
-        "samples alone, and accuracy is measured on these, among these classes.",
+    classes_option(
+        _classes,
+        "that matter, such as cat,dog,frog: scores and recovery see their samples alone, and accuracy is measured on "
+        "these, among these classes.",
     ),
     _classes(
         "--trim-head",
@@ -114,14 +116,7 @@ budget_options = stack(
         help="Refuse a result in which any class loses more percentage points than this of its recall on the test "
         "images, such as 5.",
     ),
-    _budget(
-        "--round-to",
-        type=click.IntRange(min=1),
-        default=8,
-        metavar="N",
-        show_default=True,
-        help="Round widths to multiples of N, which kernels are fast at; 1 switches rounding off.",
-    ),
+    round_option(_budget),
     _budget(
         "--rounds",
         type=click.IntRange(min=1),
@@ -135,13 +130,7 @@ budget_options = stack(
 )
 
 output_options = stack(
-    _output(
-        "-o",
-        "--output",
-        type=FILE,
-        metavar="FILE",
-        help="The pruned model. Default: MODEL.pruned.onnx beside the model.",
-    ),
+    output_option,
     _output("--plan", type=FILE, metavar="FILE", help="The plan. Default: the output with the ending .plan.json."),
     _output(
         "--save-scores",
@@ -151,9 +140,7 @@ output_options = stack(
     ),
     _output("--report", type=FILE, metavar="FILE.html", help="Write the whole result as one HTML page too."),
     _output("--dry-run", is_flag=True, help="Write the plan and stop; `onnxprune apply` replays it."),
-    _output(
-        "--seed", type=click.IntRange(min=0), default=0, metavar="N", show_default=True, help="Seed of all chance."
-    ),
+    seed_option,
 )
 
 
@@ -203,14 +190,10 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
     """
     from onnxprune.graph.outputs import check_input, check_outputs
     from onnxprune.pipeline.choosing import Budget
-    from onnxprune.pipeline.settings import Settings
 
     check_input(flags["model"])
-    preprocess, scaling = read_preprocessing(flags)
-    settings = Settings(
-        model=flags["model"],
-        data=flags["data"],
-        output=flags["output"],
+    settings = shared_settings(
+        flags,
         plan_output=flags["plan"],
         method=flags["method"],
         options=read_options(flags),
@@ -224,19 +207,11 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         recipe=read_recipe(flags),
         device=flags["device"],
         approximate=flags["allow"] == "approximate",
-        preprocess=preprocess,
-        scaling=scaling,
-        labels=flags["labels"],
-        classes=flags["classes"] or (),
         trim_head=flags["trim_head"],
         test=flags["test"],
-        holdout=flags["holdout"],
-        check_accuracy=not flags["no_accuracy_check"],
         force=flags["force"],
         dry_run=flags["dry_run"],
-        seed=flags["seed"],
         batch_size=flags["batch_size"],
-        threads=flags["threads"],
     )
     outputs = {
         "the model": settings.written,

@@ -149,8 +149,6 @@ def finetune(
     outputs = {"the model": job.written, "the checkpoint": job.checkpoint_written}
     check_input(settings.model)
     check_outputs(outputs, inputs)
-    if job.checkpoint_written.exists() and not job.resume:
-        raise InputError(f"'{job.checkpoint_written}' is there already; go on with --resume, or remove it.")
     with joined(job.device) as processes, limited_threads(settings.threads):
         say("working", "Reading the model")
         model = load(settings.model)
@@ -158,6 +156,8 @@ def finetune(
         teacher = None if job.teacher is None else load(job.teacher)
         if teacher is not None:
             check_outputs(outputs, data_files(teacher.weights))
+        if job.checkpoint_written.exists() and not job.resume:
+            raise InputError(f"'{job.checkpoint_written}' is there already; go on with --resume, or remove it.")
         check_training(job.recipe, model.graph)
         samples, measured = _samples(job, model, teacher, track, say)
         trained, proto, weights = tune(

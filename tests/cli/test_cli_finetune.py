@@ -204,6 +204,44 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, small: Path, monke
     assert f"is in {tmp_path / 'a.checkpoint'}, go on with --resume" in ended.sentence
 
 
+def test_a_checkpoint_is_not_begun_anew_over(tmp_path: Path, small: Path) -> None:
+    checkpoint = tmp_path / "a.checkpoint"
+    checkpoint.write_bytes(b"hours of work")
+    ended = call("finetune", small, "--data", CALIB, "-o", tmp_path / "a.onnx")
+    assert ended.code == 2
+    assert "is there already; go on with --resume, or remove it" in ended.sentence
+    assert checkpoint.read_bytes() == b"hours of work"
+
+
+def test_several_processes_do_nothing_but_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for command in ((), ("iterate",)):
+        flags = () if command else ("--finetune", 1)
+        ended = call(*command, RESNET, "--data", CALIB, *flags, "-o", tmp_path / "a.onnx")
+        assert ended.code == 2
+        assert "start this without torchrun" in ended.sentence
+
+
+def test_threads_are_those_of_torch_too(tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from onnxprune.pipeline import finetuning
+
+    seen, tune = [], finetuning.tune
+    before = torch.get_num_threads()
+
+    def watched(*args: object, **more: object) -> object:
+        seen.append(torch.get_num_threads())
+        return tune(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(finetuning, "tune", watched)
+    args = ("--preprocess", "unit", "--threads", before + 1, "--epochs", 1, "--train", "none")
+    ended = call("finetune", small, "--data", CALIB, "--no-accuracy-check", *args, "-o", tmp_path / "a.onnx")
+    assert ended.code == 0, ended.stderr
+    assert seen == [before + 1]
+    assert torch.get_num_threads() == before
+
+
 def test_only_the_first_of_several_processes_speaks(tmp_path: Path, small: Path) -> None:
     args = ("finetune", small, "--data", few(), "--preprocess", "unit", "--no-accuracy-check", "--epochs", 1)
     ended = call(*args, "-o", tmp_path / "a.onnx", env={"RANK": "1"})
