@@ -1,6 +1,7 @@
 """Trained nets with their images as the benchmark of methods takes them: ready to be fed, in a cache folder."""
 
 import io
+import os
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -116,7 +117,9 @@ def write_sets(path: Path, cache: Path, calibration: int, training: int) -> dict
         "test": test,
     }
     for name, (x, y) in sets.items():
-        np.savez(cache / f"{name}.npz", x=x, y=y, class_names=np.array(names))
+        mine = cache / f"{name}.{os.getpid()}.npz"  # whoever runs beside this one reads whole files
+        np.savez(mine, x=x, y=y, class_names=np.array(names))
+        mine.replace(cache / f"{name}.npz")
     return sets
 
 
