@@ -7,12 +7,14 @@ SHARED holds data/cifar10_jpeg.zip. A net is trained once into the cache (SGD wi
 or 0.05, shifted and mirrored images) and exported with its normalisations. Then it is pruned by 500 training images to
 the share of the parameters that the paper reports to be gone (87 %, 85 % and 62 % for `entropy`, Narkhede et al. 2024),
 with one ratio for all groups, the smallest that reaches it. `refit` follows, then onnxprune's own training of each
-part. Top-1 on all test images.
+part. Top-1 on all test images. Rows go to FOLDER/compression.jsonl, and only those that are missing are computed.
 """
 
 import argparse
 import io
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from torch import nn
 
 import onnxprune
 from benchmarks.nets import PIXELS, write_sets
+from benchmarks.rows import Row, Rows
 from benchmarks.tables import table
 from benchmarks.torch_nets import NETS
 from benchmarks.torch_training import SEED, Set, Training, cosine, trained
@@ -29,13 +32,14 @@ from onnxprune import Budget, open_data
 from onnxprune.data import split
 from onnxprune.evaluation import evaluate
 from onnxprune.finetune.training.processes import Processes, find_device
-from onnxprune.finetune.training.recipe import Recipe
+from onnxprune.finetune.training.recipe import Part, Recipe
 from onnxprune.pipeline.finetuning import tune
 from onnxprune.runtime import open_session
 from onnxprune.values.plan import Plan
 
 JOBS = "alexnet:entropy:87%,vgg16:entropy:85%,resnet50:entropy:62%,vgg16:class-aware:85%"
-PARTS = ("full", "fc")
+PARTS: tuple[Part, ...] = ("full", "fc")
+KEYS = ("net", "method", "gone", "epochs", "retrain", "images")
 CALIBRATION = 50
 PRECISION = 10
 """Halvings of the interval that the ratio is searched in."""
@@ -73,33 +77,37 @@ def plan_to(model: onnxprune.Model, analysis: Any, scores: Any, method: str, gon
     return onnxprune.plan(model, analysis, scores, Budget(ratio=high), method, round_to=1)
 
 
-def compress(path: Path, cache: Path, method: str, gone: float, recipe: Recipe, device: str) -> list[str]:
-    """Return the row of a net: parameters gone, MACs left, top-1 before, after cut, refit, and each training."""
+def compress(path: Path, cache: Path, method: str, gone: float, recipe: Recipe, device: str) -> Row:
+    """Return of a net the shares of parameters and MACs left, and top-1 before, after cut, refit, and each training."""
     model = onnxprune.load(path)
     analysis = onnxprune.inspect(model)
     data, train, test = (
         open_data(cache / f"{name}.npz", model.graph.input_specs, PIXELS) for name in ("calibration", "train", "test")
     )
 
-    def top1(proto: Any, weights: Any) -> str:
-        return f"{100 * evaluate(open_session(proto, weights), test).top1:.2f}"
+    def top1(proto: Any, weights: Any) -> float:
+        return 100 * evaluate(open_session(proto, weights), test).top1
 
     scores = onnxprune.score(analysis, onnxprune.collect(analysis, data, method, widths=False), method)
     plan = plan_to(model, analysis, scores, method, gone)
     cut, plan = onnxprune.apply(model, analysis, plan)
     onnxprune.verify(model, analysis, cut, data)
-    row = [f"{100 * (1 - plan.reached['params']):.1f}", f"{100 * plan.reached['macs']:.1f}"]
-    row += [top1(model.proto, model.weights), top1(cut.model, cut.weights)]
     recovered = onnxprune.recover(model, cut, data)
-    row.append(top1(recovered.model, recovered.weights))
+    row = {
+        "params": plan.reached["params"],
+        "left": plan.reached["macs"],
+        "before": top1(model.proto, model.weights),
+        "cut": top1(cut.model, cut.weights),
+        "refit": top1(recovered.model, recovered.weights),
+    }
     small = path.with_suffix(".small.onnx")
     onnxprune.save(recovered, small)
     training, validation = split(train, 0.1, SEED)
     graph = onnxprune.load(small).graph
     for part in PARTS:
-        mine = Recipe(**{**vars(recipe), "part": part})
+        mine = replace(recipe, part=part)
         _, *found = tune(graph, training, validation, None, mine, Processes(0, 1, find_device(device)))
-        row.append(top1(*found))
+        row[part] = top1(*found)
     return row
 
 
@@ -119,23 +127,42 @@ def main() -> None:
     archive = options.shared / "data" / "cifar10_jpeg.zip"
     sets = write_sets(archive, options.cache, CALIBRATION, options.images)
     recipe = Recipe(epochs=options.retrain, augment=("crop", "flip"))
-    rows = []
+    rows = Rows(options.cache / "compression.jsonl", KEYS)
+    rows.mend()
+    shared = {"epochs": options.epochs, "retrain": options.retrain, "images": len(sets["train"][1])}
+    jobs = []
     for job in options.jobs.split(","):
         net, method, gone = job.split(":")
-        path = options.cache / f"{net}.onnx"
-        trained_net(net, path, sets["train"], options.epochs, device)
-        share = float(gone.rstrip("%")) / 100
-        rows.append([net, method, *compress(path, options.cache, method, share, recipe, options.device)])
-        print(*rows[-1], sep="  ", flush=True)
-    tested, learnt = (len(sets[name][1]) for name in ("test", "train"))
+        jobs.append({"net": net, "method": method, "gone": float(gone.rstrip("%")) / 100, **shared})
+    for job in jobs:
+        if rows.key(job) in rows.done():
+            continue
+        path = options.cache / f"{job['net']}-{job['epochs']}-{job['images']}.onnx"
+        trained_net(job["net"], path, sets["train"], options.epochs, device)
+        row = {**job, **compress(path, options.cache, job["method"], job["gone"], recipe, options.device)}
+        rows.append({**row, "device": device.type})
+        print(*row.values(), sep="  ", flush=True)
+    if options.page is not None:
+        wanted = {rows.key(job) for job in jobs}
+        found = [row for row in rows.read() if rows.key(row) in wanted]
+        options.page.write_text(page(found, len(sets["test"][1])), encoding="utf-8")
+
+
+def page(rows: Sequence[Row], tested: int) -> str:
+    """Return the page of some rows, all of the same epochs and images."""
+    first = rows[0]
     text = (
-        "# To the papers' compression\n\nWritten by `python -m benchmarks.compression`: top-1 in percent on "
-        f"{tested} test images; nets trained for\n{options.epochs} epochs on {learnt} images, "
-        f"retrained for {options.retrain}, {device.type}, seed {SEED}.\n\n"
+        f"# To the papers' compression\n\nWritten by `python -m benchmarks.compression`: top-1 in percent on {tested} "
+        f"test images; nets trained for\n{first['epochs']} epochs on {first['images']} images, retrained for "
+        f"{first['retrain']}, {' and '.join(sorted({row['device'] for row in rows}))}, seed {SEED}.\n\n"
     )
     head = ["net", "method", "params gone %", "MACs left %", "before", "cut", "refit", *(f"+ {p}" for p in PARTS)]
-    if options.page is not None:
-        options.page.write_text(text + table(head, rows), encoding="utf-8")
+    lines = [
+        [row["net"], row["method"], f"{100 * (1 - row['params']):.1f}", f"{100 * row['left']:.1f}"]
+        + [f"{row[name]:.2f}" for name in ("before", "cut", "refit", *PARTS)]
+        for row in rows
+    ]
+    return text + table(head, lines)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ MACS = (0.8, 0.65, 0.5, 0.35)
 RECOVERIES = ("none", "fold", "refit")
 VARIANTS: Mapping[str, tuple[str, Mapping[str, Any], bool]] = {
     "catro greedy": ("catro", {"widths": "greedy"}, True),
+    "class-aware gradient": ("class-aware", {"score": "gradient"}, True),
     "l1 threshold": ("l1", {}, False),
 }
 """Methods under other settings: method, options, and whether widths follow from losses."""

@@ -13,6 +13,9 @@ from onnxprune.graph.model import Graph
 
 Statistics = Literal["train", "eval"]
 
+IMAGE_RANK = 4
+"""Axes of images, and of the kernels of convolutions over them."""
+
 
 class GraphModule(nn.Module):
     """The nodes of a graph, run one after the other in torch.
@@ -48,7 +51,9 @@ class GraphModule(nn.Module):
         self._program = make_program(graph, trained, running)
         # Names of ONNX hold dots and slashes, which add_module and register_parameter refuse; the tables do not mind.
         for name in trained:
-            self._parameters[name] = nn.Parameter(as_tensor(graph.facts.known[name].first))
+            stored = as_tensor(graph.facts.known[name].first)
+            layout = torch.channels_last if stored.ndim == IMAGE_RANK else torch.contiguous_format
+            self._parameters[name] = nn.Parameter(stored.contiguous(memory_format=layout))
         self._host: dict[str, torch.Tensor] = {}
         for name, value in self._program.constants.items():
             if name in self._program.host:
@@ -56,7 +61,6 @@ class GraphModule(nn.Module):
             else:
                 self._buffers[name] = as_tensor(value)
         self.running = tuple(found.name for found in running if found.name in self._buffers)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs leave it out
 
     def forward(self, *inputs: torch.Tensor) -> Any:
         """Run the graph on its inputs in order; return its output, or a tuple where it has several.
