@@ -4,8 +4,9 @@
         [--methods NAMES] [--teach] [--images N] [--device cpu] [--threads N] [--page FILE.md]
 
 SHARED holds models/cifar10_resnet20_bn.onnx (or resnet56) and data/cifar10_jpeg.zip. Both begin with the weights of
-that file: onnxprune with the file and 500 training images for scores and recovery, Torch-Pruning (group L1, global,
-inner channels, as it cannot cut residual widths of option A) with the same net as a torch module.
+that file: onnxprune with the file and 500 training images, for scores, recovery and the statistics of normalisations
+(which `onnxprune finetune` brings up to date before it trains, the outputs being as they were); Torch-Pruning (group
+L1, global, inner channels, as it cannot cut residual widths of option A) with the same net as a torch module.
 
 Both are then trained by the very same loop: cross-entropy, SGD with Nesterov momentum, a one-cycle rate up to 0.02,
 batches of 128, shifted and mirrored images, seed 0. With `--teach` there is a second row of each that also learns the
@@ -23,6 +24,7 @@ from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -31,8 +33,9 @@ from benchmarks.nets import PIXELS, write_sets
 from benchmarks.rows import Row, Rows
 from benchmarks.tables import table
 from benchmarks.torch_resnet import ResNet, load_resnet
-from benchmarks.torch_training import SEED, Set, Training, accuracy, one_cycle, trained
+from benchmarks.torch_training import SEED, Set, Training, accuracy, one_cycle, scaled, trained
 from onnxprune.finetune.interpreter.module import GraphModule
+from onnxprune.finetune.training.recentre import recentre
 
 METHODS = "entropy,catro,class-aware,reconstruction"
 OTHER = "Torch-Pruning, group L1"
@@ -45,14 +48,19 @@ Made = tuple[nn.Module, float]
 
 
 def by_onnxprune(path: Path, data: Path, method: str, macs: float) -> Made:
-    """Return the pruned and recovered net, and what it has left."""
+    """Return the pruned and recovered net, ready to be trained as `onnxprune finetune` does, and what it has left."""
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "small.onnx"
         result = onnxprune.prune(
             path, data, method, macs=macs, round_to=1, check_accuracy=False, output=small, preprocess=PIXELS
         )
         assert result.after is not None
-        return GraphModule(onnxprune.load(small).graph), result.after.macs / result.before.macs
+        graph = onnxprune.load(small).graph
+        module = GraphModule(graph)
+        with np.load(data) as found:
+            images = torch.from_numpy(found["x"]).permute(0, 3, 1, 2).float()
+        recentre(graph, module, [[scaled(images)]])
+        return module, result.after.macs / result.before.macs
 
 
 def by_torch_pruning(path: Path, macs: float) -> tuple[ResNet, float]:

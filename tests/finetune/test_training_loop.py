@@ -66,7 +66,7 @@ def test_a_net_learns(text: str, optimizer: str) -> None:
 
 
 def test_the_weights_are_those_of_the_best_epoch() -> None:
-    wild = replace(RECIPE, epochs=8, rate=0.6, schedule="constant", clip=0.0, momentum=0.0)
+    wild = replace(RECIPE, epochs=8, rate=1.0, schedule="constant", clip=0.0, momentum=0.0)
     found = train(task(), wild, ALONE)
     assert 0 < found.best.number < 8, "this rate is so high that later epochs are worse"
     data = samples(48, 2)
@@ -220,10 +220,12 @@ def test_a_graph_for_one_sample_a_call_is_trained_in_batches() -> None:
 def test_external_weights_stay_external(tmp_path: Path) -> None:
     onnx.save(model_of(CONVNET), tmp_path / "a.onnx", save_as_external_data=True, location="a.bin", size_threshold=0)
     stored = read_graph(*open_model(tmp_path / "a.onnx"))
-    found = train(replace(task(), graph=stored), replace(RECIPE, epochs=1), ALONE)
+    found = train(replace(task(), graph=stored), replace(RECIPE, epochs=3), ALONE)
     model, weights = trained_model(stored, found.module)
-    write_model(model, weights, tmp_path / "b.onnx")
-    again = read_graph(*open_model(tmp_path / "b.onnx"))
+    other = tmp_path / "other" / "b.onnx"  # the values that stay are read from a.bin meanwhile
+    other.parent.mkdir()
+    write_model(model, weights, other)
+    again = read_graph(*open_model(other))
     for name, value in found.module.trained().items():
         np.testing.assert_array_equal(again.facts.known[name].first, value.detach().numpy())
-    assert (tmp_path / "b.onnx").stat().st_size < 3000
+    assert other.stat().st_size < 3000

@@ -19,8 +19,12 @@ from onnxprune.finetune.training.feeding import Samples, in_order, shuffled
 from onnxprune.finetune.training.objective import Answers, penalty, sample_losses, square_kernels
 from onnxprune.finetune.training.part import chosen
 from onnxprune.finetune.training.processes import Processes
+from onnxprune.finetune.training.recentre import recentre
 from onnxprune.finetune.training.recipe import Recipe, rate_factor
 from onnxprune.graph.model import Graph
+
+RECENTRED = 1024
+"""Samples that the statistics of normalisations are taken from before training."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,10 +228,20 @@ class _Training:
             for epoch in found.history:
                 self.watch.epoch(epoch, epoch is top)
             return found.history, found.best
+        self._recentre()
         loss, top1 = self._validate()
         first = Epoch(0, None, loss, top1)
         self.watch.epoch(first, True)
         return (first,), self._values()
+
+    def _recentre(self) -> None:
+        """Begin training with the function that there is, though normalisations go by the batch in it."""
+        if self.recipe.statistics != "train" or self.student is not self.module:
+            return
+        data = self.task.training
+        rows = shuffled(len(data), self.recipe.batch, self.recipe.seed, 0)[: -(-RECENTRED // self.recipe.batch)]
+        some = (data.feeds(data.batch(found, self.device)[0], self.names) for found in rows)
+        recentre(self.task.graph, self.module, some)  # the same in every process
 
     def _values(self) -> State:
         """Return copies of what training changes."""
