@@ -3,6 +3,7 @@
 import numpy as np
 
 from onnxprune.analysis.labels import Labelled
+from onnxprune.graph.measures import element_size
 from onnxprune.graph.model import Graph
 from onnxprune.values.axes import Axis, Ref
 from onnxprune.values.costs import CostTable, Term
@@ -26,7 +27,9 @@ def cost_table(graph: Graph, labelled: Labelled, groups: tuple[ChannelGroup, ...
         return Term(node, factor, tuple(numbers))
 
     macs = tuple(term(node, fact.factor, fact.axes) for fact, node in labelled.macs)
-    params = tuple(term(ref.node, 1.0, tuple(Axis(ref, i) for i in range(rank))) for ref, rank in _weights(graph))
+    stored = [(ref, tuple(Axis(ref, i) for i in range(rank))) for ref, rank in _weights(graph)]
+    params = tuple(term(ref.node, 1.0, axes) for ref, axes in stored)
+    sizes = tuple(term(ref.node, _element_size(graph, ref.name), axes) for ref, axes in stored)
     multiplicity = np.zeros((len(used), len(groups)))
     for column, group in enumerate(groups):
         for member in group.members:
@@ -39,6 +42,7 @@ def cost_table(graph: Graph, labelled: Labelled, groups: tuple[ChannelGroup, ...
         multiplicity=multiplicity,
         macs=macs,
         params=params,
+        bytes=sizes,
     )
 
 
@@ -53,6 +57,14 @@ def _weights(graph: Graph) -> list[tuple[Ref, int]]:
             rank = graph.facts.known[name].first.ndim
             found.setdefault(graph.root(name), (Ref(name, node.index, slot), rank))
     return list(found.values())
+
+
+def _element_size(graph: Graph, name: str) -> float:
+    """Return the bytes of one element of a constant, as it is stored."""
+    moved = graph.moved(graph.root(name))
+    stored = graph.root(name) if moved is None else moved[0]
+    tensor = graph.initializers.get(stored)
+    return graph.facts.known[name].first.itemsize if tensor is None else element_size(tensor.data_type)
 
 
 def _size(graph: Graph, axis: Axis) -> int:

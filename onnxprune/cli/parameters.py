@@ -1,8 +1,11 @@
 """What users type for shares, sizes and lists of numbers, and what it means. Each is a `type` of a click option."""
 
 import math
+from collections.abc import Callable, Mapping
 
 import click
+
+from onnxprune.values.amount import Amount, read_amount
 
 
 def share(text: str) -> float:
@@ -20,6 +23,19 @@ def share(text: str) -> float:
         hint = f"; did you mean {text}%?" if 1 < number <= 100 and not text.endswith("%") else ""
         raise click.BadParameter(f"{text!r} is not between 0% and 100%{hint}")
     return found
+
+
+def amount(units: Mapping[str, float]) -> Callable[[str], Amount]:
+    """Return what reads a share of something, or how much of it in one of `units`."""
+
+    def read(text: str) -> Amount:
+        try:
+            return read_amount(text, units)
+        except ValueError as error:
+            raise click.BadParameter(f"{text!r} is no budget ({error}); write it as 50% or 1.5M") from None
+
+    read.__name__ = "amount"
+    return read
 
 
 def points(text: str) -> float:

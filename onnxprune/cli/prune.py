@@ -20,12 +20,13 @@ from onnxprune.cli.options import (
     seed_option,
     talk_options,
 )
-from onnxprune.cli.parameters import multiple, points, setting, share
+from onnxprune.cli.parameters import amount, multiple, points, setting, share
 from onnxprune.cli.sections import Command, section, stack
 from onnxprune.cli.shared import shared_settings
 from onnxprune.cli.training_options import named_training_option
 from onnxprune.errors import InputError
 from onnxprune.finetune.training.recipe import Recipe
+from onnxprune.values.amount import BYTES, COUNTS
 
 _classes = section("Some of the classes")
 _method = section("Method")
@@ -103,6 +104,18 @@ training_options = stack(
 budget_options = stack(
     _budget("--ratio", type=share, metavar="SHARE", help="Remove this share of the channels of every group."),
     _budget("--macs", type=share, metavar="SHARE", help="Leave at most this share of the multiply-adds, such as 50%."),
+    _budget(
+        "--params",
+        type=amount(COUNTS),
+        metavar="SHARE|N",
+        help="Leave at most this many parameters: a share such as 40%, or a number such as 1.2M.",
+    ),
+    _budget(
+        "--size",
+        type=amount(BYTES),
+        metavar="SHARE|BYTES",
+        help="Make the file, data files included, no larger than this: a share such as 40%, or 2MB, 500KiB.",
+    ),
     _budget(
         "--alpha",
         type=multiple,
@@ -199,7 +212,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         options=read_options(flags),
         scores=flags["scores"],
         scores_output=flags["save_scores"],
-        budget=Budget(flags["ratio"], flags["macs"], flags["alpha"]),
+        budget=Budget(flags["ratio"], flags["macs"], flags["alpha"], flags["params"], flags["size"]),
         max_class_drop=flags["max_class_drop"],
         round_to=flags["round_to"],
         rounds=flags["rounds"],

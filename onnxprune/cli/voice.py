@@ -13,7 +13,7 @@ from onnxprune.cli.meter import Meter
 from onnxprune.cli.preprocessing import describe
 from onnxprune.pipeline.samples import Samples
 from onnxprune.report.blocks import Block, filled, plain
-from onnxprune.report.stages import groups_line, original_line, preset_table, skipped_lines
+from onnxprune.report.stages import groups_line, least_line, original_line, preset_table, skipped_lines
 from onnxprune.report.terminal import open_console, show
 
 FEW = 3
@@ -45,6 +45,8 @@ class Voice:
             self.meter.working(value)
         elif stage == "analysis":
             self._analysis(value)
+        elif stage == "least":
+            self.say(least_line(value))
         elif stage == "samples":
             self._samples(value)
         elif stage == "training samples":

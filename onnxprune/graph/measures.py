@@ -15,6 +15,8 @@ FLOATS = frozenset(
 )
 """The types of weights."""
 
+HALF_BYTES = frozenset({onnx.TensorProto.INT4, onnx.TensorProto.UINT4, onnx.TensorProto.FLOAT4E2M1})
+
 
 def digest(model: onnx.ModelProto, weights: Weights = NO_WEIGHTS) -> str:
     """Return what tells this model from any other: a blake2b digest over all of it, weights included.
@@ -41,6 +43,11 @@ def _content(tensor: onnx.TensorProto, weights: Weights) -> Iterable[bytes | mem
 def file_size(path: Path, weights: Weights = NO_WEIGHTS) -> int:
     """Return the bytes of a model on disk, data files included."""
     return path.stat().st_size + sum(file.size for name, file in weights.files.items() if name != weights.own)
+
+
+def element_size(kind: int) -> float:
+    """Return the bytes of an element of a TensorProto.DataType; those of 4 bits share a byte."""
+    return 0.5 if kind in HALF_BYTES else onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize
 
 
 def count_params(model: onnx.ModelProto) -> int:

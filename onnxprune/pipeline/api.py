@@ -22,6 +22,7 @@ from onnxprune.pipeline.stages import (
     score,
     verify,
 )
+from onnxprune.values.amount import BYTES, COUNTS, Amount, read_amount
 from onnxprune.values.plan import Plan, read_plan
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.progress import Track, silent
@@ -53,6 +54,8 @@ def prune(
     *,
     ratio: float | None = None,
     macs: float | None = None,
+    params: Amount | float | str | None = None,
+    size: Amount | float | str | None = None,
     alpha: float | None = None,
     max_class_drop: float | None = None,
     output: Path | str | None = None,
@@ -84,6 +87,8 @@ def prune(
         method: importance method, see `onnxprune methods`.
         ratio: share of the channels of every group to remove.
         macs: share of the multiply-adds that may be left, such as 0.5.
+        params: parameters that may be left: a share such as 0.4 or "40%", or a number such as "1.2M".
+        size: bytes that the file may have, data files included: a share, or such as "2MB" or "500KiB".
         alpha: threshold of the method's own rule, in multiples of the rule's threshold.
         max_class_drop: the most that any class may lose of its recall on the test images, as a share (0.05: 5 points);
             a result that loses more is refused.
@@ -119,7 +124,7 @@ def prune(
         options=options or {},
         scores=None if scores is None else Path(scores),
         scores_output=None if save_scores is None else Path(save_scores),
-        budget=Budget(ratio, macs, alpha),
+        budget=Budget(ratio, macs, alpha, _amount("params", params, COUNTS), _amount("size", size, BYTES)),
         max_class_drop=max_class_drop,
         round_to=round_to,
         rounds=rounds,
@@ -138,6 +143,13 @@ def prune(
         seed=seed,
     )
     return run(settings, track)
+
+
+def _amount(name: str, value: Amount | float | str | None, units: Mapping[str, float]) -> Amount | None:
+    try:
+        return None if value is None else read_amount(value, units)
+    except ValueError as error:
+        raise InputError(f"{name}={value!r} is no budget ({error}).") from None
 
 
 def load_plan(path: Path | str) -> Plan:

@@ -2,24 +2,30 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import gcd, lcm
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.importance.method import Method, Policy
-from onnxprune.selection.greedy import grow, refuse_impossible, shrink
+from onnxprune.selection.greedy import grow, shrink
+from onnxprune.selection.limits import Limit, Limits
 from onnxprune.selection.ratio import by_ratio
 from onnxprune.selection.threshold import by_budget, by_threshold
 from onnxprune.selection.widths import Width
-from onnxprune.values.costs import CostTable
+from onnxprune.values.amount import Amount
+from onnxprune.values.costs import CostTable, Kind
 from onnxprune.values.groups import ChannelGroup
 from onnxprune.values.statistics import Scores
 
 ROUND_TO = 8
 """Default width block: what vectorised kernels like, see docs/decisions."""
+
+RESERVE = 1024
+"""Bytes of a budget of size that are kept for what the file is told of the cut."""
 
 
 @dataclass(frozen=True)
@@ -30,25 +36,57 @@ class Budget:
         ratio: share of the channels of every group to remove.
         macs: share of the multiply-adds that may be left.
         alpha: threshold of the method's own rule, as a multiple of the rule's threshold.
+        params: parameters that may be left.
+        size: bytes that the file may have.
     """
 
     ratio: float | None = None
     macs: float | None = None
     alpha: float | None = None
+    params: Amount | None = None
+    size: Amount | None = None
 
     @property
     def is_own_rule(self) -> bool:
         """Whether the method's own rule alone decides, at whatever multiple of its threshold."""
-        return self.ratio is None and self.macs is None
+        return self.ratio is None and not self.is_limited
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether anything is limited that widths are chosen within."""
+        return any(value is not None for value in (self.macs, self.params, self.size))
 
     @property
     def explicit(self) -> bool:
         """Whether anything was asked for, beyond the method's own rule."""
-        return any(value is not None for value in (self.ratio, self.macs, self.alpha))
+        return any(value is not None for value in vars(self).values())
 
-    def to_json(self) -> dict[str, float]:
+    def in_shares(self, costs: CostTable) -> "Budget":
+        """Return the budget with every amount as a share of the original's."""
+        params = None if self.params is None else self.params.as_share(costs.whole_of("params"))
+        size = None if self.size is None else self.size.as_share(costs.whole_of("bytes"))
+        return replace(self, params=params, size=size)
+
+    def limits(self, costs: CostTable) -> Limits:
+        """Return what the costs of a network may be."""
+        macs = None if self.macs is None else Amount(self.macs, True, "")
+        asked: tuple[tuple[Kind, str, Amount | None, float], ...] = (
+            ("macs", "MACs", macs, 0.0),
+            ("params", "parameters", self.params, 0.0),
+            ("bytes", "file's size", self.size, RESERVE),
+        )
+        found = [
+            Limit(what, partial(costs.cost_at, kind), max(1.0, amount.of(costs.whole_of(kind)) - reserve),
+                  costs.whole_of(kind))
+            for kind, what, amount, reserve in asked
+            if amount is not None
+        ]  # fmt: skip
+        return Limits(tuple(found), costs.neighbours)
+
+    def to_json(self) -> dict[str, float | str]:
         """What was asked for, by name."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return {name: value.to_json() if isinstance(value, Amount) else value for name, value in given.items()}
 
 
 def choose_widths(
@@ -75,21 +113,22 @@ def choose_widths(
         kept = _stricter(kept, by_ratio(widths, budget.ratio))
     if budget.alpha is not None or not budget.explicit:
         if method.threshold is None:
-            raise InputError(f"Method {method.name} only ranks channels; say how much goes with --ratio or --macs.")
+            raise InputError(
+                f"Method {method.name} only ranks channels; say how much goes with --ratio, --macs, --params or --size."
+            )
         alpha = 1.0 if budget.alpha is None else budget.alpha
         if not 0 < alpha < np.inf:
             raise InputError(f"--alpha is a multiple of the method's threshold, above 0, not {alpha:g}.")
         by_rule = by_threshold(widths, scores, alpha * method.threshold, method.cap(options), present)
         kept = _stricter(kept, by_rule)
-    if budget.macs is not None:
-        limit = budget.macs * costs.whole
-        if costs.macs_at(kept) > limit:
-            kept = _within(widths, scores, costs, method.policy(options), limit, kept)
+    limits = budget.limits(costs)
+    if not limits.hold(kept):
+        kept = _within(widths, scores, limits, method.policy(options), kept)
     return kept
 
 
 def refuse_unreachable(analysis: Analysis, budget: Budget, round_to: int, given: Mapping[str, int]) -> None:
-    """Refuse a budget in MACs that the floors of all groups do not meet, before any work is done.
+    """Refuse budgets that the floors of all groups do not meet, before any work is done.
 
     Raises:
         InputError: it is no share, or widths cannot be rounded so.
@@ -97,16 +136,20 @@ def refuse_unreachable(analysis: Analysis, budget: Budget, round_to: int, given:
     """
     if round_to < 1:
         raise InputError(f"--round-to is a number of channels from 1 up, not {round_to}.")
-    if budget.macs is None:
-        return
-    if not 0 < budget.macs <= 1:
+    if budget.macs is not None and not 0 < budget.macs <= 1:
         raise InputError(
             f"--macs is the share of MACs that may be left, above 0 and up to 100%, not {budget.macs:.0%}."
         )
-    costs = replace(analysis.costs, given=given)
     floors = {width.name: width.floor for width in _widths(analysis, round_to)}
     if floors:
-        refuse_impossible(costs, floors, budget.macs * costs.whole)
+        budget.limits(replace(analysis.costs, given=given)).refuse_impossible(floors)
+
+
+def least_left(analysis: Analysis, round_to: int) -> dict[Kind, float]:
+    """Return the share of each cost that no budget can get below: with every group at its floor."""
+    floors = {width.name: width.floor for width in _widths(analysis, max(1, round_to))}
+    costs, kinds = analysis.costs, get_args(Kind)
+    return {kind: costs.cost_at(kind, floors) / costs.whole_of(kind) for kind in kinds if costs.whole_of(kind)}
 
 
 def _widths(analysis: Analysis, round_to: int) -> list[Width]:
@@ -124,12 +167,12 @@ def _why_nothing(analysis: Analysis) -> str:
 
 
 def _within(
-    widths: Sequence[Width], scores: Scores, costs: CostTable, policy: Policy, limit: float, caps: Mapping[str, int]
+    widths: Sequence[Width], scores: Scores, limits: Limits, policy: Policy, caps: Mapping[str, int]
 ) -> dict[str, int]:
-    """Meet a limit on the MACs by a policy; scores without curves know nothing but a threshold."""
+    """Meet the limits by a policy; scores without curves know nothing but a threshold."""
     if policy == "threshold" or not scores.curves:
-        return by_budget(widths, scores, costs.macs_at, limit, caps)[0]
-    return (grow if policy == "greedy" else shrink)(widths, scores.curves, costs, limit, caps)
+        return by_budget(widths, scores, limits, caps)[0]
+    return (grow if policy == "greedy" else shrink)(widths, scores.curves, limits, caps)
 
 
 def _stricter(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:

@@ -11,7 +11,14 @@ from onnxprune.analysis.analyse import Analysis
 from onnxprune.graph.measures import count_params, file_size
 from onnxprune.graph.metadata import CLASSES
 from onnxprune.graph.writing import Staging, with_metadata
-from onnxprune.pipeline.judging import CLASS_DROP, collapses, refuse_class_drop, refuse_collapse, shortcomings
+from onnxprune.pipeline.judging import (
+    CLASS_DROP,
+    collapses,
+    refuse_class_drop,
+    refuse_collapse,
+    refuse_size,
+    shortcomings,
+)
 from onnxprune.pipeline.quality import Gauge
 from onnxprune.pipeline.recovering import Restored, restore, why_not
 from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
@@ -73,6 +80,8 @@ def finish(
         say("working", "Measuring latency")
         size = file_size(folder / written.name, cut.weights)
         before, after = _both_figures(model, analysis, chosen, cut, size, samples, (session, pruned))
+        if write_plan:
+            refuse_size(settings.budget.size, before, after)
         limit = chosen.request.get(CLASS_DROP)
         refuse_class_drop(quality, limit)
         if limit is not None and (quality is None or not quality.classes):

@@ -1,9 +1,11 @@
 """Judging a result: what refuses it, and what is said of it in warnings."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.pipeline.samples import Samples
+from onnxprune.values.amount import Amount
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.verification.equality import Equality
 
@@ -58,6 +60,19 @@ def refuse_class_drop(quality: Quality | None, limit: float | None) -> None:
         )
 
 
+def refuse_size(budget: Amount | None, before: Figures, after: Figures) -> None:
+    """Refuse a file that is larger than the budget (None: any), for all that was known of it beforehand.
+
+    Raises:
+        UnreachableError: it is.
+    """
+    if budget is not None and after.size > budget.of(before.size):
+        raise UnreachableError(
+            f"The file came to {after.size} bytes, more than the budget of {math.floor(budget.of(before.size))}, so "
+            f"nothing was written; ask for {math.floor(2 * budget.of(before.size) - after.size)}."
+        )
+
+
 def refuse_collapse(collapsed: Sequence[str]) -> None:
     """Refuse a result that `collapses` found something in.
 
@@ -67,7 +82,7 @@ def refuse_collapse(collapsed: Sequence[str]) -> None:
     if collapsed:
         raise UnreachableError(
             f"{collapsed[0]} No budget asked for that, so nothing was written; "
-            "give one (--macs, --ratio, --alpha), or --force to take the result as it is."
+            "give one (--macs, --params, --size, --ratio, --alpha), or --force to take the result as it is."
         )
 
 

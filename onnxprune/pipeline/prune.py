@@ -10,6 +10,7 @@ from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.outputs import check_input, check_outputs, data_files
 from onnxprune.graph.writing import Staging
 from onnxprune.importance.method import find_method
+from onnxprune.pipeline.choosing import least_left, refuse_unreachable
 from onnxprune.pipeline.finishing import figures, finish, publish
 from onnxprune.pipeline.judging import CLASS_DROP, check_class_drop
 from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
@@ -56,6 +57,9 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
     if settings.rounds > 1 and (settings.scores or settings.scores_output):
         raise InputError("A file of scores holds those of one round; leave out --rounds, --scores or --save-scores.")
     model, analysis = _open(settings, outputs, say)
+    say("least", least_left(analysis, settings.round_to))
+    if not settings.trim_head:  # then it depends on the data how wide the head is
+        refuse_unreachable(analysis, settings.budget, settings.round_to, {})
     check_retraining(settings, model)
     known = None if settings.scores is None else read_score_file(settings.scores, analysis.prunable, model.digest)
     if known is not None:

@@ -57,7 +57,7 @@ def choose_in_rounds(
         InputError: as the stages.
         UnreachableError: a budget that cannot be met, or a cut network with other groups than the original.
     """
-    total = settings.rounds
+    total, whole = settings.rounds, settings.budget.in_shares(analysis.costs)
     if total < 1:
         raise InputError(f"--rounds is a number from 1 up, not {total}.")
     outputs = () if samples is None else tuple(samples.classes.values())
@@ -68,7 +68,7 @@ def choose_in_rounds(
     left: list[float] = []
     for number in range(1, total + 1):
         before = counts(keep)
-        budget = part_of(settings.budget, number, total)
+        budget = part_of(whole, number, total)
         keep = choose(analysis, scores, budget, method, options, settings.round_to, outputs, most=before)
         left.append(analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0)
         went = counts(keep) != before
@@ -97,7 +97,11 @@ def part_of(budget: Budget, number: int, total: int) -> Budget:
     share = number / total
     macs = None if budget.macs is None else max(budget.macs, 0.0) ** share
     ratio = None if budget.ratio is None else 1 - max(1 - budget.ratio, 0.0) ** share
-    return replace(budget, macs=macs, ratio=ratio)
+    params, size = (
+        None if amount is None else replace(amount, number=amount.number**share)
+        for amount in (budget.params, budget.size)
+    )
+    return replace(budget, macs=macs, ratio=ratio, params=params, size=size)
 
 
 def origins_of(whole: Analysis, keep: Keep, present: Analysis) -> Origins:
@@ -201,7 +205,7 @@ def _scores(
         batch_size=settings.batch_size,
         seed=settings.seed,
         track=track,
-        widths=settings.budget.macs is not None or settings.scores_output is not None,
+        widths=settings.budget.is_limited or settings.scores_output is not None,
     )
     say("working", "Choosing what goes")
     return score(analysis, statistics, method.name, options, seed=settings.seed)

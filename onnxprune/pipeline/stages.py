@@ -23,7 +23,7 @@ from onnxprune.errors import InputError, UnreachableError, VerificationError
 from onnxprune.graph.checking import check_structure
 from onnxprune.graph.inlining import inlined
 from onnxprune.graph.loading import open_model
-from onnxprune.graph.measures import digest, file_size
+from onnxprune.graph.measures import count_params, digest, file_size
 from onnxprune.graph.model import Graph, read_graph
 from onnxprune.graph.outputs import data_names
 from onnxprune.graph.saving import write_model
@@ -40,6 +40,7 @@ from onnxprune.selection.loss import loss_curves
 from onnxprune.selection.masks import keep_best
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.axes import BoolArray
+from onnxprune.values.costs import Kind
 from onnxprune.values.plan import GroupPlan, Plan
 from onnxprune.values.progress import Track, silent
 from onnxprune.values.statistics import COARSE_MOMENTS, GRADIENTS, Scores, Statistics
@@ -103,13 +104,23 @@ def inspect(model: Model, *, approximate: bool = False, trim_head: bool = False)
         UnreachableError: the head is to be trimmed, and this model's cannot be.
     """
     if not trim_head:
-        return analyse(model.graph, approximate=approximate)
+        return _with_whole_file(analyse(model.graph, approximate=approximate), model)
     head = class_axis(model.graph)
     analysis = analyse(model.graph, approximate=approximate, head=head)
     obstacle = head_obstacle(analysis.graph, analysis.labelled, analysis.groups, head)
     if obstacle is not None:
         raise UnreachableError(f"The classifier of {model.path.name} cannot be cut to some of its classes: {obstacle}.")
-    return analysis
+    return _with_whole_file(analysis, model)
+
+
+def _with_whole_file(analysis: Analysis, model: Model) -> Analysis:
+    """Count what no width has a say in: weights that nothing is cut of, and all of the file that is no weight."""
+    costs = analysis.costs
+    others: dict[Kind, float] = {
+        "params": count_params(model.proto) - costs.whole_of("params"),
+        "bytes": model.size - costs.whole_of("bytes"),
+    }
+    return replace(analysis, costs=replace(costs, others=others))
 
 
 def collect(

@@ -135,8 +135,14 @@ def budget_lines(plan: Plan) -> Lines:
     return Lines((f"Requested: {request}; {rounding}.", f"Reached: {', '.join(reached)} are left."))
 
 
-_ASKED: Mapping[str, Callable[[float], str]] = {
+def _amount(amount: float | str) -> str:
+    return amount if isinstance(amount, str) else numbers.percent(amount)
+
+
+_ASKED: Mapping[str, Callable[[Any], str]] = {
     "macs": lambda share: f"at most {numbers.percent(share)} of the MACs",
+    "params": lambda amount: f"at most {_amount(amount)} of the parameters",
+    "size": lambda amount: f"at most {_amount(amount)} of the file's size",
     "ratio": lambda share: f"{numbers.percent(share)} of the channels of every group removed",
     "alpha": lambda alpha: f"everything below {alpha:g} times the threshold removed",
 }

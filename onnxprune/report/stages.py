@@ -1,11 +1,12 @@
 """What is told while a run goes on: what was found in the model and in the data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from onnxprune.evaluation import PresetScore
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Lines, Table
 from onnxprune.values.accuracy import Accuracy
+from onnxprune.values.costs import Kind
 from onnxprune.values.groups import ChannelGroup
 
 
@@ -15,6 +16,15 @@ def groups_line(groups: Sequence[ChannelGroup]) -> str:
     channels = numbers.many(sum(group.size for group in free), "prunable channel")
     frozen = sum(group.frozen is not None for group in groups)
     return f"{channels} in {numbers.many(len(free), 'group')}, {numbers.many(frozen, 'group')} frozen"
+
+
+_COSTS: Mapping[Kind, str] = {"macs": "MACs", "params": "parameters", "bytes": "file"}
+
+
+def least_line(left: Mapping[Kind, float]) -> str:
+    """Say what no budget can get below, as shares of what there is."""
+    shares = [f"{numbers.percent(share)} of the {_COSTS[kind]}" for kind, share in left.items()]
+    return f"The least that can be left: {', '.join(shares)}."
 
 
 def original_line(accuracy: Accuracy) -> str:

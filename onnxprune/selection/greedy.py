@@ -1,44 +1,38 @@
-"""Widths across layers by gain per cost: what a block of channels is worth against the multiply-adds that it takes.
+"""Widths across layers by gain per cost: what a block of channels is worth against what it takes of the limits.
 
 `curves` holds, by group, the value of keeping the d best channels for d = 0 .. size, rising with d. What a block costs
 depends on the present widths of its neighbours (both sides of a channel count), so costs are worked out anew whenever a
-neighbour changes.
+neighbour changes. With several limits costs are shares of them: those that are missed while widths shrink, all while
+they grow.
 """
 
 from collections.abc import Mapping, Sequence
 
-from onnxprune.errors import UnreachableError
+from onnxprune.selection.limits import Limits
 from onnxprune.selection.widths import Width
 from onnxprune.values.axes import FloatArray
-from onnxprune.values.costs import CostTable
+
+Counts = Mapping[str, int]
 
 
 def grow(
-    widths: Sequence[Width],
-    curves: Mapping[str, FloatArray],
-    costs: CostTable,
-    budget: float,
-    caps: Mapping[str, int] | None = None,
+    widths: Sequence[Width], curves: Mapping[str, FloatArray], limits: Limits, caps: Counts | None = None
 ) -> dict[str, int]:
-    """Start from the floors and add the block with the largest gain per multiply-add while the budget holds.
+    """Start from the floors and add the block with the largest gain per cost while the limits hold.
 
     Raises:
         UnreachableError: even the floors of all groups cost more.
     """
     most = {width.name: width.size for width in widths} if caps is None else dict(caps)
     counts = {width.name: min(width.floor, most[width.name]) for width in widths}
-    refuse_impossible(costs, counts, budget)
-    return _extend(widths, curves, costs, budget, counts, most)
+    limits.refuse_impossible(counts)
+    return _extend(widths, curves, limits, counts, most)
 
 
 def shrink(
-    widths: Sequence[Width],
-    curves: Mapping[str, FloatArray],
-    costs: CostTable,
-    budget: float,
-    caps: Mapping[str, int] | None = None,
+    widths: Sequence[Width], curves: Mapping[str, FloatArray], limits: Limits, caps: Counts | None = None
 ) -> dict[str, int]:
-    """Start from the full widths and take the block that loses least per multiply-add until the budget holds.
+    """Start from the full widths and take the block that loses least per cost until the limits hold.
 
     What the last block took too much is given back to the groups that gain most by it.
 
@@ -46,37 +40,34 @@ def shrink(
         UnreachableError: even the floors of all groups cost more.
     """
     most = {width.name: width.size for width in widths} if caps is None else dict(caps)
-    by_name = {width.name: width for width in widths}
-    refuse_impossible(costs, {name: min(width.floor, most[name]) for name, width in by_name.items()}, budget)
-    counts, total = dict(most), costs.macs_at(most)
+    limits.refuse_impossible({width.name: min(width.floor, most[width.name]) for width in widths})
+    counts, used = dict(most), limits.used(most)
+    missed = used > 1
     prices: dict[str, tuple[float, int]] = {}
-    while total > budget:
+    while missed.any():
         for width in widths:
             if width.name not in prices:
                 smaller = width.down_one(counts[width.name])
                 if smaller < counts[width.name]:
-                    saved = total - costs.macs_at({**counts, width.name: smaller})
+                    saved = float((used - limits.used({**counts, width.name: smaller}))[missed].sum())
                     curve = curves[width.name]
                     lost = float(curve[counts[width.name]] - curve[smaller])
                     prices[width.name] = (lost / saved if saved > 0 else float("inf"), smaller)
         name = min(prices, key=lambda key: (prices[key][0], key))
         counts[name] = prices[name][1]
-        total = costs.macs_at(counts)  # anew: a running difference would gather rounding errors
-        for neighbour in costs.neighbours(name):
+        used = limits.used(counts)  # anew: a running difference would gather rounding errors
+        stale = limits.neighbours(name) if (missed == (used > 1)).all() else tuple(prices)
+        missed = used > 1
+        for neighbour in stale:
             prices.pop(neighbour, None)
-    return _extend(widths, curves, costs, budget, counts, most)
+    return _extend(widths, curves, limits, counts, most)
 
 
 def _extend(
-    widths: Sequence[Width],
-    curves: Mapping[str, FloatArray],
-    costs: CostTable,
-    budget: float,
-    counts: dict[str, int],
-    most: Mapping[str, int],
+    widths: Sequence[Width], curves: Mapping[str, FloatArray], limits: Limits, counts: dict[str, int], most: Counts
 ) -> dict[str, int]:
-    """Add blocks, the largest gain per multiply-add first, as long as any fits."""
-    counts, total = dict(counts), costs.macs_at(counts)
+    """Add blocks, the largest gain per cost first, as long as any fits."""
+    counts, used = dict(counts), limits.used(counts)
     prices: dict[str, tuple[float, int]] = {}
     closed: set[str] = set()
     while True:
@@ -84,7 +75,7 @@ def _extend(
             if width.name not in prices and width.name not in closed:
                 larger = min(width.up_one(counts[width.name]), most[width.name])
                 if larger > counts[width.name]:
-                    added = costs.macs_at({**counts, width.name: larger}) - total
+                    added = float((limits.used({**counts, width.name: larger}) - used).sum())
                     curve = curves[width.name]
                     gain = float(curve[larger] - curve[counts[width.name]])
                     prices[width.name] = (gain / added if added > 0 else float("inf"), larger)
@@ -92,25 +83,11 @@ def _extend(
             return counts
         name = max(prices, key=lambda key: (prices[key][0], key))
         wider = {**counts, name: prices[name][1]}
-        if costs.macs_at(wider) > budget:
+        if not limits.hold(wider):
             # Widths only grow from here on, and so does what this block would cost.
             closed.add(name)
             del prices[name]
             continue
-        counts, total = wider, costs.macs_at(wider)
-        for neighbour in costs.neighbours(name):
+        counts, used = wider, limits.used(wider)
+        for neighbour in limits.neighbours(name):
             prices.pop(neighbour, None)
-
-
-def refuse_impossible(costs: CostTable, floors: Mapping[str, int], budget: float) -> None:
-    """Raise if the floors of all groups cost more than `budget`.
-
-    Raises:
-        UnreachableError: they do; the message has the closest figure.
-    """
-    least, whole = costs.macs_at(floors), costs.whole
-    if least > budget:
-        raise UnreachableError(
-            f"The budget of {budget / whole:.1%} of the MACs cannot be met: with every group at its floor "
-            f"{least / whole:.1%} are left; ask for at least that."
-        )

@@ -1,17 +1,15 @@
 """Remove every channel that scores below a threshold, with the threshold given or searched for a budget."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from onnxprune.errors import UnreachableError
+from onnxprune.selection.limits import Limits
 from onnxprune.selection.masks import ranking
 from onnxprune.selection.widths import Width
 from onnxprune.values.axes import FloatArray
 from onnxprune.values.statistics import Scores
-
-Cost = Callable[[Mapping[str, int]], float]
 
 
 def by_threshold(
@@ -65,16 +63,11 @@ def _take_lowest(
 
 
 def by_budget(
-    widths: Sequence[Width],
-    scores: Scores,
-    cost: Cost,
-    budget: float,
-    caps: Mapping[str, int] | None = None,
-    what: str = "MACs",
+    widths: Sequence[Width], scores: Scores, limits: Limits, caps: Mapping[str, int] | None = None
 ) -> tuple[dict[str, int], float]:
-    """Find the lowest threshold at which `cost` is at most `budget`; return the counts and the threshold.
+    """Find the lowest threshold at which the limits hold; return the counts and the threshold.
 
-    Widths are rounded down, then blocks are given back, the best-scoring first, while the budget holds. No group keeps
+    Widths are rounded down, then blocks are given back, the best-scoring first, while the limits hold. No group keeps
     more than its entry in `caps`, which is what other budgets left of it.
 
     Raises:
@@ -88,22 +81,16 @@ def by_budget(
         counts = {width.name: width.down(_above(scores.values[width.name], threshold)) for width in widths}
         return {name: min(count, most[name]) for name, count in counts.items()}
 
-    least = cost(counts_at(float("inf")))
-    if least > budget:
-        whole = cost({width.name: width.size for width in widths})
-        raise UnreachableError(
-            f"The budget of {budget / whole:.1%} of the {what} cannot be met: with every group at its floor "
-            f"{least / whole:.1%} are left; ask for at least that."
-        )
+    limits.refuse_impossible(counts_at(float("inf")))
     low, high = 0, len(thresholds) - 1  # `high` always meets the budget
     while low < high:
         middle = (low + high) // 2
-        if cost(counts_at(float(thresholds[middle]))) <= budget:
+        if limits.hold(counts_at(float(thresholds[middle]))):
             high = middle
         else:
             low = middle + 1
     counts = counts_at(float(thresholds[high]))
-    return _give_back(widths, scores, cost, budget, counts, most), float(thresholds[high])
+    return _give_back(widths, scores, limits, counts, most), float(thresholds[high])
 
 
 def _above(values: FloatArray, threshold: float) -> int:
@@ -111,21 +98,16 @@ def _above(values: FloatArray, threshold: float) -> int:
 
 
 def _give_back(
-    widths: Sequence[Width],
-    scores: Scores,
-    cost: Cost,
-    budget: float,
-    counts: Mapping[str, int],
-    most: Mapping[str, int],
+    widths: Sequence[Width], scores: Scores, limits: Limits, counts: Mapping[str, int], most: Mapping[str, int]
 ) -> dict[str, int]:
-    """Widen groups block by block, always the one whose next block scores best on average, while the budget holds."""
+    """Widen groups block by block, always the one whose next block scores best on average, while the limits hold."""
     current = dict(counts)
     ranked = {width.name: scores.values[width.name][ranking(scores, width.name)] for width in widths}
     open_widths = {width.name: width for width in widths if current[width.name] < most[width.name]}
     while open_widths:
         best = max(open_widths.values(), key=lambda width: (_next_block(width, current, ranked), width.name))
         wider = {**current, best.name: min(best.up_one(current[best.name]), most[best.name])}
-        if cost(wider) <= budget:
+        if limits.hold(wider):
             current = wider
         else:
             del open_widths[best.name]

@@ -1,16 +1,20 @@
-"""What a network costs as a function of how many channels every group keeps: multiply-adds and parameters.
+"""What a network costs as a function of how many channels every group keeps: multiply-adds, parameters, their bytes.
 
-Both are exact: a layer's MACs are a fixed factor times the kept widths of its weight's axes, a constant's size is the
+All are exact: a layer's MACs are a fixed factor times the kept widths of its weight's axes, a constant's size is the
 product of the kept widths of its axes, and a width falls by the group's multiplicity with every channel removed.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from onnxprune.values.axes import FloatArray
+
+Kind: TypeAlias = Literal["macs", "params", "bytes"]
+"""What is counted: multiply-adds of one sample, weights, bytes of the file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +37,9 @@ class CostTable:
         multiplicity: positions that one channel of a group takes on an axis, [axes, groups].
         macs: terms of the multiply-adds of one sample.
         params: terms of the number of weights.
+        bytes: terms of what these take in the file.
         given: how many channels groups keep that nobody has a choice of.
+        others: by kind of cost what no width has a say in.
     """
 
     groups: tuple[str, ...]
@@ -43,11 +49,17 @@ class CostTable:
     macs: tuple[Term, ...]
     params: tuple[Term, ...]
     given: Mapping[str, int] = field(default_factory=dict)
+    bytes: tuple[Term, ...] = ()
+    others: Mapping[Kind, float] = field(default_factory=dict)
 
     @cached_property
     def whole(self) -> float:
         """The multiply-adds of one sample before anything goes, what is given included."""
-        return _total(self.macs, self.widths)
+        return self.whole_of("macs")
+
+    def whole_of(self, kind: Kind) -> float:
+        """Return a cost before anything goes, what is given included."""
+        return self._at(kind, self.widths)
 
     def widths_at(self, counts: Mapping[str, int]) -> FloatArray:
         """Return the width of every axis when group `name` keeps `counts[name]` channels; absent: as given, or all."""
@@ -55,13 +67,25 @@ class CostTable:
         kept = np.asarray([counts.get(name, size) for name, size in zip(self.groups, self.sizes, strict=True)])
         return np.asarray(self.widths - self.multiplicity @ (self.sizes - kept), dtype=np.float64)
 
+    def cost_at(self, kind: Kind, counts: Mapping[str, int]) -> float:
+        """Return a cost at these counts."""
+        return self._at(kind, self.widths_at(counts))
+
     def macs_at(self, counts: Mapping[str, int]) -> float:
         """Return the multiply-adds of one sample at these counts."""
-        return _total(self.macs, self.widths_at(counts))
+        return self.cost_at("macs", counts)
 
     def params_at(self, counts: Mapping[str, int]) -> float:
         """Return the number of weights at these counts."""
-        return _total(self.params, self.widths_at(counts))
+        return self.cost_at("params", counts)
+
+    def _at(self, kind: Kind, widths: FloatArray) -> float:
+        return self._products[kind].total(widths) + self.others.get(kind, 0.0)
+
+    @cached_property
+    def _products(self) -> Mapping[Kind, "_Products"]:
+        terms: Mapping[Kind, tuple[Term, ...]] = {"macs": self.macs, "params": self.params, "bytes": self.bytes}
+        return {kind: _Products(found, len(self.widths)) for kind, found in terms.items()}
 
     def neighbours(self, name: str) -> tuple[str, ...]:
         """Return the groups whose channels change in cost with the width of group `name`, itself included."""
@@ -71,7 +95,7 @@ class CostTable:
     def _neighbours(self) -> Mapping[str, tuple[str, ...]]:
         reached = self.multiplicity > 0
         found: dict[str, set[str]] = {name: {name} for name in self.groups}
-        for term in self.macs:
+        for term in (*self.macs, *self.params):
             columns = np.flatnonzero(reached[list(term.axes)].any(axis=0)) if term.axes else ()
             together = [self.groups[column] for column in columns]
             for name in together:
@@ -94,5 +118,17 @@ def _value(term: Term, widths: FloatArray) -> float:
     return value
 
 
-def _total(terms: tuple[Term, ...], widths: FloatArray) -> float:
-    return float(sum(_value(term, widths) for term in terms))
+class _Products:
+    """Terms as arrays, for sums that are asked for thousands of times."""
+
+    def __init__(self, terms: tuple[Term, ...], axes: int) -> None:
+        longest = max((len(term.axes) for term in terms), default=0)
+        self._factors = np.array([term.factor for term in terms])
+        # Shorter products are filled up with an axis behind the last, whose width is 1.
+        self._axes = np.full((len(terms), longest), axes, dtype=np.int64)
+        for row, term in enumerate(terms):
+            self._axes[row, : len(term.axes)] = term.axes
+
+    def total(self, widths: FloatArray) -> float:
+        """Return the sum of the products of some widths."""
+        return float(self._factors @ np.append(widths, 1.0)[self._axes].prod(axis=1))

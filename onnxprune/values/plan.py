@@ -147,6 +147,9 @@ def _request(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     for name in ("ratio", "macs", "alpha", "max_class_drop"):
         if type(entry.get(name, 0)) not in (int, float):
             raise ValueError(f"its request of {name} is no number")
+    for name in ("params", "size"):
+        if type(entry.get(name, 0)) not in (int, float, str):
+            raise ValueError(f"its request of {name} is no amount")
     return dict(entry)
 
 

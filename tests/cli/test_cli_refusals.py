@@ -93,6 +93,31 @@ def test_settings_that_the_method_does_not_have_or_take(output: Path) -> None:
     refused(prune(output, "--q", "50%"), "--vote")
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--params", "1%"), "of the parameters cannot be met: with every group at its floor"),
+        (("--size", "1500"), "of the file's size cannot be met"),
+    ],
+)
+def test_a_budget_that_no_cut_reaches_is_refused_beside_what_is_least(
+    output: Path, flags: tuple[str, ...], said: str
+) -> None:
+    ended = prune(output, *flags)
+    assert ended.code == 1
+    assert said in ended.sentence
+    assert "The least that can be left: " in ended.stderr
+    assert "Scores from" not in ended.stderr
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("flags", [("--params", "lots"), ("--size", "2 miles"), ("--size", "150%")])
+def test_a_budget_that_is_no_amount_is_a_usage_error(output: Path, flags: tuple[str, ...]) -> None:
+    ended = prune(output, *flags)
+    assert ended.code == 2
+    assert "is no budget" in ended.stderr
+
+
 def test_a_method_that_only_ranks_needs_a_budget(output: Path) -> None:
     refused(prune(output, "--method", "random"), "random", "--ratio", "--macs")
 

@@ -373,7 +373,7 @@ def test_a_method_that_only_ranks_needs_a_budget(unlabelled: Path, tmp_path: Pat
         ({"alpha": -1.0}, "--alpha is a multiple of the method's threshold, above 0, not -1"),
     ],
 )
-def test_budgets_out_of_range_are_refused(budget: dict[str, float], message: str) -> None:
+def test_budgets_out_of_range_are_refused(budget: dict[str, Any], message: str) -> None:
     model = onnxprune.load(CONVNET)
     analysis = onnxprune.inspect(model)
     scores = onnxprune.score(analysis, onnxprune.collect(analysis, None, "random"), "random")

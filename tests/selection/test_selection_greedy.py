@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from onnxprune.errors import UnreachableError
 from onnxprune.selection.greedy import grow, shrink
+from onnxprune.selection.limits import Limit, Limits
 from onnxprune.selection.widths import Width
 from onnxprune.values.axes import FloatArray
 from onnxprune.values.costs import CostTable, Term
@@ -54,6 +55,11 @@ class Problem:
         return float(sum(self.curves[name][count] for name, count in counts.items()))
 
 
+def within(costs: CostTable, most: float) -> Limits:
+    """A limit on the MACs."""
+    return Limits((Limit("MACs", costs.macs_at, most, costs.whole),), costs.neighbours)
+
+
 problems = st.builds(Problem, st.integers(0, 100_000))
 shares = st.floats(0.0, 1.0)
 
@@ -64,7 +70,7 @@ def test_the_budget_holds_at_allowed_widths_and_nothing_more_fits(
     policy: Policy, problem: Problem, share: float
 ) -> None:
     budget = problem.budget(share)
-    counts = policy(problem.widths, problem.curves, problem.costs, budget)
+    counts = policy(problem.widths, problem.curves, within(problem.costs, budget))
     assert problem.costs.macs_at(counts) <= budget * (1 + 1e-12)
     for width in problem.widths:
         count = counts[width.name]
@@ -77,9 +83,9 @@ def test_the_budget_holds_at_allowed_widths_and_nothing_more_fits(
 @policies
 @given(problem=problems)
 def test_the_whole_budget_keeps_everything_and_the_least_the_floors(policy: Policy, problem: Problem) -> None:
-    everything = policy(problem.widths, problem.curves, problem.costs, problem.whole)
+    everything = policy(problem.widths, problem.curves, within(problem.costs, problem.whole))
     assert everything == {width.name: width.size for width in problem.widths}
-    floors = policy(problem.widths, problem.curves, problem.costs, problem.least)
+    floors = policy(problem.widths, problem.curves, within(problem.costs, problem.least))
     assert floors == {width.name: width.floor for width in problem.widths}
 
 
@@ -87,7 +93,7 @@ def test_the_whole_budget_keeps_everything_and_the_least_the_floors(policy: Poli
 @given(problem=problems, share=shares)
 def test_no_group_grows_beyond_what_other_budgets_left(policy: Policy, problem: Problem, share: float) -> None:
     caps = {width.name: max(width.floor, width.size // 2) for width in problem.widths}
-    counts = policy(problem.widths, problem.curves, problem.costs, problem.budget(share), caps)
+    counts = policy(problem.widths, problem.curves, within(problem.costs, problem.budget(share)), caps)
     assert all(counts[name] <= caps[name] for name in caps)
 
 
@@ -98,7 +104,9 @@ def test_a_larger_budget_is_worth_as_much_up_to_the_last_block(
 ) -> None:
     problem = Problem(seed)
     small, large = problem.budget(low), problem.budget(low + more * (1 - low))
-    worth = [problem.value(policy(problem.widths, problem.curves, problem.costs, limit)) for limit in (small, large)]
+    worth = [
+        problem.value(policy(problem.widths, problem.curves, within(problem.costs, limit))) for limit in (small, large)
+    ]
     block = max(problem.curves[width.name][min(width.block, width.size)] for width in problem.widths)
     assert worth[1] >= worth[0] - block
 
@@ -108,7 +116,7 @@ def test_equal_prices_are_filled_by_gain(policy: Policy) -> None:
     """Two groups that cost alike: the channels with the largest steps stay, wherever they are."""
     costs = CostTable(("a", "b"), np.array([4.0, 4.0]), np.array([4.0, 4.0]), np.eye(2), terms(2.0, 2.0), ())
     curves = {"a": np.array([0.0, 10.0, 11.0, 12.0, 13.0]), "b": np.array([0.0, 9.0, 17.0, 18.5, 18.6])}
-    counts = policy([Width("a", 4), Width("b", 4)], curves, costs, 10.0)
+    counts = policy([Width("a", 4), Width("b", 4)], curves, within(costs, 10.0))
     assert counts == {"a": 2, "b": 3}
 
 
@@ -116,7 +124,7 @@ def test_equal_prices_are_filled_by_gain(policy: Policy) -> None:
 def test_a_dear_group_pays_for_what_it_costs(policy: Policy) -> None:
     costs = CostTable(("a", "b"), np.array([4.0, 4.0]), np.array([4.0, 4.0]), np.eye(2), terms(10.0, 1.0), ())
     curves = {name: np.array([0.0, 4.0, 7.0, 9.0, 10.0]) for name in ("a", "b")}
-    assert policy([Width("a", 4), Width("b", 4)], curves, costs, 14.0) == {"a": 1, "b": 4}
+    assert policy([Width("a", 4), Width("b", 4)], curves, within(costs, 14.0)) == {"a": 1, "b": 4}
 
 
 def terms(*factors: float) -> tuple[Term, ...]:
@@ -132,7 +140,7 @@ def test_where_prices_are_fixed_no_single_swap_is_better(policy: Policy, problem
     costs = CostTable(tuple(problem.names), sizes, sizes, np.eye(number), terms(*[1.0] * number), ())
     least = costs.macs_at({width.name: width.floor for width in problem.widths})
     budget = least + share * (costs.macs_at({}) - least)
-    counts = policy(problem.widths, problem.curves, costs, budget)
+    counts = policy(problem.widths, problem.curves, within(costs, budget))
     best = problem.value(counts)
     for give in problem.widths:
         for take in problem.widths:
@@ -145,7 +153,7 @@ def test_where_prices_are_fixed_no_single_swap_is_better(policy: Policy, problem
 def test_a_budget_below_the_floors_is_refused_with_the_closest_figure(policy: Policy) -> None:
     problem = Problem(3)
     with pytest.raises(UnreachableError, match=r"cannot be met: with every group at its floor \d"):
-        policy(problem.widths, problem.curves, problem.costs, 0.9 * problem.least)
+        policy(problem.widths, problem.curves, within(problem.costs, 0.9 * problem.least))
 
 
 def test_neighbours_are_the_groups_whose_channels_change_in_cost() -> None:

@@ -1,6 +1,6 @@
 """Removing what scores below a threshold, given or searched for a budget."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxprune.errors import UnreachableError
+from onnxprune.selection.limits import Cost, Limit, Limits
 from onnxprune.selection.threshold import by_budget, by_threshold
 from onnxprune.selection.widths import Width
 from onnxprune.values.statistics import Scores
@@ -37,6 +38,12 @@ class Problem:
         return self.cost({width.name: width.floor for width in self.widths})
 
 
+def alone(cost: Cost, most: float, widths: Sequence[Width]) -> Limits:
+    """One limit, everybody a neighbour of everybody."""
+    whole = cost({width.name: width.size for width in widths})
+    return Limits((Limit("MACs", cost, most, whole),), lambda name: [width.name for width in widths])
+
+
 problems = st.builds(Problem, st.integers(0, 100_000), coarse=st.booleans())
 shares = st.floats(0.0, 1.0)
 
@@ -44,7 +51,7 @@ shares = st.floats(0.0, 1.0)
 @given(problem=problems, share=shares)
 def test_a_budget_holds_within_floors_and_no_further_block_fits(problem: Problem, share: float) -> None:
     budget = problem.least + share * (problem.whole - problem.least)
-    counts, _ = by_budget(problem.widths, problem.scores, problem.cost, budget)
+    counts, _ = by_budget(problem.widths, problem.scores, alone(problem.cost, budget, problem.widths))
     assert problem.cost(counts) <= budget
     for width in problem.widths:
         assert width.floor <= counts[width.name] <= width.size
@@ -56,21 +63,21 @@ def test_a_budget_holds_within_floors_and_no_further_block_fits(problem: Problem
 @given(problem=problems, shares=st.tuples(shares, shares))
 def test_a_larger_budget_never_raises_the_threshold(problem: Problem, shares: tuple[float, float]) -> None:
     low, high = (problem.least + share * (problem.whole - problem.least) for share in sorted(shares))
-    tight = by_budget(problem.widths, problem.scores, problem.cost, low)[1]
-    loose = by_budget(problem.widths, problem.scores, problem.cost, high)[1]
+    tight = by_budget(problem.widths, problem.scores, alone(problem.cost, low, problem.widths))[1]
+    loose = by_budget(problem.widths, problem.scores, alone(problem.cost, high, problem.widths))[1]
     assert loose <= tight
 
 
 @given(problem=problems, share=shares)
 def test_the_order_of_groups_changes_nothing(problem: Problem, share: float) -> None:
     budget = problem.least + share * (problem.whole - problem.least)
-    forward = by_budget(problem.widths, problem.scores, problem.cost, budget)
-    assert by_budget(problem.widths[::-1], problem.scores, problem.cost, budget) == forward
+    forward = by_budget(problem.widths, problem.scores, alone(problem.cost, budget, problem.widths))
+    assert by_budget(problem.widths[::-1], problem.scores, alone(problem.cost, budget, problem.widths[::-1])) == forward
 
 
 def test_a_budget_of_everything_keeps_everything() -> None:
     problem = Problem(3)
-    counts, threshold = by_budget(problem.widths, problem.scores, problem.cost, problem.whole)
+    counts, threshold = by_budget(problem.widths, problem.scores, alone(problem.cost, problem.whole, problem.widths))
     assert counts == {width.name: width.size for width in problem.widths}
     assert threshold == float("-inf")
 
@@ -78,7 +85,7 @@ def test_a_budget_of_everything_keeps_everything() -> None:
 def test_the_worst_channels_go_first_whatever_their_group() -> None:
     widths = [Width("a", 4), Width("b", 4)]
     scores = Scores({"a": np.array([0.9, 0.8, 0.1, 0.2]), "b": np.array([0.7, 0.3, 0.6, 0.5])})
-    counts, threshold = by_budget(widths, scores, lambda counts: sum(counts.values()), 5)
+    counts, threshold = by_budget(widths, scores, alone(lambda counts: sum(counts.values()), 5, widths))
     assert counts == {"a": 2, "b": 3}
     assert threshold == pytest.approx(0.5, abs=1e-12)
 
@@ -86,15 +93,15 @@ def test_the_worst_channels_go_first_whatever_their_group() -> None:
 def test_blocks_are_given_back_best_first() -> None:
     widths = [Width("a", 16, 8), Width("b", 16, 8)]
     scores = Scores({"a": np.repeat([0.9, 0.2], 8), "b": np.repeat([0.8, 0.3], 8)})
-    counts, _ = by_budget(widths, scores, lambda counts: sum(counts.values()), 24)
+    counts, _ = by_budget(widths, scores, alone(lambda counts: sum(counts.values()), 24, widths))
     assert counts == {"a": 8, "b": 16}
 
 
 def test_equal_groups_are_told_apart_by_name() -> None:
     widths = [Width("a", 4, 4), Width("b", 4, 4)]
     scores = Scores({"a": np.ones(4), "b": np.ones(4)})
-    found = by_budget(widths, scores, lambda counts: sum(counts.values()), 5)[0]
-    assert found == by_budget(widths[::-1], scores, lambda counts: sum(counts.values()), 5)[0]
+    found = by_budget(widths, scores, alone(lambda counts: sum(counts.values()), 5, widths))[0]
+    assert found == by_budget(widths[::-1], scores, alone(lambda counts: sum(counts.values()), 5, widths[::-1]))[0]
     assert sum(found.values()) == 5
 
 
@@ -102,7 +109,7 @@ def test_an_unreachable_budget_is_answered_with_the_closest_figure() -> None:
     widths = [Width("a", 20), Width("b", 30)]
     scores = Scores({"a": np.ones(20), "b": np.ones(30)})
     with pytest.raises(UnreachableError) as caught:
-        by_budget(widths, scores, lambda counts: 50 + sum(counts.values()), 20)
+        by_budget(widths, scores, alone(lambda counts: 50 + sum(counts.values()), 20, widths))
     assert str(caught.value) == (
         "The budget of 20.0% of the MACs cannot be met: with every group at its floor 55.0% are left; "
         "ask for at least that."
@@ -111,7 +118,7 @@ def test_an_unreachable_budget_is_answered_with_the_closest_figure() -> None:
 
 def test_a_budget_of_exactly_the_floors_is_met() -> None:
     problem = Problem(11)
-    counts, _ = by_budget(problem.widths, problem.scores, problem.cost, problem.least)
+    counts, _ = by_budget(problem.widths, problem.scores, alone(problem.cost, problem.least, problem.widths))
     assert problem.cost(counts) == problem.least
 
 
@@ -138,7 +145,9 @@ def test_caps_of_other_budgets_count_towards_the_budget_instead_of_adding_to_it(
     """Two groups of equal cost: with one capped at half, the other gives up no more than the budget asks."""
     widths = [Width("a", 16), Width("b", 16)]
     scores = Scores({"a": np.linspace(1, 2, 16), "b": np.linspace(1, 2, 16)})
-    counts, _ = by_budget(widths, scores, lambda kept: kept["a"] + kept["b"], 16 + 8, caps={"a": 8, "b": 16})
+    counts, _ = by_budget(
+        widths, scores, alone(lambda kept: kept["a"] + kept["b"], 16 + 8, widths), caps={"a": 8, "b": 16}
+    )
     assert counts == {"a": 8, "b": 16}
 
 

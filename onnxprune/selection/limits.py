@@ -1,0 +1,69 @@
+"""Limits on what a network may cost; all that are given have to hold."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxprune.errors import UnreachableError
+from onnxprune.values.axes import FloatArray
+
+Cost = Callable[[Mapping[str, int]], float]
+"""From how many channels every group keeps to what the network costs."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The most of something that may be left.
+
+    Attributes:
+        what: it is, in words: MACs, parameters.
+        cost: of a network.
+        most: that it may be.
+        whole: what it is without a cut.
+    """
+
+    what: str
+    cost: Cost
+    most: float
+    whole: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Some limits.
+
+    Attributes:
+        limits: of which every one has to hold.
+        neighbours: from a group to those whose channels change in cost with its width, itself included.
+    """
+
+    limits: tuple[Limit, ...]
+    neighbours: Callable[[str], Collection[str]]
+
+    def used(self, counts: Mapping[str, int]) -> FloatArray:
+        """Return what a network costs as shares of what it may, [limits]: up to 1 where a limit holds."""
+        return np.array([limit.cost(counts) / limit.most for limit in self.limits])
+
+    def hold(self, counts: Mapping[str, int]) -> bool:
+        """Whether a network costs no more than it may."""
+        return all(limit.cost(counts) <= limit.most for limit in self.limits)
+
+    def refuse_impossible(self, floors: Mapping[str, int]) -> None:
+        """Refuse what cannot be met even with every group at its floor.
+
+        Raises:
+            UnreachableError: the message has the closest figure of every such limit.
+        """
+        missed = [said for limit in self.limits if (said := _missed(limit, limit.cost(floors)))]
+        if missed:
+            raise UnreachableError(" ".join(missed))
+
+
+def _missed(limit: Limit, least: float) -> str:
+    if least <= limit.most:
+        return ""
+    return (
+        f"The budget of {limit.most / limit.whole:.1%} of the {limit.what} cannot be met: with every group at its "
+        f"floor {least / limit.whole:.1%} are left; ask for at least that."
+    )
