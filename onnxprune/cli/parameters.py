@@ -111,6 +111,18 @@ def size(text: str) -> int | tuple[int, int]:
     return int(parts[0]) if len(parts) == 1 else (int(parts[0]), int(parts[1]))
 
 
+def ratio_for(text: str) -> tuple[str, float]:
+    """Read a pattern of layers with the share of their channels that goes, `PATTERN=SHARE`.
+
+    Raises:
+        click.BadParameter: it has another form.
+    """
+    pattern, equals, value = text.rpartition("=")
+    if not pattern.strip() or not equals:
+        raise click.BadParameter(f"{text!r} has another form; write it as 'layer3.*=70%'")
+    return pattern.strip(), share(value)
+
+
 def setting(text: str) -> tuple[str, str]:
     """Read a setting of a method, `NAME=VALUE`.
 

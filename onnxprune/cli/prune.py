@@ -23,6 +23,7 @@ from onnxprune.cli.options import (
 from onnxprune.cli.parameters import amount, multiple, points, setting, share
 from onnxprune.cli.sections import Command, section, stack
 from onnxprune.cli.shared import shared_settings
+from onnxprune.cli.steering import read_steering, steering_options
 from onnxprune.cli.training_options import named_training_option
 from onnxprune.errors import InputError
 from onnxprune.finetune.training.recipe import Recipe
@@ -170,6 +171,7 @@ output_options = stack(
 @class_options
 @method_options
 @budget_options
+@steering_options
 @recovery_option
 @training_options
 @preprocessing_options
@@ -213,6 +215,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         scores=flags["scores"],
         scores_output=flags["save_scores"],
         budget=Budget(flags["ratio"], flags["macs"], flags["alpha"], flags["params"], flags["size"]),
+        steering=read_steering(flags),
         max_class_drop=flags["max_class_drop"],
         round_to=flags["round_to"],
         rounds=flags["rounds"],
@@ -255,7 +258,8 @@ def read_recipe(flags: Mapping[str, Any]) -> Recipe | None:
 def input_paths(flags: Mapping[str, Any]) -> dict[str, Path | None]:
     """Return everything that is read, by what it is."""
     names = {"model": "the input model", "data": "the sample data", "test": "the test data", "labels": "the labels"}
-    return {**{what: flags[name] for name, what in names.items()}, "the scores": flags.get("scores")}
+    files = {**{what: flags[name] for name, what in names.items()}, "the scores": flags.get("scores")}
+    return {**files, "the steering": flags.get("steer")}
 
 
 def read_options(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from onnxprune.data import open_data
 from onnxprune.errors import InputError
-from onnxprune.pipeline.choosing import ROUND_TO, Budget
+from onnxprune.pipeline.choosing import FREE, ROUND_TO, Budget
 from onnxprune.pipeline.prune import run
 from onnxprune.pipeline.result import Result
 from onnxprune.pipeline.settings import Settings
@@ -22,6 +22,7 @@ from onnxprune.pipeline.stages import (
     score,
     verify,
 )
+from onnxprune.selection.steering import Steering
 from onnxprune.values.amount import BYTES, COUNTS, Amount, read_amount
 from onnxprune.values.plan import Plan, read_plan
 from onnxprune.values.preprocess import Preprocess
@@ -32,6 +33,7 @@ __all__ = [
     "Model",
     "Plan",
     "Result",
+    "Steering",
     "apply",
     "collect",
     "inspect",
@@ -57,6 +59,7 @@ def prune(
     params: Amount | float | str | None = None,
     size: Amount | float | str | None = None,
     alpha: float | None = None,
+    steering: Steering = FREE,
     max_class_drop: float | None = None,
     output: Path | str | None = None,
     test: Path | str | None = None,
@@ -90,6 +93,7 @@ def prune(
         params: parameters that may be left: a share such as 0.4 or "40%", or a number such as "1.2M".
         size: bytes that the file may have, data files included: a share, or such as "2MB" or "500KiB".
         alpha: threshold of the method's own rule, in multiples of the rule's threshold.
+        steering: what is said of single groups: which stay whole, which lose a share of their own.
         max_class_drop: the most that any class may lose of its recall on the test images, as a share (0.05: 5 points);
             a result that loses more is refused.
         output: where the pruned model goes; default: model.pruned.onnx beside the model. The plan goes beside it.
@@ -125,6 +129,7 @@ def prune(
         scores=None if scores is None else Path(scores),
         scores_output=None if save_scores is None else Path(save_scores),
         budget=Budget(ratio, macs, alpha, _amount("params", params, COUNTS), _amount("size", size, BYTES)),
+        steering=steering,
         max_class_drop=max_class_drop,
         round_to=round_to,
         rounds=rounds,

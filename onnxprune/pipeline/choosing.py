@@ -14,6 +14,7 @@ from onnxprune.importance.method import Method, Policy
 from onnxprune.selection.greedy import grow, shrink
 from onnxprune.selection.limits import Limit, Limits
 from onnxprune.selection.ratio import by_ratio
+from onnxprune.selection.steering import Steering
 from onnxprune.selection.threshold import by_budget, by_threshold
 from onnxprune.selection.widths import Width
 from onnxprune.values.amount import Amount
@@ -23,6 +24,9 @@ from onnxprune.values.statistics import Scores
 
 ROUND_TO = 8
 """Default width block: what vectorised kernels like, see docs/decisions."""
+
+FREE = Steering()
+"""Nothing said of single groups."""
 
 RESERVE = 1024
 """Bytes of a budget of size that are kept for what the file is told of the cut."""
@@ -98,6 +102,7 @@ def choose_widths(
     round_to: int,
     given: Mapping[str, int] | None = None,
     most: Mapping[str, int] | None = None,
+    steering: Steering = FREE,
 ) -> dict[str, int]:
     """Return how many channels every prunable group keeps.
 
@@ -105,13 +110,13 @@ def choose_widths(
     channels that went score lowest.
     """
     costs = replace(analysis.costs, given=given or {})
-    widths = _widths(analysis, round_to)
+    widths = _widths(analysis, round_to, steering)
     if not widths and not given:
         raise UnreachableError(_why_nothing(analysis))
-    present = kept = {width.name: width.size if most is None else most[width.name] for width in widths}
+    present = kept = {width.name: min(width.top, width.size if most is None else most[width.name]) for width in widths}
     if budget.ratio is not None:
         kept = _stricter(kept, by_ratio(widths, budget.ratio))
-    if budget.alpha is not None or not budget.explicit:
+    if budget.alpha is not None or not (budget.explicit or steering.ratios):
         if method.threshold is None:
             raise InputError(
                 f"Method {method.name} only ranks channels; say how much goes with --ratio, --macs, --params or --size."
@@ -127,11 +132,13 @@ def choose_widths(
     return kept
 
 
-def refuse_unreachable(analysis: Analysis, budget: Budget, round_to: int, given: Mapping[str, int]) -> None:
+def refuse_unreachable(
+    analysis: Analysis, budget: Budget, round_to: int, given: Mapping[str, int], steering: Steering = FREE
+) -> None:
     """Refuse budgets that the floors of all groups do not meet, before any work is done.
 
     Raises:
-        InputError: it is no share, or widths cannot be rounded so.
+        InputError: it is no share, widths cannot be rounded so, or the steering has no sense.
         UnreachableError: it cannot be met.
     """
     if round_to < 1:
@@ -140,20 +147,21 @@ def refuse_unreachable(analysis: Analysis, budget: Budget, round_to: int, given:
         raise InputError(
             f"--macs is the share of MACs that may be left, above 0 and up to 100%, not {budget.macs:.0%}."
         )
-    floors = {width.name: width.floor for width in _widths(analysis, round_to)}
+    steering.check(analysis.groups)
+    floors = {width.name: width.floor for width in _widths(analysis, round_to, steering)}
     if floors:
         budget.limits(replace(analysis.costs, given=given)).refuse_impossible(floors)
 
 
-def least_left(analysis: Analysis, round_to: int) -> dict[Kind, float]:
+def least_left(analysis: Analysis, round_to: int, steering: Steering = FREE) -> dict[Kind, float]:
     """Return the share of each cost that no budget can get below: with every group at its floor."""
-    floors = {width.name: width.floor for width in _widths(analysis, max(1, round_to))}
+    floors = {width.name: width.floor for width in _widths(analysis, max(1, round_to), steering)}
     costs, kinds = analysis.costs, get_args(Kind)
     return {kind: costs.cost_at(kind, floors) / costs.whole_of(kind) for kind in kinds if costs.whole_of(kind)}
 
 
-def _widths(analysis: Analysis, round_to: int) -> list[Width]:
-    return [Width(group.name, group.size, _block(group, round_to)) for group in analysis.prunable]
+def _widths(analysis: Analysis, round_to: int, steering: Steering) -> list[Width]:
+    return [steering.width(group, _block(group, round_to)) for group in analysis.prunable]
 
 
 def _why_nothing(analysis: Analysis) -> str:

@@ -88,7 +88,7 @@ def finish(
             notes = (*notes, f"No accuracy by class was measured, so the limit of {100 * limit:g} points is unchecked.")
         collapsed = collapses(quality)
         warnings = (*collapsed, *shortcomings(before, after, equality))
-        if write_plan and not settings.budget.explicit and not settings.force:
+        if write_plan and not settings.explicit and not settings.force:
             refuse_collapse(collapsed)
         result = Result(
             settings.model,

@@ -61,7 +61,9 @@ def choose_in_rounds(
     if total < 1:
         raise InputError(f"--rounds is a number from 1 up, not {total}.")
     outputs = () if samples is None else tuple(samples.classes.values())
-    refuse_unreachable(analysis, settings.budget, settings.round_to, counts(class_masks(analysis, outputs)))
+    refuse_unreachable(
+        analysis, settings.budget, settings.round_to, counts(class_masks(analysis, outputs)), settings.steering
+    )
     keep: Keep = {group.name: np.ones(group.size, dtype=bool) for group in analysis.free}
     scores = first = _scores(settings, analysis, samples, method, options, track, say)
     notes = dict.fromkeys(first.notes)
@@ -69,7 +71,7 @@ def choose_in_rounds(
     for number in range(1, total + 1):
         before = counts(keep)
         budget = part_of(whole, number, total)
-        keep = choose(analysis, scores, budget, method, options, settings.round_to, outputs, most=before)
+        keep = choose(analysis, scores, budget, method, options, settings.round_to, outputs, before, settings.steering)
         left.append(analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0)
         went = counts(keep) != before
         if number == total or (not went and settings.budget.is_own_rule):

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onnxprune.finetune.training.recipe import Recipe
-from onnxprune.pipeline.choosing import ROUND_TO, Budget
+from onnxprune.pipeline.choosing import FREE, ROUND_TO, Budget
+from onnxprune.selection.steering import Steering
 from onnxprune.values.preprocess import Preprocess
 
 
@@ -23,6 +24,7 @@ class Settings:
         scores: a file of scores or keep masks that stands in for the method and its settings.
         scores_output: where the scores and the chosen keep masks are written as well, if anywhere.
         budget: what is asked for; nothing: the method's own threshold rule.
+        steering: what is said of single groups.
         max_class_drop: the most that any class may lose of its recall, as a share; a result that loses more is refused.
         round_to: width block.
         rounds: in how many rounds what goes is chosen, each after the first on the recovered network.
@@ -54,6 +56,7 @@ class Settings:
     scores: Path | None = None
     scores_output: Path | None = None
     budget: Budget = field(default_factory=Budget)
+    steering: Steering = FREE
     max_class_drop: float | None = None
     round_to: int = ROUND_TO
     rounds: int = 1
@@ -76,6 +79,11 @@ class Settings:
     seed: int = 0
     batch_size: int = 32
     threads: int | None = None
+
+    @property
+    def explicit(self) -> bool:
+        """Whether anything was said of how much goes, so that the result is what was asked for."""
+        return self.budget.explicit or bool(self.steering.ratios)
 
     @property
     def written(self) -> Path:

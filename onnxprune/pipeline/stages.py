@@ -31,13 +31,14 @@ from onnxprune.graph.weights import Weights
 from onnxprune.graph.writing import Staging, explained
 from onnxprune.importance.checking import check_scores
 from onnxprune.importance.method import Method, find_method
-from onnxprune.pipeline.choosing import ROUND_TO, Budget, choose_widths, refuse_unreachable
+from onnxprune.pipeline.choosing import FREE, ROUND_TO, Budget, choose_widths, refuse_unreachable
 from onnxprune.recovery.recovery import steps
 from onnxprune.recovery.run import obstacle, recover_steps
 from onnxprune.recovery.samples import SAMPLES
 from onnxprune.runtime import open_session
 from onnxprune.selection.loss import loss_curves
 from onnxprune.selection.masks import keep_best
+from onnxprune.selection.steering import Steering
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.axes import BoolArray
 from onnxprune.values.costs import Kind
@@ -200,10 +201,11 @@ def plan(
     *,
     round_to: int = ROUND_TO,
     outputs: Sequence[int] = (),
+    steering: Steering = FREE,
     seed: int = 0,
     data: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """Choose what goes, within the budgets.
+    """Choose what goes, within the budgets and what `steering` says of single groups.
 
     Of a classifier whose head was opened by `inspect`, only the classes `outputs` stay (none given: all).
 
@@ -213,8 +215,8 @@ def plan(
     """
     chosen = find_method(method) if isinstance(method, str) else method
     settled = chosen.settle(options or {})
-    keep = choose(analysis, scores, budget, chosen, settled, round_to, outputs)
-    request = {**budget.to_json(), "round_to": round_to}
+    keep = choose(analysis, scores, budget, chosen, settled, round_to, outputs, steering=steering)
+    request = {**budget.to_json(), **steering.to_json(), "round_to": round_to}
     return plan_of_masks(model, analysis, keep, chosen.name, settled, request=request, seed=seed, data=data)
 
 
@@ -227,11 +229,12 @@ def choose(
     round_to: int = ROUND_TO,
     outputs: Sequence[int] = (),
     most: Mapping[str, int] | None = None,
+    steering: Steering = FREE,
 ) -> dict[str, BoolArray]:
     """Return the keep masks of all groups that may be cut; arguments and errors as `plan` and `choose_widths`."""
     classes = class_masks(analysis, outputs)
-    refuse_unreachable(analysis, budget, round_to, counts(classes))
-    kept = choose_widths(analysis, scores, budget, method, options, round_to, counts(classes), most)
+    refuse_unreachable(analysis, budget, round_to, counts(classes), steering)
+    kept = choose_widths(analysis, scores, budget, method, options, round_to, counts(classes), most, steering)
     return {**keep_best(scores, kept), **classes}
 
 

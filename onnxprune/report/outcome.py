@@ -119,6 +119,10 @@ def _row(label: str, show: Callable[[Any], str], old: float, new: float | None) 
 def budget_lines(plan: Plan) -> Lines:
     """Return what was asked for and what was reached."""
     asked = [_ASKED[name](value) for name, value in plan.request.items() if name in _ASKED]
+    asked += [
+        f"{numbers.percent(share)} of the channels of {pattern} removed"
+        for pattern, share in plan.request.get("ratio_for", {}).items()
+    ]
     asked += [f"{name} {value}" for name, value in plan.request.items() if name not in (*_ASKED, *_ASIDE)]
     block = plan.request.get("round_to", 1)
     rounding = f"widths in blocks of {block}" if block != 1 else "widths not rounded"
@@ -128,6 +132,10 @@ def budget_lines(plan: Plan) -> Lines:
         rounding += ", approximate groups too (checked against normalising over the channels that stay)"
     if "rounds" in plan.request:
         rounding += f"; chosen in {plan.request['rounds']} rounds"
+    if "min_keep" in plan.request:
+        rounding += f"; at least {numbers.percent(plan.request['min_keep'])} of every group kept"
+    if "keep" in plan.request:
+        rounding += f"; left whole: {', '.join(plan.request['keep'])}"
     if "max_class_drop" in plan.request:
         rounding += f"; no class to lose more than {100 * plan.request['max_class_drop']:g} points"
     if plan.request.get("trim_head"):
@@ -146,7 +154,7 @@ _ASKED: Mapping[str, Callable[[Any], str]] = {
     "ratio": lambda share: f"{numbers.percent(share)} of the channels of every group removed",
     "alpha": lambda alpha: f"everything below {alpha:g} times the threshold removed",
 }
-_ASIDE = ("round_to", "rounds", "allow", "trim_head", "max_class_drop")
+_ASIDE = ("round_to", "rounds", "allow", "trim_head", "max_class_drop", "min_keep", "keep", "ratio_for")
 _LEFT = {"macs": "MACs", "params": "params", "channels": "prunable channels"}
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 FLOOR = 0.1
-"""Share of a group's channels that always stays (rounded up, never zero)."""
+"""Share of a group's channels that always stays unless another is asked for (rounded up, never zero)."""
 
 
 @dataclass(frozen=True)
@@ -13,16 +13,34 @@ class Width:
 
     `block` is the number of channels that fills one block of the kernels; 1 means any width. A group no wider than a
     block, and any target below one block, keeps multiples of 1.
+
+    Attributes:
+        name: of the group.
+        size: its channels.
+        block: see above.
+        share: of the channels that always stays.
+        least: channels that always stay, whatever the share says; None: as it says.
+        most: channels that may stay at most; None: all.
     """
 
     name: str
     size: int
     block: int = 1
+    share: float = FLOOR
+    least: int | None = None
+    most: int | None = None
+
+    @property
+    def top(self) -> int:
+        """The most channels that may stay."""
+        return self.size if self.most is None else self.most
 
     @property
     def floor(self) -> int:
-        """The fewest channels that stay: a tenth, rounded up, to whole blocks where it is more than one block."""
-        fewest = max(1, math.ceil(FLOOR * self.size - 1e-9))
+        """The fewest channels that stay: the share, rounded up, to whole blocks where it is more than one block."""
+        if self.least is not None:
+            return self.least
+        fewest = max(1, math.ceil(self.share * self.size - 1e-9))
         return fewest if self._free(fewest) else min(self.size, self.block * math.ceil(fewest / self.block))
 
     def nearest(self, count: int) -> int:

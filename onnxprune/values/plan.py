@@ -144,12 +144,17 @@ def read_plan(text: str, where: str) -> Plan:
 
 def _request(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """Check that what is asked for in numbers is numbers."""
-    for name in ("ratio", "macs", "alpha", "max_class_drop"):
+    for name in ("ratio", "macs", "alpha", "max_class_drop", "min_keep"):
         if type(entry.get(name, 0)) not in (int, float):
             raise ValueError(f"its request of {name} is no number")
     for name in ("params", "size"):
         if type(entry.get(name, 0)) not in (int, float, str):
             raise ValueError(f"its request of {name} is no amount")
+    ratios, keep = entry.get("ratio_for", {}), entry.get("keep", [])
+    if not isinstance(ratios, dict) or any(type(share) not in (int, float) for share in ratios.values()):
+        raise ValueError("its ratio_for is no table of shares")
+    if not isinstance(keep, list) or not all(isinstance(pattern, str) for pattern in keep):
+        raise ValueError("its keep is no list of patterns")
     return dict(entry)
 
 

@@ -1,0 +1,86 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from program import Ended, prune
+
+STEM = "/stem_conv/Conv_output_0"
+INNER = "/stage1/stage1.0/conv1/Conv_output_0"
+
+
+def steered(folder: Path, *args: Any) -> tuple[Ended, dict[str, Any]]:
+    ended = prune(folder / "a.onnx", "--method", "l1", "--recover", "none", *args)
+    assert ended.code == 0, ended.stderr
+    return ended, json.loads((folder / "a.plan.json").read_text())
+
+
+def test_layers_stay_whole_and_lose_a_share_of_their_own(tmp_path: Path) -> None:
+    share = "*/stage2.0/conv1/*=75%"
+    ended, plan = steered(tmp_path, "--macs", "60%", "--keep", "stem*", "--ratio-for", share)
+    assert plan["groups"][STEM]["kept"] == plan["groups"][STEM]["size"]
+    inner = plan["groups"]["/stage2/stage2.0/conv1/Conv_output_0"]
+    assert (inner["size"], inner["kept"]) == (48, 16), "12 channels are half way between two blocks: ties go up"
+    assert plan["request"]["keep"] == ["stem*"]
+    assert plan["request"]["ratio_for"] == {"*/stage2.0/conv1/*": 0.75}
+    assert plan["reached"]["macs"] <= 0.6
+    assert "left whole: stem*" in ended.stdout
+    assert "75.0 % of the channels of */stage2.0/conv1/* removed" in ended.stdout
+
+
+def test_a_share_of_their_own_alone_leaves_all_else_as_it_is(tmp_path: Path) -> None:
+    _, plan = steered(tmp_path, "--ratio-for", "*/stage1.0/conv1/*=50%")
+    cut = {name for name, group in plan["groups"].items() if group["kept"] < group["size"]}
+    assert cut == {INNER}
+    assert plan["groups"][INNER]["kept"] == 16
+
+
+def test_a_file_steers_and_flags_add_to_it(tmp_path: Path) -> None:
+    file = tmp_path / "steer.toml"
+    file.write_text('min-keep = 0.5\nkeep = ["stem*"]\n[ratio-for]\n"*/stage1.0/conv1/*" = 0.25\n')
+    _, plan = steered(tmp_path, "--ratio", "90%", "--steer", file, "--keep", "*/stage2.0/conv1/*")
+    kept = {name: group["kept"] / group["size"] for name, group in plan["groups"].items()}
+    assert kept[STEM] == kept["/stage2/stage2.0/conv1/Conv_output_0"] == 1
+    assert kept[INNER] == 0.75
+    assert min(kept.values()) >= 0.5
+    assert plan["request"]["min_keep"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("keep = 3", "keep is a list of patterns"),
+        ("keep = [3]", "keep is a list of patterns"),
+        ('min-keep = "half"', "is a number such as 0.3"),
+        ("ratio-for = 3", "is a number such as 0.3"),
+        ('[ratio-for]\na = "x"', "is a number such as 0.3"),
+        ("kep = []", "says 'kep'; known are min-keep, keep"),
+        ("= 3", "cannot be read as TOML"),
+        (None, "There is no file"),
+    ],
+)
+def test_a_file_that_says_something_else_is_refused(tmp_path: Path, content: str | None, said: str) -> None:
+    file = tmp_path / "steer.toml"
+    if content is not None:
+        file.write_text(content)
+    ended = prune(tmp_path / "a.onnx", "--macs", "60%", "--steer", file)
+    assert ended.code == 2
+    assert said in ended.sentence
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (("--keep", "sterm*"), 2, "'sterm*' fits no layer or weight of this model"),
+        (("--ratio-for", "stem"), 2, "write it as 'layer3.*=70%'"),
+        (("--ratio-for", "stem*=half"), 2, "is no percentage"),
+        (("--macs", "20%", "--keep", "*"), 1, "cannot be met: with every group at its floor 100.0% are left"),
+        (("--macs", "20%", "--min-keep", "90%"), 1, "cannot be met"),
+    ],
+)
+def test_what_cannot_be_is_said_before_any_work(tmp_path: Path, flags: tuple[str, ...], code: int, said: str) -> None:
+    ended = prune(tmp_path / "a.onnx", *flags)
+    assert ended.code == code
+    assert said in ended.stderr
+    assert "Scores from" not in ended.stderr
+    assert not list(tmp_path.iterdir())

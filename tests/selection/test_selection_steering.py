@@ -1,0 +1,101 @@
+"""What is said of single groups: which pattern fits what, floors and shares of their own, and contradictions."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onnxprune.errors import InputError
+from onnxprune.selection.steering import Steering, fits
+from onnxprune.values.axes import Axis, Ref
+from onnxprune.values.groups import ChannelGroup, Member
+
+
+def group(name: str, size: int = 16, weight: str = "w", *coupled: str) -> ChannelGroup:
+    positions = np.arange(size)[:, None]
+    members = (
+        Member(Axis(Ref(name), 1), positions, "produces"),
+        Member(Axis(Ref(weight, 0, 1), 0), positions, "weight"),
+        Member(Axis(Ref("relu_7"), 1), positions, "activation"),
+    )
+    return ChannelGroup(name, size, members, (name, *coupled))
+
+
+STEM = group("/stem_conv/Conv_output_0", 32, "stem_conv.weight")
+STREAM = group("/layer3/layer3.0/conv2/Conv_output_0", 64, "onnx::Conv_12", "/layer3/layer3.1/conv2/Conv_output_0")
+INNER = group("/layer3/layer3.0/conv1/Conv_output_0", 64, "onnx::Conv_9")
+GROUPS = (STEM, STREAM, INNER)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fitting"),
+    [
+        ("stem*", (STEM,)),
+        ("*stem*", (STEM,)),
+        ("layer3.*", (STREAM, INNER)),
+        ("layer3.1", (STREAM,)),
+        ("layer3/layer3.0/conv1/*", ()),
+        ("*/layer3.0/conv1/*", (INNER,)),
+        ("conv2", (STREAM,)),
+        ("onnx::Conv_9", (INNER,)),
+        ("Conv_output_0", GROUPS),
+        ("relu_7", ()),
+        ("STEM*", ()),
+    ],
+)
+def test_a_pattern_fits_names_of_layers_and_weights_and_their_parts(
+    pattern: str, fitting: tuple[ChannelGroup, ...]
+) -> None:
+    assert tuple(found for found in GROUPS if fits(pattern, found)) == fitting
+
+
+def test_what_is_kept_has_no_other_width() -> None:
+    width = Steering(keep=("stem*",)).width(STEM, 8)
+    assert (width.floor, width.top) == (32, 32)
+    assert width.nearest(3) == width.down(3) == width.down_one(32) == 32
+    assert Steering(keep=("stem*",)).width(INNER, 8).floor < 64
+
+
+@given(ratio=st.floats(0, 0.99), block=st.sampled_from([1, 4, 8]), least=st.floats(0, 1))
+def test_a_share_of_their_own_is_the_one_width_there_is(ratio: float, block: int, least: float) -> None:
+    width = Steering(least, ratios=(("layer3.1", ratio),)).width(STREAM, block)
+    assert width.floor == width.top
+    assert width.floor >= max(1, least * 64 - 1e-6)
+    assert width.floor == 64 or width.floor < block or width.floor % block == 0
+    if block == 1 and 1 - ratio > least + 0.02:
+        assert width.floor == int(np.floor(64 * (1 - ratio) + 1e-9))
+
+
+@given(least=st.floats(0, 1), size=st.integers(2, 70), block=st.sampled_from([1, 4, 8]))
+def test_floors_follow_from_what_is_to_be_kept(least: float, size: int, block: int) -> None:
+    width = Steering(least).width(group("a", size), block)
+    assert 1 <= width.floor <= size
+    assert width.floor >= least * size - 1e-6
+    assert width.floor < least * size + 1 + block
+
+
+@pytest.mark.parametrize(
+    ("steering", "said"),
+    [
+        (Steering(keep=("stern*",)), r"'stern\*' fits no layer or weight of this model; there are '.*stem"),
+        (Steering(ratios=(("nothing", 0.5),)), "'nothing' fits no layer"),
+        (Steering(ratios=(("stem*", 1.0),)), r"--ratio-for stem\*=1: a share from 0 up"),
+        (Steering(ratios=(("stem*", -0.1),)), "a share from 0 up"),
+        (Steering(1.5), "--min-keep is a share from 0 to 100%, not 1.5"),
+        (Steering(keep=("conv2",), ratios=(("layer3.1", 0.5),)), "More than one thing is said of group '/layer3"),
+        (Steering(ratios=(("layer3.0", 0.5), ("layer3.1", 0.6))), "More than one thing is said of group"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(steering: Steering, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        steering.check(GROUPS)
+
+
+def test_the_same_share_may_be_said_twice() -> None:
+    Steering(ratios=(("layer3.0", 0.5), ("layer3.1", 0.5)), keep=("stem*", "*stem*")).check(GROUPS)
+
+
+def test_only_what_was_said_goes_into_the_plan() -> None:
+    assert Steering().to_json() == {}
+    whole = Steering(0.3, ("a",), (("b", 0.5),)).to_json()
+    assert whole == {"min_keep": 0.3, "keep": ["a"], "ratio_for": {"b": 0.5}}
