@@ -124,6 +124,13 @@ budget_options = stack(
         help="Remove what scores below this multiple of the method's own threshold (1 by default).",
     ),
     _budget(
+        "--policy",
+        metavar="NAME",
+        help="How a budget is shared out over the layers: uniform (the same share of all), global (in one ranking), "
+        "threshold (the method's own, or a higher one), greedy (from the floors up, by gain per cost) or loss (from "
+        "the full widths down, by what the next layers lose). Default: as the method says, mostly loss.",
+    ),
+    _budget(
         "--max-class-drop",
         type=points,
         metavar="POINTS",
@@ -215,6 +222,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         scores=flags["scores"],
         scores_output=flags["save_scores"],
         budget=Budget(flags["ratio"], flags["macs"], flags["alpha"], flags["params"], flags["size"]),
+        policy=flags["policy"],
         steering=read_steering(flags),
         max_class_drop=flags["max_class_drop"],
         round_to=flags["round_to"],

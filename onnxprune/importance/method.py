@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +14,6 @@ from onnxprune.values.statistics import STORED, Scores, Statistics
 
 GROUP = "onnxprune.methods"
 """Entry points under which other packages offer their methods: the name of the method = where its `Method` is."""
-
-Policy = Literal["loss", "greedy", "threshold"]
 
 ScoreFunction = Callable[[Sequence[ChannelGroup], Statistics, Mapping[str, Any], np.random.Generator], Scores]
 
@@ -46,9 +44,8 @@ class Method:
         cost: in words, what it takes beyond reading the model.
         threshold: the value under which the method's own rule removes a channel, or None if it only ranks.
         cap: from the method's options to the largest share of all channels that its own rule removes in one run.
-        policy: from the method's options to how widths follow from a budget. `loss`: by what the next layers lose per
-            multiply-add, which takes data (without, by `threshold`); `greedy`: by the method's own curves, growing from
-            the floors, gain per multiply-add; `threshold`: by one threshold on the scores of all groups.
+        policy: from the method's options to how widths follow from a budget unless the user says otherwise, by name
+            (`onnxprune.selection.policies`); `loss` takes data, and without is `global`.
     """
 
     name: str
@@ -61,7 +58,7 @@ class Method:
     cost: str = ""
     threshold: float | None = None
     cap: Callable[[Mapping[str, Any]], float] = lambda options: 1.0
-    policy: Callable[[Mapping[str, Any]], Policy] = lambda options: "loss"
+    policy: Callable[[Mapping[str, Any]], str] = lambda options: "loss"
 
     def needs_data(self, options: Mapping[str, Any]) -> bool:
         """Whether anything that it needs, with these options, comes from samples and not from the model alone."""

@@ -1,6 +1,6 @@
 """How many channels every group keeps: the budgets, and the method's policy within them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import gcd, lcm
@@ -10,12 +10,12 @@ import numpy as np
 
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.errors import InputError, UnreachableError
-from onnxprune.importance.method import Method, Policy
-from onnxprune.selection.greedy import grow, shrink
+from onnxprune.importance.method import Method
 from onnxprune.selection.limits import Limit, Limits
+from onnxprune.selection.policy import Policy, Problem, find_policy
 from onnxprune.selection.ratio import by_ratio
 from onnxprune.selection.steering import Steering
-from onnxprune.selection.threshold import by_budget, by_threshold
+from onnxprune.selection.threshold import by_threshold
 from onnxprune.selection.widths import Width
 from onnxprune.values.amount import Amount
 from onnxprune.values.costs import CostTable, Kind
@@ -27,6 +27,8 @@ ROUND_TO = 8
 
 FREE = Steering()
 """Nothing said of single groups."""
+
+GAINS = "goes by gains that this method does not give (catro does, with --option widths=greedy)"
 
 RESERVE = 1024
 """Bytes of a budget of size that are kept for what the file is told of the cut."""
@@ -103,11 +105,12 @@ def choose_widths(
     given: Mapping[str, int] | None = None,
     most: Mapping[str, int] | None = None,
     steering: Steering = FREE,
+    policy: str | None = None,
 ) -> dict[str, int]:
     """Return how many channels every prunable group keeps.
 
     `given` is what other groups keep whatever the scores say; `most` what earlier rounds left of each group, whose
-    channels that went score lowest.
+    channels that went score lowest; `policy` the name of one that goes before the method's own.
     """
     costs = replace(analysis.costs, given=given or {})
     widths = _widths(analysis, round_to, steering)
@@ -128,8 +131,24 @@ def choose_widths(
         kept = _stricter(kept, by_rule)
     limits = budget.limits(costs)
     if not limits.hold(kept):
-        kept = _within(widths, scores, limits, method.policy(options), kept)
+        chosen = policy_of(method, options, policy, scores)
+        kept = chosen.choose(Problem(widths, scores, limits, kept, method.threshold))
     return kept
+
+
+def policy_of(method: Method, options: Mapping[str, Any], asked: str | None, scores: Scores | None = None) -> Policy:
+    """Return the policy that was asked for, else the method's own; with scores, one that these are enough for.
+
+    Raises:
+        InputError: there is none of this name, or what it goes by is missing.
+    """
+    chosen = find_policy(asked or method.policy(options))
+    if scores is None or chosen.curves == "none" or scores.curves:
+        return chosen
+    if asked is None:
+        return find_policy("global")
+    missing = "takes data to see what the next layers lose" if chosen.curves == "losses" else GAINS
+    raise InputError(f"--policy {asked} {missing}; take --policy global or uniform.")
 
 
 def refuse_unreachable(
@@ -172,15 +191,6 @@ def _why_nothing(analysis: Analysis) -> str:
     else:
         return "Nothing can be pruned: the model has no layers with weights."
     return f"Nothing can be pruned: {found}; `onnxprune inspect` says why."
-
-
-def _within(
-    widths: Sequence[Width], scores: Scores, limits: Limits, policy: Policy, caps: Mapping[str, int]
-) -> dict[str, int]:
-    """Meet the limits by a policy; scores without curves know nothing but a threshold."""
-    if policy == "threshold" or not scores.curves:
-        return by_budget(widths, scores, limits, caps)[0]
-    return (grow if policy == "greedy" else shrink)(widths, scores.curves, limits, caps)
 
 
 def _stricter(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.outputs import check_input, check_outputs, data_files
 from onnxprune.graph.writing import Staging
 from onnxprune.importance.method import find_method
-from onnxprune.pipeline.choosing import least_left, refuse_unreachable
+from onnxprune.pipeline.choosing import least_left, policy_of, refuse_unreachable
 from onnxprune.pipeline.finishing import figures, finish, publish
 from onnxprune.pipeline.judging import CLASS_DROP, check_class_drop
 from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
@@ -46,6 +46,7 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
     """
     method = find_method(settings.method)
     options = method.settle(settings.options)
+    policy_of(method, options, settings.policy)
     outputs = {
         "the model": settings.written,
         "the plan": settings.plan_written,
@@ -73,7 +74,7 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         outputs_left = () if samples is None else tuple(samples.classes.values())
         masks = choose(
             analysis, known.scores, settings.budget, method, options, settings.round_to, outputs_left,
-            steering=settings.steering,
+            steering=settings.steering, policy=settings.policy,
         )  # fmt: skip
         found = Chosen(masks, known.scores, known.scores.notes)
     else:
@@ -88,6 +89,7 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         request={
             **settings.budget.to_json(),
             **settings.steering.to_json(),
+            **({"policy": settings.policy} if settings.policy else {}),
             "round_to": settings.round_to,
             **in_rounds,
         },

@@ -71,7 +71,10 @@ def choose_in_rounds(
     for number in range(1, total + 1):
         before = counts(keep)
         budget = part_of(whole, number, total)
-        keep = choose(analysis, scores, budget, method, options, settings.round_to, outputs, before, settings.steering)
+        keep = choose(
+            analysis, scores, budget, method, options, settings.round_to, outputs, before, settings.steering,
+            settings.policy,
+        )  # fmt: skip
         left.append(analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0)
         went = counts(keep) != before
         if number == total or (not went and settings.budget.is_own_rule):
@@ -208,6 +211,7 @@ def _scores(
         seed=settings.seed,
         track=track,
         widths=settings.budget.is_limited or settings.scores_output is not None,
+        policy=settings.policy,
     )
     say("working", "Choosing what goes")
-    return score(analysis, statistics, method.name, options, seed=settings.seed)
+    return score(analysis, statistics, method.name, options, policy=settings.policy, seed=settings.seed)

@@ -24,6 +24,7 @@ class Settings:
         scores: a file of scores or keep masks that stands in for the method and its settings.
         scores_output: where the scores and the chosen keep masks are written as well, if anywhere.
         budget: what is asked for; nothing: the method's own threshold rule.
+        policy: how the budget is shared out over the groups, by name; None: as the method says.
         steering: what is said of single groups.
         max_class_drop: the most that any class may lose of its recall, as a share; a result that loses more is refused.
         round_to: width block.
@@ -56,6 +57,7 @@ class Settings:
     scores: Path | None = None
     scores_output: Path | None = None
     budget: Budget = field(default_factory=Budget)
+    policy: str | None = None
     steering: Steering = FREE
     max_class_drop: float | None = None
     round_to: int = ROUND_TO

@@ -31,7 +31,7 @@ from onnxprune.graph.weights import Weights
 from onnxprune.graph.writing import Staging, explained
 from onnxprune.importance.checking import check_scores
 from onnxprune.importance.method import Method, find_method
-from onnxprune.pipeline.choosing import FREE, ROUND_TO, Budget, choose_widths, refuse_unreachable
+from onnxprune.pipeline.choosing import FREE, ROUND_TO, Budget, choose_widths, policy_of, refuse_unreachable
 from onnxprune.recovery.recovery import steps
 from onnxprune.recovery.run import obstacle, recover_steps
 from onnxprune.recovery.samples import SAMPLES
@@ -134,10 +134,12 @@ def collect(
     seed: int = 0,
     track: Track = silent,
     widths: bool = True,
+    policy: str | None = None,
 ) -> Statistics:
     """Gather the statistics that `method` needs over `dataset`, and what the widths under a budget of MACs follow from.
 
-    The latter is left out where there are no data, with `widths` false, and for methods with a policy of their own.
+    The latter is left out where there are no data, with `widths` false, and where the policy (the method's own unless
+    another is named) goes by something else.
 
     Raises:
         InputError: the method needs data and there is none.
@@ -147,7 +149,7 @@ def collect(
     if dataset is None and chosen.needs_data(settled):
         raise InputError(f"Method {method} needs sample data; name a folder with --data.")
     needs = chosen.needs(settled)
-    if widths and chosen.policy(settled) == "loss":
+    if widths and policy_of(chosen, settled, policy).curves == "losses":
         needs |= {COARSE_MOMENTS}
     found = collect_statistics(analysis, dataset, needs - GRADIENTS, batch_size=batch_size, seed=seed, track=track)
     if not needs & GRADIENTS:
@@ -174,6 +176,7 @@ def score(
     method: str = "entropy",
     options: Mapping[str, Any] | None = None,
     *,
+    policy: str | None = None,
     seed: int = 0,
 ) -> Scores:
     """Score every channel of every prunable group: higher = keep. Where the statistics allow it, curves come with them.
@@ -184,11 +187,10 @@ def score(
     chosen = find_method(method)
     settled = chosen.settle(options or {})
     found = chosen.score(analysis.prunable, statistics, settled, np.random.default_rng(seed))
-    policy = chosen.policy(settled)
-    check_scores(found, analysis.prunable, f"Method {method}", curves=policy == "greedy")
-    if policy == "loss":
-        return replace(found, curves=loss_curves(analysis.prunable, found, statistics.consumers))
-    return found
+    gains = chosen.policy(settled) == "greedy"
+    check_scores(found, analysis.prunable, f"Method {method}", curves=gains)
+    losses = policy_of(chosen, settled, policy).curves == "losses"
+    return replace(found, curves=loss_curves(analysis.prunable, found, statistics.consumers)) if losses else found
 
 
 def plan(
@@ -202,6 +204,7 @@ def plan(
     round_to: int = ROUND_TO,
     outputs: Sequence[int] = (),
     steering: Steering = FREE,
+    policy: str | None = None,
     seed: int = 0,
     data: Mapping[str, Any] | None = None,
 ) -> Plan:
@@ -215,8 +218,8 @@ def plan(
     """
     chosen = find_method(method) if isinstance(method, str) else method
     settled = chosen.settle(options or {})
-    keep = choose(analysis, scores, budget, chosen, settled, round_to, outputs, steering=steering)
-    request = {**budget.to_json(), **steering.to_json(), "round_to": round_to}
+    keep = choose(analysis, scores, budget, chosen, settled, round_to, outputs, None, steering, policy)
+    request = {**budget.to_json(), **steering.to_json(), **({"policy": policy} if policy else {}), "round_to": round_to}
     return plan_of_masks(model, analysis, keep, chosen.name, settled, request=request, seed=seed, data=data)
 
 
@@ -230,11 +233,12 @@ def choose(
     outputs: Sequence[int] = (),
     most: Mapping[str, int] | None = None,
     steering: Steering = FREE,
+    policy: str | None = None,
 ) -> dict[str, BoolArray]:
     """Return the keep masks of all groups that may be cut; arguments and errors as `plan` and `choose_widths`."""
     classes = class_masks(analysis, outputs)
     refuse_unreachable(analysis, budget, round_to, counts(classes), steering)
-    kept = choose_widths(analysis, scores, budget, method, options, round_to, counts(classes), most, steering)
+    kept = choose_widths(analysis, scores, budget, method, options, round_to, counts(classes), most, steering, policy)
     return {**keep_best(scores, kept), **classes}
 
 

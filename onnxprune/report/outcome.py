@@ -132,6 +132,8 @@ def budget_lines(plan: Plan) -> Lines:
         rounding += ", approximate groups too (checked against normalising over the channels that stay)"
     if "rounds" in plan.request:
         rounding += f"; chosen in {plan.request['rounds']} rounds"
+    if "policy" in plan.request:
+        rounding += f"; policy {plan.request['policy']}"
     if "min_keep" in plan.request:
         rounding += f"; at least {numbers.percent(plan.request['min_keep'])} of every group kept"
     if "keep" in plan.request:
@@ -154,7 +156,7 @@ _ASKED: Mapping[str, Callable[[Any], str]] = {
     "ratio": lambda share: f"{numbers.percent(share)} of the channels of every group removed",
     "alpha": lambda alpha: f"everything below {alpha:g} times the threshold removed",
 }
-_ASIDE = ("round_to", "rounds", "allow", "trim_head", "max_class_drop", "min_keep", "keep", "ratio_for")
+_ASIDE = ("round_to", "rounds", "allow", "trim_head", "max_class_drop", "min_keep", "keep", "ratio_for", "policy")
 _LEFT = {"macs": "MACs", "params": "params", "channels": "prunable channels"}
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from program import Ended, prune
+from program import RESNET, Ended, call, prune
 
 STEM = "/stem_conv/Conv_output_0"
 INNER = "/stage1/stage1.0/conv1/Conv_output_0"
@@ -84,3 +84,36 @@ def test_what_cannot_be_is_said_before_any_work(tmp_path: Path, flags: tuple[str
     assert said in ended.stderr
     assert "Scores from" not in ended.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("policy", ["uniform", "global", "loss"])
+def test_a_policy_shares_the_budget_out(tmp_path: Path, policy: str) -> None:
+    ended, plan = steered(tmp_path, "--macs", "50%", "--round-to", "1", "--policy", policy)
+    shares = [group["kept"] / group["size"] for group in plan["groups"].values()]
+    assert plan["reached"]["macs"] <= 0.5
+    assert plan["request"]["policy"] == policy
+    assert f"policy {policy}" in ended.stdout
+    assert (max(shares) - min(shares) < 0.05) == (policy == "uniform")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--policy", "best"), "There is no policy 'best'; the known ones are"),
+        (("--policy", "greedy"), "goes by gains that this method does not give"),
+        (("--policy", "threshold"), "This method has no threshold of its own"),
+    ],
+)
+def test_a_policy_that_cannot_be_is_refused(tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
+    ended = prune(tmp_path / "a.onnx", "--method", "l1", "--macs", "50%", "--recover", "none", *flags)
+    assert ended.code == 2
+    assert said in ended.sentence
+    assert not list(tmp_path.iterdir())
+
+
+def test_losses_take_data(tmp_path: Path) -> None:
+    args = ("--method", "l1", "--macs", "50%", "-o", tmp_path / "a.onnx")
+    assert call(RESNET, *args).code == 0
+    ended = call(RESNET, *args, "--policy", "loss")
+    assert ended.code == 2
+    assert "--policy loss takes data to see what the next layers lose" in ended.sentence

@@ -1,0 +1,1 @@
+"""Ways to share out a budget over the groups, one file each."""

@@ -1,0 +1,12 @@
+"""From the full widths down, by what the next layers lose per cost."""
+
+from onnxprune.selection.greedy import shrink
+from onnxprune.selection.policy import Policy, Problem, register
+
+
+def choose(problem: Problem) -> dict[str, int]:
+    """Return the widths that taking the block with the smallest loss per cost leads to."""
+    return shrink(problem.widths, problem.scores.curves, problem.limits, problem.caps)
+
+
+register(Policy("loss", "from the full widths down, what the next layers lose least by first", "losses", choose))

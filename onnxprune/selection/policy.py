@@ -1,0 +1,70 @@
+"""What a policy is: how many channels every group keeps within limits; and the registry of all of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from onnxprune.errors import InputError
+from onnxprune.registry import Registry
+from onnxprune.selection.limits import Limits
+from onnxprune.selection.widths import Width
+from onnxprune.values.statistics import Scores
+
+Curves = Literal["none", "losses", "gains"]
+"""Which curves a policy goes by: none, what the next layers lose, or the method's own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What widths are chosen for.
+
+    Attributes:
+        widths: that every group may take.
+        scores: of the channels, with the policy's curves by group: the value of keeping the d best channels.
+        limits: that have to hold.
+        caps: channels that a group keeps at most.
+        threshold: what a channel scores at least by the method's own rule; None: it has none.
+    """
+
+    widths: Sequence[Width]
+    scores: Scores
+    limits: Limits
+    caps: Mapping[str, int]
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A way from scores to widths.
+
+    Attributes:
+        name: what the user calls it.
+        summary: one line.
+        curves: which curves it goes by.
+        choose: the channels that every group keeps; pure. Raises UnreachableError where the limits cannot be met, and
+            InputError where what it goes by is missing.
+    """
+
+    name: str
+    summary: str
+    curves: Curves
+    choose: Callable[[Problem], dict[str, int]]
+
+
+POLICIES: Registry[Policy] = Registry("policy", "onnxprune.selection.policies")
+
+
+def register(policy: Policy) -> Policy:
+    """Add a policy to the registry."""
+    return POLICIES.register(policy.name)(policy)
+
+
+def find_policy(name: str) -> Policy:
+    """Return the policy of a name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in POLICIES:
+        raise InputError(f"There is no policy {name!r}; the known ones are {', '.join(POLICIES)}.")
+    return POLICIES[name]
