@@ -118,7 +118,7 @@ def read_job(flags: Mapping[str, Any], watch: Any) -> Any:
     Raises:
         InputError: flags that contradict each other.
     """
-    from onnxprune.pipeline.choosing import Budget
+    from onnxprune.pipeline.choosing import Budget, Wish
     from onnxprune.pipeline.iterating import IterateSettings
 
     if flags["scores"] is not None:
@@ -127,8 +127,7 @@ def read_job(flags: Mapping[str, Any], watch: Any) -> Any:
         flags,
         method=flags["method"],
         options=read_options(flags),
-        budget=Budget(None, flags["macs"], flags["alpha"]),
-        round_to=flags["round_to"],
+        wish=Wish(Budget(None, flags["macs"], flags["alpha"]), flags["round_to"]),
         recovery=flags["recover"],
         recipe=read_recipe(flags),
         device=flags["device"],

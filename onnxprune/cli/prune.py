@@ -211,9 +211,10 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         InputError: flags that contradict each other, an unknown method or setting, or paths that will not do.
     """
     from onnxprune.graph.outputs import check_input, check_outputs
-    from onnxprune.pipeline.choosing import Budget
+    from onnxprune.pipeline.choosing import Budget, Wish
 
     check_input(flags["model"])
+    budget = Budget(flags["ratio"], flags["macs"], flags["alpha"], flags["params"], flags["size"])
     settings = shared_settings(
         flags,
         plan_output=flags["plan"],
@@ -221,11 +222,8 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         options=read_options(flags),
         scores=flags["scores"],
         scores_output=flags["save_scores"],
-        budget=Budget(flags["ratio"], flags["macs"], flags["alpha"], flags["params"], flags["size"]),
-        policy=flags["policy"],
-        steering=read_steering(flags),
+        wish=Wish(budget, flags["round_to"], flags["policy"], read_steering(flags)),
         max_class_drop=flags["max_class_drop"],
-        round_to=flags["round_to"],
         rounds=flags["rounds"],
         recovery=flags["recover"],
         recipe=read_recipe(flags),

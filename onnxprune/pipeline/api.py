@@ -6,7 +6,7 @@ from typing import Any
 
 from onnxprune.data import open_data
 from onnxprune.errors import InputError
-from onnxprune.pipeline.choosing import FREE, ROUND_TO, Budget
+from onnxprune.pipeline.choosing import ROUND_TO, Budget, Wish
 from onnxprune.pipeline.prune import run
 from onnxprune.pipeline.result import Result
 from onnxprune.pipeline.settings import Settings
@@ -60,7 +60,7 @@ def prune(
     size: Amount | float | str | None = None,
     alpha: float | None = None,
     policy: str | None = None,
-    steering: Steering = FREE,
+    steering: Steering | None = None,
     max_class_drop: float | None = None,
     output: Path | str | None = None,
     test: Path | str | None = None,
@@ -123,6 +123,7 @@ def prune(
         InputError, UnreachableError, VerificationError: see `onnxprune.errors`; nothing is written then.
     """
     explicit = isinstance(preprocess, Preprocess)
+    budget = Budget(ratio, macs, alpha, _amount("params", params, COUNTS), _amount("size", size, BYTES))
     settings = Settings(
         model=Path(model),
         data=None if data is None else Path(data),
@@ -131,11 +132,8 @@ def prune(
         options=options or {},
         scores=None if scores is None else Path(scores),
         scores_output=None if save_scores is None else Path(save_scores),
-        budget=Budget(ratio, macs, alpha, _amount("params", params, COUNTS), _amount("size", size, BYTES)),
-        policy=policy,
-        steering=steering,
+        wish=Wish(budget, round_to, policy, steering or Steering()),
         max_class_drop=max_class_drop,
-        round_to=round_to,
         rounds=rounds,
         recovery=recovery,
         approximate=approximate,

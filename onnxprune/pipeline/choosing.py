@@ -1,7 +1,7 @@
 """How many channels every group keeps: the budgets, and the method's policy within them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import gcd, lcm
 from typing import Any, get_args
@@ -24,9 +24,6 @@ from onnxprune.values.statistics import Scores
 
 ROUND_TO = 8
 """Default width block: what vectorised kernels like, see docs/decisions."""
-
-FREE = Steering()
-"""Nothing said of single groups."""
 
 GAINS = "goes by gains that this method does not give (catro does, with --option widths=greedy)"
 
@@ -95,31 +92,59 @@ class Budget:
         return {name: value.to_json() if isinstance(value, Amount) else value for name, value in given.items()}
 
 
+@dataclass(frozen=True)
+class Wish:
+    """What widths are to be chosen by.
+
+    Attributes:
+        budget: how much may be left.
+        round_to: width block.
+        policy: how the budget is shared out over the groups, by name; None: as the method says.
+        steering: what is said of single groups.
+    """
+
+    budget: Budget = field(default_factory=Budget)
+    round_to: int = ROUND_TO
+    policy: str | None = None
+    steering: Steering = field(default_factory=Steering)
+
+    @property
+    def explicit(self) -> bool:
+        """Whether anything was said of how much goes, so that the result is what was asked for."""
+        return self.budget.explicit or bool(self.steering.ratios)
+
+    def to_json(self) -> dict[str, Any]:
+        """What was asked for, by name."""
+        policy = {} if self.policy is None else {"policy": self.policy}
+        return {**self.budget.to_json(), **self.steering.to_json(), **policy, "round_to": self.round_to}
+
+    def width(self, group: ChannelGroup) -> Width:
+        """Return the widths that a group may take."""
+        return self.steering.width(group, _block(group, self.round_to))
+
+
 def choose_widths(
     analysis: Analysis,
     scores: Scores,
-    budget: Budget,
+    wish: Wish,
     method: Method,
     options: Mapping[str, Any],
-    round_to: int,
     given: Mapping[str, int] | None = None,
     most: Mapping[str, int] | None = None,
-    steering: Steering = FREE,
-    policy: str | None = None,
 ) -> dict[str, int]:
     """Return how many channels every prunable group keeps.
 
     `given` is what other groups keep whatever the scores say; `most` what earlier rounds left of each group, whose
-    channels that went score lowest; `policy` the name of one that goes before the method's own.
+    channels that went score lowest.
     """
-    costs = replace(analysis.costs, given=given or {})
-    widths = _widths(analysis, round_to, steering)
+    budget, costs = wish.budget, replace(analysis.costs, given=given or {})
+    widths = [wish.width(group) for group in analysis.prunable]
     if not widths and not given:
         raise UnreachableError(_why_nothing(analysis))
     present = kept = {width.name: min(width.top, width.size if most is None else most[width.name]) for width in widths}
     if budget.ratio is not None:
         kept = _stricter(kept, by_ratio(widths, budget.ratio))
-    if budget.alpha is not None or not (budget.explicit or steering.ratios):
+    if budget.alpha is not None or not wish.explicit:
         if method.threshold is None:
             raise InputError(
                 f"Method {method.name} only ranks channels; say how much goes with --ratio, --macs, --params or --size."
@@ -131,7 +156,7 @@ def choose_widths(
         kept = _stricter(kept, by_rule)
     limits = budget.limits(costs)
     if not limits.hold(kept):
-        chosen = policy_of(method, options, policy, scores)
+        chosen = policy_of(method, options, wish.policy, scores)
         kept = chosen.choose(Problem(widths, scores, limits, kept, method.threshold))
     return kept
 
@@ -151,36 +176,35 @@ def policy_of(method: Method, options: Mapping[str, Any], asked: str | None, sco
     raise InputError(f"--policy {asked} {missing}; take --policy global or uniform.")
 
 
-def refuse_unreachable(
-    analysis: Analysis, budget: Budget, round_to: int, given: Mapping[str, int], steering: Steering = FREE
-) -> None:
+def refuse_unreachable(analysis: Analysis, wish: Wish, given: Mapping[str, int]) -> None:
     """Refuse budgets that the floors of all groups do not meet, before any work is done.
 
     Raises:
         InputError: it is no share, widths cannot be rounded so, or the steering has no sense.
         UnreachableError: it cannot be met.
     """
-    if round_to < 1:
-        raise InputError(f"--round-to is a number of channels from 1 up, not {round_to}.")
+    budget = wish.budget
+    if wish.round_to < 1:
+        raise InputError(f"--round-to is a number of channels from 1 up, not {wish.round_to}.")
     if budget.macs is not None and not 0 < budget.macs <= 1:
         raise InputError(
             f"--macs is the share of MACs that may be left, above 0 and up to 100%, not {budget.macs:.0%}."
         )
-    steering.check(analysis.groups)
-    floors = {width.name: width.floor for width in _widths(analysis, round_to, steering)}
+    wish.steering.check(analysis.groups)
+    floors = _floors(analysis, wish)
     if floors:
         budget.limits(replace(analysis.costs, given=given)).refuse_impossible(floors)
 
 
-def least_left(analysis: Analysis, round_to: int, steering: Steering = FREE) -> dict[Kind, float]:
+def least_left(analysis: Analysis, wish: Wish) -> dict[Kind, float]:
     """Return the share of each cost that no budget can get below: with every group at its floor."""
-    floors = {width.name: width.floor for width in _widths(analysis, max(1, round_to), steering)}
+    floors = _floors(analysis, replace(wish, round_to=max(1, wish.round_to)))
     costs, kinds = analysis.costs, get_args(Kind)
     return {kind: costs.cost_at(kind, floors) / costs.whole_of(kind) for kind in kinds if costs.whole_of(kind)}
 
 
-def _widths(analysis: Analysis, round_to: int, steering: Steering) -> list[Width]:
-    return [steering.width(group, _block(group, round_to)) for group in analysis.prunable]
+def _floors(analysis: Analysis, wish: Wish) -> dict[str, int]:
+    return {group.name: wish.width(group).floor for group in analysis.prunable}
 
 
 def _why_nothing(analysis: Analysis) -> str:

@@ -81,14 +81,14 @@ def finish(
         size = file_size(folder / written.name, cut.weights)
         before, after = _both_figures(model, analysis, chosen, cut, size, samples, (session, pruned))
         if write_plan:
-            refuse_size(settings.budget.size, before, after)
+            refuse_size(settings.wish.budget.size, before, after)
         limit = chosen.request.get(CLASS_DROP)
         refuse_class_drop(quality, limit)
         if limit is not None and (quality is None or not quality.classes):
             notes = (*notes, f"No accuracy by class was measured, so the limit of {100 * limit:g} points is unchecked.")
         collapsed = collapses(quality)
         warnings = (*collapsed, *shortcomings(before, after, equality))
-        if write_plan and not settings.explicit and not settings.force:
+        if write_plan and not settings.wish.explicit and not settings.force:
             refuse_collapse(collapsed)
         result = Result(
             settings.model,

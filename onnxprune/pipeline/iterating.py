@@ -78,10 +78,10 @@ class IterateSettings:
             "model": digest,
             "method": settings.method,
             "options": dict(settings.options),
-            "budget": settings.budget.to_json(),
+            "budget": settings.wish.budget.to_json(),
             "iterations": self.iterations,
             "floor": self.floor,
-            "round_to": settings.round_to,
+            "round_to": settings.wish.round_to,
             "recovery": settings.recovery,
             "approximate": settings.approximate,
             "training": None if settings.recipe is None else settings.recipe.to_json(),
@@ -185,9 +185,9 @@ def iterate(job: IterateSettings, track: Track = silent, say: Tell = unheard) ->
     while not state.ended:
         number = len(state.iterations) + 1
         share = 1.0 if state.standing is None else state.standing.macs
-        budget = part(settings.budget, number, job.iterations, share)
-        if budget is None or number > (MOST if settings.budget.macs is None else job.iterations):
-            state = replace(state, ended=_enough(settings.budget, number - 1))
+        budget = part(settings.wish.budget, number, job.iterations, share)
+        if budget is None or number > (MOST if settings.wish.budget.macs is None else job.iterations):
+            state = replace(state, ended=_enough(settings.wish.budget, number - 1))
             break
         say("iteration", f"Iteration {number}")
         state = _iteration(job, state, original, macs, budget, track, say)
@@ -231,11 +231,11 @@ def _check(job: IterateSettings) -> None:
         raise InputError("Iterations train; give the number of --epochs.")
     if job.iterations < 1:
         raise InputError(f"--iterations is a number from 1 up, not {job.iterations}.")
-    if settings.budget.macs is not None and not 0 < settings.budget.macs <= 1:
-        raise InputError(f"--macs is a share above 0 and up to 100%, not {settings.budget.macs:.0%}.")
+    if settings.wish.budget.macs is not None and not 0 < settings.wish.budget.macs <= 1:
+        raise InputError(f"--macs is a share above 0 and up to 100%, not {settings.wish.budget.macs:.0%}.")
     if not 0 <= job.floor <= 1:
         raise InputError(f"--floor is a loss of top-1 between 0 and 100 points, not {100 * job.floor:g}.")
-    if settings.budget.ratio is not None:
+    if settings.wish.budget.ratio is not None:
         raise InputError("Iterations go by --macs or by the method's own threshold; leave out --ratio.")
     inputs = {"the input model": settings.model, "the data": settings.data, "the test data": job.measured}
     check_outputs({"the model": settings.written}, inputs)
@@ -334,7 +334,7 @@ def _iteration(
         model=job.settings.model if standing is None else _file(job, standing.number),
         output=_file(job, number),
         plan_output=None,
-        budget=budget,
+        wish=replace(job.settings.wish, budget=budget),
         teacher=job.settings.teacher or job.settings.model,
         force=True,
     )

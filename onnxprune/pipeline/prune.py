@@ -46,7 +46,7 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
     """
     method = find_method(settings.method)
     options = method.settle(settings.options)
-    policy_of(method, options, settings.policy)
+    policy_of(method, options, settings.wish.policy)
     outputs = {
         "the model": settings.written,
         "the plan": settings.plan_written,
@@ -58,9 +58,9 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
     if settings.rounds > 1 and (settings.scores or settings.scores_output):
         raise InputError("A file of scores holds those of one round; leave out --rounds, --scores or --save-scores.")
     model, analysis = _open(settings, outputs, say)
-    say("least", least_left(analysis, settings.round_to, settings.steering))
+    say("least", least_left(analysis, settings.wish))
     if not settings.trim_head:  # then it depends on the data how wide the head is
-        refuse_unreachable(analysis, settings.budget, settings.round_to, {}, settings.steering)
+        refuse_unreachable(analysis, settings.wish, {})
     check_retraining(settings, model)
     known = None if settings.scores is None else read_score_file(settings.scores, analysis.prunable, model.digest)
     if known is not None:
@@ -72,10 +72,7 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
     check_class_drop(settings.max_class_drop, samples, measured=settings.check_accuracy)
     if known is not None and known.scores is not None:
         outputs_left = () if samples is None else tuple(samples.classes.values())
-        masks = choose(
-            analysis, known.scores, settings.budget, method, options, settings.round_to, outputs_left,
-            steering=settings.steering, policy=settings.policy,
-        )  # fmt: skip
+        masks = choose(analysis, known.scores, settings.wish, method, options, outputs_left)
         found = Chosen(masks, known.scores, known.scores.notes)
     else:
         found = choose_in_rounds(settings, model, analysis, samples, method, options, track, say)
@@ -86,13 +83,7 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         found.keep,
         method.name,
         options,
-        request={
-            **settings.budget.to_json(),
-            **settings.steering.to_json(),
-            **({"policy": settings.policy} if settings.policy else {}),
-            "round_to": settings.round_to,
-            **in_rounds,
-        },
+        request={**settings.wish.to_json(), **in_rounds},
         seed=settings.seed,
         data={} if samples is None else _data_facts(samples),
     )
@@ -120,7 +111,7 @@ def _run_masks(
     extra: Extra,
 ) -> Result:
     """Cut as the keep masks of a file say, which is as explicit as a budget."""
-    if settings.explicit:
+    if settings.wish.explicit:
         raise InputError(f"{settings.scores} has keep masks and no scores, so no budget can be given beside it.")
     if settings.scores_output is not None:
         raise InputError(f"{settings.scores} has keep masks and no scores, so there are none to save.")
@@ -235,6 +226,6 @@ def _data_facts(samples: Samples) -> Mapping[str, Any]:
 
 
 def _nothing(settings: Settings, method: str) -> str:
-    if settings.explicit:
+    if settings.wish.explicit:
         return "Nothing was pruned: the budget already holds; ask for more (a larger --ratio, a smaller --macs)."
     return f"Nothing was pruned: no channel is below the threshold of {method}; ask for a --ratio or --macs."

@@ -57,27 +57,22 @@ def choose_in_rounds(
         InputError: as the stages.
         UnreachableError: a budget that cannot be met, or a cut network with other groups than the original.
     """
-    total, whole = settings.rounds, settings.budget.in_shares(analysis.costs)
+    total, whole = settings.rounds, settings.wish.budget.in_shares(analysis.costs)
     if total < 1:
         raise InputError(f"--rounds is a number from 1 up, not {total}.")
     outputs = () if samples is None else tuple(samples.classes.values())
-    refuse_unreachable(
-        analysis, settings.budget, settings.round_to, counts(class_masks(analysis, outputs)), settings.steering
-    )
+    refuse_unreachable(analysis, settings.wish, counts(class_masks(analysis, outputs)))
     keep: Keep = {group.name: np.ones(group.size, dtype=bool) for group in analysis.free}
     scores = first = _scores(settings, analysis, samples, method, options, track, say)
     notes = dict.fromkeys(first.notes)
     left: list[float] = []
     for number in range(1, total + 1):
         before = counts(keep)
-        budget = part_of(whole, number, total)
-        keep = choose(
-            analysis, scores, budget, method, options, settings.round_to, outputs, before, settings.steering,
-            settings.policy,
-        )  # fmt: skip
+        wish = replace(settings.wish, budget=part_of(whole, number, total))
+        keep = choose(analysis, scores, wish, method, options, outputs, before)
         left.append(analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0)
         went = counts(keep) != before
-        if number == total or (not went and settings.budget.is_own_rule):
+        if number == total or (not went and settings.wish.budget.is_own_rule):
             break
         if went:
             say("working", f"Round {number + 1} of {total}: cutting and recovering")
@@ -210,8 +205,8 @@ def _scores(
         batch_size=settings.batch_size,
         seed=settings.seed,
         track=track,
-        widths=settings.budget.is_limited or settings.scores_output is not None,
-        policy=settings.policy,
+        widths=settings.wish.budget.is_limited or settings.scores_output is not None,
+        policy=settings.wish.policy,
     )
     say("working", "Choosing what goes")
-    return score(analysis, statistics, method.name, options, policy=settings.policy, seed=settings.seed)
+    return score(analysis, statistics, method.name, options, policy=settings.wish.policy, seed=settings.seed)

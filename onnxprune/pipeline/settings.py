@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onnxprune.finetune.training.recipe import Recipe
-from onnxprune.pipeline.choosing import FREE, ROUND_TO, Budget
-from onnxprune.selection.steering import Steering
+from onnxprune.pipeline.choosing import Wish
 from onnxprune.values.preprocess import Preprocess
 
 
@@ -23,11 +22,8 @@ class Settings:
         method, options: the importance method and its settings.
         scores: a file of scores or keep masks that stands in for the method and its settings.
         scores_output: where the scores and the chosen keep masks are written as well, if anywhere.
-        budget: what is asked for; nothing: the method's own threshold rule.
-        policy: how the budget is shared out over the groups, by name; None: as the method says.
-        steering: what is said of single groups.
+        wish: what is asked for; nothing: the method's own threshold rule.
         max_class_drop: the most that any class may lose of its recall, as a share; a result that loses more is refused.
-        round_to: width block.
         rounds: in how many rounds what goes is chosen, each after the first on the recovered network.
         recovery: how the weights are recovered after the cut: none, bias, fold or refit.
         recipe: how the recovered model is trained before it is measured; None: not at all.
@@ -56,11 +52,8 @@ class Settings:
     options: Mapping[str, Any] = field(default_factory=dict)
     scores: Path | None = None
     scores_output: Path | None = None
-    budget: Budget = field(default_factory=Budget)
-    policy: str | None = None
-    steering: Steering = FREE
+    wish: Wish = field(default_factory=Wish)
     max_class_drop: float | None = None
-    round_to: int = ROUND_TO
     rounds: int = 1
     recovery: str = "refit"
     recipe: Recipe | None = None
@@ -81,11 +74,6 @@ class Settings:
     seed: int = 0
     batch_size: int = 32
     threads: int | None = None
-
-    @property
-    def explicit(self) -> bool:
-        """Whether anything was said of how much goes, so that the result is what was asked for."""
-        return self.budget.explicit or bool(self.steering.ratios)
 
     @property
     def written(self) -> Path:

@@ -31,7 +31,7 @@ from onnxprune.graph.weights import Weights
 from onnxprune.graph.writing import Staging, explained
 from onnxprune.importance.checking import check_scores
 from onnxprune.importance.method import Method, find_method
-from onnxprune.pipeline.choosing import FREE, ROUND_TO, Budget, choose_widths, policy_of, refuse_unreachable
+from onnxprune.pipeline.choosing import ROUND_TO, Budget, Wish, choose_widths, policy_of, refuse_unreachable
 from onnxprune.recovery.recovery import steps
 from onnxprune.recovery.run import obstacle, recover_steps
 from onnxprune.recovery.samples import SAMPLES
@@ -203,7 +203,7 @@ def plan(
     *,
     round_to: int = ROUND_TO,
     outputs: Sequence[int] = (),
-    steering: Steering = FREE,
+    steering: Steering | None = None,
     policy: str | None = None,
     seed: int = 0,
     data: Mapping[str, Any] | None = None,
@@ -218,27 +218,24 @@ def plan(
     """
     chosen = find_method(method) if isinstance(method, str) else method
     settled = chosen.settle(options or {})
-    keep = choose(analysis, scores, budget, chosen, settled, round_to, outputs, None, steering, policy)
-    request = {**budget.to_json(), **steering.to_json(), **({"policy": policy} if policy else {}), "round_to": round_to}
-    return plan_of_masks(model, analysis, keep, chosen.name, settled, request=request, seed=seed, data=data)
+    wish = Wish(budget, round_to, policy, steering or Steering())
+    keep = choose(analysis, scores, wish, chosen, settled, outputs)
+    return plan_of_masks(model, analysis, keep, chosen.name, settled, request=wish.to_json(), seed=seed, data=data)
 
 
 def choose(
     analysis: Analysis,
     scores: Scores,
-    budget: Budget,
+    wish: Wish,
     method: Method,
     options: Mapping[str, Any],
-    round_to: int = ROUND_TO,
     outputs: Sequence[int] = (),
     most: Mapping[str, int] | None = None,
-    steering: Steering = FREE,
-    policy: str | None = None,
 ) -> dict[str, BoolArray]:
     """Return the keep masks of all groups that may be cut; arguments and errors as `plan` and `choose_widths`."""
     classes = class_masks(analysis, outputs)
-    refuse_unreachable(analysis, budget, round_to, counts(classes), steering)
-    kept = choose_widths(analysis, scores, budget, method, options, round_to, counts(classes), most, steering, policy)
+    refuse_unreachable(analysis, wish, counts(classes))
+    kept = choose_widths(analysis, scores, wish, method, options, counts(classes), most)
     return {**keep_best(scores, kept), **classes}
 
 

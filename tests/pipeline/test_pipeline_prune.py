@@ -358,7 +358,9 @@ def test_the_random_baseline_runs_without_labels_and_is_seeded(unlabelled: Path,
 
 
 def test_a_method_that_only_ranks_needs_a_budget(unlabelled: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"Method random only ranks channels; say how much goes with --ratio or"):
+    with pytest.raises(
+        InputError, match=r"Method random only ranks channels; say how much goes with --ratio, --macs, --params"
+    ):
         prune(RESNET, data=unlabelled, method="random", output=tmp_path / "out.onnx")
 
 
