@@ -127,8 +127,9 @@ budget_options = stack(
         "--policy",
         metavar="NAME",
         help="How a budget is shared out over the layers: uniform (the same share of all), global (in one ranking), "
-        "threshold (the method's own, or a higher one), greedy (from the floors up, by gain per cost) or loss (from "
-        "the full widths down, by what the next layers lose). Default: as the method says, mostly loss.",
+        "threshold (the method's own, or a higher one), greedy (from the floors up, by gain per cost), loss (from "
+        "the full widths down, by what the next layers lose) or sensitivity (the same by the measured change of the "
+        "outputs). Default: as the method says, mostly loss.",
     ),
     _budget(
         "--max-class-drop",

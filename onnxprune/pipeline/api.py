@@ -94,8 +94,8 @@ def prune(
         params: parameters that may be left: a share such as 0.4 or "40%", or a number such as "1.2M".
         size: bytes that the file may have, data files included: a share, or such as "2MB" or "500KiB".
         alpha: threshold of the method's own rule, in multiples of the rule's threshold.
-        policy: how the budget is shared out over the groups (uniform, global, threshold, greedy, loss); None: as the
-            method says.
+        policy: how the budget is shared out over the groups (uniform, global, threshold, greedy, loss,
+            sensitivity); None: as the method says.
         steering: what is said of single groups: which stay whole, which lose a share of their own.
         max_class_drop: the most that any class may lose of its recall on the test images, as a share (0.05: 5 points);
             a result that loses more is refused.

@@ -172,7 +172,9 @@ def policy_of(method: Method, options: Mapping[str, Any], asked: str | None, sco
         return chosen
     if asked is None:
         return find_policy("global")
-    missing = "takes data to see what the next layers lose" if chosen.curves == "losses" else GAINS
+    missing = {"losses": "takes data to see what the next layers lose", "measured": "takes data to run on"}.get(
+        chosen.curves, GAINS
+    )
     raise InputError(f"--policy {asked} {missing}; take --policy global or uniform.")
 
 

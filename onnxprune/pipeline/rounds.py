@@ -16,9 +16,10 @@ from onnxprune.analysis.analyse import Analysis, counts
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.model import read_graph
 from onnxprune.importance.method import Method
-from onnxprune.pipeline.choosing import Budget, refuse_unreachable
+from onnxprune.pipeline.choosing import Budget, policy_of, refuse_unreachable
 from onnxprune.pipeline.result import Tell
 from onnxprune.pipeline.samples import Samples
+from onnxprune.pipeline.sensitivity import with_sensitivity
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import Model, choose, class_masks, collect, inspect, on_disk, recover, score
 from onnxprune.recovery.run import obstacle
@@ -209,4 +210,15 @@ def _scores(
         policy=settings.wish.policy,
     )
     say("working", "Choosing what goes")
-    return score(analysis, statistics, method.name, options, policy=settings.wish.policy, seed=settings.seed)
+    scores = score(analysis, statistics, method.name, options, policy=settings.wish.policy, seed=settings.seed)
+    measured = policy_of(method, options, settings.wish.policy).curves == "measured"
+    if not measured or samples is None or not settings.wish.budget.is_limited:
+        return scores
+    say("working", "Measuring every group by itself")
+    ranked_by = {
+        "method": method.name,
+        "options": options,
+        "samples": samples.calibration.digest(),
+        "preprocess": None if samples.calibration.preprocessed else samples.calibration.preprocess.to_json(),
+    }
+    return with_sensitivity(scores, analysis, samples.calibration, ranked_by, seed=settings.seed, track=track)

@@ -10,8 +10,8 @@ from onnxprune.selection.limits import Limits
 from onnxprune.selection.widths import Width
 from onnxprune.values.statistics import Scores
 
-Curves = Literal["none", "losses", "gains"]
-"""Which curves a policy goes by: none, what the next layers lose, or the method's own."""
+Curves = Literal["none", "losses", "gains", "measured"]
+"""Which curves a policy goes by: none, what the next layers lose, the method's own, or the outputs' measured change."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,8 +86,9 @@ def test_what_cannot_be_is_said_before_any_work(tmp_path: Path, flags: tuple[str
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("policy", ["uniform", "global", "loss"])
-def test_a_policy_shares_the_budget_out(tmp_path: Path, policy: str) -> None:
+@pytest.mark.parametrize("policy", ["uniform", "global", "loss", "sensitivity"])
+def test_a_policy_shares_the_budget_out(tmp_path: Path, policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONNXPRUNE_CACHE", str(tmp_path / "cache"))
     ended, plan = steered(tmp_path, "--macs", "50%", "--round-to", "1", "--policy", policy)
     shares = [group["kept"] / group["size"] for group in plan["groups"].values()]
     assert plan["reached"]["macs"] <= 0.5

@@ -98,5 +98,5 @@ def test_threshold_begins_with_the_methods_own() -> None:
 
 
 def test_an_unknown_policy_is_named_with_those_there_are() -> None:
-    with pytest.raises(InputError, match=r"no policy 'best'; the known ones are global, greedy, loss, threshold, unif"):
+    with pytest.raises(InputError, match=r"no policy 'best'; the known ones are global, greedy, loss, sens"):
         find_policy("best")
