@@ -1,11 +1,11 @@
 """The benchmarks of training run end to end on a net of one block a stage and a few images."""
 
 import io
-import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -32,13 +32,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, value in net.state_dict().items():
         if "bn" in name and value.ndim:  # equal tensors would be stored once, under one name
             value.copy_(0.5 + torch.rand(value.shape))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the TorchScript exporter announces its successor
-        torch.onnx.export(
-            net, (torch.zeros(2, 3, 32, 32),), folder / "models" / f"{NET}.onnx", dynamo=False, opset_version=17,
-            input_names=["image"], output_names=["logits"], training=torch.onnx.TrainingMode.PRESERVE,
-            do_constant_folding=False, dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}},
-        )  # fmt: skip
+    onnx.save(compression.exported(net), folder / "models" / f"{NET}.onnx")
     rng = np.random.default_rng(0)
     with zipfile.ZipFile(folder / "data" / "cifar10_jpeg.zip", "w") as archive:
         for split, count in (("train", 6), ("test", 2)):
