@@ -17,9 +17,10 @@ import platformdirs
 from onnxprune import __version__
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.data import Dataset, take
+from onnxprune.errors import InputError
 from onnxprune.evaluation import drift
 from onnxprune.graph.measures import digest
-from onnxprune.graph.writing import Staging
+from onnxprune.graph.writing import write_bytes
 from onnxprune.pipeline.stages import on_disk
 from onnxprune.runtime import Session, open_session
 from onnxprune.selection.masks import keep_best
@@ -63,6 +64,7 @@ def with_sensitivity(
     key = {
         "version": __version__,
         "model": digest(analysis.graph.model, analysis.graph.weights),
+        "groups": {group.name: group.size for group in analysis.prunable},  # --allow opens more of them
         "data": some.digest(),
         "preprocess": None if some.preprocessed else some.preprocess.to_json(),
         "ranked_by": dict(ranked_by),
@@ -119,10 +121,8 @@ def write_cache(path: Path, key: Mapping[str, Any], groups: Mapping[str, Changes
     """Keep what was measured, if that can be done: without it the next run takes longer, and that is all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with Staging() as staging:
-            staging.write(path, (json.dumps({"key": key, "groups": groups}, indent=1) + "\n").encode())
-            staging.commit(last=path)
-    except OSError:
+        write_bytes(path, (json.dumps({"key": key, "groups": groups}, indent=1) + "\n").encode())
+    except (OSError, InputError):
         return
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,15 @@ def counting(calls: list[Any], function: Callable[..., Any]) -> Callable[..., An
     return counted
 
 
+def test_groups_that_were_not_open_before_are_measured(parts: Parts, cache: Path) -> None:
+    _, analysis, data, scores = parts
+    first, *others = analysis.groups
+    fewer = replace(analysis, groups=tuple(others))
+    assert first.name not in with_sensitivity(scores, fewer, data, {}).curves
+    assert first.name in with_sensitivity(scores, analysis, data, {}).curves
+    assert len(list(cache.iterdir())) == 2
+
+
 def test_a_cache_that_cannot_be_written_costs_time_alone(
     parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +103,10 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(
     monkeypatch.setenv("ONNXPRUNE_CACHE", str(tmp_path / "file"))
     assert with_sensitivity(scores, analysis, data, {}).curves
     assert read_cache(tmp_path / "file" / "a.json", {}) is None
+    monkeypatch.setenv("ONNXPRUNE_CACHE", str(tmp_path / "other"))
+    monkeypatch.setattr(sensitivity, "_short", lambda key: "taken")
+    (tmp_path / "other" / "sensitivity-taken.json").mkdir(parents=True)
+    assert with_sensitivity(scores, analysis, data, {}).curves
 
 
 def test_the_cache_is_the_systems_unless_another_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
