@@ -7,7 +7,8 @@ SHARED holds data/cifar10_jpeg.zip. A net is trained once into the cache (SGD wi
 or 0.05, shifted and mirrored images) and exported with its normalisations. Then it is pruned by 500 training images to
 the share of the parameters that the paper reports to be gone (87 %, 85 % and 62 % for `entropy`, Narkhede et al. 2024),
 with one ratio for all groups, the smallest that reaches it. `refit` follows, then onnxprune's own training of each
-part. Top-1 on all test images. Rows go to FOLDER/compression.jsonl, and only those that are missing are computed.
+part. Top-1 on all test images. Rows go to FOLDER/compression.jsonl, only those that are missing are computed, and the
+page has all of them.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from onnxprune.pipeline.finetuning import tune
 from onnxprune.runtime import open_session
 from onnxprune.values.plan import Plan
 
-JOBS = "alexnet:entropy:87%,vgg16:entropy:85%,resnet50:entropy:62%,vgg16:class-aware:85%"
+JOBS = "alexnet:entropy:87%,vgg16:entropy:85%,resnet50:entropy:62%,vgg16:class-aware:85%,resnet56:class-aware:50%"
 PARTS: tuple[Part, ...] = ("full", "fc")
 KEYS = ("net", "method", "gone", "epochs", "retrain", "images")
 CALIBRATION = 50
@@ -143,26 +144,26 @@ def main() -> None:
         rows.append({**row, "device": device.type})
         print(*row.values(), sep="  ", flush=True)
     if options.page is not None:
-        wanted = {rows.key(job) for job in jobs}
-        found = [row for row in rows.read() if rows.key(row) in wanted]
-        options.page.write_text(page(found, len(sets["test"][1])), encoding="utf-8")
+        options.page.write_text(page(rows.read(), len(sets["test"][1])), encoding="utf-8")
 
 
 def page(rows: Sequence[Row], tested: int) -> str:
-    """Return the page of some rows, all of the same epochs and images."""
-    first = rows[0]
+    """Return the page of some rows."""
+    devices = " and ".join(sorted({row["device"] for row in rows}))
     text = (
-        f"# To the papers' compression\n\nWritten by `python -m benchmarks.compression`: top-1 in percent on {tested} "
-        f"test images; nets trained for\n{first['epochs']} epochs on {first['images']} images, retrained for "
-        f"{first['retrain']}, {' and '.join(sorted({row['device'] for row in rows}))}, seed {SEED}.\n\n"
+        "# To the papers' compression\n\nWritten by `python -m benchmarks.compression`: nets trained from nothing on "
+        "so many images of CIFAR-10\nfor so many epochs, pruned, recovered by `refit`, and retrained in part or whole "
+        f"for so many; top-1 in percent on\n{tested} test images, {devices}, seed {SEED}.\n\n"
     )
-    head = ["net", "method", "params gone %", "MACs left %", "before", "cut", "refit", *(f"+ {p}" for p in PARTS)]
+    head = ["net", "method", "images", "epochs", "params gone %", "MACs left %", "before", "cut", "refit"]
     lines = [
-        [row["net"], row["method"], f"{100 * (1 - row['params']):.1f}", f"{100 * row['left']:.1f}"]
-        + [f"{row[name]:.2f}" for name in ("before", "cut", "refit", *PARTS)]
+        [row["net"], row["method"], str(row["images"]), str(row["epochs"])]
+        + [f"{100 * (1 - row['params']):.1f}", f"{100 * row['left']:.1f}"]
+        + [f"{row[name]:.2f}" for name in ("before", "cut", "refit")]
+        + [str(row["retrain"]), *(f"{row[part]:.2f}" for part in PARTS)]
         for row in rows
     ]
-    return text + table(head, lines)
+    return text + table([*head, "retrained", *PARTS], lines)
 
 
 if __name__ == "__main__":
