@@ -93,7 +93,8 @@ def main() -> None:
     text = (
         "# The training step\n\nWritten by `python -m benchmarks.training_step`: forward, cross-entropy, backward and "
         f"SGD\non {options.batch} images, {where};\nmedians of {options.repeats} turns, in which each goes first in "
-        "every other. The interpreter holds its kernels\nchannels last, the modules by hand are as torch makes them.\n\n"
+        "every other. The interpreter holds its kernels\nchannels last, the modules by hand are as torch makes "
+        "them.\n\n"
     )
     if options.page is not None:
         head = ["net", "by hand", "interpreter", "ratio", "asked"]
