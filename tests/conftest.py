@@ -1,8 +1,30 @@
-"""Settings that all tests share: hypothesis draws the same examples every time and never complains of slow ones."""
+"""Settings that all tests share.
 
+hypothesis draws the same examples every time and never complains of slow ones. What is measured once and kept goes to a
+folder of its own, in which the width block is known already: 8, whatever the machine.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from onnxprune.pipeline.cache import write_cache
+from onnxprune.pipeline.profiling import Device, block_key
 
 settings.register_profile(
     "onnxprune", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("onnxprune")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def known_block(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep what is measured in a temporary folder, and say that kernels are filled by 8 channels."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ONNXPRUNE_CACHE", str(folder))
+        for threads in (None, 1, 2):
+            write_cache("block", block_key(Device(threads)), {"block": 8, "slow": []})
+        yield folder

@@ -1,49 +1,78 @@
 """Collect the cost terms of a graph: which widths every layer's MACs and every weight's size depend on."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from onnxprune.analysis.labels import Labelled
 from onnxprune.graph.measures import element_size
 from onnxprune.graph.model import Graph
-from onnxprune.values.axes import Axis, Ref
+from onnxprune.values.axes import Axis, FloatArray, Ref
 from onnxprune.values.costs import CostTable, Term
 from onnxprune.values.groups import ChannelGroup
 
 
 def cost_table(graph: Graph, labelled: Labelled, groups: tuple[ChannelGroup, ...]) -> CostTable:
     """Return the costs of `graph` in terms of the channels that `groups` keep."""
-    used: dict[Axis, int] = {}
+    sizes = np.asarray([group.size for group in groups], dtype=np.float64)
+    numbers, widths, multiplicity = _columns(labelled, groups)
 
     def term(node: int, factor: float, axes: tuple[Axis, ...]) -> Term:
-        numbers = []
+        found = []
         for axis in axes:
+            factor *= _size(graph, axis)
             if axis in labelled.sizes:
-                numbers.append(used.setdefault(axis, len(used)))
-                factor *= _size(graph, axis) / max(
-                    1, labelled.sizes[axis]
-                )  # how often channels come round on a free axis
-            else:
-                factor *= _size(graph, axis)
-        return Term(node, factor, tuple(numbers))
+                found.append(numbers[axis])
+                # What is left of the size is how often the channels come round on a free axis.
+                factor /= max(1, labelled.sizes[axis])
+        return Term(node, factor, tuple(found))
 
-    macs = tuple(term(node, fact.factor, fact.axes) for fact, node in labelled.macs)
     stored = [(ref, tuple(Axis(ref, i) for i in range(rank))) for ref, rank in _weights(graph)]
-    params = tuple(term(ref.node, 1.0, axes) for ref, axes in stored)
-    sizes = tuple(term(ref.node, _element_size(graph, ref.name), axes) for ref, axes in stored)
-    multiplicity = np.zeros((len(used), len(groups)))
-    for column, group in enumerate(groups):
-        for member in group.members:
-            if member.axis in used:
-                multiplicity[used[member.axis], column] = member.positions.shape[1]
+    written = [
+        (node.index, tuple(Axis(Ref(name), i) for i in range(len(pair[0]))))
+        for node in graph.nodes
+        if not graph.is_folded(node)
+        for name in node.outputs
+        if name and (pair := graph.facts.shape_pair(name)) is not None
+    ]
     return CostTable(
         groups=tuple(group.name for group in groups),
-        sizes=np.asarray([group.size for group in groups], dtype=np.float64),
-        widths=np.asarray([labelled.sizes[axis] for axis in used], dtype=np.float64),
+        sizes=sizes,
+        widths=widths,
         multiplicity=multiplicity,
-        macs=macs,
-        params=params,
-        bytes=sizes,
+        macs=tuple(term(node, fact.factor, fact.axes) for fact, node in labelled.macs),
+        params=tuple(term(ref.node, 1.0, axes) for ref, axes in stored),
+        bytes=tuple(term(ref.node, _element_size(graph, ref.name), axes) for ref, axes in stored),
+        numbers=numbers,
+        made=_together(term(node, 1.0, axes) for node, axes in written),
     )
+
+
+def _columns(labelled: Labelled, groups: tuple[ChannelGroup, ...]) -> tuple[dict[Axis, int], FloatArray, FloatArray]:
+    """Number the axes, those that are as wide and change with the same groups alike; return their widths and groups."""
+    reached: dict[Axis, list[tuple[int, int]]] = {axis: [] for axis in labelled.sizes}
+    for column, group in enumerate(groups):
+        for member in group.members:
+            if member.axis in reached:
+                reached[member.axis].append((column, member.positions.shape[1]))
+    kinds: dict[tuple[int, tuple[tuple[int, int], ...]], int] = {}
+    numbers = {
+        axis: kinds.setdefault((labelled.sizes[axis], tuple(found)), len(kinds)) for axis, found in reached.items()
+    }
+    multiplicity = np.zeros((len(kinds), len(groups)))
+    for (_, found), number in kinds.items():
+        for column, times in found:
+            multiplicity[number, column] = times
+    return numbers, np.asarray([size for size, _ in kinds], dtype=np.float64), multiplicity
+
+
+def _together(terms: Iterable[Term]) -> tuple[Term, ...]:
+    """Add up terms of the same widths, whoever pays them."""
+    found: dict[tuple[int, ...], float] = {}
+    for term in terms:
+        axes = tuple(sorted(term.axes))
+        found[axes] = found.get(axes, 0.0) + term.factor
+    return tuple(Term(-1, factor, axes) for axes, factor in found.items())
 
 
 def _weights(graph: Graph) -> list[tuple[Ref, int]]:

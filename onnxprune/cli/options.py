@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from onnxprune.cli.parameters import names, number, numbers, share, size
+from onnxprune.cli.parameters import block, names, number, numbers, share, size
 from onnxprune.cli.sections import section, stack
 from onnxprune.values.preprocess import PRESETS
 
@@ -44,11 +44,12 @@ def round_option(heading: Callable[..., Decorator]) -> Decorator:
     """Return the option that rounds widths."""
     return heading(
         "--round-to",
-        type=click.IntRange(min=1),
-        default=8,
-        metavar="N",
+        type=block,
+        default="auto",
+        metavar="N|auto",
         show_default=True,
-        help="Round widths to multiples of N, which kernels are fast at; 1 switches rounding off.",
+        help="Round widths to multiples of N, which kernels are fast at; 1 switches rounding off. auto measures what "
+        "this machine's kernels are fast at, once.",
     )
 
 

@@ -38,6 +38,23 @@ def amount(units: Mapping[str, float]) -> Callable[[str], Amount]:
     return read
 
 
+def block(text: str) -> int | None:
+    """Read a number of channels; `auto` is None.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    if text.strip().lower() == "auto":
+        return None
+    try:
+        found = int(text)
+    except ValueError:
+        found = 0
+    if found < 1:
+        raise click.BadParameter(f"{text!r} is no number of channels from 1 up; write it as 8, or auto")
+    return found
+
+
 def points(text: str) -> float:
     """Read percentage points, `5` or `5%`, as a share: 0.05.
 

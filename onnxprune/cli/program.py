@@ -15,6 +15,7 @@ from onnxprune.cli.guard import guarded
 from onnxprune.cli.inspect import inspect
 from onnxprune.cli.iterate import iterate
 from onnxprune.cli.methods import methods
+from onnxprune.cli.profile import profile
 from onnxprune.cli.prune import prune
 from onnxprune.cli.sections import WithExamples
 
@@ -74,7 +75,7 @@ def program(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (prune, apply, finetune, iterate, inspect, methods):
+for command in (prune, apply, finetune, iterate, inspect, profile, methods):
     program.add_command(command)
 
 

@@ -27,7 +27,7 @@ from onnxprune.cli.steering import read_steering, steering_options
 from onnxprune.cli.training_options import named_training_option
 from onnxprune.errors import InputError
 from onnxprune.finetune.training.recipe import Recipe
-from onnxprune.values.amount import BYTES, COUNTS
+from onnxprune.values.amount import BYTES, COUNTS, MILLISECONDS
 
 _classes = section("Some of the classes")
 _method = section("Method")
@@ -118,6 +118,19 @@ budget_options = stack(
         help="Make the file, data files included, no larger than this: a share such as 40%, or 2MB, 500KiB.",
     ),
     _budget(
+        "--latency",
+        type=amount(MILLISECONDS),
+        metavar="SHARE|TIME",
+        help="Take at most this long for one sample, in onnxruntime on this machine: a share such as 60%, or 4ms. The "
+        "network's layers are timed for that, once.",
+    ),
+    _budget(
+        "--latency-table",
+        type=FILE,
+        metavar="FILE.json",
+        help="Go by the times of another device, see `onnxprune profile`.",
+    ),
+    _budget(
         "--alpha",
         type=multiple,
         metavar="NUMBER",
@@ -128,8 +141,8 @@ budget_options = stack(
         metavar="NAME",
         help="How a budget is shared out over the layers: uniform (the same share of all), global (in one ranking), "
         "threshold (the method's own, or a higher one), greedy (from the floors up, by gain per cost), loss (from "
-        "the full widths down, by what the next layers lose) or sensitivity (the same by the measured change of the "
-        "outputs). Default: as the method says, mostly loss.",
+        "the full widths down, by what the next layers lose), latency (the same per millisecond) or sensitivity (by "
+        "the measured change of the outputs). Default: as the method says, mostly loss.",
     ),
     _budget(
         "--max-class-drop",
@@ -215,7 +228,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
     from onnxprune.pipeline.choosing import Budget, Wish
 
     check_input(flags["model"])
-    budget = Budget(flags["ratio"], flags["macs"], flags["alpha"], flags["params"], flags["size"])
+    budget = Budget(flags["ratio"], flags["macs"], flags["alpha"], flags["params"], flags["size"], flags["latency"])
     settings = shared_settings(
         flags,
         plan_output=flags["plan"],
@@ -224,6 +237,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         scores=flags["scores"],
         scores_output=flags["save_scores"],
         wish=Wish(budget, flags["round_to"], flags["policy"], read_steering(flags)),
+        latency_table=flags["latency_table"],
         max_class_drop=flags["max_class_drop"],
         rounds=flags["rounds"],
         recovery=flags["recover"],
@@ -266,7 +280,7 @@ def input_paths(flags: Mapping[str, Any]) -> dict[str, Path | None]:
     """Return everything that is read, by what it is."""
     names = {"model": "the input model", "data": "the sample data", "test": "the test data", "labels": "the labels"}
     files = {**{what: flags[name] for name, what in names.items()}, "the scores": flags.get("scores")}
-    return {**files, "the steering": flags.get("steer")}
+    return {**files, "the steering": flags.get("steer"), "the latency table": flags.get("latency_table")}
 
 
 def read_options(flags: Mapping[str, Any]) -> dict[str, Any]:

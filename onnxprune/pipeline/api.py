@@ -6,7 +6,7 @@ from typing import Any
 
 from onnxprune.data import open_data
 from onnxprune.errors import InputError
-from onnxprune.pipeline.choosing import ROUND_TO, Budget, Wish
+from onnxprune.pipeline.choosing import Budget, Wish
 from onnxprune.pipeline.prune import run
 from onnxprune.pipeline.result import Result
 from onnxprune.pipeline.settings import Settings
@@ -23,7 +23,7 @@ from onnxprune.pipeline.stages import (
     verify,
 )
 from onnxprune.selection.steering import Steering
-from onnxprune.values.amount import BYTES, COUNTS, Amount, read_amount
+from onnxprune.values.amount import BYTES, COUNTS, MILLISECONDS, Amount, read_amount
 from onnxprune.values.plan import Plan, read_plan
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.progress import Track, silent
@@ -58,6 +58,8 @@ def prune(
     macs: float | None = None,
     params: Amount | float | str | None = None,
     size: Amount | float | str | None = None,
+    latency: Amount | float | str | None = None,
+    latency_table: Path | str | None = None,
     alpha: float | None = None,
     policy: str | None = None,
     steering: Steering | None = None,
@@ -68,7 +70,7 @@ def prune(
     classes: Sequence[str] = (),
     trim_head: bool = False,
     preprocess: str | Preprocess | None = None,
-    round_to: int = ROUND_TO,
+    round_to: int | None = None,
     rounds: int = 1,
     recovery: str = "refit",
     approximate: bool = False,
@@ -93,9 +95,11 @@ def prune(
         macs: share of the multiply-adds that may be left, such as 0.5.
         params: parameters that may be left: a share such as 0.4 or "40%", or a number such as "1.2M".
         size: bytes that the file may have, data files included: a share, or such as "2MB" or "500KiB".
+        latency: that one sample may take in onnxruntime on this machine: a share such as 0.6 or "60%", or "4ms".
+        latency_table: a file of times of another device, see `onnxprune profile`, that the latency follows from.
         alpha: threshold of the method's own rule, in multiples of the rule's threshold.
         policy: how the budget is shared out over the groups (uniform, global, threshold, greedy, loss,
-            sensitivity); None: as the method says.
+            latency, sensitivity); None: as the method says.
         steering: what is said of single groups: which stay whole, which lose a share of their own.
         max_class_drop: the most that any class may lose of its recall on the test images, as a share (0.05: 5 points);
             a result that loses more is refused.
@@ -105,7 +109,7 @@ def prune(
         classes: names (or numbers) of the classes that scores, recovery and accuracy go by; none: all.
         trim_head: cut the classifier's outputs to these classes, and write their names beside the model.
         preprocess: a preset's name, `auto`, a `Preprocess`, or None (auto for labelled images).
-        round_to: block that widths are rounded to; 1 switches rounding off.
+        round_to: block that widths are rounded to; 1 switches rounding off; None: that of this machine's kernels.
         rounds: in how many rounds what goes is chosen, each after the first on the recovered network.
         recovery: how the weights are recovered in closed form after the cut: none, bias, fold or refit.
         approximate: cut channels that a normalisation runs over as well (the result is not that of zeroing them).
@@ -123,7 +127,14 @@ def prune(
         InputError, UnreachableError, VerificationError: see `onnxprune.errors`; nothing is written then.
     """
     explicit = isinstance(preprocess, Preprocess)
-    budget = Budget(ratio, macs, alpha, _amount("params", params, COUNTS), _amount("size", size, BYTES))
+    budget = Budget(
+        ratio,
+        macs,
+        alpha,
+        _amount("params", params, COUNTS),
+        _amount("size", size, BYTES),
+        _amount("latency", latency, MILLISECONDS),
+    )
     settings = Settings(
         model=Path(model),
         data=None if data is None else Path(data),
@@ -133,6 +144,7 @@ def prune(
         scores=None if scores is None else Path(scores),
         scores_output=None if save_scores is None else Path(save_scores),
         wish=Wish(budget, round_to, policy, steering or Steering()),
+        latency_table=None if latency_table is None else Path(latency_table),
         max_class_drop=max_class_drop,
         rounds=rounds,
         recovery=recovery,

@@ -41,6 +41,7 @@ class Budget:
         alpha: threshold of the method's own rule, as a multiple of the rule's threshold.
         params: parameters that may be left.
         size: bytes that the file may have.
+        latency: milliseconds that one sample may take, as foretold by the costs' clock.
     """
 
     ratio: float | None = None
@@ -48,6 +49,7 @@ class Budget:
     alpha: float | None = None
     params: Amount | None = None
     size: Amount | None = None
+    latency: Amount | None = None
 
     @property
     def is_own_rule(self) -> bool:
@@ -57,7 +59,7 @@ class Budget:
     @property
     def is_limited(self) -> bool:
         """Whether anything is limited that widths are chosen within."""
-        return any(value is not None for value in (self.macs, self.params, self.size))
+        return any(value is not None for value in (self.macs, self.params, self.size, self.latency))
 
     @property
     def explicit(self) -> bool:
@@ -68,18 +70,26 @@ class Budget:
         """Return the budget with every amount as a share of the original's."""
         params = None if self.params is None else self.params.as_share(costs.whole_of("params"))
         size = None if self.size is None else self.size.as_share(costs.whole_of("bytes"))
-        return replace(self, params=params, size=size)
+        latency = None if self.latency is None else self.latency.as_share(costs.whole_of("latency"))
+        return replace(self, params=params, size=size, latency=latency)
 
     def limits(self, costs: CostTable) -> Limits:
-        """Return what the costs of a network may be."""
+        """Return what the costs of a network may be.
+
+        Raises:
+            InputError: the latency is limited, and nothing foretells it.
+        """
+        if self.latency is not None and costs.clock is None:
+            raise InputError("A budget of latency takes a latency table; `onnxprune.with_latency` measures one.")
         macs = None if self.macs is None else Amount(self.macs, True, "")
         asked: tuple[tuple[Kind, str, Amount | None, float], ...] = (
             ("macs", "MACs", macs, 0.0),
             ("params", "parameters", self.params, 0.0),
             ("bytes", "file's size", self.size, RESERVE),
+            ("latency", "latency", self.latency, 0.0),
         )
         found = [
-            Limit(what, partial(costs.cost_at, kind), max(1.0, amount.of(costs.whole_of(kind)) - reserve),
+            Limit(what, partial(costs.cost_at, kind), max(1e-9, amount.of(costs.whole_of(kind)) - reserve),
                   costs.whole_of(kind))
             for kind, what, amount, reserve in asked
             if amount is not None
@@ -98,15 +108,19 @@ class Wish:
 
     Attributes:
         budget: how much may be left.
-        round_to: width block.
+        round_to: width block; None: that of this machine's kernels, see `timing.settle_block`.
+        slow: widths below one block that are not worth choosing.
+        barred: by group widths that are not to be chosen, as a wider layer was timed to be faster.
         policy: how the budget is shared out over the groups, by name; None: as the method says.
         steering: what is said of single groups.
     """
 
     budget: Budget = field(default_factory=Budget)
-    round_to: int = ROUND_TO
+    round_to: int | None = ROUND_TO
     policy: str | None = None
     steering: Steering = field(default_factory=Steering)
+    slow: frozenset[int] = frozenset()
+    barred: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     @property
     def explicit(self) -> bool:
@@ -120,7 +134,9 @@ class Wish:
 
     def width(self, group: ChannelGroup) -> Width:
         """Return the widths that a group may take."""
-        return self.steering.width(group, _block(group, self.round_to))
+        found = self.steering.width(group, _block(group, self.round_to or 1))
+        barred = self.barred.get(group.name, frozenset()) | _slow(group, self.slow)
+        return replace(found, barred=barred) if found.most is None else found
 
 
 def choose_widths(
@@ -157,7 +173,8 @@ def choose_widths(
     limits = budget.limits(costs)
     if not limits.hold(kept):
         chosen = policy_of(method, options, wish.policy, scores)
-        kept = chosen.choose(Problem(widths, scores, limits, kept, method.threshold))
+        clock = None if costs.clock is None else partial(costs.cost_at, "latency")
+        kept = chosen.choose(Problem(widths, scores, limits, kept, method.threshold, clock))
     return kept
 
 
@@ -186,7 +203,7 @@ def refuse_unreachable(analysis: Analysis, wish: Wish, given: Mapping[str, int])
         UnreachableError: it cannot be met.
     """
     budget = wish.budget
-    if wish.round_to < 1:
+    if wish.round_to is not None and wish.round_to < 1:
         raise InputError(f"--round-to is a number of channels from 1 up, not {wish.round_to}.")
     if budget.macs is not None and not 0 < budget.macs <= 1:
         raise InputError(
@@ -200,7 +217,7 @@ def refuse_unreachable(analysis: Analysis, wish: Wish, given: Mapping[str, int])
 
 def least_left(analysis: Analysis, wish: Wish) -> dict[Kind, float]:
     """Return the share of each cost that no budget can get below: with every group at its floor."""
-    floors = _floors(analysis, replace(wish, round_to=max(1, wish.round_to)))
+    floors = _floors(analysis, replace(wish, round_to=max(1, wish.round_to or 1)))
     costs, kinds = analysis.costs, get_args(Kind)
     return {kind: costs.cost_at(kind, floors) / costs.whole_of(kind) for kind in kinds if costs.whole_of(kind)}
 
@@ -222,6 +239,12 @@ def _why_nothing(analysis: Analysis) -> str:
 def _stricter(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
     """Return the smaller width of each group; costs only fall with widths, so whatever held still holds."""
     return {name: min(count, second[name]) for name, count in first.items()}
+
+
+def _slow(group: ChannelGroup, slow: frozenset[int]) -> frozenset[int]:
+    """Return how many channels of `group` make a slow width on an activation axis that they reach."""
+    times = {member.positions.shape[1] for member in group.members if member.role != "weight"}
+    return frozenset(width // each for width in slow for each in times if width % each == 0 and width // each)
 
 
 def _block(group: ChannelGroup, round_to: int) -> int:

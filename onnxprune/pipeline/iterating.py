@@ -24,6 +24,7 @@ from onnxprune.graph.outputs import check_input, check_outputs, data_names
 from onnxprune.graph.saving import write_model
 from onnxprune.graph.writing import Staging, explained
 from onnxprune.pipeline.choosing import Budget
+from onnxprune.pipeline.profiling import Device
 from onnxprune.pipeline.prune import run
 from onnxprune.pipeline.quality import Gauge
 from onnxprune.pipeline.result import Result, Tell, unheard
@@ -31,6 +32,7 @@ from onnxprune.pipeline.retraining import check_retraining
 from onnxprune.pipeline.samples import Samples, measured_on, open_samples
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import Model, inspect, load, require_torch
+from onnxprune.pipeline.timing import settle_block
 from onnxprune.runtime import open_session
 from onnxprune.values.outcome import Quality
 from onnxprune.values.preprocess import Preprocess
@@ -173,8 +175,10 @@ def iterate(job: IterateSettings, track: Track = silent, say: Tell = unheard) ->
         UnreachableError: no iteration stands.
         VerificationError: a result failed its check.
     """
-    settings = job.settings
     _check(job)
+    settings = job.settings
+    settings = replace(settings, wish=settle_block(settings.wish, Device(settings.threads), track, say))
+    job = replace(job, settings=settings)
     original = load(settings.model)
     macs = inspect(original, approximate=settings.approximate).macs()
     check_retraining(settings, original)

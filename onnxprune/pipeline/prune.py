@@ -5,14 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analyse import Analysis, counts
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.outputs import check_input, check_outputs, data_files
 from onnxprune.graph.writing import Staging
 from onnxprune.importance.method import find_method
-from onnxprune.pipeline.choosing import least_left, policy_of, refuse_unreachable
+from onnxprune.pipeline.choosing import Wish, least_left, policy_of, refuse_unreachable
 from onnxprune.pipeline.finishing import figures, finish, publish
 from onnxprune.pipeline.judging import CLASS_DROP, check_class_drop
+from onnxprune.pipeline.profiling import Device
 from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
 from onnxprune.pipeline.retraining import check_retraining
 from onnxprune.pipeline.rounds import Chosen, choose_in_rounds
@@ -29,7 +30,9 @@ from onnxprune.pipeline.stages import (
     plan_of_masks,
     recovery_settings,
 )
+from onnxprune.pipeline.timing import hold_latency, latency_notes, settle_timing
 from onnxprune.runtime import open_session
+from onnxprune.values.axes import BoolArray
 from onnxprune.values.plan import Plan
 from onnxprune.values.progress import Track, silent
 
@@ -58,7 +61,10 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
     if settings.rounds > 1 and (settings.scores or settings.scores_output):
         raise InputError("A file of scores holds those of one round; leave out --rounds, --scores or --save-scores.")
     model, analysis = _open(settings, outputs, say)
-    say("least", least_left(analysis, settings.wish))
+    device = Device(settings.threads)
+    analysis, wish, timing = settle_timing(model, analysis, settings.wish, settings.latency_table, device, track, say)
+    settings = replace(settings, wish=wish)
+    say("least", least_left(analysis, wish))
     if not settings.trim_head:  # then it depends on the data how wide the head is
         refuse_unreachable(analysis, settings.wish, {})
     check_retraining(settings, model)
@@ -76,6 +82,13 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         found = Chosen(masks, known.scores, known.scores.notes)
     else:
         found = choose_in_rounds(settings, model, analysis, samples, method, options, track, say)
+    if settings.rounds == 1:
+        classes = () if samples is None else tuple(samples.classes.values())
+
+        def again(other: Wish) -> Mapping[str, BoolArray]:
+            return choose(analysis, found.scores, other, method, options, classes)
+
+        found = replace(found, keep=hold_latency(model, analysis, wish, timing, found.keep, again, say))
     in_rounds = {"rounds": settings.rounds} if settings.rounds > 1 else {}
     chosen = plan_of_masks(
         model,
@@ -87,13 +100,14 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         seed=settings.seed,
         data={} if samples is None else _data_facts(samples),
     )
+    notes = (*found.notes, *latency_notes(analysis, timing, counts(found.keep)))
     if settings.scores_output is not None:
         keep = {group.name: found.keep[group.name] for group in analysis.prunable}
         content = score_bytes(found.scores, keep, method.name, options, model.digest)
         extra = _beside(extra, settings.scores_output, content)
     if chosen.removed == 0:
         raise UnreachableError(_nothing(settings, method.name))
-    return _carry_out(settings, model, analysis, chosen, samples, track, say, extra, (*model.notes, *found.notes))
+    return _carry_out(settings, model, analysis, chosen, samples, track, say, extra, (*model.notes, *notes))
 
 
 def _has_data(settings: Settings) -> bool:
@@ -195,6 +209,7 @@ def _open(settings: Settings, outputs: Mapping[str, Path | None], say: Tell) -> 
         "the test data": settings.test,
         "the given labels": settings.labels,
         "the scores": settings.scores,
+        "the latency table": settings.latency_table,
     }
     check_input(settings.model)
     check_outputs(outputs, inputs)

@@ -1,26 +1,19 @@
 """How much every group matters, measured: it alone loses channels, and the change of the outputs is looked at.
 
-What was measured is kept in the user's cache folder (or that of the environment variable ONNXPRUNE_CACHE), by a digest
-of the model, the data and the way in which the channels were ranked, so that the next run has it at once.
+What was measured is kept by the model, the data and the way in which the channels were ranked, so that the next run has
+it at once, see `cache`.
 """
 
-import hashlib
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
-
-import platformdirs
 
 from onnxprune import __version__
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.data import Dataset, take
-from onnxprune.errors import InputError
 from onnxprune.evaluation import drift
 from onnxprune.graph.measures import digest
-from onnxprune.graph.writing import write_bytes
+from onnxprune.pipeline.cache import read_cache, write_cache
 from onnxprune.pipeline.stages import on_disk
 from onnxprune.runtime import Session, open_session
 from onnxprune.selection.masks import keep_best
@@ -70,11 +63,10 @@ def with_sensitivity(
         "ranked_by": dict(ranked_by),
         "seed": seed,
     }
-    path = cache_folder() / f"sensitivity-{_short(key)}.json"
-    known = read_cache(path, key)
+    known = _sound(read_cache("sensitivity", key))
     if known is None:
         known = measure(scores, analysis, some, track)
-        write_cache(path, key, known)
+        write_cache("sensitivity", key, known)
     curves = {group.name: measured_curve(group.size, known[group.name]) for group in analysis.prunable}
     return replace(scores, curves=curves)
 
@@ -100,31 +92,9 @@ def _change(
         return drift(original, open_session(model, weights, name="the cut model"), dataset).worst
 
 
-def cache_folder() -> Path:
-    """Return where measurements are kept."""
-    given = os.environ.get("ONNXPRUNE_CACHE")
-    return Path(given) if given else platformdirs.user_cache_path("onnxprune")
-
-
-def read_cache(path: Path, key: Mapping[str, Any]) -> dict[str, Changes] | None:
-    """Return what was measured before; None where there is nothing, or nothing sound."""
+def _sound(found: Any) -> dict[str, Changes] | None:
+    """Return what a file held as what it was; None where it is something else."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored["key"] != json.loads(json.dumps(key)):
-            return None
-        return {name: {int(c): float(v) for c, v in changes.items()} for name, changes in stored["groups"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {name: {int(c): float(v) for c, v in changes.items()} for name, changes in found.items()}
+    except (ValueError, TypeError, AttributeError):
         return None
-
-
-def write_cache(path: Path, key: Mapping[str, Any], groups: Mapping[str, Changes]) -> None:
-    """Keep what was measured, if that can be done: without it the next run takes longer, and that is all."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, (json.dumps({"key": key, "groups": groups}, indent=1) + "\n").encode())
-    except (OSError, InputError):
-        return
-
-
-def _short(key: Mapping[str, Any]) -> str:
-    return hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=12).hexdigest()

@@ -23,6 +23,8 @@ class Settings:
         scores: a file of scores or keep masks that stands in for the method and its settings.
         scores_output: where the scores and the chosen keep masks are written as well, if anywhere.
         wish: what is asked for; nothing: the method's own threshold rule.
+        latency_table: times of this model's layers on another device, see `onnxprune profile`; None: where times are
+            asked for, this machine's.
         max_class_drop: the most that any class may lose of its recall, as a share; a result that loses more is refused.
         rounds: in how many rounds what goes is chosen, each after the first on the recovered network.
         recovery: how the weights are recovered after the cut: none, bias, fold or refit.
@@ -53,6 +55,7 @@ class Settings:
     scores: Path | None = None
     scores_output: Path | None = None
     wish: Wish = field(default_factory=Wish)
+    latency_table: Path | None = None
     max_class_drop: float | None = None
     rounds: int = 1
     recovery: str = "refit"

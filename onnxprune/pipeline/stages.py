@@ -267,7 +267,7 @@ def plan_of_masks(
 ) -> Plan:
     """Return the plan that keeps what `keep` says, by group: [channels], True = kept. Others stay whole."""
     keep = {group.name: keep.get(group.name, np.ones(group.size, dtype=bool)) for group in analysis.free}
-    kept = counts(keep)
+    kept, costs = counts(keep), analysis.costs
     groups = {
         group.name: GroupPlan(group.size, tuple(int(c) for c in np.flatnonzero(~keep[group.name])), group.layers)
         for group in analysis.free
@@ -287,6 +287,7 @@ def plan_of_masks(
             "macs": analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0,
             "params": analysis.params(keep) / analysis.params() if analysis.params() else 1.0,
             "channels": sum(kept[group.name] for group in analysis.prunable) / channels if channels else 1.0,
+            **({"latency": costs.cost_at("latency", kept) / costs.whole_of("latency")} if costs.clock else {}),
         },
         groups=groups,
         frozen={group.name: group.frozen for group in analysis.groups if group.frozen},

@@ -153,11 +153,12 @@ _ASKED: Mapping[str, Callable[[Any], str]] = {
     "macs": lambda share: f"at most {numbers.percent(share)} of the MACs",
     "params": lambda amount: f"at most {_amount(amount)} of the parameters",
     "size": lambda amount: f"at most {_amount(amount)} of the file's size",
+    "latency": lambda amount: f"at most {_amount(amount)} of the latency",
     "ratio": lambda share: f"{numbers.percent(share)} of the channels of every group removed",
     "alpha": lambda alpha: f"everything below {alpha:g} times the threshold removed",
 }
 _ASIDE = ("round_to", "rounds", "allow", "trim_head", "max_class_drop", "min_keep", "keep", "ratio_for", "policy")
-_LEFT = {"macs": "MACs", "params": "params", "channels": "prunable channels"}
+_LEFT = {"macs": "MACs", "params": "params", "channels": "prunable channels", "latency": "latency, as foretold,"}
 
 
 def verification_lines(equality: Equality | None) -> Lines | None:

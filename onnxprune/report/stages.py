@@ -18,7 +18,7 @@ def groups_line(groups: Sequence[ChannelGroup]) -> str:
     return f"{channels} in {numbers.many(len(free), 'group')}, {numbers.many(frozen, 'group')} frozen"
 
 
-_COSTS: Mapping[Kind, str] = {"macs": "MACs", "params": "parameters", "bytes": "file"}
+_COSTS: Mapping[Kind, str] = {"macs": "MACs", "params": "parameters", "bytes": "file", "latency": "latency"}
 
 
 def least_line(left: Mapping[Kind, float]) -> str:

@@ -41,21 +41,22 @@ def shrink(
     """
     most = {width.name: width.size for width in widths} if caps is None else dict(caps)
     limits.refuse_impossible({width.name: min(width.floor, most[width.name]) for width in widths})
-    counts, used = dict(most), limits.used(most)
-    missed = used > 1
+    counts, spent = dict(most), limits.spent(most)
+    missed = limits.used(most) > 1
     prices: dict[str, tuple[float, int]] = {}
     while missed.any():
         for width in widths:
             if width.name not in prices:
                 smaller = width.down_one(counts[width.name])
                 if smaller < counts[width.name]:
-                    saved = float((used - limits.used({**counts, width.name: smaller}))[missed].sum())
+                    gone = spent - limits.spent({**counts, width.name: smaller})
+                    saved = float((gone[missed] if limits.price is None else gone).sum())
                     curve = curves[width.name]
                     lost = float(curve[counts[width.name]] - curve[smaller])
                     prices[width.name] = (lost / saved if saved > 0 else float("inf"), smaller)
         name = min(prices, key=lambda key: (prices[key][0], key))
         counts[name] = prices[name][1]
-        used = limits.used(counts)  # anew: a running difference would gather rounding errors
+        used, spent = limits.used(counts), limits.spent(counts)  # anew: a running difference gathers rounding errors
         stale = limits.neighbours(name) if (missed == (used > 1)).all() else tuple(prices)
         missed = used > 1
         for neighbour in stale:
@@ -67,7 +68,7 @@ def _extend(
     widths: Sequence[Width], curves: Mapping[str, FloatArray], limits: Limits, counts: dict[str, int], most: Counts
 ) -> dict[str, int]:
     """Add blocks, the largest gain per cost first, as long as any fits."""
-    counts, used = dict(counts), limits.used(counts)
+    counts, spent = dict(counts), limits.spent(counts)
     prices: dict[str, tuple[float, int]] = {}
     closed: set[str] = set()
     while True:
@@ -75,7 +76,7 @@ def _extend(
             if width.name not in prices and width.name not in closed:
                 larger = min(width.up_one(counts[width.name]), most[width.name])
                 if larger > counts[width.name]:
-                    added = float((limits.used({**counts, width.name: larger}) - used).sum())
+                    added = float((limits.spent({**counts, width.name: larger}) - spent).sum())
                     curve = curves[width.name]
                     gain = float(curve[larger] - curve[counts[width.name]])
                     prices[width.name] = (gain / added if added > 0 else float("inf"), larger)
@@ -88,6 +89,6 @@ def _extend(
             closed.add(name)
             del prices[name]
             continue
-        counts, used = wider, limits.used(wider)
+        counts, spent = wider, limits.spent(wider)
         for neighbour in limits.neighbours(name):
             prices.pop(neighbour, None)

@@ -36,14 +36,20 @@ class Limits:
     Attributes:
         limits: of which every one has to hold.
         neighbours: from a group to those whose channels change in cost with its width, itself included.
+        price: what blocks are weighed by; None: their shares of the limits.
     """
 
     limits: tuple[Limit, ...]
     neighbours: Callable[[str], Collection[str]]
+    price: Cost | None = None
 
     def used(self, counts: Mapping[str, int]) -> FloatArray:
         """Return what a network costs as shares of what it may, [limits]: up to 1 where a limit holds."""
         return np.array([limit.cost(counts) / limit.most for limit in self.limits])
+
+    def spent(self, counts: Mapping[str, int]) -> FloatArray:
+        """Return what blocks are weighed by: the price, [1], or else the shares of the limits, [limits]."""
+        return self.used(counts) if self.price is None else np.array([self.price(counts)])
 
     def hold(self, counts: Mapping[str, int]) -> bool:
         """Whether a network costs no more than it may."""

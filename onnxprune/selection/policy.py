@@ -6,7 +6,7 @@ from typing import Literal
 
 from onnxprune.errors import InputError
 from onnxprune.registry import Registry
-from onnxprune.selection.limits import Limits
+from onnxprune.selection.limits import Cost, Limits
 from onnxprune.selection.widths import Width
 from onnxprune.values.statistics import Scores
 
@@ -24,6 +24,7 @@ class Problem:
         limits: that have to hold.
         caps: channels that a group keeps at most.
         threshold: what a channel scores at least by the method's own rule; None: it has none.
+        clock: the milliseconds that a network takes, where that can be foretold.
     """
 
     widths: Sequence[Width]
@@ -31,6 +32,7 @@ class Problem:
     limits: Limits
     caps: Mapping[str, int]
     threshold: float | None = None
+    clock: Cost | None = None
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,14 @@ class Policy:
         curves: which curves it goes by.
         choose: the channels that every group keeps; pure. Raises UnreachableError where the limits cannot be met, and
             InputError where what it goes by is missing.
+        timed: whether it goes by the clock.
     """
 
     name: str
     summary: str
     curves: Curves
     choose: Callable[[Problem], dict[str, int]]
+    timed: bool = False
 
 
 POLICIES: Registry[Policy] = Registry("policy", "onnxprune.selection.policies")

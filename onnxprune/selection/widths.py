@@ -21,6 +21,7 @@ class Width:
         share: of the channels that always stays.
         least: channels that always stay, whatever the share says; None: as it says.
         most: channels that may stay at most; None: all.
+        barred: widths that are not to be chosen, as a wider layer is faster.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Width:
     share: float = FLOOR
     least: int | None = None
     most: int | None = None
+    barred: frozenset[int] = frozenset()
 
     @property
     def top(self) -> int:
@@ -41,7 +43,8 @@ class Width:
         if self.least is not None:
             return self.least
         fewest = max(1, math.ceil(self.share * self.size - 1e-9))
-        return fewest if self._free(fewest) else min(self.size, self.block * math.ceil(fewest / self.block))
+        fewest = fewest if self._free(fewest) else min(self.size, self.block * math.ceil(fewest / self.block))
+        return self._open(fewest)
 
     def nearest(self, count: int) -> int:
         """Round a target to the nearest block, ties up, within the floor and the size."""
@@ -51,28 +54,41 @@ class Width:
         # The full width needs no block: nobody asks to grow or to shrink a group that is whole.
         if self.size - count <= abs(rounded - count):
             rounded = self.size
-        return self._clip(rounded)
+        if self._clip(rounded) not in self.barred:
+            return self._clip(rounded)
+        below, above = self.down(rounded), self._open(rounded)
+        return above if above - count <= count - below else below
 
     def down(self, count: int) -> int:
         """Round a target down to a block, within the floor."""
-        if count >= self.size or self._free(count):
-            return self._clip(count)
-        return self._clip(count - count % self.block)
+        while True:
+            found = self._clip(count if count >= self.size or self._free(count) else count - count % self.block)
+            if found not in self.barred or found == self.floor:
+                return found
+            count = found - 1
 
     def up_one(self, count: int) -> int:
         """Return the next wider width that is allowed."""
+        return self._open(self._next(count))
+
+    def _next(self, count: int) -> int:
         if count >= self.size:
             return self.size
         if self._free(count + 1):
             return count + 1
         return min(self.size, (count // self.block + 1) * self.block)
 
+    def _open(self, count: int) -> int:
+        """Return this width, or the next wider one that is not barred; the full one never is."""
+        while count in self.barred and count < self.size:
+            count = self._next(count)
+        return count
+
     def down_one(self, count: int) -> int:
         """Return the next narrower width that is allowed; the floor is the least."""
         if count <= self.floor:
             return count
-        narrower = count - 1
-        return self._clip(narrower if self._free(narrower) else narrower - narrower % self.block)
+        return self.down(count - 1)
 
     def _free(self, count: int) -> bool:
         return self.block <= 1 or self.size <= self.block or count < self.block

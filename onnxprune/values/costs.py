@@ -1,20 +1,24 @@
 """What a network costs as a function of how many channels every group keeps: multiply-adds, parameters, their bytes.
 
-All are exact: a layer's MACs are a fixed factor times the kept widths of its weight's axes, a constant's size is the
-product of the kept widths of its axes, and a width falls by the group's multiplicity with every channel removed.
+These are exact: a layer's MACs are a fixed factor times the kept widths of its weight's axes, a constant's size is the
+product of the kept widths of its axes, and a width falls by the group's multiplicity with every channel removed. The
+latency is foretold, where something was given to foretell it by.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from onnxprune.values.axes import FloatArray
+from onnxprune.values.axes import Axis, FloatArray
 
-Kind: TypeAlias = Literal["macs", "params", "bytes"]
-"""What is counted: multiply-adds of one sample, weights, bytes of the file."""
+Kind: TypeAlias = Literal["macs", "params", "bytes", "latency"]
+"""What is counted: multiply-adds of one sample, weights, bytes of the file, milliseconds for one sample."""
+
+Clock: TypeAlias = Callable[[FloatArray], float]
+"""From the width of every axis to the milliseconds that one sample takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +44,9 @@ class CostTable:
         bytes: terms of what these take in the file.
         given: how many channels groups keep that nobody has a choice of.
         others: by kind of cost what no width has a say in.
+        numbers: which column of `widths` an axis has; axes that always change together share one.
+        made: terms of the numbers that all nodes together write for one sample.
+        clock: what foretells the latency.
     """
 
     groups: tuple[str, ...]
@@ -51,6 +58,9 @@ class CostTable:
     given: Mapping[str, int] = field(default_factory=dict)
     bytes: tuple[Term, ...] = ()
     others: Mapping[Kind, float] = field(default_factory=dict)
+    numbers: Mapping[Axis, int] = field(default_factory=dict)
+    made: tuple[Term, ...] = ()
+    clock: Clock | None = None
 
     @cached_property
     def whole(self) -> float:
@@ -80,12 +90,14 @@ class CostTable:
         return self.cost_at("params", counts)
 
     def _at(self, kind: Kind, widths: FloatArray) -> float:
+        if kind == "latency":
+            return 0.0 if self.clock is None else self.clock(widths)
         return self._products[kind].total(widths) + self.others.get(kind, 0.0)
 
     @cached_property
-    def _products(self) -> Mapping[Kind, "_Products"]:
+    def _products(self) -> Mapping[Kind, "Products"]:
         terms: Mapping[Kind, tuple[Term, ...]] = {"macs": self.macs, "params": self.params, "bytes": self.bytes}
-        return {kind: _Products(found, len(self.widths)) for kind, found in terms.items()}
+        return {kind: Products(found, len(self.widths)) for kind, found in terms.items()}
 
     def neighbours(self, name: str) -> tuple[str, ...]:
         """Return the groups whose channels change in cost with the width of group `name`, itself included."""
@@ -118,10 +130,11 @@ def _value(term: Term, widths: FloatArray) -> float:
     return value
 
 
-class _Products:
+class Products:
     """Terms as arrays, for sums that are asked for thousands of times."""
 
     def __init__(self, terms: tuple[Term, ...], axes: int) -> None:
+        """Take terms of so many axes."""
         longest = max((len(term.axes) for term in terms), default=0)
         self._factors = np.array([term.factor for term in terms])
         # Shorter products are filled up with an axis behind the last, whose width is 1.

@@ -13,8 +13,10 @@ import onnxprune
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.data import Dataset
 from onnxprune.evaluation import drift
+from onnxprune.pipeline import cache as kept
 from onnxprune.pipeline import sensitivity
-from onnxprune.pipeline.sensitivity import cache_folder, measure, read_cache, with_sensitivity
+from onnxprune.pipeline.cache import cache_folder, read_cache
+from onnxprune.pipeline.sensitivity import measure, with_sensitivity
 from onnxprune.pipeline.stages import plan_of_masks
 from onnxprune.runtime import open_session
 from onnxprune.values.preprocess import Preprocess
@@ -102,10 +104,10 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ONNXPRUNE_CACHE", str(tmp_path / "file"))
     assert with_sensitivity(scores, analysis, data, {}).curves
-    assert read_cache(tmp_path / "file" / "a.json", {}) is None
+    assert read_cache("sensitivity", {}) is None
     monkeypatch.setenv("ONNXPRUNE_CACHE", str(tmp_path / "other"))
-    monkeypatch.setattr(sensitivity, "_short", lambda key: "taken")
-    (tmp_path / "other" / "sensitivity-taken.json").mkdir(parents=True)
+    monkeypatch.setattr(kept, "cache_file", lambda what, key: tmp_path / "other" / "taken.json")
+    (tmp_path / "other" / "taken.json").mkdir(parents=True)
     assert with_sensitivity(scores, analysis, data, {}).curves
 
 

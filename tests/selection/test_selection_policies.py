@@ -1,5 +1,7 @@
 """Every policy meets the limits at allowed widths within the caps; what each does with them is its own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -29,7 +31,8 @@ def problem(seed: int, share: float, capped: bool = False) -> Problem:
     whole, least = cost({w.name: w.size for w in widths}), cost({w.name: w.floor for w in widths})
     limit = Limit("MACs", cost, least + share * (whole - least), whole)  # type: ignore[arg-type]
     caps = {w.name: max(w.floor, w.down(w.size // 2)) if capped else w.size for w in widths}
-    return Problem(widths, Scores(scores, curves=curves), Limits((limit,), lambda name: tuple(prices)), caps, 1.0)
+    limits = Limits((limit,), lambda name: tuple(prices))
+    return Problem(widths, Scores(scores, curves=curves), limits, caps, 1.0, cost)  # type: ignore[arg-type]
 
 
 @policies
@@ -60,7 +63,7 @@ def test_what_cannot_be_met_is_refused(name: str) -> None:
     limit = found.limits.limits[0]
     impossible = Limits((Limit("MACs", limit.cost, 1e-9, limit.whole),), found.limits.neighbours)
     with pytest.raises(UnreachableError, match="cannot be met"):
-        find_policy(name).choose(Problem(found.widths, found.scores, impossible, found.caps, 1.0))
+        find_policy(name).choose(replace(found, limits=impossible))
 
 
 def test_uniform_keeps_the_same_share_of_all() -> None:
@@ -98,5 +101,18 @@ def test_threshold_begins_with_the_methods_own() -> None:
 
 
 def test_an_unknown_policy_is_named_with_those_there_are() -> None:
-    with pytest.raises(InputError, match=r"no policy 'best'; the known ones are global, greedy, loss, sens"):
+    with pytest.raises(InputError, match=r"no policy 'best'; the known ones are global, greedy, latency, loss, sens"):
         find_policy("best")
+
+
+def test_policy_latency_goes_by_the_clock_whatever_the_limit_is_of() -> None:
+    """Both groups cost as many MACs; those of the second take ten times as long, so they go first."""
+    widths = [Width("a", 10), Width("b", 10)]
+    scores = Scores({"a": np.ones(10), "b": np.ones(10)}, curves={name: np.arange(11.0) for name in "ab"})
+    limit = Limit("MACs", lambda counts: counts["a"] + counts["b"], 14.0, 20.0)
+    problem = Problem(widths, scores, Limits((limit,), lambda name: ("a", "b")), {"a": 10, "b": 10})
+    with pytest.raises(InputError, match="policy latency goes by times"):
+        find_policy("latency").choose(problem)
+    timed = replace(problem, clock=lambda counts: counts["a"] + 10.0 * counts["b"])
+    assert find_policy("latency").choose(timed) == {"a": 10, "b": 4}
+    assert find_policy("loss").choose(timed) != {"a": 10, "b": 4}

@@ -100,3 +100,34 @@ def test_a_floor_wider_than_a_block_fills_whole_blocks() -> None:
     assert Width("g", 200, 8).floor == 24
     assert Width("g", 200, 1).floor == 20
     assert Width("g", 70, 8).floor == 7, "below one block any width will do"
+
+
+barred = st.frozensets(st.integers(1, 300), max_size=100)
+
+
+@given(size=sizes, block=blocks, share=shares, barred=barred)
+def test_barred_widths_are_never_taken_but_the_full_one(
+    size: int, block: int, share: float, barred: frozenset[int]
+) -> None:
+    free, some = Width("g", size, block), Width("g", size, block, barred=barred)
+    count = round(share * size)
+    open_ones = {n for n in allowed(size, block) if n not in barred} | {size}
+    assert some.floor == min(open_ones)
+    present = max(count, some.floor)
+    for found in (some.nearest(count), some.down(count), some.up_one(present), some.down_one(present)):
+        assert found in open_ones
+    assert some.down(count) == max(n for n in open_ones if n <= max(count, some.floor))
+    if not barred & allowed(size, block):
+        assert (some.nearest(count), some.up_one(present)) == (free.nearest(count), free.up_one(present))
+
+
+@given(size=sizes, block=blocks, barred=barred)
+def test_all_open_widths_are_reached_step_by_step(size: int, block: int, barred: frozenset[int]) -> None:
+    some = Width("g", size, block, barred=barred)
+    up = [some.floor]
+    while up[-1] < size:
+        up.append(some.up_one(up[-1]))
+    down = [size]
+    while down[-1] > some.floor:
+        down.append(some.down_one(down[-1]))
+    assert up == down[::-1] == sorted({n for n in allowed(size, block) if n not in barred} | {size})

@@ -1,0 +1,126 @@
+"""Models of one layer of a network, at widths that are asked for: to time it by itself. Its weights are all alike."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from onnxprune.graph.model import Graph, Node
+
+DATA, WEIGHT, BIAS = "x", "w", "b"
+VALUE = 0.01
+"""Of all weights: neither zero, which a kernel might skip, nor so small that products underflow."""
+
+KERNELS: Mapping[str, tuple[str, ...]] = {
+    "Conv": ("Conv", "FusedConv", "NhwcFusedConv"),
+    "ConvTranspose": ("ConvTranspose",),
+    "Gemm": ("Gemm", "FusedGemm"),
+    "MatMul": ("MatMul", "FusedMatMul", "Gemm"),
+}
+"""By op what the runtime may make of it."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer that can be had at other widths.
+
+    Attributes:
+        node: in the network.
+        weight: the shape of its weight.
+        data: the shape of what it reads, for one sample.
+        bias: whether it adds one.
+        opset: of the network.
+    """
+
+    node: Node
+    weight: tuple[int, ...]
+    data: tuple[int, ...]
+    bias: bool
+    opset: int
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What layers of the same time have in common."""
+        attributes = tuple(sorted((name, repr(value)) for name, value in self.node.attrs.items()))
+        return self.node.op, attributes, self.weight, self.data, self.bias
+
+
+def single_layer(graph: Graph, node: Node) -> Layer | None:
+    """Return a node as a layer of its own; None where it is none that this module can make."""
+    if node.op not in KERNELS or node.domain or len(node.inputs) < 2:
+        return None
+    data, weight = node.inputs[:2]
+    known, pair = graph.facts.known.get(weight), graph.facts.shape_pair(data)
+    if known is None or not known.is_constant or graph.is_leaf(data) or pair is None:
+        return None
+    if known.first.dtype != np.float32 or known.first.ndim < 2 or (node.op == "MatMul" and known.first.ndim != 2):
+        return None
+    shape = tuple(known.first.shape)
+    layer = Layer(node, shape, tuple(pair[0]), len(node.inputs) > 2 and bool(node.inputs[2]), node.version)
+    return layer if _data_shape(layer, shape) == layer.data and 0 not in layer.data else None
+
+
+def layer_model(layer: Layer, weight: Sequence[int]) -> tuple[onnx.ModelProto, tuple[int, ...]]:
+    """Return a model of the layer with a weight of this shape, and the shape of its input `DATA`."""
+    data = _data_shape(layer, weight)
+    inputs = [DATA, WEIGHT, *([BIAS] if layer.bias else [])]
+    node = helper.make_node(layer.node.op, inputs, ["y"], **_attributes(layer, weight))
+    shapes = {WEIGHT: tuple(weight), **({BIAS: (_outputs(layer, weight),)} if layer.bias else {})}
+    filled = helper.make_tensor("value", TensorProto.FLOAT, [1], [VALUE])
+    constants = [helper.make_node("ConstantOfShape", [f"{name}_shape"], [name], value=filled) for name in shapes]
+    graph = helper.make_graph(
+        [*constants, node],
+        "layer",
+        [helper.make_tensor_value_info(DATA, TensorProto.FLOAT, data)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * len(data))],
+        [helper.make_tensor(f"{name}_shape", TensorProto.INT64, [len(shape)], shape) for name, shape in shapes.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", layer.opset)], ir_version=8), data
+
+
+def _group(layer: Layer, weight: Sequence[int]) -> int:
+    """Return the number of groups of a convolution with a weight of this shape."""
+    group = int(layer.node.attrs.get("group", 1))
+    if group == 1:
+        return 1
+    if layer.node.op == "ConvTranspose":
+        return weight[0] if group == layer.data[1] else group
+    return weight[0] * layer.data[1] // layer.weight[0] if layer.weight[1] == 1 else group
+
+
+def _data_shape(layer: Layer, weight: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of what a weight of this shape is for."""
+    attributes, data = layer.node.attrs, list(layer.data)
+    if layer.node.op == "Conv":
+        data[1] = weight[1] * _group(layer, weight)
+    elif layer.node.op == "ConvTranspose":
+        data[1] = weight[0]
+    elif layer.node.op == "Gemm":
+        data[0 if attributes.get("transA", 0) else 1] = weight[1 if attributes.get("transB", 0) else 0]
+    else:
+        data[-1] = weight[0]
+    return tuple(data)
+
+
+def _outputs(layer: Layer, weight: Sequence[int]) -> int:
+    if layer.node.op == "ConvTranspose":
+        return weight[1] * _group(layer, weight)
+    return weight[0] if layer.node.op == "Conv" or layer.node.attrs.get("transB", 0) else weight[1]
+
+
+def _attributes(layer: Layer, weight: Sequence[int]) -> dict[str, Any]:
+    found = dict(layer.node.attrs)
+    if "group" in found:
+        found["group"] = _group(layer, weight)
+    found.pop("output_shape", None)
+    return found
+
+
+def probe(width: int, other: int, size: int, opset: int, *, inputs: bool) -> tuple[onnx.ModelProto, tuple[int, ...]]:
+    """Return a 3x3 convolution of images of `size` with `width` outputs (or `inputs`) and `other` channels beside."""
+    node = Node(0, "Conv", "", "probe", (DATA, WEIGHT), ("y",), {"kernel_shape": [3, 3], "pads": [1] * 4}, opset)
+    weight = (other, width, 3, 3) if inputs else (width, other, 3, 3)
+    return layer_model(Layer(node, weight, (1, weight[1], size, size), False, opset), weight)
