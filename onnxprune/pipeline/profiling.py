@@ -150,7 +150,14 @@ def layer_jobs(model: Model, analysis: Analysis, folder: Path) -> tuple[list[dic
                 if name not in jobs:
                     found = layer_model(layer, (first, second, *layer.weight[2:]))
                     jobs[name] = _job(folder, name, *found, KERNELS[layer.node.op])
-        layers.append({"node": layer.node.index, "name": layer.node.title, "widths": widths, "prefix": prefix})
+        layers.append(
+            {
+                "node": layer.node.index,
+                "name": layer.node.title,
+                "widths": [list(each) for each in widths],
+                "prefix": prefix,
+            }
+        )
     return list(jobs.values()), layers
 
 
