@@ -32,9 +32,8 @@ def test_a_profile_is_written_told_and_gone_by(model: Path, tmp_path: Path) -> N
     assert content["machine"]["threads"] == 1
     assert [layer["node"] for layer in content["layers"]] == [0, 2, 5]
     pruned = tmp_path / "a.onnx"
-    ended = call(
-        model, "--method", "l1", "--latency", "99%", "--latency-table", table, "--policy", "global", "-o", pruned, "--json"
-    )  # fmt: skip
+    by_times = ("--latency", "99%", "--latency-table", table, "--policy", "global")
+    ended = call(model, "--method", "l1", *by_times, "-o", pruned, "--json")
     if ended.code == 0:
         found = json.loads(ended.stdout)
         assert found["reached"]["latency"] <= 0.99

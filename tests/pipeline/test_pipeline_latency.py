@@ -1,4 +1,4 @@
-"""Budgets of latency on a machine that is made up: tables, what is chosen by them, and holding the result to its budget.
+"""Budgets of latency on a machine that is made up: tables, what is chosen by them, and how the result is held to them.
 
 The machine fills its kernels in blocks of 8 channels, so that timing takes no time and says the same every time.
 """
@@ -17,9 +17,12 @@ from onnxprune.analysis.analyse import analyse
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.model import read_graph
 from onnxprune.pipeline import stages
+from onnxprune.pipeline.choosing import Wish
 from onnxprune.pipeline.profiling import Device, knots, pack, profile_here, read_latency, table_of, width_block
 from onnxprune.pipeline.timing import hold_latency, settle_timing
 from onnxprune.runtime import board
+from onnxprune.surgery.cut import cut
+from onnxprune.values.amount import read_amount
 from onnxprune.values.progress import silent
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
@@ -34,7 +37,7 @@ def filled(width: int) -> int:
 
 
 def micros(model: onnx.ModelProto) -> float:
-    """Return what the made-up machine takes: a microsecond for every thousand multiply-adds of full blocks, and more."""
+    """Return what the machine takes: a microsecond for every thousand multiply-adds of full blocks, and more."""
     analysis = analyse(read_graph(model))
     taken = 5.0
     for term in analysis.costs.macs:
@@ -115,7 +118,7 @@ def test_the_table_foretells_networks_that_were_not_timed(machine: dict[str, flo
     for _ in range(10):
         kept = {group.name: int(rng.integers(max(1, group.size // 8), group.size + 1)) for group in analysis.prunable}
         masks = {group.name: np.arange(group.size) < kept[group.name] for group in analysis.prunable}
-        proto = stages.cut(analysis, masks).model
+        proto = cut(analysis, masks).model
         assert 1000 * clock(analysis.costs.widths_at(kept)) == pytest.approx(micros(proto), rel=0.12)
 
 
@@ -175,7 +178,7 @@ def test_policy_latency_has_the_network_timed_whatever_the_budget(tmp_path: Path
 
 def test_nothing_held_is_refused_with_what_was_reached(machine: dict[str, float]) -> None:
     model, analysis = parts()
-    wish = stages.Wish(onnxprune.Budget(latency=onnxprune.pipeline.api._amount("latency", "60%", {})), 1)  # type: ignore[attr-defined]
+    wish = Wish(onnxprune.Budget(latency=read_amount("60%", {})), 1)
     analysis, wish, timing = settle_timing(model, analysis, wish, None, Device(), silent, lambda *_: None)
     keep = {group.name: np.ones(group.size, dtype=bool) for group in analysis.prunable}
     with pytest.raises(UnreachableError, match=r"60% was not met: what was chosen takes 100\.0%"):
@@ -222,7 +225,7 @@ def test_a_latency_without_a_clock_is_refused() -> None:
     model, analysis = parts()
     statistics = stages.collect(analysis, None, "l1")
     scores = stages.score(analysis, statistics, "l1")
-    budget = onnxprune.Budget(latency=onnxprune.pipeline.api._amount("latency", 0.5, {}))  # type: ignore[attr-defined]
+    budget = onnxprune.Budget(latency=read_amount(0.5, {}))
     with pytest.raises(InputError, match="latency takes a latency table"):
         stages.plan(model, analysis, scores, budget, "l1")
 

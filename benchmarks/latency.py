@@ -1,0 +1,211 @@
+"""Equal latency, measured: widths chosen by a latency table, by MACs, and by one ratio for all layers.
+
+    python -m benchmarks.latency SHARED --cache FOLDER [--nets NAMES] [--share 0.6] [--threads 1] [--page FILE.md]
+
+SHARED holds models/ and data/ of the CIFAR-10 nets and arch/ of the weightless ones, which get random weights and are
+fed noise. For every net three plans are made that take the same measured share of the original's latency:
+
+* `table`: `--latency` with the width block of the machine;
+* `MACs`: `--macs` with --round-to 1, the share of MACs searched for the latency;
+* `l1 ratio`: l1 with one ratio for all groups and the width block of the machine, searched likewise.
+
+Then each is timed five times beside the original, in turn, and what it keeps is compared: top-1 after refit on the test
+images, or of a weightless net the MACs. Last, what half of the MACs takes. Leave the machine alone meanwhile. Rows go
+to FOLDER/latency.jsonl, and only those that are missing are computed.
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+import onnxprune
+from benchmarks.coverage import fill
+from benchmarks.nets import PIXELS, write_sets
+from benchmarks.rows import Row, Rows
+from benchmarks.tables import table
+from onnxprune import Budget, open_data
+from onnxprune.analysis.analyse import Analysis, counts
+from onnxprune.data import Dataset
+from onnxprune.evaluation import evaluate
+from onnxprune.importance.method import find_method
+from onnxprune.pipeline.choosing import Wish
+from onnxprune.pipeline.profiling import Device
+from onnxprune.pipeline.stages import choose, plan_of_masks
+from onnxprune.pipeline.timing import hold_latency, settle_block, settle_timing, time_cuts
+from onnxprune.runtime import open_session
+from onnxprune.values.amount import read_amount
+from onnxprune.values.preprocess import Preprocess
+from onnxprune.values.progress import silent
+from onnxprune.values.statistics import Scores
+
+NETS = "cifar10_resnet56,cifar10_resnet20,tv_mobilenet_v2,tv_resnet50"
+KEYS = ("net", "way", "share", "threads", "method")
+HALF = 0.5
+TIMES = 5
+STEPS = 6
+"""Halvings of the interval in which a budget is searched for a latency."""
+NOISE_IMAGES = 32
+Keep = Mapping[str, Any]
+
+
+def opened(name: str, shared: Path, cache: Path) -> tuple[onnxprune.Model, Dataset, Dataset | None]:
+    """Return a net, its calibration data, and test data where it was trained."""
+    trained = shared / "models" / f"{name}.onnx"
+    if trained.exists():
+        write_sets(shared / "data" / "cifar10_jpeg.zip", cache, 50, 10)
+        model = onnxprune.load(trained)
+        specs = model.graph.input_specs
+        data, test = (open_data(cache / f"{part}.npz", specs, PIXELS) for part in ("calibration", "test"))
+        return model, data, test
+    path = cache / f"{name}.onnx"
+    if not path.exists():
+        onnx.save(fill(onnx.load(shared / "arch" / f"{name}.ts17.onnx")), path)
+    model = onnxprune.load(path)
+    (spec,) = model.graph.input_specs
+    shape = [size or 1 for size in spec.shape[1:]]
+    noise = cache / f"noise-{'x'.join(map(str, shape))}.npz"
+    if not noise.exists():
+        rng = np.random.default_rng(0)
+        np.savez(noise, x=rng.standard_normal((NOISE_IMAGES, *shape)).astype(np.float32))
+    return model, open_data(noise, (spec,), Preprocess()), None
+
+
+def scored(analysis: Analysis, data: Dataset, method: str) -> Scores:
+    """Return scores with what widths follow from."""
+    return onnxprune.score(analysis, onnxprune.collect(analysis, data, method), method)
+
+
+def searched(limit: Callable[[Keep], bool], plan: Callable[[float], Keep]) -> Keep:
+    """Return the plan of the largest share at which the limit holds."""
+    low, high = 0.02, 1.0
+    best = plan(low)
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        found = plan(middle)
+        if limit(found):
+            low, best = middle, found
+        else:
+            high = middle
+    return best
+
+
+def plans(
+    model: onnxprune.Model, analysis: Analysis, data: Dataset, method: str, share: float, device: Device
+) -> dict[str, Keep]:
+    """Return three plans of the same measured latency, and one of half of the MACs, by the way they were found."""
+    wish = Wish(Budget(latency=read_amount(share, {})), None)
+    timed, wish, timing = settle_timing(model, analysis, wish, None, device, silent, unheard)
+    ranked, settled = find_method(method), find_method(method).settle({})
+    scores, plain = (
+        scored(analysis, data, method),
+        onnxprune.score(analysis, onnxprune.collect(analysis, None, "l1"), "l1"),
+    )
+
+    def again(other: Wish) -> Keep:
+        return choose(timed, scores, other, ranked, settled)
+
+    def fits(keep: Keep) -> bool:
+        whole, taken = time_cuts(model, analysis, [{}, keep], device)
+        return taken <= share * whole
+
+    def by_macs(left: float) -> Keep:
+        return choose(analysis, scores, Wish(Budget(macs=left), 1), ranked, settled)
+
+    block = settle_block(Wish(Budget(), None), device, silent, unheard)
+
+    def by_ratio(left: float) -> Keep:
+        other = Wish(Budget(ratio=1 - left), block.round_to, slow=block.slow)
+        return choose(analysis, plain, other, find_method("l1"), find_method("l1").settle({}))
+
+    half = Wish(Budget(macs=HALF), block.round_to, slow=block.slow, barred=wish.barred)
+    return {
+        "table": hold_latency(model, timed, wish, timing, again(wish), again, unheard),
+        "MACs": searched(fits, by_macs),
+        "l1 ratio": searched(fits, by_ratio),
+        "half": choose(analysis, scores, half, ranked, settled),
+    }
+
+
+def unheard(stage: str, value: Any) -> None:
+    """Tell nobody."""
+
+
+def measured(
+    model: onnxprune.Model, analysis: Analysis, keep: Keep, device: Device, data: Dataset, test: Dataset | None
+) -> Row:
+    """Return the share of the latency in five timings and that of the MACs; top-1 after refit where there are labels."""
+    taken = [time_cuts(model, analysis, [{}, keep], device) for _ in range(TIMES)]
+    row: Row = {
+        "latencies": [round(cut / whole, 4) for whole, cut in taken],
+        "macs": analysis.costs.macs_at(counts(keep)) / analysis.costs.whole,
+        "params": analysis.params(keep) / analysis.params(),
+    }
+    if test is not None:
+        cut, _ = onnxprune.apply(model, analysis, plan_of_masks(model, analysis, keep, "l1", {}))
+        found = onnxprune.recover(model, cut, data)
+        row["top1"] = 100 * evaluate(open_session(found.model, found.weights), test).top1
+    return row
+
+
+def main() -> None:
+    """Measure, print, and write the page where it is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--nets", default=NETS)
+    parser.add_argument("--share", type=float, default=0.6)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--method", default="entropy")
+    parser.add_argument("--page", type=Path)
+    options = parser.parse_args()
+    options.cache.mkdir(parents=True, exist_ok=True)
+    rows = Rows(options.cache / "latency.jsonl", KEYS)
+    rows.mend()
+    device = Device(options.threads)
+    for net in options.nets.split(","):
+        job = {"net": net, "share": options.share, "threads": options.threads, "method": options.method}
+        if rows.key({**job, "way": "half"}) in rows.done():
+            continue
+        model, data, test = opened(net, options.shared, options.cache)
+        analysis = onnxprune.inspect(model)
+        for way, keep in plans(model, analysis, data, options.method, options.share, device).items():
+            row = {**job, "way": way, **measured(model, analysis, keep, device, data, test)}
+            rows.append(row)
+            print(*row.values(), sep="  ", flush=True)
+    if options.page is not None:
+        options.page.write_text(page(rows.read(), device), encoding="utf-8")
+
+
+def page(rows: list[Row], device: Device) -> str:
+    """Return the page of some rows."""
+    machine = device.describe()
+    text = (
+        "# Equal latency\n\nWritten by `python -m benchmarks.latency` on "
+        f"{machine['processor']}, onnxruntime {machine['onnxruntime']}: three ways to\na share of the original's latency, "
+        "measured five times in turn with it (median, and all five), and half of the MACs\nwith widths in blocks. Top-1 "
+        "in percent after `refit`; the nets without are weightless.\n\n"
+    )
+    head = ["net", "threads", "asked", "way", "latency left %", "five times", "MACs left %", "top-1"]
+    lines = [
+        [
+            row["net"],
+            str(row["threads"]),
+            f"{100 * row['share']:.0f}" if row["way"] != "half" else "-",
+            row["way"] if row["way"] != "half" else "50 % of the MACs",
+            f"{100 * statistics.median(row['latencies']):.1f}",
+            " ".join(f"{100 * each:.1f}" for each in row["latencies"]),
+            f"{100 * row['macs']:.1f}",
+            f"{row['top1']:.2f}" if "top1" in row else "-",
+        ]
+        for row in rows
+    ]
+    return text + table(head, lines)
+
+
+if __name__ == "__main__":
+    main()
