@@ -82,7 +82,7 @@ def scored(analysis: Analysis, data: Dataset, method: str) -> Scores:
 
 def searched(limit: Callable[[Keep], bool], plan: Callable[[float], Keep]) -> Keep:
     """Return the plan of the largest share at which the limit holds."""
-    low, high = 0.02, 1.0
+    low, high = 0.05, 1.0
     best = plan(low)
     for _ in range(STEPS):
         middle = (low + high) / 2
@@ -138,7 +138,7 @@ def unheard(stage: str, value: Any) -> None:
 def measured(
     model: onnxprune.Model, analysis: Analysis, keep: Keep, device: Device, data: Dataset, test: Dataset | None
 ) -> Row:
-    """Return the share of the latency in five timings and that of the MACs; top-1 after refit where there are labels."""
+    """Return the shares of the latency in five timings and of the MACs; top-1 after refit where there are labels."""
     taken = [time_cuts(model, analysis, [{}, keep], device) for _ in range(TIMES)]
     row: Row = {
         "latencies": [round(cut / whole, 4) for whole, cut in taken],
@@ -186,9 +186,9 @@ def page(rows: list[Row], device: Device) -> str:
     machine = device.describe()
     text = (
         "# Equal latency\n\nWritten by `python -m benchmarks.latency` on "
-        f"{machine['processor']}, onnxruntime {machine['onnxruntime']}: three ways to\na share of the original's latency, "
-        "measured five times in turn with it (median, and all five), and half of the MACs\nwith widths in blocks. Top-1 "
-        "in percent after `refit`; the nets without are weightless.\n\n"
+        f"{machine['processor']}, onnxruntime {machine['onnxruntime']}: three ways to\na share of the original's "
+        "latency, measured five times in turn with it (median, and all five), and half of the MACs\nwith widths in "
+        "blocks. Top-1 in percent after `refit`; the nets without are weightless.\n\n"
     )
     head = ["net", "threads", "asked", "way", "latency left %", "five times", "MACs left %", "top-1"]
     lines = [
