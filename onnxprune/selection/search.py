@@ -1,4 +1,4 @@
-"""Finding the cheapest of many cuts that is still good enough, in few trials, where what they lose is measured with noise.
+"""Finding the cheapest of many cuts that is still good enough, in few trials, by a curve that is measured with noise.
 
 The more is left, the less is lost, but for the noise. A bracket around the limit is narrowed on a logarithmic scale, by
 what was measured at both its ends; then a few cuts below the best are tried, as one of them may hold all the same.
@@ -113,4 +113,4 @@ def _between(floor: float, good: Point, bad: Point | None, stuck: int) -> float:
     if bad is not None and abs(stuck) < 2:
         over, under = (math.asinh(min(point.excess, WORST)) for point in (bad, good))
         share = min(max(-under / (over - under), SURE), 1 - SURE) if math.isfinite(over) and over > under else MIDDLE
-    return good.cost ** (1 - share) * floor**share
+    return math.exp((1 - share) * math.log(good.cost) + share * math.log(floor))

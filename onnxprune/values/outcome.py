@@ -79,6 +79,8 @@ class Quality:
         change: after minus before, as a share, with its 95 % interval `change_interval` (paired).
         class_names: names by class index; may be empty.
         drift: output name -> relative L2 change.
+        moved: change of the output that moved most, integer outputs (share of unequal elements) included; None where it
+            was not measured.
         agreement: share of samples whose highest score is still the same one, by output.
         steps: what the cut and each step of the recovery came to; empty where nothing was recovered.
         among: the chosen classes, where both models had to tell just these apart; empty: all.
@@ -95,6 +97,7 @@ class Quality:
     agreement: Mapping[str, float] | None = None
     steps: tuple[AfterStep, ...] = ()
     among: tuple[str, ...] = ()
+    moved: float | None = None
 
     def as_step(self, name: str) -> AfterStep:
         """Return what this says of the step `name`, in one figure."""
@@ -125,6 +128,7 @@ class Quality:
             "classes": [vars(row) for row in self.classes],
             "drift": None if self.drift is None else dict(self.drift),
             "agreement": None if self.agreement is None else dict(self.agreement),
+            "moved": self.moved,
             "steps": [step.to_json() for step in self.steps],
             "among": list(self.among),
         }
