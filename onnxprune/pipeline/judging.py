@@ -88,7 +88,7 @@ def refuse_collapse(collapsed: Sequence[str]) -> None:
     if collapsed:
         raise UnreachableError(
             f"{collapsed[0]} No budget asked for that, so nothing was written; "
-            "give one (--macs, --params, --size, --ratio, --alpha), or --force to take the result as it is."
+            "give one (--max-drop, --macs, --params, --size, --ratio, --alpha), or --force to take the result as it is."
         )
 
 

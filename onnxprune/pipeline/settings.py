@@ -22,7 +22,7 @@ class Settings:
         method, options: the importance method and its settings.
         scores: a file of scores or keep masks that stands in for the method and its settings.
         scores_output: where the scores and the chosen keep masks are written as well, if anywhere.
-        wish: what is asked for; nothing: as much as may go by the limits on the loss (see `accuracy_guard`), and without
+        wish: what is asked for; nothing: as much as may go by the limits on the loss (`accuracy_guard`), and without
             data by the method's own threshold.
         max_drop: the most that may be lost of top-1, as a share.
         max_drift: the most that an output may change in the L2 norm, as a share.

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from onnxprune.errors import InputError
 from onnxprune.values.trials import COLUMNS, Search
 
@@ -70,8 +72,9 @@ def curve_plot(search: Search) -> bytes:
         macs = [100 * row["macs"] for row in rows]
         found = [_percent(row["top1" if labelled else "drift"]) for row in rows]
         if labelled:
-            spans = [[value - _percent(row["top1_low"]) for value, row in zip(found, rows, strict=True)],
-                     [_percent(row["top1_high"]) - value for value, row in zip(found, rows, strict=True)]]  # fmt: skip
+            below = [value - _percent(row["top1_low"]) for value, row in zip(found, rows, strict=True)]
+            above = [_percent(row["top1_high"]) - value for value, row in zip(found, rows, strict=True)]
+            spans = np.maximum([below, above], 0)  # rounding may leave a hair below nothing
             panel.errorbar(macs, found, spans, color="0.7", ecolor="0.85", marker="o", markersize=4, gid="plans")
         else:
             panel.plot(macs, found, color="0.7", marker="o", markersize=4, gid="plans")
