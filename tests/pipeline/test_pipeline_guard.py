@@ -113,7 +113,8 @@ def test_budgets_that_lose_too_much_are_refused_with_what_would_not(tmp_path: Pa
         prune(tmp_path / "a.onnx", RESNET, macs=0.03, max_drop=0.05)
     found = re.match(
         r"The plan at these budgets, with (\d\.\d) % of the MACs left, loses (\d+\.\d) points of top-1, where "
-        r"--max-drop allows 5 \(on 60 held-out images\), so nothing was written; the fewest at which that holds are (\d+\.\d) %, "
+        r"--max-drop allows 5 \(on 60 held-out images\), so nothing was written; "
+        r"the fewest at which that holds are (\d+\.\d) %, "
         r"with \d+\.\d % of the parameters: ask for --macs (\d+(?:\.\d+)?)%, or allow more\.$",
         str(refusal.value),
     )

@@ -373,7 +373,7 @@ def test_a_method_that_only_ranks_needs_a_budget(unlabelled: Path, tmp_path: Pat
     with pytest.raises(
         InputError, match=r"Method random only ranks channels; say how much goes with --ratio, --macs, --params"
     ):
-        prune(RESNET, data=unlabelled, method="random", output=tmp_path / "out.onnx")
+        prune(RESNET, data=unlabelled, method="random", alpha=1.0, output=tmp_path / "out.onnx")
 
 
 @pytest.mark.parametrize(
