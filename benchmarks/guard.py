@@ -149,11 +149,11 @@ def page(rows: Sequence[Row], plans: int) -> str:
         "# The accuracy guard: found by search and by brute force\n\n"
         f"Written by `python -m benchmarks.guard`, with `--max-drop {', '.join(f'{limit:g}' for limit in limits)}`, "
         "`refit` and the default widths.\n"
-        "The search knows the held-out images alone; the test images are measured once, at the end. Changes of top-1 are "
-        "in\npoints with their paired 95 % intervals. Brute force takes the smallest of "
-        f"{plans} plans, spaced evenly over the\n"
-        "multiply-adds, that holds the limit on the same held-out images. Seconds are of the whole run, on a machine that "
-        "was\nbusy otherwise.\n\n" + table(head, sorted(lines))
+        "The search knows the held-out images alone; the test images are measured once, at the end. Changes of top-1\n"
+        "are in points with their paired 95 % intervals. Brute force takes the smallest of "
+        f"{plans} plans, spaced evenly\n"
+        "over the multiply-adds, that holds the limit on the same held-out images. Seconds are of the whole run, on a\n"
+        "machine that was busy otherwise.\n\n" + table(head, sorted(lines))
     )
 
 

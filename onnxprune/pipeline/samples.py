@@ -80,10 +80,22 @@ def open_samples(settings: Settings, model: Model, session: Session, track: Trac
             raise InputError(chance_message(original))
     if settings.test is not None:
         test = open_test(settings, model, settings.test, whole)
-        calibration, held = split(whole, settings.holdout, settings.seed) if tries else (whole, None)
+        calibration, held = _split_to_try(whole, settings) if tries else (whole, None)
         return Samples(calibration, test, scaling, presets, original, held)
     calibration, held = split(whole, settings.holdout, settings.seed)
     return Samples(calibration, held, scaling, presets, original)
+
+
+def _split_to_try(whole: Dataset, settings: Settings) -> tuple[Dataset, Dataset]:
+    try:
+        return split(whole, settings.holdout, settings.seed)
+    except InputError:
+        if not 0 < settings.holdout < 1:
+            raise
+        raise InputError(
+            f"No class of {whole.source} has two samples, so none can be held out to try plans on, which --test data "
+            "are not for; add samples, or say how much goes with a budget such as --macs 50%."
+        ) from None
 
 
 def measured_on(path: Path | None, samples: Samples, settings: Settings, model: Model) -> Samples:

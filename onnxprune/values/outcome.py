@@ -1,5 +1,6 @@
 """What a run comes to: the figures before and after, the checks, and what the user has to know."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,11 @@ class ClassChange:
     def drop(self) -> float:
         """Points lost, as a share."""
         return self.before - self.after
+
+
+def finite(value: float | None) -> float | None:
+    """Return a number that JSON has, or None."""
+    return None if value is None or not math.isfinite(value) else value
 
 
 CUT = "cut"
@@ -128,7 +134,7 @@ class Quality:
             "classes": [vars(row) for row in self.classes],
             "drift": None if self.drift is None else dict(self.drift),
             "agreement": None if self.agreement is None else dict(self.agreement),
-            "moved": self.moved,
+            "moved": finite(self.moved),
             "steps": [step.to_json() for step in self.steps],
             "among": list(self.among),
         }

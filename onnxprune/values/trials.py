@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from onnxprune.values.outcome import Quality
+from onnxprune.values.outcome import Quality, finite
 
 COLUMNS = (
     "asked", "macs", "params", "size", "samples", "top1", "top1_low", "top1_high", "change", "change_low",
@@ -41,7 +41,7 @@ class Trial:
         found = (
             self.asked, self.macs, self.params, self.size, quality.samples,
             None if quality.after is None else quality.after.top1, *top1, quality.change, *change,
-            quality.classes[0].drop if quality.classes else None, quality.moved, self.holds, self.chosen,
+            quality.classes[0].drop if quality.classes else None, finite(quality.moved), self.holds, self.chosen,
         )  # fmt: skip
         return dict(zip(COLUMNS, found, strict=True))
 

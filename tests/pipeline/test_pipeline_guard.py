@@ -349,6 +349,20 @@ def test_bad_requests_are_refused_before_any_plan_is_tried(
     assert names(tmp_path) == []
 
 
+def test_data_with_nothing_to_hold_out_are_told_from_test_data(tmp_path: Path) -> None:
+    data = onnxprune.open_data(CALIB, onnxprune.load(CONVNET).graph.input_specs, PRESETS["unit"])
+    x = np.concatenate([next(iter(batch.feeds.values())) for batch in data.batches(64)])
+    np.savez(tmp_path / "one.npz", x=x[::30], y=np.arange(10))
+    more: dict[str, Any] = {"data": tmp_path / "one.npz", "test": TEST, "preprocess": None}
+    with pytest.raises(
+        InputError, match=r"No class of .* has two samples, .* not for; add samples, or say how much goes"
+    ):
+        prune(tmp_path / "a.onnx", check_accuracy=False, **more)
+    prune(tmp_path / "a.onnx", check_accuracy=False, macs=0.5, **more)
+    with pytest.raises(InputError, match="--holdout is 1"):
+        prune(tmp_path / "a.onnx", check_accuracy=False, holdout=1.0, **more)
+
+
 def test_outputs_that_cannot_be_compared_hold_no_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     skipped = {"boxes": "its shape differs between the models"}
     monkeypatch.setattr(measuring, "drift", lambda *args, **more: Drift({}, {}, {}, skipped))
