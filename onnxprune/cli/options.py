@@ -69,7 +69,10 @@ data_options = stack(
         "Not needed where the method reads the model alone.",
     ),
     _data(
-        "--test", type=FILE, metavar="PATH", help="Measure accuracy on this data instead of a held-out part of --data."
+        "--test",
+        type=FILE,
+        metavar="PATH",
+        help="Measure accuracy on this data, which nothing is chosen by, instead of a held-out part of --data.",
     ),
     labels_option,
     holdout_option("20%", "Share of --data that scores never see and accuracy is measured on."),

@@ -14,6 +14,7 @@ from onnxprune.report.outcome import Outcome, full_blocks, headline, short_block
 def outcome_of(result: Result, *, threads: int | None, report: Path | None) -> Outcome:
     """Return the plain values of a result."""
     places = {"Model": result.output, "Plan": result.plan_output, "Labels": result.labels_output, "Report": report}
+    places |= {f"Curve ({ending})": path for ending, path in result.curve_output.items()}
     return Outcome(
         model=result.model,
         plan=result.plan,
@@ -28,6 +29,7 @@ def outcome_of(result: Result, *, threads: int | None, report: Path | None) -> O
         threads=threads,
         scaling="" if result.samples is None else scaling_words(result.samples),
         skipped=() if result.samples is None else result.samples.skipped,
+        search=result.search,
     )
 
 

@@ -131,10 +131,24 @@ budget_options = stack(
         help="Go by the times of another device, see `onnxprune profile`.",
     ),
     _budget(
+        "--max-drop",
+        type=points,
+        metavar="POINTS",
+        help="Lose at most this many points of top-1 on held-out data, such as 1: alone, the plan with the fewest "
+        "multiply-adds is searched for that does. Without any budget: 1.",
+    ),
+    _budget(
+        "--max-drift",
+        type=share,
+        metavar="SHARE",
+        help="The same for models and data without labels: change no output by more than this in the L2 norm, such as "
+        "10%. Without any budget and labels: 10%.",
+    ),
+    _budget(
         "--alpha",
         type=multiple,
         metavar="NUMBER",
-        help="Remove what scores below this multiple of the method's own threshold (1 by default).",
+        help="Remove what scores below this multiple of the method's own threshold.",
     ),
     _budget(
         "--policy",
@@ -149,7 +163,7 @@ budget_options = stack(
         type=points,
         metavar="POINTS",
         help="Refuse a result in which any class loses more percentage points than this of its recall on the test "
-        "images, such as 5.",
+        "images, such as 5; with --max-drop, on the held-out ones too.",
     ),
     round_option(_budget),
     _budget(
@@ -174,6 +188,13 @@ output_options = stack(
         help="Write the scores and the chosen keep masks to this file too.",
     ),
     _output("--report", type=FILE, metavar="FILE.html", help="Write the whole result as one HTML page too."),
+    _output(
+        "--pareto",
+        type=FILE,
+        metavar="PATH",
+        help="Try budgets from mild to the least as well, and write the curve to PATH.csv, PATH.json and PATH.svg (a "
+        "plot, which needs matplotlib).",
+    ),
     _output("--dry-run", is_flag=True, help="Write the plan and stop; `onnxprune apply` replays it."),
     seed_option,
 )
@@ -183,6 +204,7 @@ output_options = stack(
     cls=Command,
     examples=(
         "onnxprune model.onnx --data calib/ --method entropy",
+        "onnxprune model.onnx --data calib/ --max-drop 0.5 --pareto curve",
         "onnxprune model.onnx --data calib/ --macs 50% -o small.onnx --report small.html",
     ),
     short_help="Prune a model (the word `prune` may be left out).",
@@ -203,7 +225,7 @@ def prune(**flags: Any) -> None:
     """Prune the channels of an ONNX network by what they mean on sample data.
 
     The result is cut, checked against the masked original, given new weights that make up for the cut, measured, and
-    only then written. Without a budget the method's own threshold decides, and a result that is poor is refused.
+    only then written. Without a budget the most goes that costs at most 1 point of top-1 on held-out data.
 
     Exit codes: 0 done, 1 the request cannot be met, 2 bad input or usage, 3 the result failed its check.
     """
@@ -238,7 +260,10 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         scores_output=flags["save_scores"],
         wish=Wish(budget, flags["round_to"], flags["policy"], read_steering(flags)),
         latency_table=flags["latency_table"],
+        max_drop=flags["max_drop"],
+        max_drift=flags["max_drift"],
         max_class_drop=flags["max_class_drop"],
+        pareto=flags["pareto"],
         rounds=flags["rounds"],
         recovery=flags["recover"],
         recipe=read_recipe(flags),
@@ -256,6 +281,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         "the labels": settings.labels_written,
         "the report": flags["report"],
         "the saved scores": settings.scores_output,
+        **settings.curve_outputs,
     }
     check_outputs(outputs, input_paths(flags))
     return settings

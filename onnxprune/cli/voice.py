@@ -66,6 +66,8 @@ class Voice:
         if samples.classes:
             self.say(f"Classes: {', '.join(samples.classes)}; all samples and accuracies are of these alone.")
         self.say(use.format(len(samples.calibration), len(samples.measured)))
+        if samples.held is not None:
+            self.say(f"Plans are tried on {len(samples.held)} more of them, which no score sees.")
 
 
 def scaling_words(samples: Samples) -> str:

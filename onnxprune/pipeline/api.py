@@ -63,7 +63,10 @@ def prune(
     alpha: float | None = None,
     policy: str | None = None,
     steering: Steering | None = None,
+    max_drop: float | None = None,
+    max_drift: float | None = None,
     max_class_drop: float | None = None,
+    pareto: Path | str | None = None,
     output: Path | str | None = None,
     test: Path | str | None = None,
     labels: Path | str | None = None,
@@ -101,8 +104,13 @@ def prune(
         policy: how the budget is shared out over the groups (uniform, global, threshold, greedy, loss,
             latency, sensitivity); None: as the method says.
         steering: what is said of single groups: which stay whole, which lose a share of their own.
+        max_drop: the most that may be lost of top-1 on held-out data, as a share (0.01: 1 point): alone, the plan with
+            the fewest multiply-adds is searched for that holds it; with budgets, the plan that they lead to has to.
+            Where nothing is asked for, this is: 0.01, or without labels a `max_drift` of 0.1.
+        max_drift: the same for the change of the output that changes most, in the L2 norm; it needs no labels.
         max_class_drop: the most that any class may lose of its recall on the test images, as a share (0.05: 5 points);
-            a result that loses more is refused.
+            a result that loses more is refused, and plans that a search tries have to hold it too.
+        pareto: where the curve of plans from mild to the least goes, without the endings .csv, .json and .svg.
         output: where the pruned model goes; default: model.pruned.onnx beside the model. The plan goes beside it.
         test: data to measure accuracy on; else `holdout` of `data`.
         labels: file of class names in the order of the model's outputs; default: sorted folder names.
@@ -145,7 +153,10 @@ def prune(
         scores_output=None if save_scores is None else Path(save_scores),
         wish=Wish(budget, round_to, policy, steering or Steering()),
         latency_table=None if latency_table is None else Path(latency_table),
+        max_drop=max_drop,
+        max_drift=max_drift,
         max_class_drop=max_class_drop,
+        pareto=None if pareto is None else Path(pareto),
         rounds=rounds,
         recovery=recovery,
         approximate=approximate,

@@ -215,10 +215,10 @@ def refuse_unreachable(analysis: Analysis, wish: Wish, given: Mapping[str, int])
         budget.limits(replace(analysis.costs, given=given)).refuse_impossible(floors)
 
 
-def least_left(analysis: Analysis, wish: Wish) -> dict[Kind, float]:
-    """Return the share of each cost that no budget can get below: with every group at its floor."""
+def least_left(analysis: Analysis, wish: Wish, given: Mapping[str, int] | None = None) -> dict[Kind, float]:
+    """Return the share of each cost that no budget can get below: with every group at its floor, or as `given`."""
     floors = _floors(analysis, replace(wish, round_to=max(1, wish.round_to or 1)))
-    costs, kinds = analysis.costs, get_args(Kind)
+    costs, kinds = replace(analysis.costs, given=given or {}), get_args(Kind)
     return {kind: costs.cost_at(kind, floors) / costs.whole_of(kind) for kind in kinds if costs.whole_of(kind)}
 
 

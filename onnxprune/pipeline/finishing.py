@@ -11,6 +11,7 @@ from onnxprune.analysis.analyse import Analysis
 from onnxprune.graph.measures import count_params, file_size
 from onnxprune.graph.metadata import CLASSES
 from onnxprune.graph.writing import Staging, with_metadata
+from onnxprune.pipeline.accuracy_guard import MAX_DRIFT, MAX_DROP, Guard, judge_final
 from onnxprune.pipeline.judging import (
     CLASS_DROP,
     collapses,
@@ -31,6 +32,7 @@ from onnxprune.surgery.cut import Cut
 from onnxprune.values.outcome import Figures
 from onnxprune.values.plan import Plan
 from onnxprune.values.progress import Track
+from onnxprune.values.trials import Search
 
 
 def finish(
@@ -45,8 +47,10 @@ def finish(
     *,
     notes: tuple[str, ...] = (),
     write_plan: bool = True,
+    search: Search | None = None,
 ) -> Result:
     """Cut, verify, recover, measure and write."""
+    guard = Guard({name: chosen.request[name] for name in (MAX_DROP, MAX_DRIFT) if name in chosen.request})
     say("working", "Checking that cut equals mask")
     reason = why_not(model, chosen, samples) if chosen.recovery else None
     recovers = bool(chosen.recovery) and reason is None
@@ -73,7 +77,7 @@ def finish(
             restored = retrain(settings, model, restored, samples, gauge, staging, track)
         cut, notes = restored.cut, (*notes, *restored.notes)
         pruned = open_session(cut.model, cut.weights, name="the pruned model", threads=settings.threads)
-        quality = None if gauge is None else gauge.quality(pruned)
+        quality = None if gauge is None else gauge.quality(pruned, moved=MAX_DRIFT in guard.limits)
         if quality is not None and restored.steps:
             quality = replace(quality, steps=(*restored.steps, quality.as_step(restored.last)))
         session = open_session(model.proto, model.weights, name=str(settings.model), threads=settings.threads)
@@ -87,8 +91,12 @@ def finish(
         if limit is not None and (quality is None or not quality.classes):
             notes = (*notes, f"No accuracy by class was measured, so the limit of {100 * limit:g} points is unchecked.")
         collapsed = collapses(quality)
-        warnings = (*collapsed, *shortcomings(before, after, equality))
-        if write_plan and not settings.wish.explicit and not settings.force:
+        own = samples is not None and samples.held is not None  # test data, which nothing was chosen by
+        lost = judge_final(guard, quality, chosen_on_it=write_plan and not own)
+        tried = None if search is None or search.chosen is None else guard.too_few(search.chosen.quality)
+        few = () if tried is None else (tried,)
+        warnings = (*lost, *collapsed, *shortcomings(before, after, equality), *few)
+        if write_plan and not settings.explicit and not settings.force:
             refuse_collapse(collapsed)
         result = Result(
             settings.model,
@@ -104,6 +112,8 @@ def finish(
             written,
             plan_written,
             settings.labels_written,
+            search,
+            settings.curve_written,
         )
         publish(staging, settings, result, extra)
     return result

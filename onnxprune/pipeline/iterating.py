@@ -338,7 +338,7 @@ def _iteration(
         model=job.settings.model if standing is None else _file(job, standing.number),
         output=_file(job, number),
         plan_output=None,
-        wish=replace(job.settings.wish, budget=budget),
+        wish=replace(job.settings.wish, budget=budget if budget.explicit else replace(budget, alpha=1.0)),
         teacher=job.settings.teacher or job.settings.model,
         force=True,
     )

@@ -15,17 +15,23 @@ CLASS_DROP = "max_class_drop"
 COLLAPSE = 0.05
 """Loss of top-1 beyond which a run that was asked for no budget refuses its result."""
 
+DEAD = 3
+"""Images of a class that were right before, from which on it is no chance that none is."""
+
 SLOWER = 1.05
 """Latency ratio beyond which a result counts as slower."""
 
 
-def check_class_drop(limit: float | None, samples: Samples | None, *, measured: bool) -> None:
+def check_class_drop(
+    limit: float | None, samples: Samples | None, *, measured: bool, option: str = "--max-class-drop"
+) -> None:
     """Refuse a limit that nothing could be held against, before any work is done.
 
     Args:
-        limit: the most that a class may lose of its recall, as a share; None: any.
+        limit: the most that a class may lose of its recall, or all together of top-1, as a share; None: any.
         samples: the data.
         measured: whether accuracy is to be measured on it.
+        option: that asks for it.
 
     Raises:
         InputError: the limit is no share, or there are no labels to measure classes by.
@@ -34,11 +40,11 @@ def check_class_drop(limit: float | None, samples: Samples | None, *, measured: 
         return
     if not 0 <= limit <= 1:
         raise InputError(f"The most that a class may lose is a share of its images from 0 to 1, not {limit:g}.")
-    if samples is None or samples.measured.labels is None or not measured:
+    if samples is None or samples.tried_on.labels is None or samples.measured.labels is None or not measured:
+        by_class = " by class" if option == "--max-class-drop" else ""
         missing = "--no-accuracy-check measures none" if samples is not None and not measured else "there are no labels"
         raise InputError(
-            f"--max-class-drop needs the accuracy by class, but {missing}; give data with one sub-folder per class, or "
-            "with y."
+            f"{option} needs the accuracy{by_class}, but {missing}; give data with one sub-folder per class, or with y."
         )
 
 
@@ -82,7 +88,7 @@ def refuse_collapse(collapsed: Sequence[str]) -> None:
     if collapsed:
         raise UnreachableError(
             f"{collapsed[0]} No budget asked for that, so nothing was written; "
-            "give one (--macs, --params, --size, --ratio, --alpha), or --force to take the result as it is."
+            "give one (--max-drop, --macs, --params, --size, --ratio, --alpha), or --force to take the result as it is."
         )
 
 
@@ -92,7 +98,7 @@ def collapses(quality: Quality | None) -> tuple[str, ...]:
     if quality is not None and quality.change is not None:
         if quality.change < -COLLAPSE:
             found.append(f"Top-1 fell by {-100 * quality.change:.1f} points.")
-        dead = [row.name for row in quality.classes if row.after == 0 and row.before > 0]
+        dead = [row.name for row in quality.classes if row.after == 0 and row.before * row.samples > DEAD - 0.5]
         if dead:
             found.append(f"No image of {', '.join(dead)} is classified right any more.")
     return tuple(found)

@@ -9,14 +9,15 @@ from onnxprune.analysis.analyse import Analysis, counts
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.outputs import check_input, check_outputs, data_files
 from onnxprune.graph.writing import Staging
-from onnxprune.importance.method import find_method
+from onnxprune.importance.method import Method, find_method
+from onnxprune.pipeline.accuracy_guard import MAX_DRIFT, MAX_DROP, is_wanted, open_guard
 from onnxprune.pipeline.choosing import Wish, least_left, policy_of, refuse_unreachable
 from onnxprune.pipeline.finishing import figures, finish, publish
 from onnxprune.pipeline.judging import CLASS_DROP, check_class_drop
 from onnxprune.pipeline.profiling import Device
 from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
 from onnxprune.pipeline.retraining import check_retraining
-from onnxprune.pipeline.rounds import Chosen, choose_in_rounds
+from onnxprune.pipeline.rounds import Chosen, choose_in_rounds, scored
 from onnxprune.pipeline.samples import Samples, open_samples
 from onnxprune.pipeline.score_files import ScoreFile, read_score_file, score_bytes
 from onnxprune.pipeline.settings import Settings
@@ -30,11 +31,13 @@ from onnxprune.pipeline.stages import (
     plan_of_masks,
     recovery_settings,
 )
-from onnxprune.pipeline.timing import hold_latency, latency_notes, settle_timing
+from onnxprune.pipeline.timing import Keep, Timing, hold_latency, latency_notes, settle_timing
+from onnxprune.pipeline.trying import Choose, find_plan
+from onnxprune.report.curve import curve_files, require_plots
 from onnxprune.runtime import open_session
-from onnxprune.values.axes import BoolArray
 from onnxprune.values.plan import Plan
 from onnxprune.values.progress import Track, silent
+from onnxprune.values.trials import Search
 
 
 def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: Extra = no_extra) -> Result:
@@ -55,7 +58,11 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         "the plan": settings.plan_written,
         "the labels": settings.labels_written,
         "the saved scores": settings.scores_output,
+        **settings.curve_outputs,
     }
+    recovery_settings(settings.recovery)
+    if settings.pareto is not None:
+        require_plots()
     if settings.trim_head and not settings.classes:
         raise InputError("--trim-head cuts the classifier to the classes of --classes; name them.")
     if settings.rounds > 1 and (settings.scores or settings.scores_output):
@@ -74,21 +81,23 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
     if known is not None and known.scores is None:
         return _run_masks(settings, model, analysis, known, track, say, extra)
     needed = _has_data(settings) or (known is None and method.needs_data(options))
-    samples = _samples(settings, model, track, say) if needed else None
+    samples = _samples(settings, model, track, say, tries=is_wanted(settings)) if needed else None
     check_class_drop(settings.max_class_drop, samples, measured=settings.check_accuracy)
-    if known is not None and known.scores is not None:
-        outputs_left = () if samples is None else tuple(samples.classes.values())
-        masks = choose(analysis, known.scores, settings.wish, method, options, outputs_left)
-        found = Chosen(masks, known.scores, known.scores.notes)
+    guard = open_guard(settings, samples)
+    tries = guard is not None or settings.pareto is not None
+    limited = tries or wish.budget.latency is not None
+    select = _chooser(settings, model, analysis, samples, known, (method, options), track, say, limited=limited)
+    select = _held_to_latency(select, model, analysis, timing, say)
+    search = None
+    if not tries:
+        found = select(settings.wish)
+    elif samples is None:
+        raise InputError(
+            "--pareto measures every plan on samples; name a folder of images or an .npz file with --data."
+        )
     else:
-        found = choose_in_rounds(settings, model, analysis, samples, method, options, track, say)
-    if settings.rounds == 1:
-        classes = () if samples is None else tuple(samples.classes.values())
-
-        def again(other: Wish) -> Mapping[str, BoolArray]:
-            return choose(analysis, found.scores, other, method, options, classes)
-
-        found = replace(found, keep=hold_latency(model, analysis, wish, timing, found.keep, again, say))
+        found, search = find_plan(settings, model, analysis, samples, guard, select, track, say)
+    held = {} if guard is None else {name: guard.limits[name] for name in (MAX_DROP, MAX_DRIFT) if name in guard.limits}
     in_rounds = {"rounds": settings.rounds} if settings.rounds > 1 else {}
     chosen = plan_of_masks(
         model,
@@ -96,7 +105,7 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         found.keep,
         method.name,
         options,
-        request={**settings.wish.to_json(), **in_rounds},
+        request={**settings.wish.to_json(), **held, **in_rounds},
         seed=settings.seed,
         data={} if samples is None else _data_facts(samples),
     )
@@ -107,7 +116,55 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         extra = _beside(extra, settings.scores_output, content)
     if chosen.removed == 0:
         raise UnreachableError(_nothing(settings, method.name))
-    return _carry_out(settings, model, analysis, chosen, samples, track, say, extra, (*model.notes, *notes))
+    for path, content in ({} if search is None else curve_files(search, settings.curve_written)).items():
+        extra = _beside(extra, path, content)
+    notes = (*model.notes, *notes)
+    if guard is not None and settings.recipe is not None:
+        notes = (*notes, "The limits on the loss chose the plan by its recovered weights, before the training.")
+    return _carry_out(settings, model, analysis, chosen, samples, track, say, extra, notes, search)
+
+
+def _chooser(
+    settings: Settings,
+    model: Model,
+    analysis: Analysis,
+    samples: Samples | None,
+    known: ScoreFile | None,
+    method: tuple[Method, Mapping[str, Any]],
+    track: Track,
+    say: Tell,
+    *,
+    limited: bool,
+) -> Choose:
+    """Return what chooses the channels that stay, for one wish after the other, by scores that are computed once.
+
+    With `limited` the scores serve any budget of multiply-adds as well, whatever the settings ask for.
+    """
+    if known is not None and known.scores is not None:
+        scores = known.scores
+        outputs = () if samples is None else tuple(samples.classes.values())
+        return lambda wish: Chosen(choose(analysis, scores, wish, *method, outputs), scores, scores.notes)
+    first = scored(settings, analysis, samples, *method, track, say, limited=True) if limited else None
+
+    def chosen(wish: Wish) -> Chosen:
+        mine = replace(settings, wish=wish)
+        return choose_in_rounds(mine, model, analysis, samples, *method, track, say, first)
+
+    return chosen
+
+
+def _held_to_latency(select: Choose, model: Model, analysis: Analysis, timing: Timing, say: Tell) -> Choose:
+    """Return what chooses until a budget of latency holds as timed, where there is one."""
+
+    def chosen(wish: Wish) -> Chosen:
+        found = select(wish)
+
+        def again(other: Wish) -> Keep:
+            return select(other).keep
+
+        return replace(found, keep=hold_latency(model, analysis, wish, timing, found.keep, again, say))
+
+    return chosen
 
 
 def _has_data(settings: Settings) -> bool:
@@ -125,8 +182,9 @@ def _run_masks(
     extra: Extra,
 ) -> Result:
     """Cut as the keep masks of a file say, which is as explicit as a budget."""
-    if settings.wish.explicit:
-        raise InputError(f"{settings.scores} has keep masks and no scores, so no budget can be given beside it.")
+    if settings.explicit or settings.pareto is not None:
+        given = "budget" if settings.explicit else "curve"
+        raise InputError(f"{settings.scores} has keep masks and no scores, so no {given} can be given beside it.")
     if settings.scores_output is not None:
         raise InputError(f"{settings.scores} has keep masks and no scores, so there are none to save.")
     samples = _samples(settings, model, track, say) if _has_data(settings) else None
@@ -151,6 +209,7 @@ def _carry_out(
     say: Tell,
     extra: Extra,
     notes: tuple[str, ...],
+    search: Search | None = None,
 ) -> Result:
     """Write the plan alone, or finish the job, by the plan and the recovery that is asked for."""
     classes = {} if samples is None else samples.classes
@@ -158,10 +217,20 @@ def _carry_out(
     request = {**chosen.request, **limit}
     chosen = replace(chosen, request=request, recovery=recovery_settings(settings.recovery), classes=classes)
     if not settings.dry_run:
-        return finish(settings, model, analysis, chosen, samples, track, say, extra, notes=notes)
+        return finish(settings, model, analysis, chosen, samples, track, say, extra, notes=notes, search=search)
     before = figures(model.proto, analysis, model.size, channel_counts(analysis, chosen)[0])
     plan_output = settings.plan_written
-    result = Result(settings.model, analysis, chosen, samples, before, notes=notes, plan_output=plan_output)
+    result = Result(
+        settings.model,
+        analysis,
+        chosen,
+        samples,
+        before,
+        notes=notes,
+        plan_output=plan_output,
+        search=search,
+        curve_output=settings.curve_written,
+    )
     with Staging() as staging:
         publish(staging, settings, result, extra)
     return result
@@ -188,7 +257,8 @@ def replay(
     )
     outputs = {"the model": settings.written, "the labels": settings.labels_written}
     model, analysis = _open(settings, outputs, say)
-    samples = None if settings.data is None else _samples(settings, model, track, say)
+    tried = bool({MAX_DROP, MAX_DRIFT} & set(chosen.request))  # on a part of the data that no score saw, as here
+    samples = None if settings.data is None else _samples(settings, model, track, say, tries=tried)
     if samples is not None and samples.classes != chosen.classes:
         raise InputError(
             f"The plan's classes are the outputs {_outputs(chosen.classes)} of the model, in this data "
@@ -221,11 +291,11 @@ def _open(settings: Settings, outputs: Mapping[str, Path | None], say: Tell) -> 
     return model, analysis
 
 
-def _samples(settings: Settings, model: Model, track: Track, say: Tell) -> Samples:
+def _samples(settings: Settings, model: Model, track: Track, say: Tell, *, tries: bool = False) -> Samples:
     """Open the data; the session that this takes does not outlive it, as no two large ones should live at once."""
     say("working", "Opening the data")
     session = open_session(model.proto, model.weights, name=str(settings.model), threads=settings.threads)
-    samples = open_samples(settings, model, session, track)
+    samples = open_samples(settings, model, session, track, tries=tries)
     say("samples", samples)
     return samples
 

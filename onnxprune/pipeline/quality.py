@@ -1,8 +1,10 @@
 """Measuring a pruned model against the original: top-1 where there are labels, else the drift of the outputs."""
 
+from dataclasses import replace
 from functools import cached_property
 
-from onnxprune.evaluation import Predictions, drift, paired, predict
+from onnxprune.errors import InputError
+from onnxprune.evaluation import Drift, Predictions, drift, paired, predict
 from onnxprune.pipeline.samples import Samples
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import Model
@@ -27,16 +29,22 @@ class Gauge:
     def _before(self) -> Predictions:
         return predict(self.session(), self._data, batch_size=self._settings.batch_size, track=self._track)
 
-    def quality(self, pruned: Session) -> Quality:
-        """Measure a pruned model."""
+    def quality(self, pruned: Session, *, moved: bool = False) -> Quality:
+        """Measure a pruned model; with `moved` the change of its outputs too where top-1 is measured.
+
+        Raises:
+            InputError: a model cannot run on the data, or no output can be compared that `moved` asks for.
+        """
         data, batch, track = self._data, self._settings.batch_size, self._track
         if data.labels is None or not self._settings.check_accuracy:
-            change = drift(self.session(), pruned, data, batch_size=batch, track=track)
-            return Quality(data.source, len(data), drift=change.relative_l2, agreement=change.agreement)
+            change = self._change(pruned, needed=moved)
+            return Quality(
+                data.source, len(data), drift=change.relative_l2, agreement=change.agreement, moved=change.worst
+            )
         old = self._before
         new = predict(pruned, data, output=old.output, batch_size=batch, track=track)
         difference = paired(old, new)
-        return Quality(
+        found = Quality(
             data.source,
             len(data),
             before=old.accuracy,
@@ -46,3 +54,15 @@ class Gauge:
             class_names=data.class_names,
             among=() if data.outputs is None else data.class_names,
         )
+        return replace(found, moved=self._change(pruned, needed=True).worst) if moved else found
+
+    def _change(self, pruned: Session, *, needed: bool) -> Drift:
+        """Compare the outputs, of which one at least has to be comparable where they are `needed`."""
+        change = drift(self.session(), pruned, self._data, batch_size=self._settings.batch_size, track=self._track)
+        if needed and not change.relative_l2 and not change.equal:
+            reasons = "; ".join(f"'{name}': {reason}" for name, reason in change.skipped.items())
+            raise InputError(
+                f"No output can be compared with the original's, so no limit on its change can be held ({reasons}); "
+                "say how much goes with a budget such as --macs 50%."
+            )
+        return change

@@ -1,12 +1,14 @@
 """Recovery within a run: what the plan asks for, what stands in its way, and putting the new weights in place."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import onnx
 
+from onnxprune.analysis.analyse import Analysis
 from onnxprune.data import Dataset
 from onnxprune.errors import InputError
 from onnxprune.graph.loading import open_model
@@ -15,11 +17,14 @@ from onnxprune.graph.weights import Weights
 from onnxprune.graph.writing import Staging, explained
 from onnxprune.pipeline.quality import Gauge
 from onnxprune.pipeline.samples import Samples
+from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import Model, on_disk, verification_feeds
 from onnxprune.recovery.recovery import steps
 from onnxprune.recovery.run import Step, obstacle, recover_steps
+from onnxprune.recovery.samples import SAMPLES
 from onnxprune.runtime import open_session
-from onnxprune.surgery.cut import Cut
+from onnxprune.surgery.cut import Cut, cut
+from onnxprune.values.axes import BoolArray
 from onnxprune.values.outcome import CUT, AfterStep
 from onnxprune.values.plan import Plan
 from onnxprune.verification.recovered import check_recovered
@@ -33,6 +38,20 @@ class Restored:
     steps: tuple[AfterStep, ...] = ()
     last: str = ""
     notes: tuple[str, ...] = ()
+
+
+def recovered_cut(
+    settings: Settings, model: Model, analysis: Analysis, keep: Mapping[str, BoolArray], samples: Samples | None
+) -> Cut:
+    """Cut the original and recover it in memory as the final result will be, as far as that goes, unchecked."""
+    result = cut(analysis, keep)
+    if samples is None or not steps(settings.recovery) or obstacle(model.graph) is not None:
+        return result
+    data, name = samples.calibration, settings.recovery
+    with suppress(InputError):  # what cannot be run piece by piece stays as it is by then, as the final result will
+        for step in recover_steps(model.graph, result, data, name, samples=SAMPLES, seed=settings.seed):
+            result = step.cut
+    return result
 
 
 def why_not(model: Model, chosen: Plan, samples: Samples | None) -> str | None:

@@ -1,7 +1,7 @@
 """The outcome of a run, and who hears of it on the way."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from onnxprune.analysis.analyse import Analysis
 from onnxprune.pipeline.samples import Samples
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.plan import Plan
+from onnxprune.values.trials import Search
 from onnxprune.verification.equality import Equality
 
 
@@ -30,6 +31,8 @@ class Result:
     output: Path | None = None
     plan_output: Path | None = None
     labels_output: Path | None = None
+    search: Search | None = None
+    curve_output: Mapping[str, Path] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as JSON types."""
@@ -39,6 +42,7 @@ class Result:
             "output": None if self.output is None else str(self.output),
             "plan": None if self.plan_output is None else str(self.plan_output),
             "labels": None if self.labels_output is None else str(self.labels_output),
+            "curve": {ending: str(path) for ending, path in self.curve_output.items()},
             "method": self.plan.method,
             "options": dict(self.plan.options),
             "requested": dict(self.plan.request),
@@ -51,6 +55,7 @@ class Result:
             "frozen": dict(self.plan.frozen),
             "recovery": dict(self.plan.recovery),
             "classes": dict(self.plan.classes),
+            "search": None if self.search is None else self.search.to_json(),
             "skipped": [] if self.samples is None else list(self.samples.skipped),
             "warnings": list(self.warnings),
             "notes": list(self.notes),

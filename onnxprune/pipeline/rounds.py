@@ -6,7 +6,7 @@ the original's throughout and the masks of all rounds make one plan.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,13 +17,12 @@ from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.model import read_graph
 from onnxprune.importance.method import Method
 from onnxprune.pipeline.choosing import Budget, policy_of, refuse_unreachable
+from onnxprune.pipeline.recovering import recovered_cut
 from onnxprune.pipeline.result import Tell
 from onnxprune.pipeline.samples import Samples
 from onnxprune.pipeline.sensitivity import with_sensitivity
 from onnxprune.pipeline.settings import Settings
-from onnxprune.pipeline.stages import Model, choose, class_masks, collect, inspect, on_disk, recover, score
-from onnxprune.recovery.run import obstacle
-from onnxprune.surgery.cut import cut
+from onnxprune.pipeline.stages import Model, choose, class_masks, collect, inspect, on_disk, score
 from onnxprune.values.axes import BoolArray, IntArray
 from onnxprune.values.progress import Track
 from onnxprune.values.statistics import Scores
@@ -51,8 +50,11 @@ def choose_in_rounds(
     options: Mapping[str, Any],
     track: Track,
     say: Tell,
+    first: Scores | None = None,
 ) -> Chosen:
     """Score and choose as often as the settings say, on the recovered network after the first time.
+
+    `first` are the scores of the first round, where they are known already.
 
     Raises:
         InputError: as the stages.
@@ -64,7 +66,9 @@ def choose_in_rounds(
     outputs = () if samples is None else tuple(samples.classes.values())
     refuse_unreachable(analysis, settings.wish, counts(class_masks(analysis, outputs)))
     keep: Keep = {group.name: np.ones(group.size, dtype=bool) for group in analysis.free}
-    scores = first = _scores(settings, analysis, samples, method, options, track, say)
+    if first is None:
+        first = scored(settings, analysis, samples, method, options, track, say)
+    scores = first
     notes = dict.fromkeys(first.notes)
     left: list[float] = []
     for number in range(1, total + 1):
@@ -78,7 +82,7 @@ def choose_in_rounds(
         if went:
             say("working", f"Round {number + 1} of {total}: cutting and recovering")
             with _cut_network(settings, model, analysis, keep, samples) as (present, origins):
-                found = _scores(settings, present, samples, method, options, track, say)
+                found = scored(settings, present, samples, method, options, track, say)
             scores = carried_back(found, origins, keep)
             notes.update(dict.fromkeys(found.notes))
     if total > 1:
@@ -178,17 +182,14 @@ def _cut_network(
     settings: Settings, model: Model, analysis: Analysis, keep: Keep, samples: Samples | None
 ) -> Iterator[tuple[Analysis, Origins]]:
     """Cut the original, recover it as the final result will be, and read what there is."""
-    result = cut(analysis, keep)
-    if samples is not None and obstacle(model.graph) is None:
-        with suppress(InputError):  # what cannot be run piece by piece is cut alone, as the final result will be
-            result = recover(model, result, samples.calibration, settings.recovery, seed=settings.seed)
+    result = recovered_cut(settings, model, analysis, keep, samples)
     with on_disk(result.model, result.weights, None) as (proto, weights):
         smaller = Model(model.path, proto, read_graph(proto, weights))
         present = inspect(smaller, approximate=settings.approximate, trim_head=settings.trim_head)
         yield present, origins_of(analysis, keep, present)
 
 
-def _scores(
+def scored(
     settings: Settings,
     analysis: Analysis,
     samples: Samples | None,
@@ -196,8 +197,11 @@ def _scores(
     options: Mapping[str, Any],
     track: Track,
     say: Tell,
+    *,
+    limited: bool = False,
 ) -> Scores:
-    """Gather what the method needs, and score."""
+    """Gather what the method needs, and score; for widths within limits too where there are such, or if `limited`."""
+    limited = limited or settings.wish.budget.is_limited
     statistics = collect(
         analysis,
         None if samples is None else samples.calibration,
@@ -206,13 +210,13 @@ def _scores(
         batch_size=settings.batch_size,
         seed=settings.seed,
         track=track,
-        widths=settings.wish.budget.is_limited or settings.scores_output is not None,
+        widths=limited or settings.scores_output is not None,
         policy=settings.wish.policy,
     )
     say("working", "Choosing what goes")
     scores = score(analysis, statistics, method.name, options, policy=settings.wish.policy, seed=settings.seed)
     measured = policy_of(method, options, settings.wish.policy).curves == "measured"
-    if not measured or samples is None or not settings.wish.budget.is_limited:
+    if not measured or samples is None or not limited:
         return scores
     say("working", "Measuring every group by itself")
     ranked_by = {

@@ -26,6 +26,7 @@ class Samples:
         scaling: how pixels were scaled, in words.
         presets: what every preset scored, where they were tried.
         original: accuracy of the original model on all of `--data`; None without labels.
+        held: what plans are tried on, where `measured` is data of its own that nothing may be chosen by.
     """
 
     calibration: Dataset
@@ -33,6 +34,12 @@ class Samples:
     scaling: str
     presets: tuple[PresetScore, ...]
     original: Accuracy | None
+    held: Dataset | None = None
+
+    @property
+    def tried_on(self) -> Dataset:
+        """What plans are tried on: data that no score and no recovery saw."""
+        return self.measured if self.held is None else self.held
 
     @property
     def classes(self) -> Mapping[str, int]:
@@ -50,8 +57,10 @@ class Samples:
         return self.measured.reader is not self.calibration.reader
 
 
-def open_samples(settings: Settings, model: Model, session: Session, track: Track) -> Samples:
+def open_samples(settings: Settings, model: Model, session: Session, track: Track, *, tries: bool = False) -> Samples:
     """Open the data, settle the scaling, and check that the original model is better than guessing on it.
+
+    Where plans are to be chosen by what they lose (`tries`), a part of `--data` is held out for that beside `--test`.
 
     Raises:
         InputError: data that cannot be used, or an original model near chance.
@@ -70,9 +79,23 @@ def open_samples(settings: Settings, model: Model, session: Session, track: Trac
         if is_near_chance(original):
             raise InputError(chance_message(original))
     if settings.test is not None:
-        return Samples(whole, open_test(settings, model, settings.test, whole), scaling, presets, original)
+        test = open_test(settings, model, settings.test, whole)
+        calibration, held = _split_to_try(whole, settings) if tries else (whole, None)
+        return Samples(calibration, test, scaling, presets, original, held)
     calibration, held = split(whole, settings.holdout, settings.seed)
     return Samples(calibration, held, scaling, presets, original)
+
+
+def _split_to_try(whole: Dataset, settings: Settings) -> tuple[Dataset, Dataset]:
+    try:
+        return split(whole, settings.holdout, settings.seed)
+    except InputError:
+        if not 0 < settings.holdout < 1:
+            raise
+        raise InputError(
+            f"No class of {whole.source} has two samples, so none can be held out to try plans on, which --test data "
+            "are not for; add samples, or say how much goes with a budget such as --macs 50%."
+        ) from None
 
 
 def measured_on(path: Path | None, samples: Samples, settings: Settings, model: Model) -> Samples:

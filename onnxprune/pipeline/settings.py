@@ -22,9 +22,13 @@ class Settings:
         method, options: the importance method and its settings.
         scores: a file of scores or keep masks that stands in for the method and its settings.
         scores_output: where the scores and the chosen keep masks are written as well, if anywhere.
-        wish: what is asked for; nothing: the method's own threshold rule.
+        wish: what is asked for; nothing: as much as may go by the limits on the loss (`accuracy_guard`), and without
+            data by the method's own threshold.
         latency_table: times of this model's layers on another device, see `onnxprune profile`; None: where times are
             asked for, this machine's.
+        max_drop: the most that may be lost of top-1, as a share.
+        max_drift: the most that an output may change in the L2 norm, as a share.
+        pareto: where the curve of plans goes, without the endings .csv, .json and .svg; None: nowhere.
         max_class_drop: the most that any class may lose of its recall, as a share; a result that loses more is refused.
         rounds: in how many rounds what goes is chosen, each after the first on the recovered network.
         recovery: how the weights are recovered after the cut: none, bias, fold or refit.
@@ -56,6 +60,9 @@ class Settings:
     scores_output: Path | None = None
     wish: Wish = field(default_factory=Wish)
     latency_table: Path | None = None
+    max_drop: float | None = None
+    max_drift: float | None = None
+    pareto: Path | None = None
     max_class_drop: float | None = None
     rounds: int = 1
     recovery: str = "refit"
@@ -77,6 +84,23 @@ class Settings:
     seed: int = 0
     batch_size: int = 32
     threads: int | None = None
+
+    @property
+    def explicit(self) -> bool:
+        """Whether anything was said of how much goes, or of how much may be lost in all."""
+        return self.wish.explicit or self.max_drop is not None or self.max_drift is not None
+
+    @property
+    def curve_written(self) -> dict[str, Path]:
+        """Where the parts of the curve go, by their endings."""
+        if self.pareto is None:
+            return {}
+        return {ending: self.pareto.with_name(f"{self.pareto.name}.{ending}") for ending in ("csv", "json", "svg")}
+
+    @property
+    def curve_outputs(self) -> dict[str, Path]:
+        """The same by what messages call them."""
+        return {f"the curve's .{ending}": path for ending, path in self.curve_written.items()}
 
     @property
     def written(self) -> Path:

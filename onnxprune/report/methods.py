@@ -14,7 +14,7 @@ def method_blocks(method: Method) -> tuple[Block, ...]:
         f"formula: {method.formula}",
         f"needs: {', '.join(needs(method)) or 'nothing'}{'' if method.needs_data(method.settle({})) else ' (no data)'}",
         f"cost: {method.cost or 'not said'}",
-        f"without a budget: {_rule(method)}",
+        f"without a budget and data, or by --alpha: {_rule(method)}",
         *(f"option {name}: {_option(option)}" for name, option in method.options.items()),
         f"source: {method.source}",
     ]
@@ -49,7 +49,7 @@ def method_json(method: Method) -> dict[str, Any]:
 
 
 def _rule(method: Method) -> str:
-    return "it only ranks, so give one" if method.threshold is None else "its own threshold decides"
+    return "it only ranks, so give a budget" if method.threshold is None else "its own threshold decides"
 
 
 def _option(option: Option) -> str:

@@ -8,8 +8,10 @@ from typing import Any
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table, filled
 from onnxprune.report.quality import change_lines, class_table, drift_table, step_lines, top1_rows
+from onnxprune.report.trials import search_lines, trials_table
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.plan import Plan
+from onnxprune.values.trials import Search
 from onnxprune.verification.equality import Equality
 
 FEW = 3
@@ -30,6 +32,7 @@ class Outcome:
         threads: threads of the runtime; None: its default.
         scaling: how pixels were scaled, in words; empty without data.
         skipped: sample files that could not be read.
+        search: what was tried before the plan was chosen.
     """
 
     model: Path
@@ -45,6 +48,7 @@ class Outcome:
     threads: int | None = None
     scaling: str = ""
     skipped: tuple[str, ...] = ()
+    search: Search | None = None
 
 
 def headline(outcome: Outcome) -> str:
@@ -59,8 +63,10 @@ def short_blocks(outcome: Outcome, *, verbose: bool = False) -> tuple[Block, ...
         warning_lines(outcome),
         replace(figures_table(outcome), title=headline(outcome)),
         budget_lines(outcome.plan),
+        search_lines(outcome.search),
         step_lines(outcome.quality),
         change_lines(outcome.quality),
+        trials_table(outcome.search) if verbose else None,
         class_table(outcome.quality, None if verbose else FEW, lost_only=not verbose),
         drift_table(outcome.quality),
         verification_lines(outcome.equality),
@@ -77,10 +83,12 @@ def full_blocks(outcome: Outcome) -> tuple[Block, ...]:
         warning_lines(outcome),
         figures_table(outcome),
         budget_lines(outcome.plan),
+        search_lines(outcome.search),
         step_lines(outcome.quality),
         change_lines(outcome.quality),
         drift_table(outcome.quality),
         verification_lines(outcome.equality),
+        trials_table(outcome.search),
         class_table(outcome.quality, None),
         width_table(outcome.plan),
         frozen_lines(outcome, None),
@@ -145,6 +153,10 @@ def budget_lines(plan: Plan) -> Lines:
     return Lines((f"Requested: {request}; {rounding}.", f"Reached: {', '.join(reached)} are left."))
 
 
+def _points(share: float) -> str:
+    return "1 point" if share == 0.01 else f"{100 * share:g} points"
+
+
 def _amount(amount: float | str) -> str:
     return amount if isinstance(amount, str) else numbers.percent(amount)
 
@@ -156,6 +168,8 @@ _ASKED: Mapping[str, Callable[[Any], str]] = {
     "latency": lambda amount: f"at most {_amount(amount)} of the latency",
     "ratio": lambda share: f"{numbers.percent(share)} of the channels of every group removed",
     "alpha": lambda alpha: f"everything below {alpha:g} times the threshold removed",
+    "max_drop": lambda share: f"at most {_points(share)} of top-1 lost on held-out data",
+    "max_drift": lambda share: f"no output changed by more than {100 * share:g} % on held-out data",
 }
 _ASIDE = ("round_to", "rounds", "allow", "trim_head", "max_class_drop", "min_keep", "keep", "ratio_for", "policy")
 _LEFT = {"macs": "MACs", "params": "params", "channels": "prunable channels", "latency": "latency, as foretold,"}

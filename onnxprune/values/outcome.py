@@ -1,5 +1,6 @@
 """What a run comes to: the figures before and after, the checks, and what the user has to know."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,11 @@ class ClassChange:
         return self.before - self.after
 
 
+def finite(value: float | None) -> float | None:
+    """Return a number that JSON has, or None."""
+    return None if value is None or not math.isfinite(value) else value
+
+
 CUT = "cut"
 """The step before any recovery."""
 
@@ -79,6 +85,8 @@ class Quality:
         change: after minus before, as a share, with its 95 % interval `change_interval` (paired).
         class_names: names by class index; may be empty.
         drift: output name -> relative L2 change.
+        moved: change of the output that moved most, integer outputs (share of unequal elements) included; None where it
+            was not measured.
         agreement: share of samples whose highest score is still the same one, by output.
         steps: what the cut and each step of the recovery came to; empty where nothing was recovered.
         among: the chosen classes, where both models had to tell just these apart; empty: all.
@@ -95,6 +103,7 @@ class Quality:
     agreement: Mapping[str, float] | None = None
     steps: tuple[AfterStep, ...] = ()
     among: tuple[str, ...] = ()
+    moved: float | None = None
 
     def as_step(self, name: str) -> AfterStep:
         """Return what this says of the step `name`, in one figure."""
@@ -125,6 +134,7 @@ class Quality:
             "classes": [vars(row) for row in self.classes],
             "drift": None if self.drift is None else dict(self.drift),
             "agreement": None if self.agreement is None else dict(self.agreement),
+            "moved": finite(self.moved),
             "steps": [step.to_json() for step in self.steps],
             "among": list(self.among),
         }

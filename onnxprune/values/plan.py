@@ -144,7 +144,7 @@ def read_plan(text: str, where: str) -> Plan:
 
 def _request(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """Check that what is asked for in numbers is numbers."""
-    for name in ("ratio", "macs", "alpha", "max_class_drop", "min_keep"):
+    for name in ("ratio", "macs", "alpha", "max_drop", "max_drift", "max_class_drop", "min_keep"):
         if type(entry.get(name, 0)) not in (int, float):
             raise ValueError(f"its request of {name} is no number")
     for name in ("params", "size"):

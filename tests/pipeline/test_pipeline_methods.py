@@ -76,14 +76,14 @@ def test_the_methods_with_a_rule_are_these() -> None:
 @pytest.mark.parametrize("method", sorted(set(ALL) - set(WITH_RULE)))
 def test_a_method_without_a_rule_asks_for_a_budget(method: str) -> None:
     with pytest.raises(InputError, match=f"Method {method} only ranks channels"):
-        prune(CONVNET, method, data=CALIB)
+        prune(CONVNET, method, data=CALIB, alpha=1.0)
 
 
 def test_the_rule_of_class_aware_removes_what_matters_for_few_classes_up_to_its_cap(tmp_path: Path) -> None:
     strict = {"threshold": 0.9}  # an ordinarily trained net has hardly a filter that matters for less than 0.3 C
-    capped = prune(CONVNET, "class-aware", data=CALIB, options=strict, output=tmp_path / "a.onnx")
+    capped = prune(CONVNET, "class-aware", data=CALIB, alpha=1.0, options=strict, output=tmp_path / "a.onnx")
     free = prune(
-        CONVNET, "class-aware", data=CALIB, options={**strict, "cap": 1.0}, output=tmp_path / "b.onnx", force=True
+        CONVNET, "class-aware", data=CALIB, alpha=1.0, options={**strict, "cap": 1.0}, output=tmp_path / "b.onnx"
     )
     sound(capped)
     channels = sum(group.size for group in capped.plan.groups.values())

@@ -1,0 +1,453 @@
+"""Plans chosen by what they lose: the default, limits beside budgets, what the search may see, and the curve."""
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import onnxprune
+from onnxprune.data import Dataset
+from onnxprune.errors import InputError, UnreachableError
+from onnxprune.evaluation import Drift
+from onnxprune.pipeline import prune as job
+from onnxprune.pipeline import quality as measuring
+from onnxprune.pipeline.accuracy_guard import Guard, judge_final
+from onnxprune.pipeline.choosing import Wish
+from onnxprune.pipeline.prune import replay
+from onnxprune.pipeline.rounds import scored
+from onnxprune.pipeline.settings import Settings
+from onnxprune.pipeline.trying import GRID, Trials, find_plan
+from onnxprune.selection.search import MOST
+from onnxprune.values.accuracy import Accuracy
+from onnxprune.values.outcome import Quality
+from onnxprune.values.preprocess import PRESETS
+from onnxprune.values.trials import COLUMNS, Search, Trial
+
+SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
+RESNET, CONVNET = SAMPLES / "digits_resnet.onnx", SAMPLES / "digits_convnet.onnx"
+CALIB, TEST = SAMPLES / "calib", SAMPLES / "test"
+
+
+def prune(output: Path, model: Path = CONVNET, data: Path | None = CALIB, **more: Any) -> onnxprune.Result:
+    """Prune by a cheap method without recovery, unless told otherwise."""
+    options = {"preprocess": "unit" if data else None, "method": "l1", "recovery": "none", **more}
+    return onnxprune.prune(model, data, output=output, **options)
+
+
+def searched(result: onnxprune.Result) -> tuple[Search, Trial]:
+    assert result.search is not None
+    assert result.search.chosen is not None
+    return result.search, result.search.chosen
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def unlabelled(tmp_path: Path) -> Path:
+    """Images of digits whose labels nobody knows."""
+    data = onnxprune.open_data(CALIB, onnxprune.load(CONVNET).graph.input_specs, PRESETS["unit"])
+    found = np.concatenate([next(iter(batch.feeds.values())) for batch in data.batches(64)])
+    np.savez(tmp_path / "x.npz", x=found[::3])
+    return tmp_path / "x.npz"
+
+
+@pytest.mark.parametrize("model", [RESNET, CONVNET])
+def test_without_a_budget_the_most_goes_that_loses_one_point(tmp_path: Path, model: Path) -> None:
+    result = prune(tmp_path / "a.onnx", model)
+    search, chosen = searched(result)
+    assert result.plan.request == {"max_drop": 0.01, "round_to": 8}
+    assert search.limits == {"max_drop": 0.01}
+    assert result.quality is not None
+    assert result.quality.change is not None
+    assert result.quality.change >= -0.01
+    assert chosen.quality.change == result.quality.change
+    assert chosen.macs == pytest.approx(result.plan.reached["macs"])
+    assert chosen.macs == min(trial.macs for trial in search.trials if trial.holds)
+    assert 3 <= len(search.trials) <= MOST
+    assert len({trial.macs for trial in search.trials}) == len(search.trials), "no plan is tried twice"
+    assert any("60 held-out images cannot tell 1 point of top-1 from noise" in said for said in result.warnings)
+    assert names(tmp_path) == ["a.onnx", "a.plan.json"]
+    assert json.loads(json.dumps(result.to_json()))["search"]["trials"][0]["samples"] == 60
+
+
+@pytest.mark.parametrize("limit", [0.01, 0.05])
+def test_hardly_more_is_left_than_the_best_of_forty_budgets_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float
+) -> None:
+    every: list[Trials] = []
+
+    def noted(*args: Any) -> Any:
+        every.append(Trials(*args))
+        return find_plan(*args)
+
+    monkeypatch.setattr(job, "find_plan", noted)
+    _, chosen = searched(prune(tmp_path / "a.onnx", RESNET, max_drop=limit, dry_run=True))
+    tried = [every[0].at(float(share)) for share in np.linspace(0.03, 0.99, 40)]
+    best = min(one.trial.macs for one in tried if one is not None and one.trial.holds)
+    assert chosen.macs <= 1.1 * best
+
+
+def test_scores_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    def noted(*args: Any, **more: Any) -> Any:
+        calls.append(args)
+        return scored(*args, **more)
+
+    monkeypatch.setattr(job, "scored", noted)
+    monkeypatch.setattr("onnxprune.pipeline.rounds.scored", lambda *args, **more: pytest.fail("scored again"))
+    prune(tmp_path / "a.onnx", max_drop=0.02)
+    assert len(calls) == 1
+
+
+def test_budgets_that_lose_too_much_are_refused_with_what_would_not(tmp_path: Path) -> None:
+    with pytest.raises(UnreachableError) as refusal:
+        prune(tmp_path / "a.onnx", RESNET, macs=0.03, max_drop=0.05)
+    found = re.match(
+        r"The plan at these budgets, with (\d\.\d) % of the MACs left, loses (\d+\.\d) points of top-1, where "
+        r"--max-drop allows 5 \(on 60 held-out images\), so nothing was written; "
+        r"the fewest at which that holds are (\d+\.\d) %, "
+        r"with \d+\.\d % of the parameters: ask for --macs (\d+(?:\.\d+)?)%, or allow more\.$",
+        str(refusal.value),
+    )
+    assert found is not None, str(refusal.value)
+    least, lost, holds, asked = map(float, found.groups())
+    assert least <= 3
+    assert lost > 5
+    assert 3 < holds <= asked + 0.05
+    assert names(tmp_path) == []
+    result = prune(tmp_path / "a.onnx", RESNET, macs=asked / 100, max_drop=0.05)
+    assert 100 * result.plan.reached["macs"] == pytest.approx(holds, abs=0.05)
+
+
+def test_budgets_that_hold_the_limit_stand_as_they_are(tmp_path: Path) -> None:
+    result = prune(tmp_path / "a.onnx", macs=0.6, params=0.7, max_drop=0.02)
+    plain = prune(tmp_path / "b.onnx", macs=0.6, params=0.7)
+    assert result.plan.request == {"macs": 0.6, "params": 0.7, "round_to": 8, "max_drop": 0.02}
+    assert result.plan.groups == plain.plan.groups
+    search, chosen = searched(result)
+    assert [trial.holds for trial in search.trials] == [True]
+    assert chosen.asked is None
+
+
+def test_the_own_rule_is_asked_for_by_alpha(tmp_path: Path) -> None:
+    result = prune(tmp_path / "a.onnx", method="entropy", alpha=1.0)
+    assert result.search is None
+    assert {group.kept / group.size for group in result.plan.groups.values()} == {0.25}
+    held = prune(tmp_path / "b.onnx", method="entropy", alpha=1.0, max_drop=0.01)
+    assert held.plan.groups == result.plan.groups
+    assert len(searched(held)[0].trials) == 1
+
+
+def test_a_limit_on_classes_is_held_in_the_search(tmp_path: Path) -> None:
+    _, free = searched(prune(tmp_path / "a.onnx", RESNET, max_drop=0.15))
+    _, held = searched(prune(tmp_path / "b.onnx", RESNET, max_drop=0.15, max_class_drop=0.2))
+    assert free.quality.classes[0].drop > 0.2 >= held.quality.classes[0].drop
+    assert held.macs > free.macs
+
+
+def test_where_even_the_mildest_cut_loses_too_much_nothing_is_written(tmp_path: Path) -> None:
+    said = r"^Even the mildest cut, with 9\d\.\d % of the MACs left, changes an output by \d+\.\d%, where --max-drift "
+    with pytest.raises(UnreachableError, match=f"{said}allows 0%"):
+        prune(tmp_path / "a.onnx", method="random", max_drift=0.0, force=True)
+    assert names(tmp_path) == []
+
+
+def test_without_labels_the_outputs_may_change_by_a_tenth(tmp_path: Path, unlabelled: Path) -> None:
+    result = prune(tmp_path / "a.onnx", data=unlabelled, preprocess=None)
+    search, chosen = searched(result)
+    assert result.plan.request == {"max_drift": 0.1, "round_to": 8}
+    assert result.quality is not None
+    assert result.quality.moved == chosen.quality.moved
+    assert 0 < (chosen.quality.moved or 0) <= 0.1
+    assert any(trial.quality.moved is not None and trial.quality.moved > 0.1 for trial in search.trials)
+    blind = prune(tmp_path / "b.onnx", check_accuracy=False)
+    assert blind.plan.request["max_drift"] == 0.1
+
+
+def test_drift_holds_beside_top1_where_there_are_labels(tmp_path: Path) -> None:
+    _, loose = searched(prune(tmp_path / "a.onnx", max_drop=0.1))
+    result = prune(tmp_path / "b.onnx", max_drop=0.1, max_drift=0.02)
+    _, both = searched(result)
+    assert both.quality.moved is not None
+    assert both.quality.moved <= 0.02
+    assert both.quality.change is not None
+    assert both.macs > loose.macs
+    assert result.quality is not None
+    assert result.quality.moved == both.quality.moved
+
+
+def test_the_search_never_sees_the_test_data(tmp_path: Path, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No batch of it is read while plans are tried, and other test data give the same bytes."""
+    searching: list[Dataset] = []
+    read: list[Dataset] = []
+    batches = Dataset.batches
+
+    def watched(*args: Any) -> Any:
+        samples = args[3]
+        assert samples.held is not None
+        assert samples.has_own_test
+        searching.append(samples.measured)
+        try:
+            return find_plan(*args)
+        finally:
+            searching.clear()
+
+    def noted(self: Dataset, *args: Any, **more: Any) -> Iterator[Any]:
+        if searching:
+            read.append(self)
+            assert self.reader is not searching[0].reader
+        return batches(self, *args, **more)
+
+    monkeypatch.setattr(job, "find_plan", watched)
+    monkeypatch.setattr(Dataset, "batches", noted)
+    for number in range(2):
+        (tmp_path / f"{number}").mkdir()
+    results = [
+        prune(tmp_path / f"{number}" / "a.onnx", data=few, test=test, recovery="fold", max_drop=0.05)
+        for number, test in enumerate((TEST, CALIB))
+    ]
+    assert len(read) > 5
+    first, second = (result.output for result in results)
+    assert first is not None
+    assert second is not None
+    assert first.read_bytes() == second.read_bytes()
+    assert [result.quality.samples for result in results if result.quality] == [450, 300]
+    assert results[0].to_json()["search"] == results[1].to_json()["search"]
+    # `apply` splits the data in the same way
+    again = replay(Settings(CONVNET, data=few, test=TEST, output=tmp_path / "r.onnx", scaling="unit"), results[0].plan)
+    assert (tmp_path / "r.onnx").read_bytes() == first.read_bytes()
+    assert not any("other data" in note for note in again.notes)
+
+
+def test_what_own_test_data_lose_more_is_said_and_no_reason_to_refuse() -> None:
+    guard = Guard({"max_drop": 0.01})
+    bad = Quality("d", 200, change=-0.05, change_interval=(-0.09, -0.01))
+    (said,) = judge_final(guard, bad, chosen_on_it=False)
+    assert said == "On these 200 images the result loses 5.0 points of top-1, where --max-drop allows 1."
+    with pytest.raises(
+        UnreachableError, match=r"^The final result loses 5\.0 points of top-1, .* so nothing was written"
+    ):
+        judge_final(guard, bad, chosen_on_it=True)
+    assert judge_final(guard, Quality("d", 200, moved=0.4), chosen_on_it=False) == ()
+    assert judge_final(guard, None, chosen_on_it=False) == ()
+
+
+def accuracy(*right: int, total: int = 10) -> Accuracy:
+    return Accuracy(sum(right), total * len(right), right, (total,) * len(right))
+
+
+def test_every_limit_counts_and_is_named() -> None:
+    found = Quality("d", 20, accuracy(10, 9), accuracy(10, 6), -0.15, (-0.3, 0.0), ("cat", "dog"), moved=0.5)
+    guard = Guard({"max_drop": 0.15, "max_drift": 0.5, "max_class_drop": 0.3})
+    assert guard.holds(found)
+    assert guard.missed(found) == ""
+    strict = Guard({"max_drop": 0.1, "max_drift": 0.25, "max_class_drop": 0.0}, by_default=True)
+    assert strict.excess(found) == pytest.approx(30)
+    assert strict.missed(found) == (
+        "loses 15.0 points of top-1, where --max-drop by default allows 10 and changes an output by 50.0%, where "
+        "--max-drift by default allows 25% and loses 30.0 points of class 'dog', where --max-class-drop allows 0"
+    )
+    assert Guard({"max_drift": 0.5}).excess(Quality("d", 20)) == np.inf
+
+
+def test_a_class_that_is_gone_is_no_default() -> None:
+    gone = Quality("d", 40, accuracy(10, 10, 10, 3), accuracy(10, 10, 10, 0), -0.01, (-0.02, 0.0), tuple("abcd"))
+    assert not Guard({"max_drop": 0.1}, refuses_collapse=True).holds(gone)
+    assert "No image of d is classified right" in Guard({"max_drop": 0.1}, refuses_collapse=True).missed(gone)
+    assert Guard({"max_drop": 0.1}).holds(gone)
+    chance = Quality("d", 40, accuracy(10, 10, 10, 2), accuracy(10, 10, 10, 0), -0.01, (-0.02, 0.0), tuple("abcd"))
+    assert Guard({"max_drop": 0.1}, refuses_collapse=True).holds(chance), "two images are no class"
+
+
+def test_how_many_images_it_takes_is_said() -> None:
+    few = Quality("d", 100, change=0.0, change_interval=(-0.03, 0.03))
+    said = Guard({"max_drop": 0.01}).too_few(few)
+    assert said == (
+        "100 held-out images cannot tell 1 point of top-1 from noise: the 95 % interval of the change is -3.0 to +3.0 "
+        "points; about 900 would."
+    )
+    assert Guard({"max_drop": 0.03}).too_few(few) is None
+    assert Guard({"max_drift": 0.03}).too_few(few) is None
+    none = Guard({"max_drop": 0.0}).too_few(few)
+    assert none is not None
+    assert none.endswith("-3.0 to +3.0 points.")
+
+
+def test_a_dry_run_searches_and_writes_the_plan(tmp_path: Path) -> None:
+    result = prune(tmp_path / "a.onnx", max_drop=0.02, dry_run=True)
+    whole = prune(tmp_path / "b.onnx", max_drop=0.02)
+    assert names(tmp_path) == ["a.plan.json", "b.onnx", "b.plan.json"]
+    assert result.plan.groups == whole.plan.groups
+    assert searched(result)[0].to_json() == searched(whole)[0].to_json()
+
+
+def test_it_goes_with_rounds_steering_scores_and_a_trimmed_head(tmp_path: Path, few: Path) -> None:
+    rounds = prune(tmp_path / "a.onnx", data=few, max_drop=0.05, rounds=2)
+    assert any(note.startswith("Chosen in 2 of 2 rounds") for note in rounds.notes)
+    searched(rounds)
+    steering = onnxprune.Steering(ratios=(("conv1", 0.5),))
+    steered = prune(tmp_path / "b.onnx", max_drop=0.05, steering=steering)
+    assert {g.kept / g.size for name, g in steered.plan.groups.items() if "conv1" in name} == {0.5}
+    plain = prune(tmp_path / "c.onnx", max_drop=0.05, save_scores=tmp_path / "s.npz")
+    again = prune(tmp_path / "d.onnx", max_drop=0.05, scores=tmp_path / "s.npz")
+    assert again.plan.groups == plain.plan.groups
+    trimmed = prune(tmp_path / "e.onnx", classes=("1", "4", "7"), trim_head=True)
+    assert trimmed.plan.request["max_drop"] == 0.01
+    assert searched(trimmed)[1].macs < 0.5
+
+
+def test_keep_masks_leave_nothing_to_be_chosen(tmp_path: Path) -> None:
+    keep = {group.name: np.arange(group.size) > 3 for group in onnxprune.inspect(onnxprune.load(CONVNET)).prunable}
+    arrays: dict[str, Any] = {f"keep:{name}": mask for name, mask in keep.items()}
+    np.savez(tmp_path / "m.npz", **arrays)
+    assert prune(tmp_path / "a.onnx", scores=tmp_path / "m.npz").search is None
+    limits: tuple[dict[str, Any], ...] = ({"max_drop": 0.01}, {"max_drift": 0.1})
+    for more in limits:
+        with pytest.raises(InputError, match="has keep masks and no scores, so no budget can be given beside it"):
+            prune(tmp_path / "b.onnx", scores=tmp_path / "m.npz", **more)
+    with pytest.raises(InputError, match="so no curve can be given beside it"):
+        prune(tmp_path / "b.onnx", scores=tmp_path / "m.npz", pareto=tmp_path / "c")
+
+
+def test_without_data_the_own_rule_or_a_budget_decides(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Method l1 only ranks channels"):
+        prune(tmp_path / "a.onnx", data=None)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"max_drop": 1.5}, "share of its images from 0 to 1|is a share from 0 to 1"),
+        ({"max_drift": -0.1}, "--max-drift is a share from 0 to 1"),
+        (
+            {"max_drop": 0.01, "check_accuracy": False},
+            "--max-drop needs the accuracy, but --no-accuracy-check measures",
+        ),
+        ({"max_drop": 0.01, "data": None}, "--max-drop needs the accuracy, but there are no labels"),
+        ({"max_drift": 0.01, "data": None}, "--max-drift compares outputs on samples; name a folder"),
+        ({"pareto": Path("/nowhere/c"), "macs": 0.5}, r"The curve's \.csv cannot be written to /nowhere/c\.csv"),
+        ({"pareto": "c", "macs": 0.5, "data": None}, "--pareto measures every plan on samples"),
+        ({"max_drop": 0.01, "recovery": "magic"}, "There is no recovery 'magic'"),
+    ],
+)
+def test_bad_requests_are_refused_before_any_plan_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setattr(Trials, "of", lambda *args: pytest.fail("a plan was tried"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=said):
+        prune(tmp_path / "a.onnx", **more)
+    assert names(tmp_path) == []
+
+
+def test_data_with_nothing_to_hold_out_are_told_from_test_data(tmp_path: Path) -> None:
+    data = onnxprune.open_data(CALIB, onnxprune.load(CONVNET).graph.input_specs, PRESETS["unit"])
+    x = np.concatenate([next(iter(batch.feeds.values())) for batch in data.batches(64)])
+    np.savez(tmp_path / "one.npz", x=x[::30], y=np.arange(10))
+    more: dict[str, Any] = {"data": tmp_path / "one.npz", "test": TEST, "preprocess": None}
+    with pytest.raises(
+        InputError, match=r"No class of .* has two samples, .* not for; add samples, or say how much goes"
+    ):
+        prune(tmp_path / "a.onnx", check_accuracy=False, **more)
+    prune(tmp_path / "a.onnx", check_accuracy=False, macs=0.5, **more)
+    with pytest.raises(InputError, match="--holdout is 1"):
+        prune(tmp_path / "a.onnx", check_accuracy=False, holdout=1.0, **more)
+
+
+def test_outputs_that_cannot_be_compared_hold_no_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    skipped = {"boxes": "its shape differs between the models"}
+    monkeypatch.setattr(measuring, "drift", lambda *args, **more: Drift({}, {}, {}, skipped))
+    with pytest.raises(InputError, match=r"No output can be compared .* \('boxes': its shape differs .* --macs 50%"):
+        prune(tmp_path / "a.onnx", max_drift=0.1)
+    assert names(tmp_path) == []
+
+
+def test_integer_outputs_count_by_the_share_that_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "drift", lambda *args, **more: Drift({}, {"class": 0.7}, {}, {}))
+    with pytest.raises(UnreachableError, match=r"changes an output by 30\.0%"):
+        prune(tmp_path / "a.onnx", max_drift=0.25)
+
+
+def test_a_search_writes_its_curve(tmp_path: Path) -> None:
+    result = prune(tmp_path / "a.onnx", max_drop=0.02, pareto=tmp_path / "curve")
+    assert names(tmp_path) == ["a.onnx", "a.plan.json", "curve.csv", "curve.json", "curve.svg"]
+    plain = prune(tmp_path / "b.onnx", max_drop=0.02)
+    assert plain.plan.groups == result.plan.groups, "the curve has no say in it"
+    search, chosen = searched(result)
+    assert len(searched(plain)[0].trials) < len(search.trials) <= MOST + GRID
+    with (tmp_path / "curve.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == list(COLUMNS)
+    assert len(rows) == len(search.trials)
+    macs = [float(row["macs"]) for row in rows]
+    assert macs == sorted(macs)
+    assert macs[-1] > 0.85
+    (taken,) = [row for row in rows if row["chosen"] == "True"]
+    assert float(taken["macs"]) == chosen.macs
+    assert float(taken["top1_low"]) < float(taken["top1"]) <= float(taken["top1_high"]) + 1e-9
+    assert float(taken["change_low"]) <= float(taken["change"]) <= float(taken["change_high"])
+    assert result.after is not None
+    assert float(taken["params"]) == pytest.approx(result.after.params / result.before.params)
+    assert float(taken["size"]) == pytest.approx(result.after.size / result.before.size, abs=0.01)
+    found = json.loads((tmp_path / "curve.json").read_text())
+    assert found["limits"] == {"max_drop": 0.02}
+    assert [row["macs"] for row in found["trials"]] == macs
+    drawn = (tmp_path / "curve.svg").read_text()
+    assert 'id="chosen"' in drawn
+    assert "top-1 (%), 95 % interval" in drawn
+    assert result.to_json()["curve"]["svg"] == str(tmp_path / "curve.svg")
+
+
+def test_a_budget_writes_its_curve_without_labels_too(tmp_path: Path, unlabelled: Path) -> None:
+    result = prune(tmp_path / "a.onnx", data=unlabelled, preprocess=None, macs=0.4, pareto=tmp_path / "curve.v1")
+    search, chosen = searched(result)
+    assert search.limits == {}
+    assert chosen.holds is None
+    assert chosen.macs == pytest.approx(result.plan.reached["macs"])
+    assert "change of the outputs (%)" in (tmp_path / "curve.v1.svg").read_text()
+    again = prune(tmp_path / "b.onnx", data=unlabelled, preprocess=None, macs=0.4, pareto=tmp_path / "again")
+    assert (tmp_path / "again.svg").read_bytes() == (tmp_path / "curve.v1.svg").read_bytes()
+    assert again.plan.groups == prune(tmp_path / "c.onnx", data=unlabelled, preprocess=None, macs=0.4).plan.groups
+
+
+def test_a_refused_run_writes_no_curve(tmp_path: Path) -> None:
+    with pytest.raises(UnreachableError):
+        prune(tmp_path / "a.onnx", RESNET, macs=0.03, max_drop=0.01, pareto=tmp_path / "curve")
+    assert names(tmp_path) == []
+
+
+def test_a_curve_takes_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxprune.report.curve.find_spec", lambda name: None)
+    monkeypatch.setattr(job, "load", lambda path: pytest.fail("work was begun"))
+    with pytest.raises(InputError, match=r'matplotlib, which is not installed; pip install "onnxprune\[plot\]"'):
+        prune(tmp_path / "a.onnx", macs=0.5, pareto=tmp_path / "curve")
+
+
+def test_training_comes_after_the_search_and_is_held_to_the_limit(
+    tmp_path: Path, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from onnxprune.finetune.training.recipe import Recipe
+
+    settings = Settings(
+        CONVNET, few, tmp_path / "a.onnx", method="l1", max_drop=0.1, recovery="none", scaling="unit",
+        recipe=Recipe(epochs=1), device="cpu",
+    )  # fmt: skip
+    result = job.run(settings)
+    assert "The limits on the loss chose the plan by its recovered weights, before the training." in result.notes
+    before = names(tmp_path)
+    measured = Quality("d", 16, change=-0.2, change_interval=(-0.3, -0.1))
+    monkeypatch.setattr("onnxprune.pipeline.finishing.Gauge.quality", lambda *args, **more: measured)
+    monkeypatch.setattr(job, "find_plan", lambda *args: (args[5](args[0].wish), None))  # the search found it good
+    with pytest.raises(UnreachableError, match=r"^The final result loses 20\.0 points of top-1"):
+        job.run(replace(settings, output=tmp_path / "b.onnx", wish=Wish(onnxprune.Budget(macs=0.5))))
+    assert names(tmp_path) == before
