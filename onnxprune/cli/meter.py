@@ -95,7 +95,7 @@ class Meter:
         took = time.perf_counter() - start
         if what and total and took > PATIENCE and not (self._quiet or aborted or self._console.is_terminal):
             rate = self._done / took
-            self._console.print(Text(f"{what}: {self._done} of {total} in {took:.1f} s ({rate:.0f} images/s)"))
+            self._console.print(Text(f"{what}: {self._done} of {total} in {took:.1f} s ({rate:.0f} a second)"))
         self._task = ("", None, 0.0)
 
 
@@ -112,4 +112,4 @@ class RateColumn(ProgressColumn):
         if task.total is None or not task.completed:
             return Text("")
         rate = task.completed / max(time.perf_counter() - self._start, 1e-9)
-        return Text(f"{task.completed:.0f}/{task.total:.0f}  {rate:.3g} images/s")
+        return Text(f"{task.completed:.0f}/{task.total:.0f}  {rate:.3g} a second")
