@@ -189,7 +189,8 @@ def test_a_ratio_is_reached_exactly_and_needs_no_data(tmp_path: Path, looked_at:
 
 def test_a_threshold_is_applied_until_nothing_goes(few: Path, tmp_path: Path, looked_at: list[Analysis]) -> None:
     """Three quarters of the channels are dead; a tenth of what is there goes in a round."""
-    options: dict[str, Any] = {"model": CONVNET, "options": {"cap": 0.5, "threshold": 0.1}, "dry_run": True}
+    rule = {"cap": 0.5, "threshold": 0.1}
+    options: dict[str, Any] = {"model": CONVNET, "alpha": 1.0, "options": rule, "dry_run": True}
     result = pruned(few, tmp_path / "out.onnx", 9, "class-aware", **options)
     assert {group.kept / group.size for group in result.plan.groups.values()} == {0.25}
     seen = widths_of(looked_at)
