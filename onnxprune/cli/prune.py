@@ -140,13 +140,15 @@ budget_options = stack(
     ),
     round_option(_budget),
     _budget(
-        "--rounds",
+        "--steps",
         type=click.IntRange(min=1),
         default=1,
         metavar="N",
         show_default=True,
-        help="Choose what goes in N rounds, each after the first on the network as cut and recovered by then.",
+        help="Choose what goes in N steps, each after the first on the network as cut and recovered by then. What is "
+        "finished is kept in the output with the ending .steps.json until the result is written.",
     ),
+    _budget("--resume", is_flag=True, help="Go on from the last finished step of a run in --steps that was stopped."),
     allow_option,
     _budget("--force", is_flag=True, help="Write a poor result even though no budget asked for it."),
 )
@@ -201,7 +203,13 @@ def prune(**flags: Any) -> None:
 
     settings = read_settings(flags)
     with open_voice(flags) as voice, open_watch(flags, flags["finetune"] or 0) as watch:
-        result = run(replace(settings, watch=watch), voice.meter, voice.tell, report_of(flags))
+        try:
+            result = run(replace(settings, watch=watch), voice.meter, voice.tell, report_of(flags))
+        except KeyboardInterrupt:
+            if settings.journal is None or not settings.journal.exists():
+                raise
+            told = f"interrupted; the steps that were finished are in {settings.journal}, go on with --resume"
+            raise KeyboardInterrupt(told) from None
     deliver(result, flags)
 
 
@@ -225,7 +233,8 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         scores_output=flags["save_scores"],
         wish=Wish(budget, flags["round_to"], flags["policy"], read_steering(flags)),
         max_class_drop=flags["max_class_drop"],
-        rounds=flags["rounds"],
+        steps=flags["steps"],
+        resume=flags["resume"],
         recovery=flags["recover"],
         recipe=read_recipe(flags),
         device=flags["device"],
@@ -242,6 +251,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         "the labels": settings.labels_written,
         "the report": flags["report"],
         "the saved scores": settings.scores_output,
+        "the journal": settings.journal,
     }
     check_outputs(outputs, input_paths(flags))
     return settings

@@ -69,7 +69,8 @@ def prune(
     trim_head: bool = False,
     preprocess: str | Preprocess | None = None,
     round_to: int = ROUND_TO,
-    rounds: int = 1,
+    steps: int = 1,
+    resume: bool = False,
     recovery: str = "refit",
     approximate: bool = False,
     holdout: float = 0.2,
@@ -106,7 +107,8 @@ def prune(
         trim_head: cut the classifier's outputs to these classes, and write their names beside the model.
         preprocess: a preset's name, `auto`, a `Preprocess`, or None (auto for labelled images).
         round_to: block that widths are rounded to; 1 switches rounding off.
-        rounds: in how many rounds what goes is chosen, each after the first on the recovered network.
+        steps: in how many steps what goes is chosen, each after the first on the recovered network.
+        resume: go on from the last finished step of a run in steps that was stopped, given all that it was begun with.
         recovery: how the weights are recovered in closed form after the cut: none, bias, fold or refit.
         approximate: cut channels that a normalisation runs over as well (the result is not that of zeroing them).
         holdout: share of `data` kept for measuring.
@@ -134,7 +136,8 @@ def prune(
         scores_output=None if save_scores is None else Path(save_scores),
         wish=Wish(budget, round_to, policy, steering or Steering()),
         max_class_drop=max_class_drop,
-        rounds=rounds,
+        steps=steps,
+        resume=resume,
         recovery=recovery,
         approximate=approximate,
         preprocess=preprocess if isinstance(preprocess, Preprocess) else Preprocess(),

@@ -9,13 +9,19 @@ from onnxprune.analysis.analyse import Analysis
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.outputs import check_input, check_outputs, data_files
 from onnxprune.graph.writing import Staging
-from onnxprune.importance.method import find_method
+from onnxprune.importance.method import Method, find_method
 from onnxprune.pipeline.choosing import least_left, policy_of, refuse_unreachable
 from onnxprune.pipeline.finishing import figures, finish, publish
+from onnxprune.pipeline.journal import (
+    Journal,
+    forgotten_if_refused,
+    kept_until_written,
+    open_journal,
+    read_journal,
+)
 from onnxprune.pipeline.judging import CLASS_DROP, check_class_drop
 from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
 from onnxprune.pipeline.retraining import check_retraining
-from onnxprune.pipeline.rounds import Chosen, choose_in_rounds
 from onnxprune.pipeline.samples import Samples, open_samples
 from onnxprune.pipeline.score_files import ScoreFile, read_score_file, score_bytes
 from onnxprune.pipeline.settings import Settings
@@ -28,7 +34,9 @@ from onnxprune.pipeline.stages import (
     load,
     plan_of_masks,
     recovery_settings,
+    versions,
 )
+from onnxprune.pipeline.steps import Chosen, choose_in_steps
 from onnxprune.runtime import open_session
 from onnxprune.values.plan import Plan
 from onnxprune.values.progress import Track, silent
@@ -52,11 +60,12 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         "the plan": settings.plan_written,
         "the labels": settings.labels_written,
         "the saved scores": settings.scores_output,
+        "the journal": settings.journal,
     }
     if settings.trim_head and not settings.classes:
         raise InputError("--trim-head cuts the classifier to the classes of --classes; name them.")
-    if settings.rounds > 1 and (settings.scores or settings.scores_output):
-        raise InputError("A file of scores holds those of one round; leave out --rounds, --scores or --save-scores.")
+    _check_steps(settings)
+    begun = None if settings.journal is None else read_journal(settings.journal, resume=settings.resume)
     model, analysis = _open(settings, outputs, say)
     say("least", least_left(analysis, settings.wish))
     if not settings.trim_head:  # then it depends on the data how wide the head is
@@ -70,30 +79,80 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
     needed = _has_data(settings) or (known is None and method.needs_data(options))
     samples = _samples(settings, model, track, say) if needed else None
     check_class_drop(settings.max_class_drop, samples, measured=settings.check_accuracy)
+    data = {} if samples is None else _data_facts(samples)
+    journal: Journal | None = None
     if known is not None and known.scores is not None:
         outputs_left = () if samples is None else tuple(samples.classes.values())
         masks = choose(analysis, known.scores, settings.wish, method, options, outputs_left)
         found = Chosen(masks, known.scores, known.scores.notes)
     else:
-        found = choose_in_rounds(settings, model, analysis, samples, method, options, track, say)
-    in_rounds = {"rounds": settings.rounds} if settings.rounds > 1 else {}
+        if settings.journal is not None:
+            run_facts = _run_facts(settings, model, method, options, samples, data)
+            journal = open_journal(settings.journal, begun, run_facts, analysis.free)
+        with forgotten_if_refused(journal):
+            found = choose_in_steps(settings, model, analysis, samples, method, options, journal, track, say)
+    in_steps = {"steps": settings.steps} if settings.steps > 1 else {}
     chosen = plan_of_masks(
         model,
         analysis,
         found.keep,
         method.name,
         options,
-        request={**settings.wish.to_json(), **in_rounds},
+        request={**settings.wish.to_json(), **in_steps},
         seed=settings.seed,
-        data={} if samples is None else _data_facts(samples),
+        data=data,
     )
-    if settings.scores_output is not None:
+    if settings.scores_output is not None and found.scores is not None:
         keep = {group.name: found.keep[group.name] for group in analysis.prunable}
         content = score_bytes(found.scores, keep, method.name, options, model.digest)
         extra = _beside(extra, settings.scores_output, content)
-    if chosen.removed == 0:
-        raise UnreachableError(_nothing(settings, method.name))
-    return _carry_out(settings, model, analysis, chosen, samples, track, say, extra, (*model.notes, *found.notes))
+    with forgotten_if_refused(journal):
+        if chosen.removed == 0:
+            raise UnreachableError(_nothing(settings, method.name))
+    with kept_until_written(journal):
+        return _carry_out(settings, model, analysis, chosen, samples, track, say, extra, (*model.notes, *found.notes))
+
+
+def _check_steps(settings: Settings) -> None:
+    """Refuse numbers of steps, and what does not go with several.
+
+    Raises:
+        InputError: see above.
+    """
+    if settings.steps < 1:
+        raise InputError(f"--steps is a number from 1 up, not {settings.steps}.")
+    if settings.steps > 1 and (settings.scores or settings.scores_output):
+        raise InputError("A file of scores holds those of one step; leave out --steps, --scores or --save-scores.")
+    if settings.steps == 1 and settings.resume:
+        raise InputError("--resume goes on with a run in steps; give the number of --steps that it was begun with.")
+
+
+def _run_facts(
+    settings: Settings,
+    model: Model,
+    method: Method,
+    options: Mapping[str, Any],
+    samples: Samples | None,
+    data: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what the masks of a run follow from, by names that people know: its journal is of no other run."""
+    return {
+        "model": model.digest,
+        "data": data.get("digest"),
+        "preprocessing": data.get("preprocess"),
+        "classes": {} if samples is None else dict(samples.classes),
+        "method": method.name,
+        "method settings": dict(options),
+        **settings.wish.to_json(),
+        "steps": settings.steps,
+        "recovery": settings.recovery,
+        "approximate groups": settings.approximate,
+        "trim_head": settings.trim_head,
+        "seed": settings.seed,
+        "batch_size": settings.batch_size,
+        "threads": settings.threads,
+        "versions": versions(),
+    }
 
 
 def _has_data(settings: Settings) -> bool:

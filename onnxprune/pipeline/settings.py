@@ -24,7 +24,8 @@ class Settings:
         scores_output: where the scores and the chosen keep masks are written as well, if anywhere.
         wish: what is asked for; nothing: the method's own threshold rule.
         max_class_drop: the most that any class may lose of its recall, as a share; a result that loses more is refused.
-        rounds: in how many rounds what goes is chosen, each after the first on the recovered network.
+        steps: in how many steps what goes is chosen, each after the first on the recovered network.
+        resume: go on from the last finished step of a run that was stopped.
         recovery: how the weights are recovered after the cut: none, bias, fold or refit.
         recipe: how the recovered model is trained before it is measured; None: not at all.
         teacher: the model that it learns from; None: the model that was cut.
@@ -54,7 +55,8 @@ class Settings:
     scores_output: Path | None = None
     wish: Wish = field(default_factory=Wish)
     max_class_drop: float | None = None
-    rounds: int = 1
+    steps: int = 1
+    resume: bool = False
     recovery: str = "refit"
     recipe: Recipe | None = None
     teacher: Path | None = None
@@ -84,6 +86,11 @@ class Settings:
     def plan_written(self) -> Path:
         """Where the plan goes."""
         return self.plan_output or self.written.with_suffix(".plan.json")
+
+    @property
+    def journal(self) -> Path | None:
+        """Where a run in several steps keeps what it has done; it goes once the result is written."""
+        return self.written.with_suffix(".steps.json") if self.steps > 1 else None
 
     @property
     def labels_written(self) -> Path | None:

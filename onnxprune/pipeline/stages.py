@@ -291,12 +291,13 @@ def plan_of_masks(
         groups=groups,
         frozen={group.name: group.frozen for group in analysis.groups if group.frozen},
         seed=seed,
-        versions=_versions(),
+        versions=versions(),
         data=data or {},
     )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of this program and of what its results depend on."""
     packages = ("onnx", "onnxruntime", "onnx-graphsurgeon", "numpy", "scipy")
     own = {"onnxprune": __version__, "python": platform.python_version()}
     return {**own, **{name: version(name) for name in packages}}

@@ -130,8 +130,8 @@ def budget_lines(plan: Plan) -> Lines:
     request = ", ".join(asked) or f"no budget, so what {plan.method} finds below its threshold"
     if plan.request.get("allow") == "approximate":
         rounding += ", approximate groups too (checked against normalising over the channels that stay)"
-    if "rounds" in plan.request:
-        rounding += f"; chosen in {plan.request['rounds']} rounds"
+    if steps := plan.request.get("steps", plan.request.get("rounds")):  # as earlier plans called them
+        rounding += f"; chosen in {steps} steps"
     if "policy" in plan.request:
         rounding += f"; policy {plan.request['policy']}"
     if "min_keep" in plan.request:
@@ -156,7 +156,18 @@ _ASKED: Mapping[str, Callable[[Any], str]] = {
     "ratio": lambda share: f"{numbers.percent(share)} of the channels of every group removed",
     "alpha": lambda alpha: f"everything below {alpha:g} times the threshold removed",
 }
-_ASIDE = ("round_to", "rounds", "allow", "trim_head", "max_class_drop", "min_keep", "keep", "ratio_for", "policy")
+_ASIDE = (
+    "round_to",
+    "steps",
+    "rounds",
+    "allow",
+    "trim_head",
+    "max_class_drop",
+    "min_keep",
+    "keep",
+    "ratio_for",
+    "policy",
+)
 _LEFT = {"macs": "MACs", "params": "params", "channels": "prunable channels"}
 
 

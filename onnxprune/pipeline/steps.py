@@ -1,8 +1,8 @@
-"""Choosing what goes in several rounds: each looks at the network that the rounds before it have left.
+"""Choosing what goes in several steps: each looks at the network that the steps before it have left.
 
-A round cuts the original by all that went so far, gives it new weights, gathers statistics on that network, and chooses
+A step cuts the original by all that went so far, gives it new weights, gathers statistics on that network, and chooses
 the next part. Its scores are carried back to the channels of the original, so that widths, floors, blocks and costs are
-the original's throughout and the masks of all rounds make one plan.
+the original's throughout and the masks of all steps make one plan.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,8 +15,10 @@ import numpy as np
 from onnxprune.analysis.analyse import Analysis, counts
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.model import read_graph
+from onnxprune.graph.writing import Staging
 from onnxprune.importance.method import Method
 from onnxprune.pipeline.choosing import Budget, policy_of, refuse_unreachable
+from onnxprune.pipeline.journal import Journal, Progress
 from onnxprune.pipeline.result import Tell
 from onnxprune.pipeline.samples import Samples
 from onnxprune.pipeline.sensitivity import with_sensitivity
@@ -35,63 +37,87 @@ Origins = Mapping[str, tuple[str, IntArray]]
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The keep masks of the original's groups, the scores of the first round, and what the user should know."""
+    """The keep masks of the original's groups, the scores that they come from, and what the user should know.
+
+    A run that went on from its last step has computed no scores.
+    """
 
     keep: Keep
-    scores: Scores
+    scores: Scores | None
     notes: tuple[str, ...]
 
 
-def choose_in_rounds(
+def choose_in_steps(
     settings: Settings,
     model: Model,
     analysis: Analysis,
     samples: Samples | None,
     method: Method,
     options: Mapping[str, Any],
+    journal: Journal | None,
     track: Track,
     say: Tell,
 ) -> Chosen:
     """Score and choose as often as the settings say, on the recovered network after the first time.
 
+    With a `journal` the steps that it has are not done again, and every other one is added to it.
+
     Raises:
         InputError: as the stages.
         UnreachableError: a budget that cannot be met, or a cut network with other groups than the original.
     """
-    total, whole = settings.rounds, settings.wish.budget.in_shares(analysis.costs)
-    if total < 1:
-        raise InputError(f"--rounds is a number from 1 up, not {total}.")
+    total, whole = settings.steps, settings.wish.budget.in_shares(analysis.costs)
     outputs = () if samples is None else tuple(samples.classes.values())
     refuse_unreachable(analysis, settings.wish, counts(class_masks(analysis, outputs)))
-    keep: Keep = {group.name: np.ones(group.size, dtype=bool) for group in analysis.free}
-    scores = first = _scores(settings, analysis, samples, method, options, track, say)
-    notes = dict.fromkeys(first.notes)
-    left: list[float] = []
-    for number in range(1, total + 1):
-        before = counts(keep)
-        wish = replace(settings.wish, budget=part_of(whole, number, total))
-        keep = choose(analysis, scores, wish, method, options, outputs, before)
-        left.append(analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0)
-        went = counts(keep) != before
-        if number == total or (not went and settings.wish.budget.is_own_rule):
-            break
-        if went:
-            say("working", f"Round {number + 1} of {total}: cutting and recovering")
-            with _cut_network(settings, model, analysis, keep, samples) as (present, origins):
-                found = _scores(settings, present, samples, method, options, track, say)
-            scores = carried_back(found, origins, keep)
-            notes.update(dict.fromkeys(found.notes))
+    state = Progress({group.name: np.ones(group.size, dtype=bool) for group in analysis.free})
+    if journal is not None and journal.begun is not None:
+        state = journal.begun
+        say("resumed", f"Going on after step {state.done} of {total}.")
+    scores: Scores | None = None
+    while state.done < total and not (state.stands and settings.wish.budget.is_own_rule):
+        if scores is None or not state.stands:  # where nothing went, the network is the one that was scored last
+            scores = _scores_after(settings, model, analysis, state, samples, method, options, track, say)
+        wish = replace(settings.wish, budget=part_of(whole, state.done + 1, total))
+        keep = choose(analysis, scores, wish, method, options, outputs, counts(state.keep))
+        left = analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0
+        state = state.after(keep, left, scores.notes)
+        if journal is not None:
+            journal.save(state)
+    return Chosen(state.keep, scores, (*state.notes, *_summary(state, total)))
+
+
+def _summary(state: Progress, total: int) -> Iterator[str]:
+    """Say what each step left, where there were several."""
     if total > 1:
-        shares = ", ".join(f"{share:.1%}" for share in left).replace("%", " %")
-        notes[f"Chosen in {len(left)} of {total} rounds, which left {shares} of the MACs, one after the other."] = None
-    return Chosen(keep, first, tuple(notes))
+        shares = ", ".join(f"{share:.1%}" for share in state.left).replace("%", " %")
+        yield f"Chosen in {state.done} of {total} steps, which left {shares} of the MACs, one after the other."
+
+
+def _scores_after(
+    settings: Settings,
+    model: Model,
+    analysis: Analysis,
+    state: Progress,
+    samples: Samples | None,
+    method: Method,
+    options: Mapping[str, Any],
+    track: Track,
+    say: Tell,
+) -> Scores:
+    """Score the network as the steps so far have left it; what comes back are scores of the original's channels."""
+    if not state.gone:
+        return _scores(settings, analysis, samples, method, options, track, say)
+    say("working", f"Step {state.done + 1} of {settings.steps}: cutting and recovering")
+    with _cut_network(settings, model, analysis, state.keep, samples) as (present, origins):
+        found = _scores(settings, present, samples, method, options, track, say)
+    return carried_back(found, origins, state.keep)
 
 
 def part_of(budget: Budget, number: int, total: int) -> Budget:
-    """Return what of a budget is to be reached after round `number` of `total`: equal shares of what is there go.
+    """Return what of a budget is to be reached after step `number` of `total`: equal shares of what is there go.
 
     What is left shrinks geometrically: after 2 of 4 rounds to 25 % of the MACs, 50 % are left. A threshold is the same
-    in every round.
+    in every step.
     """
     if number == total:
         return budget
@@ -141,7 +167,7 @@ def origins_of(whole: Analysis, keep: Keep, present: Analysis) -> Origins:
 
 
 def _other_groups(name: str) -> str:
-    return f"The cut network has other channel groups than the original (see {name!r}), so use --rounds 1."
+    return f"The cut network has other channel groups than the original (see {name!r}), so use --steps 1."
 
 
 def carried_back(scores: Scores, origins: Origins, keep: Keep) -> Scores:
@@ -182,7 +208,11 @@ def _cut_network(
     if samples is not None and obstacle(model.graph) is None:
         with suppress(InputError):  # what cannot be run piece by piece is cut alone, as the final result will be
             result = recover(model, result, samples.calibration, settings.recovery, seed=settings.seed)
-    with on_disk(result.model, result.weights, None) as (proto, weights):
+    # Beside the output, where the next run clears up after one that was killed.
+    with (
+        Staging() as staging,
+        on_disk(result.model, result.weights, staging.folder(settings.written)) as (proto, weights),
+    ):
         smaller = Model(model.path, proto, read_graph(proto, weights))
         present = inspect(smaller, approximate=settings.approximate, trim_head=settings.trim_head)
         yield present, origins_of(analysis, keep, present)
