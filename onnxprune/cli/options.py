@@ -16,6 +16,7 @@ Decorator: TypeAlias = Callable[[Any], Any]
 
 _data = section("Data")
 _pixels = section("Preprocessing of images")
+_quantization = section("Quantization (after all else)")
 _run = section("Running")
 _output = section("Output")
 _talk = section("Messages")
@@ -99,6 +100,21 @@ preprocessing_options = stack(
         help="Where the model has its channels. Default: read from the shape of its input.",
     ),
     _pixels("--channel-order", type=click.Choice(["rgb", "bgr"]), help="Order of colours. Default: rgb."),
+)
+
+quantize_options = stack(
+    _quantization(
+        "--quantize",
+        type=click.Choice(["int8"]),
+        help="Write a copy of the result in 8-bit integers too, quantized with the same samples, and report what pruning "
+        "and what quantization did.",
+    ),
+    _quantization(
+        "--quantized",
+        type=FILE,
+        metavar="FILE",
+        help="The quantized model. Default: the output with the ending .int8.onnx.",
+    ),
 )
 
 threads_option = _run(

@@ -15,6 +15,7 @@ from onnxprune.cli.options import (
     model_argument,
     output_option,
     preprocessing_options,
+    quantize_options,
     round_option,
     run_options,
     seed_option,
@@ -184,6 +185,7 @@ output_options = stack(
 @steering_options
 @recovery_option
 @training_options
+@quantize_options
 @preprocessing_options
 @output_options
 @run_options
@@ -249,6 +251,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         "the model": settings.written,
         "the plan": settings.plan_written,
         "the labels": settings.labels_written,
+        "the quantized model": settings.quantized_written,
         "the report": flags["report"],
         "the saved scores": settings.scores_output,
         "the journal": settings.journal,

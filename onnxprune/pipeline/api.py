@@ -72,6 +72,7 @@ def prune(
     steps: int = 1,
     resume: bool = False,
     recovery: str = "refit",
+    quantize: str | None = None,
     approximate: bool = False,
     holdout: float = 0.2,
     options: Mapping[str, Any] | None = None,
@@ -110,6 +111,8 @@ def prune(
         steps: in how many steps what goes is chosen, each after the first on the recovered network.
         resume: go on from the last finished step of a run in steps that was stopped, given all that it was begun with.
         recovery: how the weights are recovered in closed form after the cut: none, bias, fold or refit.
+        quantize: int8 writes a quantized model beside the pruned one as well; where that fails after all, the result's
+            `failure` says why.
         approximate: cut channels that a normalisation runs over as well (the result is not that of zeroing them).
         holdout: share of `data` kept for measuring.
         options: settings of the method.
@@ -139,6 +142,7 @@ def prune(
         steps=steps,
         resume=resume,
         recovery=recovery,
+        quantize=quantize,
         approximate=approximate,
         preprocess=preprocess if isinstance(preprocess, Preprocess) else Preprocess(),
         scaling="explicit" if explicit else preprocess if isinstance(preprocess, str) else None,

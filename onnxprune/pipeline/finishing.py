@@ -1,13 +1,14 @@
 """From a plan to what is written: cut, verify, recover, measure, judge, and put everything in its place."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import onnx
 
 from onnxprune import __version__
 from onnxprune.analysis.analyse import Analysis
+from onnxprune.errors import UnreachableError
 from onnxprune.graph.measures import count_params, file_size
 from onnxprune.graph.metadata import CLASSES
 from onnxprune.graph.writing import Staging, with_metadata
@@ -20,6 +21,7 @@ from onnxprune.pipeline.judging import (
     shortcomings,
 )
 from onnxprune.pipeline.quality import Gauge
+from onnxprune.pipeline.quantizing import measured_int8, quantize
 from onnxprune.pipeline.recovering import Restored, restore, why_not
 from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
 from onnxprune.pipeline.retraining import retrain
@@ -76,10 +78,20 @@ def finish(
         quality = None if gauge is None else gauge.quality(pruned)
         if quality is not None and restored.steps:
             quality = replace(quality, steps=(*restored.steps, quality.as_step(restored.last)))
+        small, failure = None, ""
+        if settings.quantize is not None and samples is not None:
+            say("working", "Quantizing")
+            try:
+                small = quantize(settings, cut, pruned, samples, staging)
+            except UnreachableError as error:  # the pruned model is none the worse for it
+                failure = str(error)
         session = open_session(model.proto, model.weights, name=str(settings.model), threads=settings.threads)
         say("working", "Measuring latency")
         size = file_size(folder / written.name, cut.weights)
-        before, after = _both_figures(model, analysis, chosen, cut, size, samples, (session, pruned))
+        sessions = {"before": session, "after": pruned, **({} if small is None else {"quantized": small.session})}
+        latency = _latencies(samples, sessions)
+        before, after = _both_figures(model, analysis, chosen, cut, size, latency)
+        quantized = None if small is None or gauge is None else measured_int8(small, gauge, pruned, latency)
         if write_plan:
             refuse_size(settings.wish.budget.size, before, after)
         limit = chosen.request.get(CLASS_DROP)
@@ -87,7 +99,7 @@ def finish(
         if limit is not None and (quality is None or not quality.classes):
             notes = (*notes, f"No accuracy by class was measured, so the limit of {100 * limit:g} points is unchecked.")
         collapsed = collapses(quality)
-        warnings = (*collapsed, *shortcomings(before, after, equality))
+        warnings = (*collapsed, *shortcomings(before, after, equality), *([failure] if failure else []))
         if write_plan and not settings.wish.explicit and not settings.force:
             refuse_collapse(collapsed)
         result = Result(
@@ -104,6 +116,9 @@ def finish(
             written,
             plan_written,
             settings.labels_written,
+            quantized,
+            None if quantized is None else settings.quantized_written,
+            failure,
         )
         publish(staging, settings, result, extra)
     return result
@@ -130,27 +145,22 @@ def publish(staging: Staging, settings: Settings, result: Result, extra: Extra) 
     staging.commit(last=settings.written)
 
 
+def _latencies(samples: Samples | None, sessions: Mapping[str, Session]) -> dict[str, float]:
+    """Return the latency of one sample by model, in milliseconds, measured in turns; nothing without samples."""
+    if samples is None:
+        return {}
+    feeds = next(samples.calibration.batches(1)).feeds
+    calls = [chunk.feeds for chunk in sessions["before"].chunks(feeds)]
+    return {name: found.median_ms for name, found in measure(sessions, calls[0]).items()}
+
+
 def _both_figures(
-    model: Model,
-    analysis: Analysis,
-    chosen: Plan,
-    cut: Cut,
-    size: int,
-    samples: Samples | None,
-    sessions: tuple[Session, Session],
+    model: Model, analysis: Analysis, chosen: Plan, cut: Cut, size: int, latency: Mapping[str, float]
 ) -> tuple[Figures, Figures]:
     channels = channel_counts(analysis, chosen)
     before = figures(model.proto, analysis, model.size, channels[0])
     after = figures(cut.model, analysis, size, channels[1], chosen)
-    if samples is None:
-        return before, after
-    feeds = next(samples.calibration.batches(1)).feeds
-    calls = [chunk.feeds for chunk in sessions[0].chunks(feeds)]
-    found = measure({"before": sessions[0], "after": sessions[1]}, calls[0])
-    return (
-        replace(before, latency_ms=found["before"].median_ms),
-        replace(after, latency_ms=found["after"].median_ms),
-    )
+    return replace(before, latency_ms=latency.get("before")), replace(after, latency_ms=latency.get("after"))
 
 
 def figures(

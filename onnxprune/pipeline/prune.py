@@ -20,6 +20,7 @@ from onnxprune.pipeline.journal import (
     read_journal,
 )
 from onnxprune.pipeline.judging import CLASS_DROP, check_class_drop
+from onnxprune.pipeline.quantizing import check_quantizing, try_quantizing
 from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
 from onnxprune.pipeline.retraining import check_retraining
 from onnxprune.pipeline.samples import Samples, open_samples
@@ -59,6 +60,7 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         "the model": settings.written,
         "the plan": settings.plan_written,
         "the labels": settings.labels_written,
+        "the quantized model": settings.quantized_written,
         "the saved scores": settings.scores_output,
         "the journal": settings.journal,
     }
@@ -71,6 +73,7 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
     if not settings.trim_head:  # then it depends on the data how wide the head is
         refuse_unreachable(analysis, settings.wish, {})
     check_retraining(settings, model)
+    check_quantizing(settings, model)
     known = None if settings.scores is None else read_score_file(settings.scores, analysis.prunable, model.digest)
     if known is not None:
         method, options = known.method, dict(known.options)
@@ -231,8 +234,13 @@ def replay(
         trim_head=bool(chosen.request.get("trim_head")),
         approximate=chosen.request.get("allow") == "approximate",
     )
-    outputs = {"the model": settings.written, "the labels": settings.labels_written}
+    outputs = {
+        "the model": settings.written,
+        "the labels": settings.labels_written,
+        "the quantized model": settings.quantized_written,
+    }
     model, analysis = _open(settings, outputs, say)
+    check_quantizing(settings, model)
     samples = None if settings.data is None else _samples(settings, model, track, say)
     if samples is not None and samples.classes != chosen.classes:
         raise InputError(
@@ -271,6 +279,9 @@ def _samples(settings: Settings, model: Model, track: Track, say: Tell) -> Sampl
     session = open_session(model.proto, model.weights, name=str(settings.model), threads=settings.threads)
     samples = open_samples(settings, model, session, track)
     say("samples", samples)
+    if settings.quantize is not None:
+        say("working", "Trying to quantize the original")
+        try_quantizing(settings, model, samples)
     return samples
 
 

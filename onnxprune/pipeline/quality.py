@@ -1,6 +1,7 @@
 """Measuring a pruned model against the original: top-1 where there are labels, else the drift of the outputs."""
 
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 from onnxprune.evaluation import Predictions, drift, paired, predict
 from onnxprune.pipeline.samples import Samples
@@ -17,6 +18,7 @@ class Gauge:
     def __init__(self, settings: Settings, model: Model, samples: Samples, track: Track) -> None:
         self._settings, self._model, self._track = settings, model, track
         self._data = samples.measured
+        self._answers: WeakKeyDictionary[Session, Predictions] = WeakKeyDictionary()
 
     def session(self) -> Session:
         """Open the original model."""
@@ -27,14 +29,21 @@ class Gauge:
     def _before(self) -> Predictions:
         return predict(self.session(), self._data, batch_size=self._settings.batch_size, track=self._track)
 
-    def quality(self, pruned: Session) -> Quality:
-        """Measure a pruned model."""
+    def _predicted(self, session: Session) -> Predictions:
+        """Return a model's answers, which are computed once for as long as it is open."""
+        if session not in self._answers:
+            output, batch = self._before.output, self._settings.batch_size
+            self._answers[session] = predict(session, self._data, output=output, batch_size=batch, track=self._track)
+        return self._answers[session]
+
+    def quality(self, pruned: Session, than: Session | None = None) -> Quality:
+        """Measure a pruned model against another one; None: the original."""
         data, batch, track = self._data, self._settings.batch_size, self._track
         if data.labels is None or not self._settings.check_accuracy:
-            change = drift(self.session(), pruned, data, batch_size=batch, track=track)
+            change = drift(self.session() if than is None else than, pruned, data, batch_size=batch, track=track)
             return Quality(data.source, len(data), drift=change.relative_l2, agreement=change.agreement)
-        old = self._before
-        new = predict(pruned, data, output=old.output, batch_size=batch, track=track)
+        old = self._before if than is None else self._predicted(than)
+        new = self._predicted(pruned)
         difference = paired(old, new)
         return Quality(
             data.source,

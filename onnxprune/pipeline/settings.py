@@ -31,6 +31,8 @@ class Settings:
         teacher: the model that it learns from; None: the model that was cut.
         device: what it is trained on: auto, cpu or cuda.
         watch: hears of the progress of training, see `finetune.training.loop.Watch`.
+        quantize: how the pruned model is quantized after all else (int8); None: not at all.
+        quantized_output: where the quantized model goes; default: the output with the ending .int8.onnx.
         approximate: whether groups that a normalisation runs over may be cut.
         preprocess: geometry, and scaling unless `scaling` says otherwise.
         scaling: a preset, `auto` (the preset that the model scores best with), `explicit` (as `preprocess` has it), or
@@ -62,6 +64,8 @@ class Settings:
     teacher: Path | None = None
     device: str = "auto"
     watch: Any = None
+    quantize: str | None = None
+    quantized_output: Path | None = None
     approximate: bool = False
     preprocess: Preprocess = field(default_factory=Preprocess)
     scaling: str | Literal["auto", "explicit"] | None = None
@@ -91,6 +95,11 @@ class Settings:
     def journal(self) -> Path | None:
         """Where a run in several steps keeps what it has done; it goes once the result is written."""
         return self.written.with_suffix(".steps.json") if self.steps > 1 else None
+
+    @property
+    def quantized_written(self) -> Path | None:
+        """Where the quantized model goes, if one is asked for."""
+        return None if self.quantize is None else self.quantized_output or self.written.with_suffix(".int8.onnx")
 
     @property
     def labels_written(self) -> Path | None:

@@ -8,8 +8,10 @@ from typing import Any
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table, filled
 from onnxprune.report.quality import change_lines, class_table, drift_table, step_lines, top1_rows
+from onnxprune.report.quantized import quantized_blocks
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.plan import Plan
+from onnxprune.values.quantized import Quantized
 from onnxprune.verification.equality import Equality
 
 FEW = 3
@@ -45,6 +47,7 @@ class Outcome:
     threads: int | None = None
     scaling: str = ""
     skipped: tuple[str, ...] = ()
+    quantized: Quantized | None = None
 
 
 def headline(outcome: Outcome) -> str:
@@ -63,6 +66,7 @@ def short_blocks(outcome: Outcome, *, verbose: bool = False) -> tuple[Block, ...
         change_lines(outcome.quality),
         class_table(outcome.quality, None if verbose else FEW, lost_only=not verbose),
         drift_table(outcome.quality),
+        *quantized_blocks(outcome.before, outcome.after, outcome.quality, outcome.quantized),
         verification_lines(outcome.equality),
         width_table(outcome.plan) if verbose else None,
         frozen_lines(outcome, None if verbose else FEW),
@@ -80,6 +84,7 @@ def full_blocks(outcome: Outcome) -> tuple[Block, ...]:
         step_lines(outcome.quality),
         change_lines(outcome.quality),
         drift_table(outcome.quality),
+        *quantized_blocks(outcome.before, outcome.after, outcome.quality, outcome.quantized),
         verification_lines(outcome.equality),
         class_table(outcome.quality, None),
         width_table(outcome.plan),

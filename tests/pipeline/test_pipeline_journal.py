@@ -203,7 +203,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
             run(job)
         seen.clear()
         said: list[Any] = []
-        result = run(replace(job, resume=True), say=lambda *told, said=said: said.append(told))  # type: ignore[misc]
+        result = run(replace(job, resume=True), say=lambda *told, said=said: said.append(told))
         assert len(seen) == 3 - after, "what is finished is not done again"
         assert ("resumed", f"Going on after step {after} of 3.") in said
         assert written(tmp_path / f"{after}") == written(tmp_path / "whole")
