@@ -106,8 +106,8 @@ quantize_options = stack(
     _quantization(
         "--quantize",
         type=click.Choice(["int8"]),
-        help="Write a copy of the result in 8-bit integers too, quantized with the same samples, and report what pruning "
-        "and what quantization did.",
+        help="Write a copy of the result in 8-bit integers too, quantized with the same samples, and report what "
+        "pruning and what quantization did.",
     ),
     _quantization(
         "--quantized",

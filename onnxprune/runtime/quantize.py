@@ -5,6 +5,7 @@ Why these settings and no others: docs/decisions/0022-int8-settings.md.
 
 import logging
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import onnx
 
 from onnxprune.errors import UnreachableError
+from onnxprune.graph.loading import load_model
+from onnxprune.graph.weights import is_external, stored_tensors
 from onnxprune.runtime.session import Feeds
 
 LEAST_OPSET = 11
@@ -53,7 +56,7 @@ def quantize_int8(model: Path, feeds: Iterable[Feeds], name: str, scratch: Path 
         prepared, result = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         try:
             # Folds BatchNormalization into convolutions. The symbolic inference would need sympy.
-            quant_pre_process(model, prepared, skip_symbolic_shape=True)
+            quant_pre_process(_whole(model, Path(folder)), prepared, skip_symbolic_shape=True)
             quantize_static(
                 prepared,
                 result,
@@ -75,6 +78,15 @@ def quantize_int8(model: Path, feeds: Iterable[Feeds], name: str, scratch: Path 
     return _tidy(found)
 
 
+def _whole(model: Path, folder: Path) -> Path:
+    """Return the file of a model that has all its weights in it, as the preparation loses sight of data files."""
+    skeleton = onnx.load(model, load_external_data=False)
+    if not any(map(is_external, stored_tensors(skeleton))):
+        return model
+    (folder / "whole.onnx").write_bytes(load_model(model).SerializeToString())
+    return folder / "whole.onnx"
+
+
 def opset(model: onnx.ModelProto) -> int:
     """Return the version of ONNX's own ops."""
     return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
@@ -94,11 +106,13 @@ def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep the quantizer's log off stderr: what matters of it comes as an exception."""
+    """Keep the quantizer's log and warnings off stderr: what matters of them comes as an exception."""
     handlers, disabled = list(logging.root.handlers), logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logging.disable(disabled)
         logging.root.handlers[:] = handlers
