@@ -15,6 +15,7 @@ from onnxprune.graph.writing import Staging, with_metadata
 from onnxprune.pipeline.judging import (
     CLASS_DROP,
     collapses,
+    int8_shortcomings,
     refuse_class_drop,
     refuse_collapse,
     refuse_size,
@@ -100,6 +101,7 @@ def finish(
             notes = (*notes, f"No accuracy by class was measured, so the limit of {100 * limit:g} points is unchecked.")
         collapsed = collapses(quality)
         warnings = (*collapsed, *shortcomings(before, after, equality), *([failure] if failure else []))
+        warnings = (*warnings, *(() if quantized is None else int8_shortcomings(after, quantized)))
         if write_plan and not settings.wish.explicit and not settings.force:
             refuse_collapse(collapsed)
         result = Result(

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
+import onnxruntime as ort
 
 from onnxprune.errors import UnreachableError
 from onnxprune.graph.loading import load_model
@@ -22,6 +23,9 @@ LEAST_OPSET = 11
 
 PER_CHANNEL_OPSET = 13
 """From here on QuantizeLinear and DequantizeLinear may have a scale for every channel."""
+
+_WARNING, _FATAL = 2, 4
+"""Severities of onnxruntime's log: its default, and the highest."""
 
 
 class _Reader:
@@ -109,10 +113,12 @@ def _silent() -> Iterator[None]:
     """Keep the quantizer's log and warnings off stderr: what matters of them comes as an exception."""
     handlers, disabled = list(logging.root.handlers), logging.root.manager.disable
     logging.disable(logging.CRITICAL)
+    ort.set_default_logger_severity(_FATAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(disabled)
+        ort.set_default_logger_severity(_WARNING)
         logging.root.handlers[:] = handlers

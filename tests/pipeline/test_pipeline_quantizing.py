@@ -14,9 +14,11 @@ from quantized_nets import quantized
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.pipeline import quantizing
+from onnxprune.pipeline.judging import int8_shortcomings
 from onnxprune.pipeline.prune import run
 from onnxprune.pipeline.settings import Settings
 from onnxprune.runtime import Session, quantize_int8
+from onnxprune.values.accuracy import count_accuracy
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.quantized import Quantized, effects
 
@@ -120,7 +122,7 @@ def test_what_each_of_the_two_did_is_told_apart(few: Path, tmp_path: Path) -> No
     assert effect["quantization"]["size"] == sizes[2] / sizes[1]
     assert effect["both"]["size"] == sizes[2] / sizes[0]
     assert told["latency_ms"] > 0
-    assert effect["quantization"]["latency"] == told["latency_ms"] / result.after.latency_ms  # type: ignore[operator]
+    assert effect["quantization"]["latency"] == told["latency_ms"] / result.after.latency_ms
     changes = [effect[name]["top1"] for name in ("pruning", "quantization", "both")]
     assert changes[0] + changes[1] == pytest.approx(changes[2])
     assert changes[0] < -0.2, "what pruning cost is not put down to quantization"
@@ -138,6 +140,25 @@ def test_effects_without_labels_are_drifts() -> None:
         "quantization": (0.2, None, None, 0.25),
         "both": (0.1, 0.25, None, 0.3),
     }
+
+
+def test_a_poor_quantized_model_is_not_passed_over_in_silence() -> None:
+    def quality(before: list[int], after: list[int]) -> Quality:
+        labels = np.repeat([0, 1], 10)
+        first, second = (count_accuracy(np.array(found), labels, 2) for found in (before, after))
+        return Quality("x", 20, before=first, after=second, change=second.top1 - first.top1)
+
+    right = [0] * 10 + [1] * 10
+    after = Figures(1, 1, 100, 1, 2.0)
+    good = Quantized("", 99, 2.0, quality(right, right), quality(right, right))
+    assert not list(int8_shortcomings(after, good))
+    poor = Quantized("", 100, 3.0, quality(right, [0] * 20), quality(right, [0] * 20))
+    assert list(int8_shortcomings(after, poor)) == [
+        "Quantization took 50.0 points of top-1.",
+        "No image of 1 is classified right by the quantized model any more.",
+        "The quantized model is slower here: 1.50 times the latency of the pruned one.",
+        "The quantized file is not smaller: 100 bytes instead of 100.",
+    ]
 
 
 def test_data_files_are_read_and_the_result_is_one_file(tmp_path: Path) -> None:
