@@ -53,6 +53,18 @@ def round_option(heading: Callable[..., Decorator]) -> Decorator:
     )
 
 
+def policy_option(heading: Callable[..., Decorator]) -> Decorator:
+    """Return the option that names how a budget is shared out."""
+    return heading(
+        "--policy",
+        metavar="NAME",
+        help="How a budget is shared out over the layers: uniform (the same share of all), global (in one ranking), "
+        "threshold (the method's own, or a higher one), greedy (from the floors up, by gain per cost), loss (from "
+        "the full widths down, by what the next layers lose) or sensitivity (the same by the measured change of the "
+        "outputs). Default: as the method says, mostly loss.",
+    )
+
+
 output_option = _output(
     "-o", "--output", type=FILE, metavar="FILE", help="The pruned model. Default: MODEL.pruned.onnx beside the model."
 )

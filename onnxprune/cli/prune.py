@@ -14,6 +14,7 @@ from onnxprune.cli.options import (
     data_options,
     model_argument,
     output_option,
+    policy_option,
     preprocessing_options,
     quantize_options,
     round_option,
@@ -124,14 +125,7 @@ budget_options = stack(
         metavar="NUMBER",
         help="Remove what scores below this multiple of the method's own threshold (1 by default).",
     ),
-    _budget(
-        "--policy",
-        metavar="NAME",
-        help="How a budget is shared out over the layers: uniform (the same share of all), global (in one ranking), "
-        "threshold (the method's own, or a higher one), greedy (from the floors up, by gain per cost), loss (from "
-        "the full widths down, by what the next layers lose) or sensitivity (the same by the measured change of the "
-        "outputs). Default: as the method says, mostly loss.",
-    ),
+    policy_option(_budget),
     _budget(
         "--max-class-drop",
         type=points,
