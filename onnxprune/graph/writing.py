@@ -56,8 +56,11 @@ class Staging:
         with explained(target):
             (self.folder(target) / target.name).write_bytes(content)
 
-    def commit(self, last: Path | None = None) -> None:
+    def commit(self, last: Path | None = None, *, withdrawn: bool = False) -> None:
         """Put every file in its place, `last` after all others; on failure everything is as it was.
+
+        A model is `withdrawn` first whose data files are about to be replaced: whoever kills the process in between
+        leaves no model, and not one that reads another one's weights.
 
         Raises:
             InputError: a file cannot be put in its place.
@@ -70,6 +73,10 @@ class Staging:
         ]
         staged.sort(key=lambda pair: pair[1] == last)
         try:
+            if withdrawn and last is not None and last.is_file():
+                backup = self.folder(last) / f"{len(self._backups)}.old"
+                last.replace(backup)
+                self._backups[last] = backup
             for file, target in staged:
                 with explained(target):
                     self._put(file, target)

@@ -11,7 +11,10 @@ from onnxprune.analysis.analyse import Analysis
 from onnxprune.errors import UnreachableError
 from onnxprune.graph.measures import count_params, file_size
 from onnxprune.graph.metadata import CLASSES
+from onnxprune.graph.outputs import data_names
+from onnxprune.graph.saving import locations
 from onnxprune.graph.writing import Staging, with_metadata
+from onnxprune.pipeline.journal import Journal
 from onnxprune.pipeline.judging import (
     CLASS_DROP,
     collapses,
@@ -48,6 +51,7 @@ def finish(
     *,
     notes: tuple[str, ...] = (),
     write_plan: bool = True,
+    journal: Journal | None = None,
 ) -> Result:
     """Cut, verify, recover, measure and write."""
     say("working", "Checking that cut equals mask")
@@ -61,7 +65,8 @@ def finish(
     with Staging() as staging:
         # From here on the values that the cut made are in the files that will be the result, and no more in memory.
         beside = [path for path in (plan_written, settings.labels_written) if path is not None]
-        cut = stage(cut, written, staging, beside)
+        names = data_names(cut.model, cut.weights, written, beside)
+        cut = stage(cut, written, staging, beside, names if journal is None else journal.data_files(names))
         folder = staging.folder(written)
         equality = verify(
             model, analysis, cut, None if samples is None else samples.calibration, seed=settings.seed, scratch=folder
@@ -122,7 +127,7 @@ def finish(
             None if quantized is None else settings.quantized_written,
             failure,
         )
-        publish(staging, settings, result, extra)
+        publish(staging, settings, result, extra, withdrawn=bool(locations(cut.model, cut.weights)))
     return result
 
 
@@ -136,7 +141,7 @@ def _head_notes(analysis: Analysis, chosen: Plan) -> Iterator[str]:
         )
 
 
-def publish(staging: Staging, settings: Settings, result: Result, extra: Extra) -> None:
+def publish(staging: Staging, settings: Settings, result: Result, extra: Extra, *, withdrawn: bool = False) -> None:
     """Add the plan and whatever else is to be written, and put everything in its place."""
     if result.plan_output is not None:
         staging.write(result.plan_output, result.plan.to_text().encode())
@@ -144,7 +149,7 @@ def publish(staging: Staging, settings: Settings, result: Result, extra: Extra) 
         staging.write(result.labels_output, "".join(f"{name}\n" for name in result.plan.classes).encode())
     for path, content in extra(result).items():
         staging.write(path, content)
-    staging.commit(last=settings.written)
+    staging.commit(last=settings.written, withdrawn=withdrawn)
 
 
 def _latencies(samples: Samples | None, sessions: Mapping[str, Session]) -> dict[str, float]:

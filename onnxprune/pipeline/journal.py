@@ -74,11 +74,13 @@ class Journal:
         path: of the file.
         run: what tells this run from others.
         begun: what an earlier part of this run came to; None: this is the first.
+        files: where that part was about to put the result's data files, by location; None: it did not come so far.
     """
 
     path: Path
     run: Facts
     begun: Progress | None = None
+    files: Mapping[str, str] | None = None
 
     def save(self, progress: Progress) -> None:
         """Write the progress in one step.
@@ -88,6 +90,22 @@ class Journal:
         """
         content = {"format": FORMAT, "run": dict(self.run), **progress.to_json()}
         write_bytes(self.path, (json.dumps(content, indent=1) + "\n").encode())
+
+    def data_files(self, chosen: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the names of the result's data files: those of before, else `chosen`, which are noted.
+
+        A run that was stopped while it put its files in place may have left some. On their own they look like
+        somebody else's, whose names are not taken.
+
+        Raises:
+            InputError: the journal cannot be written.
+        """
+        if self.files is not None:
+            return self.files
+        files = dict(chosen)
+        content = json.loads(self.path.read_text(encoding="utf-8"))
+        write_bytes(self.path, (json.dumps({**content, "files": files}, indent=1) + "\n").encode())
+        return files
 
     def forget(self) -> None:
         """Remove the file: there is nothing to go on with any more."""
@@ -164,7 +182,10 @@ def open_journal(path: Path, content: Facts | None, run: Facts, groups: Iterable
             f"'{path}' is of another run (other {', '.join(other)}); give what it was begun with, or remove it."
         )
     try:
-        return Journal(path, run, _progress(content, {group.name: group.size for group in groups}))
+        files = content.get("files")
+        if files is not None and any(type(name) is not str for name in (*files.keys(), *files.values())):
+            raise ValueError("its files have no names")
+        return Journal(path, run, _progress(content, {group.name: group.size for group in groups}), files)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(_damaged(path, error)) from None
 

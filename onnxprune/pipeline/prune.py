@@ -113,7 +113,8 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         if chosen.removed == 0:
             raise UnreachableError(_nothing(settings, method.name))
     with kept_until_written(journal):
-        return _carry_out(settings, model, analysis, chosen, samples, track, say, extra, (*model.notes, *found.notes))
+        notes = (*model.notes, *found.notes)
+        return _carry_out(settings, model, analysis, chosen, samples, track, say, extra, notes, journal)
 
 
 def _check_steps(settings: Settings) -> None:
@@ -199,6 +200,7 @@ def _carry_out(
     say: Tell,
     extra: Extra,
     notes: tuple[str, ...],
+    journal: Journal | None = None,
 ) -> Result:
     """Write the plan alone, or finish the job, by the plan and the recovery that is asked for."""
     classes = {} if samples is None else samples.classes
@@ -206,7 +208,7 @@ def _carry_out(
     request = {**chosen.request, **limit}
     chosen = replace(chosen, request=request, recovery=recovery_settings(settings.recovery), classes=classes)
     if not settings.dry_run:
-        return finish(settings, model, analysis, chosen, samples, track, say, extra, notes=notes)
+        return finish(settings, model, analysis, chosen, samples, track, say, extra, notes=notes, journal=journal)
     before = figures(model.proto, analysis, model.size, channel_counts(analysis, chosen)[0])
     plan_output = settings.plan_written
     result = Result(settings.model, analysis, chosen, samples, before, notes=notes, plan_output=plan_output)

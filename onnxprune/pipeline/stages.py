@@ -364,14 +364,23 @@ def save(result: Cut, path: Path | str) -> None:
         staging.commit(last=path)
 
 
-def stage(result: Cut, path: Path, staging: Staging, taken: Collection[Path] = ()) -> Cut:
+def stage(
+    result: Cut,
+    path: Path,
+    staging: Staging,
+    taken: Collection[Path] = (),
+    names: Mapping[str, str] | None = None,
+) -> Cut:
     """Make the files of a cut model that is to be put at `path` and return the cut as it is read back from them.
+
+    Its data files get `names` (location -> location), else such as no other file has, `taken` among them.
 
     Raises:
         InputError: they cannot be made.
     """
     temporary = staging.folder(path) / path.name
-    names = data_names(result.model, result.weights, path, taken)
+    if names is None:
+        names = data_names(result.model, result.weights, path, taken)
     with explained(path):
         write_model(result.model, result.weights, temporary, names)
     return result.stored(*open_model(temporary))

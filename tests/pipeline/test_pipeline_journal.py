@@ -13,6 +13,7 @@ from nets import analysed, net
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
+from onnxprune.graph.writing import Staging
 from onnxprune.pipeline import prune as pruning
 from onnxprune.pipeline.journal import Journal, Progress, open_journal, read_journal
 from onnxprune.pipeline.prune import run
@@ -110,6 +111,8 @@ def damaged() -> Iterator[tuple[str, Callable[[dict[str, Any]], object]]]:
     yield "removed", lambda found: found.update(removed=["x"])
     yield "falling", lambda found: found.update(left=[0.75, 0.75], removed=[2, 1])
     yield "notes", lambda found: found.update(notes=[1])
+    yield "files", lambda found: found.update(files={"net.bin": 3})
+    yield "no files", lambda found: found.update(files=[])
     yield "notes gone", lambda found: found.pop("notes")
 
 
@@ -240,6 +243,71 @@ def test_data_files_are_the_same_bytes(few: Path, tmp_path: Path, monkeypatch: p
     run(replace(job, resume=True))
     assert set(written(tmp_path / "whole")) == {"a.onnx", "a.plan.json", "net.bin"}
     assert written(tmp_path / "parts") == written(tmp_path / "whole")
+
+
+def with_data_file(folder: Path) -> Path:
+    folder.mkdir()
+    onnx.save(onnx.load(CONVNET), folder / "net.onnx", save_as_external_data=True, location="net.bin", size_threshold=0)
+    return folder / "net.onnx"
+
+
+def test_a_run_that_was_stopped_while_it_put_its_files_in_place_goes_on(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data file is there and no model that refers to it, so it looks like somebody else's."""
+    model = with_data_file(tmp_path / "in")
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    run(settings(few, tmp_path / "whole" / "a.onnx", 2, model=model))
+    job = settings(few, tmp_path / "parts" / "a.onnx", 2, model=model)
+    plain = Staging._put
+
+    def last(staging: Staging, file: Path, target: Path) -> None:
+        if target == job.output:
+            raise Stopped
+        plain(staging, file, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Staging, "_put", last)
+        patch.setattr(Staging, "_undo", lambda _: None)
+        with pytest.raises(Stopped):
+            run(job)
+    assert set(written(tmp_path / "parts")) == {"a.plan.json", "a.steps.json", "net.bin"}
+    run(replace(job, resume=True))
+    assert written(tmp_path / "parts") == written(tmp_path / "whole")
+
+
+def test_no_model_ever_reads_the_weights_of_another(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever moment a process is killed at while it replaces a result that has data files."""
+    model = with_data_file(tmp_path / "in")
+    (tmp_path / "out").mkdir()
+    plain = settings(few, tmp_path / "out" / "a.onnx", 1, model=model)
+    job = replace(plain, method="l1", recovery="none")
+    wider = replace(job.wish, budget=onnxprune.Budget(macs=0.5))
+    old = run(replace(job, wish=wider))
+    moments: list[str] = []
+    put = Staging._put
+
+    def seen(staging: Staging, file: Path, target: Path) -> None:
+        put(staging, file, target)
+        moments.append(target.name if not (tmp_path / "out" / "a.onnx").exists() else "model")
+
+    monkeypatch.setattr(Staging, "_put", seen)
+    new = run(job)
+    assert moments == ["a.plan.json", "net.bin", "model"]
+    assert old.plan != new.plan
+    before = written(tmp_path / "out")
+    moments.clear()
+
+    def fails(staging: Staging, file: Path, target: Path) -> None:
+        if target.name == "net.bin":
+            raise Stopped
+        put(staging, file, target)
+
+    monkeypatch.setattr(Staging, "_put", fails)
+    with pytest.raises(Stopped):
+        run(replace(job, wish=wider))
+    assert written(tmp_path / "out") == before, "what fails is undone"
 
 
 @pytest.mark.parametrize(
