@@ -10,6 +10,7 @@ from onnxprune.cli.options import (
     model_argument,
     output_option,
     preprocessing_options,
+    quantize_options,
     run_options,
     talk_options,
 )
@@ -31,6 +32,7 @@ _output = section("Output")
 @model_argument
 @click.argument("plan", type=FILE, metavar="PLAN")
 @data_options
+@quantize_options
 @preprocessing_options
 @output_option
 @_output("--report", type=FILE, metavar="FILE.html", help="Write the whole result as one HTML page too.")
@@ -60,7 +62,11 @@ def apply(**flags: Any) -> None:
         seed=plan.seed,
         batch_size=flags["batch_size"],
     )
-    outputs = {"the model": settings.written, "the report": flags["report"]}
+    outputs = {
+        "the model": settings.written,
+        "the quantized model": settings.quantized_written,
+        "the report": flags["report"],
+    }
     check_outputs(outputs, {**input_paths(flags), "the plan": flags["plan"]})
     with open_voice(flags) as voice:
         result = replay(settings, plan, voice.meter, voice.tell, report_of(flags))

@@ -14,6 +14,7 @@ from onnxprune.cli.options import (
     labels_option,
     model_argument,
     output_option,
+    policy_option,
     preprocessing_options,
     round_option,
     seed_option,
@@ -21,9 +22,10 @@ from onnxprune.cli.options import (
     threads_option,
 )
 from onnxprune.cli.parameters import multiple, points, share
-from onnxprune.cli.prune import method_options, read_options, recovery_option
+from onnxprune.cli.prune import input_paths, method_options, read_options, recovery_option
 from onnxprune.cli.sections import Command, section
 from onnxprune.cli.shared import shared_settings
+from onnxprune.cli.steering import read_steering, steering_options
 from onnxprune.cli.training_options import recipe_options
 from onnxprune.errors import InputError
 
@@ -71,8 +73,10 @@ _output = section("Output")
     metavar="POINTS",
     help="Undo an iteration, and stop, where top-1 on the validation data is further below the original's.",
 )
+@policy_option(_steps)
 @round_option(_steps)
 @allow_option
+@steering_options
 @method_options
 @recovery_option
 @recipe_options
@@ -118,22 +122,27 @@ def read_job(flags: Mapping[str, Any], watch: Any) -> Any:
     Raises:
         InputError: flags that contradict each other.
     """
+    from onnxprune.graph.outputs import check_input, check_outputs
     from onnxprune.pipeline.choosing import Budget, Wish
     from onnxprune.pipeline.iterating import IterateSettings
 
+    check_input(flags["model"])
     if flags["scores"] is not None:
         raise InputError("Every iteration scores anew, so --scores has no say here; leave it out.")
     settings = shared_settings(
         flags,
         method=flags["method"],
         options=read_options(flags),
-        wish=Wish(Budget(None, flags["macs"], flags["alpha"]), flags["round_to"]),
+        wish=Wish(
+            Budget(None, flags["macs"], flags["alpha"]), flags["round_to"], flags["policy"], read_steering(flags)
+        ),
         recovery=flags["recover"],
         recipe=read_recipe(flags),
         device=flags["device"],
         watch=watch,
         approximate=flags["allow"] == "approximate",
     )
+    check_outputs({"the model": settings.written}, input_paths(flags))
     return IterateSettings(
         settings,
         iterations=flags["iterations"],

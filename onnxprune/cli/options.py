@@ -16,6 +16,7 @@ Decorator: TypeAlias = Callable[[Any], Any]
 
 _data = section("Data")
 _pixels = section("Preprocessing of images")
+_quantization = section("Quantization (after all else)")
 _run = section("Running")
 _output = section("Output")
 _talk = section("Messages")
@@ -50,6 +51,18 @@ def round_option(heading: Callable[..., Decorator]) -> Decorator:
         show_default=True,
         help="Round widths to multiples of N, which kernels are fast at; 1 switches rounding off. auto measures what "
         "this machine's kernels are fast at, once.",
+    )
+
+
+def policy_option(heading: Callable[..., Decorator]) -> Decorator:
+    """Return the option that names how a budget is shared out."""
+    return heading(
+        "--policy",
+        metavar="NAME",
+        help="How a budget is shared out over the layers: uniform (the same share of all), global (in one ranking), "
+        "threshold (the method's own, or a higher one), greedy (from the floors up, by gain per cost), loss (from "
+        "the full widths down, by what the next layers lose) or sensitivity (the same by the measured change of the "
+        "outputs). Default: as the method says, mostly loss.",
     )
 
 
@@ -103,6 +116,21 @@ preprocessing_options = stack(
         help="Where the model has its channels. Default: read from the shape of its input.",
     ),
     _pixels("--channel-order", type=click.Choice(["rgb", "bgr"]), help="Order of colours. Default: rgb."),
+)
+
+quantize_options = stack(
+    _quantization(
+        "--quantize",
+        type=click.Choice(["int8"]),
+        help="Write a copy of the result in 8-bit integers too, quantized with the same samples, and report what "
+        "pruning and what quantization did.",
+    ),
+    _quantization(
+        "--quantized",
+        type=FILE,
+        metavar="FILE",
+        help="The quantized model. Default: the output with the ending .int8.onnx.",
+    ),
 )
 
 threads_option = _run(

@@ -6,6 +6,7 @@ from typing import Any
 
 from onnxprune.cli.printing import print_blocks, print_json
 from onnxprune.cli.voice import scaling_words
+from onnxprune.errors import UnreachableError
 from onnxprune.pipeline.result import Extra, Result
 from onnxprune.report.html import page
 from onnxprune.report.outcome import Outcome, full_blocks, headline, short_blocks
@@ -13,7 +14,13 @@ from onnxprune.report.outcome import Outcome, full_blocks, headline, short_block
 
 def outcome_of(result: Result, *, threads: int | None, report: Path | None) -> Outcome:
     """Return the plain values of a result."""
-    places = {"Model": result.output, "Plan": result.plan_output, "Labels": result.labels_output, "Report": report}
+    places = {
+        "Model": result.output,
+        "Quantized model": result.quantized_output,
+        "Plan": result.plan_output,
+        "Labels": result.labels_output,
+        "Report": report,
+    }
     places |= {f"Curve ({ending})": path for ending, path in result.curve_output.items()}
     return Outcome(
         model=result.model,
@@ -28,6 +35,7 @@ def outcome_of(result: Result, *, threads: int | None, report: Path | None) -> O
         frozen_sizes={group.name: group.size for group in result.analysis.groups if group.frozen},
         threads=threads,
         scaling="" if result.samples is None else scaling_words(result.samples),
+        quantized=result.quantized,
         skipped=() if result.samples is None else result.samples.skipped,
         search=result.search,
     )
@@ -46,9 +54,15 @@ def report_of(flags: Mapping[str, Any]) -> Extra:
 
 
 def deliver(result: Result, flags: Mapping[str, Any]) -> None:
-    """Print the result."""
+    """Print the result.
+
+    Raises:
+        UnreachableError: something that was asked for on top of the pruned model could not be done.
+    """
     if flags["as_json"]:
         print_json(result.to_json())
     else:
         outcome = outcome_of(result, threads=flags["threads"], report=flags["report"])
         print_blocks(short_blocks(outcome, verbose=flags["verbose"]))
+    if result.failure:
+        raise UnreachableError(f"The pruned model is written, and the quantized one is not: {result.failure}")

@@ -14,7 +14,9 @@ from onnxprune.cli.options import (
     data_options,
     model_argument,
     output_option,
+    policy_option,
     preprocessing_options,
+    quantize_options,
     round_option,
     run_options,
     seed_option,
@@ -150,14 +152,7 @@ budget_options = stack(
         metavar="NUMBER",
         help="Remove what scores below this multiple of the method's own threshold.",
     ),
-    _budget(
-        "--policy",
-        metavar="NAME",
-        help="How a budget is shared out over the layers: uniform (the same share of all), global (in one ranking), "
-        "threshold (the method's own, or a higher one), greedy (from the floors up, by gain per cost), loss (from "
-        "the full widths down, by what the next layers lose), latency (the same per millisecond) or sensitivity (by "
-        "the measured change of the outputs). Default: as the method says, mostly loss.",
-    ),
+    policy_option(_budget),
     _budget(
         "--max-class-drop",
         type=points,
@@ -167,13 +162,15 @@ budget_options = stack(
     ),
     round_option(_budget),
     _budget(
-        "--rounds",
+        "--steps",
         type=click.IntRange(min=1),
         default=1,
         metavar="N",
         show_default=True,
-        help="Choose what goes in N rounds, each after the first on the network as cut and recovered by then.",
+        help="Choose what goes in N steps, each after the first on the network as cut and recovered by then. What is "
+        "finished is kept in the output with the ending .steps.json until the result is written.",
     ),
+    _budget("--resume", is_flag=True, help="Go on from the last finished step of a run in --steps that was stopped."),
     allow_option,
     _budget("--force", is_flag=True, help="Write a poor result even though no budget asked for it."),
 )
@@ -217,6 +214,7 @@ output_options = stack(
 @steering_options
 @recovery_option
 @training_options
+@quantize_options
 @preprocessing_options
 @output_options
 @run_options
@@ -236,7 +234,13 @@ def prune(**flags: Any) -> None:
 
     settings = read_settings(flags)
     with open_voice(flags) as voice, open_watch(flags, flags["finetune"] or 0) as watch:
-        result = run(replace(settings, watch=watch), voice.meter, voice.tell, report_of(flags))
+        try:
+            result = run(replace(settings, watch=watch), voice.meter, voice.tell, report_of(flags))
+        except KeyboardInterrupt:
+            if settings.journal is None or not settings.journal.exists():
+                raise
+            told = f"interrupted; the steps that were finished are in {settings.journal}, go on with --resume"
+            raise KeyboardInterrupt(told) from None
     deliver(result, flags)
 
 
@@ -264,7 +268,8 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         max_drift=flags["max_drift"],
         max_class_drop=flags["max_class_drop"],
         pareto=flags["pareto"],
-        rounds=flags["rounds"],
+        steps=flags["steps"],
+        resume=flags["resume"],
         recovery=flags["recover"],
         recipe=read_recipe(flags),
         device=flags["device"],
@@ -279,9 +284,11 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         "the model": settings.written,
         "the plan": settings.plan_written,
         "the labels": settings.labels_written,
+        "the quantized model": settings.quantized_written,
         "the report": flags["report"],
         "the saved scores": settings.scores_output,
         **settings.curve_outputs,
+        "the journal": settings.journal,
     }
     check_outputs(outputs, input_paths(flags))
     return settings

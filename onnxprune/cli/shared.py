@@ -29,6 +29,8 @@ def shared_settings(flags: Mapping[str, Any], known: Preprocess | None = None, *
         "preprocess": preprocess,
         "scaling": scaling,
         "classes": flags.get("classes") or (),
+        "quantize": flags.get("quantize"),
+        "quantized_output": flags.get("quantized"),
         "check_accuracy": not flags.get("no_accuracy_check", False),
     }
     return Settings(**{**same, **shared, **more})

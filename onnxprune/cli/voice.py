@@ -51,6 +51,8 @@ class Voice:
             self._samples(value)
         elif stage == "training samples":
             self._samples(value, "Training on {} samples, validation on {} others.")
+        elif stage == "resumed":
+            self.say(value)
         elif stage == "iteration":
             self.say(f"{value}:")
 

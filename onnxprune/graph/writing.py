@@ -1,7 +1,5 @@
 """Writing files so that nothing is ever half written: in temporary folders beside their places, then put there."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +8,7 @@ from types import TracebackType
 import onnx
 
 from onnxprune.errors import InputError
+from onnxprune.graph.scratch import Scratch
 
 
 class Staging:
@@ -19,7 +18,7 @@ class Staging:
     """
 
     def __init__(self) -> None:
-        self._folders: dict[Path, Path] = {}
+        self._folders: dict[Path, Scratch] = {}
         self._backups: dict[Path, Path] = {}
         self._placed: list[Path] = []
 
@@ -29,8 +28,8 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for folder in self._folders.values():
-            shutil.rmtree(folder, ignore_errors=True)
+        for scratch in self._folders.values():
+            scratch.remove()
 
     def folder(self, target: Path) -> Path:
         """Return the temporary folder in which the files that belong beside `target` are made, under their own names.
@@ -41,12 +40,12 @@ class Staging:
         parent = target.parent
         if parent not in self._folders:
             try:
-                self._folders[parent] = Path(tempfile.mkdtemp(dir=parent, prefix=".onnxprune-", suffix=".part"))
+                self._folders[parent] = Scratch(parent)
             except OSError as error:
                 raise InputError(
                     f"Cannot write {target} ({error.strerror}); name a folder that can be written."
                 ) from None
-        return self._folders[parent]
+        return self._folders[parent].folder
 
     def write(self, target: Path, content: bytes) -> None:
         """Make one file.
@@ -57,20 +56,27 @@ class Staging:
         with explained(target):
             (self.folder(target) / target.name).write_bytes(content)
 
-    def commit(self, last: Path | None = None) -> None:
+    def commit(self, last: Path | None = None, *, withdrawn: bool = False) -> None:
         """Put every file in its place, `last` after all others; on failure everything is as it was.
+
+        A model is `withdrawn` first whose data files are about to be replaced: whoever kills the process in between
+        leaves no model, and not one that reads another one's weights.
 
         Raises:
             InputError: a file cannot be put in its place.
         """
         staged = [
-            (file, parent / file.relative_to(folder))
-            for parent, folder in self._folders.items()
-            for file in sorted(folder.rglob("*"))
+            (file, parent / file.relative_to(scratch.folder))
+            for parent, scratch in self._folders.items()
+            for file in sorted(scratch.folder.rglob("*"))
             if file.is_file()
         ]
         staged.sort(key=lambda pair: pair[1] == last)
         try:
+            if withdrawn and last is not None and last.is_file():
+                backup = self.folder(last) / f"{len(self._backups)}.old"
+                last.replace(backup)
+                self._backups[last] = backup
             for file, target in staged:
                 with explained(target):
                     self._put(file, target)

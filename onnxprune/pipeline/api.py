@@ -74,8 +74,10 @@ def prune(
     trim_head: bool = False,
     preprocess: str | Preprocess | None = None,
     round_to: int | None = None,
-    rounds: int = 1,
+    steps: int = 1,
+    resume: bool = False,
     recovery: str = "refit",
+    quantize: str | None = None,
     approximate: bool = False,
     holdout: float = 0.2,
     options: Mapping[str, Any] | None = None,
@@ -118,8 +120,11 @@ def prune(
         trim_head: cut the classifier's outputs to these classes, and write their names beside the model.
         preprocess: a preset's name, `auto`, a `Preprocess`, or None (auto for labelled images).
         round_to: block that widths are rounded to; 1 switches rounding off; None: that of this machine's kernels.
-        rounds: in how many rounds what goes is chosen, each after the first on the recovered network.
+        steps: in how many steps what goes is chosen, each after the first on the recovered network.
+        resume: go on from the last finished step of a run in steps that was stopped, given all that it was begun with.
         recovery: how the weights are recovered in closed form after the cut: none, bias, fold or refit.
+        quantize: int8 writes a quantized model beside the pruned one as well; where that fails after all, the result's
+            `failure` says why.
         approximate: cut channels that a normalisation runs over as well (the result is not that of zeroing them).
         holdout: share of `data` kept for measuring.
         options: settings of the method.
@@ -157,8 +162,10 @@ def prune(
         max_drift=max_drift,
         max_class_drop=max_class_drop,
         pareto=None if pareto is None else Path(pareto),
-        rounds=rounds,
+        steps=steps,
+        resume=resume,
         recovery=recovery,
+        quantize=quantize,
         approximate=approximate,
         preprocess=preprocess if isinstance(preprocess, Preprocess) else Preprocess(),
         scaling="explicit" if explicit else preprocess if isinstance(preprocess, str) else None,

@@ -150,7 +150,7 @@ def choose_widths(
 ) -> dict[str, int]:
     """Return how many channels every prunable group keeps.
 
-    `given` is what other groups keep whatever the scores say; `most` what earlier rounds left of each group, whose
+    `given` is what other groups keep whatever the scores say; `most` what earlier steps left of each group, whose
     channels that went score lowest.
     """
     budget, costs = wish.budget, replace(analysis.costs, given=given or {})

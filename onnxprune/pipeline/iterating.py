@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune import __version__
+from onnxprune.analysis.analyse import Analysis
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.loading import open_model
 from onnxprune.graph.measures import count_params
 from onnxprune.graph.outputs import check_input, check_outputs, data_names
 from onnxprune.graph.saving import write_model
 from onnxprune.graph.writing import Staging, explained
-from onnxprune.pipeline.choosing import Budget
+from onnxprune.importance.method import find_method
+from onnxprune.pipeline.choosing import Budget, Wish, policy_of, refuse_unreachable
 from onnxprune.pipeline.profiling import Device
 from onnxprune.pipeline.prune import run
 from onnxprune.pipeline.quality import Gauge
@@ -34,6 +36,7 @@ from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import Model, inspect, load, require_torch
 from onnxprune.pipeline.timing import settle_block
 from onnxprune.runtime import open_session
+from onnxprune.selection.steering import widths_by_place
 from onnxprune.values.outcome import Quality
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.progress import Track, silent
@@ -81,6 +84,8 @@ class IterateSettings:
             "method": settings.method,
             "options": dict(settings.options),
             "budget": settings.wish.budget.to_json(),
+            "policy": settings.wish.policy,
+            "single layers": settings.wish.steering.to_json(),
             "iterations": self.iterations,
             "floor": self.floor,
             "round_to": settings.wish.round_to,
@@ -180,7 +185,9 @@ def iterate(job: IterateSettings, track: Track = silent, say: Tell = unheard) ->
     settings = replace(settings, wish=settle_block(settings.wish, Device(settings.threads), track, say))
     job = replace(job, settings=settings)
     original = load(settings.model)
-    macs = inspect(original, approximate=settings.approximate).macs()
+    analysis = inspect(original, approximate=settings.approximate)
+    refuse_unreachable(analysis, settings.wish, {})
+    macs = analysis.macs()
     check_retraining(settings, original)
     state, path = _begin(job, original), job.work / STATE
     samples, measured = _samples(job, original, state, track, say)
@@ -190,11 +197,12 @@ def iterate(job: IterateSettings, track: Track = silent, say: Tell = unheard) ->
         number = len(state.iterations) + 1
         share = 1.0 if state.standing is None else state.standing.macs
         budget = part(settings.wish.budget, number, job.iterations, share)
-        if budget is None or number > (MOST if settings.wish.budget.macs is None else job.iterations):
-            state = replace(state, ended=_enough(settings.wish.budget, number - 1))
+        wish = wish_of(settings.wish, budget, number, job.iterations, _present(job, state, analysis), analysis)
+        if wish is None or number > (MOST if settings.wish.budget.macs is None else job.iterations):
+            state = replace(state, ended=_enough(settings.wish, number - 1))
             break
         say("iteration", f"Iteration {number}")
-        state = _iteration(job, state, original, macs, budget, track, say)
+        state = _iteration(job, state, original, macs, wish, track, say)
         _save(path, state)
     _save(path, state)
     if state.standing is None:
@@ -227,9 +235,44 @@ def part(budget: Budget, number: int, iterations: int, share: float) -> Budget |
     return replace(budget, macs=next(ratio for ratio in ratios if ratio < share) / share)
 
 
+def wish_of(
+    wish: Wish, budget: Budget | None, number: int, iterations: int, present: Analysis, original: Analysis
+) -> Wish | None:
+    """Return what widths are chosen by in one iteration; None where nothing is left to be done.
+
+    What is asked of single layers is reached in `iterations` equal ratios of the original's widths, as are budgets of
+    MACs. Where nothing else is asked for, iterations in which all of these round to the widths there are are skipped.
+
+    Args:
+        wish: for all iterations together.
+        budget: of this one, see `part`.
+        number: of this one, from 1.
+        iterations: how many there are.
+        present: the network that it begins with.
+        original: the network that the first began with.
+    """
+    steering = replace(wish.steering, original=widths_by_place(original.groups))
+    goes_on = budget is not None and (budget.explicit or not wish.steering.ratios)
+    for step in range(min(number, iterations), iterations + 1):
+        part_of_all = steering.part(step / iterations, present.groups)
+        found = replace(wish, budget=budget or Budget(), steering=part_of_all)
+        if goes_on or any(found.width(group).top < group.size for group in present.prunable):
+            return found
+    return None
+
+
+def _present(job: IterateSettings, state: State, original: Analysis) -> Analysis:
+    """Return the network that the next iteration begins with; only where single layers are steered is it another."""
+    if state.standing is None or not job.settings.wish.steering.ratios:
+        return original
+    return inspect(load(_file(job, state.standing.number)), approximate=job.settings.approximate)
+
+
 def _check(job: IterateSettings) -> None:
     settings = job.settings
     require_torch()
+    method = find_method(settings.method)
+    policy_of(method, method.settle(settings.options), settings.wish.policy)
     check_input(settings.model)
     if settings.recipe is None:
         raise InputError("Iterations train; give the number of --epochs.")
@@ -327,7 +370,7 @@ def _file(job: IterateSettings, number: int) -> Path:
 
 
 def _iteration(
-    job: IterateSettings, state: State, original: Model, macs: float, budget: Budget, track: Track, say: Tell
+    job: IterateSettings, state: State, original: Model, macs: float, wish: Wish, track: Track, say: Tell
 ) -> State:
     """Do one iteration and return the state after it."""
     start = time.perf_counter()
@@ -338,7 +381,7 @@ def _iteration(
         model=job.settings.model if standing is None else _file(job, standing.number),
         output=_file(job, number),
         plan_output=None,
-        wish=replace(job.settings.wish, budget=budget if budget.explicit else replace(budget, alpha=1.0)),
+        wish=wish if wish.budget.explicit else replace(wish, budget=replace(wish.budget, alpha=1.0)),
         teacher=job.settings.teacher or job.settings.model,
         force=True,
     )
@@ -397,7 +440,10 @@ def _facts(
     )
 
 
-def _enough(budget: Budget, done: int) -> str:
+def _enough(wish: Wish, done: int) -> str:
+    budget = wish.budget
+    if wish.steering.ratios and not budget.explicit and done < MOST:
+        return "What was asked of single layers was reached."
     if budget.macs is None:
         return f"{done} iterations are the most that are done."
     return f"The budget of {100 * budget.macs:.1f} % of the MACs was reached."

@@ -7,6 +7,7 @@ from onnxprune.errors import InputError, UnreachableError
 from onnxprune.pipeline.samples import Samples
 from onnxprune.values.amount import Amount
 from onnxprune.values.outcome import Figures, Quality
+from onnxprune.values.quantized import Quantized
 from onnxprune.verification.equality import Equality
 
 CLASS_DROP = "max_class_drop"
@@ -112,3 +113,18 @@ def shortcomings(before: Figures, after: Figures, equality: Equality) -> Iterato
         yield f"The pruned file is not smaller: {after.size} bytes instead of {before.size}."
     if equality.status == "unproven":
         yield "Cut equals mask is unproven: on these inputs no tensor tells a cut model from an uncut one."
+
+
+def int8_shortcomings(after: Figures, found: Quantized) -> Iterator[str]:
+    """Say what is poor about the quantized model beside the pruned one."""
+    change = found.change
+    if change.change is not None and change.change < -COLLAPSE:
+        yield f"Quantization took {-100 * change.change:.1f} points of top-1."
+    dead = [row.name for row in change.classes if row.after == 0 and row.before > 0]
+    if dead:
+        yield f"No image of {', '.join(dead)} is classified right by the quantized model any more."
+    if after.latency_ms and found.latency_ms and found.latency_ms > SLOWER * after.latency_ms:
+        times = found.latency_ms / after.latency_ms
+        yield f"The quantized model is slower here: {times:.2f} times the latency of the pruned one."
+    if found.size >= after.size:
+        yield f"The quantized file is not smaller: {found.size} bytes instead of {after.size}."

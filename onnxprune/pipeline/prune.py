@@ -13,11 +13,18 @@ from onnxprune.importance.method import Method, find_method
 from onnxprune.pipeline.accuracy_guard import MAX_DRIFT, MAX_DROP, is_wanted, open_guard
 from onnxprune.pipeline.choosing import Wish, least_left, policy_of, refuse_unreachable
 from onnxprune.pipeline.finishing import figures, finish, publish
+from onnxprune.pipeline.journal import (
+    Journal,
+    forgotten_if_refused,
+    kept_until_written,
+    open_journal,
+    read_journal,
+)
 from onnxprune.pipeline.judging import CLASS_DROP, check_class_drop
 from onnxprune.pipeline.profiling import Device
+from onnxprune.pipeline.quantizing import check_quantizing, try_quantizing
 from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
 from onnxprune.pipeline.retraining import check_retraining
-from onnxprune.pipeline.rounds import Chosen, choose_in_rounds, scored
 from onnxprune.pipeline.samples import Samples, open_samples
 from onnxprune.pipeline.score_files import ScoreFile, read_score_file, score_bytes
 from onnxprune.pipeline.settings import Settings
@@ -30,7 +37,9 @@ from onnxprune.pipeline.stages import (
     load,
     plan_of_masks,
     recovery_settings,
+    versions,
 )
+from onnxprune.pipeline.steps import Chosen, choose_in_steps, scored
 from onnxprune.pipeline.timing import Keep, Timing, hold_latency, latency_notes, settle_timing
 from onnxprune.pipeline.trying import Choose, find_plan
 from onnxprune.report.curve import curve_files, require_plots
@@ -57,16 +66,18 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         "the model": settings.written,
         "the plan": settings.plan_written,
         "the labels": settings.labels_written,
+        "the quantized model": settings.quantized_written,
         "the saved scores": settings.scores_output,
         **settings.curve_outputs,
+        "the journal": settings.journal,
     }
     recovery_settings(settings.recovery)
     if settings.pareto is not None:
         require_plots()
     if settings.trim_head and not settings.classes:
         raise InputError("--trim-head cuts the classifier to the classes of --classes; name them.")
-    if settings.rounds > 1 and (settings.scores or settings.scores_output):
-        raise InputError("A file of scores holds those of one round; leave out --rounds, --scores or --save-scores.")
+    _check_steps(settings)
+    begun = None if settings.journal is None else read_journal(settings.journal, resume=settings.resume)
     model, analysis = _open(settings, outputs, say)
     device = Device(settings.threads)
     analysis, wish, timing = settle_timing(model, analysis, settings.wish, settings.latency_table, device, track, say)
@@ -75,6 +86,7 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
     if not settings.trim_head:  # then it depends on the data how wide the head is
         refuse_unreachable(analysis, settings.wish, {})
     check_retraining(settings, model)
+    check_quantizing(settings, model)
     known = None if settings.scores is None else read_score_file(settings.scores, analysis.prunable, model.digest)
     if known is not None:
         method, options = known.method, dict(known.options)
@@ -83,45 +95,98 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
     needed = _has_data(settings) or (known is None and method.needs_data(options))
     samples = _samples(settings, model, track, say, tries=is_wanted(settings)) if needed else None
     check_class_drop(settings.max_class_drop, samples, measured=settings.check_accuracy)
+    data = {} if samples is None else _data_facts(samples)
     guard = open_guard(settings, samples)
+    searches = guard is not None and not settings.wish.budget.explicit
+    journal: Journal | None = None
+    if settings.journal is not None and known is None and not searches:  # a search is no one sequence of steps
+        run_facts = _run_facts(settings, model, method, options, samples, data)
+        journal = open_journal(settings.journal, begun, run_facts, analysis.free)
     tries = guard is not None or settings.pareto is not None
     limited = tries or wish.budget.latency is not None
-    select = _chooser(settings, model, analysis, samples, known, (method, options), track, say, limited=limited)
+    select = _chooser(
+        settings, model, analysis, samples, known, (method, options), journal, track, say, limited=limited
+    )
     select = _held_to_latency(select, model, analysis, timing, say)
     search = None
-    if not tries:
-        found = select(settings.wish)
-    elif samples is None:
-        raise InputError(
-            "--pareto measures every plan on samples; name a folder of images or an .npz file with --data."
-        )
-    else:
-        found, search = find_plan(settings, model, analysis, samples, guard, select, track, say)
+    with forgotten_if_refused(journal):
+        if not tries:
+            found = select(settings.wish)
+        elif samples is None:
+            raise InputError(
+                "--pareto measures every plan on samples; name a folder of images or an .npz file with --data."
+            )
+        else:
+            found, search = find_plan(settings, model, analysis, samples, guard, select, track, say)
     held = {} if guard is None else {name: guard.limits[name] for name in (MAX_DROP, MAX_DRIFT) if name in guard.limits}
-    in_rounds = {"rounds": settings.rounds} if settings.rounds > 1 else {}
+    in_steps = {"steps": settings.steps} if settings.steps > 1 else {}
     chosen = plan_of_masks(
         model,
         analysis,
         found.keep,
         method.name,
         options,
-        request={**settings.wish.to_json(), **held, **in_rounds},
+        request={**settings.wish.to_json(), **held, **in_steps},
         seed=settings.seed,
-        data={} if samples is None else _data_facts(samples),
+        data=data,
     )
     notes = (*found.notes, *latency_notes(analysis, timing, counts(found.keep)))
-    if settings.scores_output is not None:
+    if settings.scores_output is not None and found.scores is not None:
         keep = {group.name: found.keep[group.name] for group in analysis.prunable}
         content = score_bytes(found.scores, keep, method.name, options, model.digest)
         extra = _beside(extra, settings.scores_output, content)
-    if chosen.removed == 0:
-        raise UnreachableError(_nothing(settings, method.name))
+    with forgotten_if_refused(journal):
+        if chosen.removed == 0:
+            raise UnreachableError(_nothing(settings, method.name))
     for path, content in ({} if search is None else curve_files(search, settings.curve_written)).items():
         extra = _beside(extra, path, content)
     notes = (*model.notes, *notes)
     if guard is not None and settings.recipe is not None:
         notes = (*notes, "The limits on the loss chose the plan by its recovered weights, before the training.")
-    return _carry_out(settings, model, analysis, chosen, samples, track, say, extra, notes, search)
+    with kept_until_written(journal):
+        return _carry_out(settings, model, analysis, chosen, samples, track, say, extra, notes, search, journal)
+
+
+def _check_steps(settings: Settings) -> None:
+    """Refuse numbers of steps, and what does not go with several.
+
+    Raises:
+        InputError: see above.
+    """
+    if settings.steps < 1:
+        raise InputError(f"--steps is a number from 1 up, not {settings.steps}.")
+    if settings.steps > 1 and (settings.scores or settings.scores_output):
+        raise InputError("A file of scores holds those of one step; leave out --steps, --scores or --save-scores.")
+    if settings.steps == 1 and settings.resume:
+        raise InputError("--resume goes on with a run in steps; give the number of --steps that it was begun with.")
+
+
+def _run_facts(
+    settings: Settings,
+    model: Model,
+    method: Method,
+    options: Mapping[str, Any],
+    samples: Samples | None,
+    data: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what the masks of a run follow from, by names that people know: its journal is of no other run."""
+    return {
+        "model": model.digest,
+        "data": data.get("digest"),
+        "preprocessing": data.get("preprocess"),
+        "classes": {} if samples is None else dict(samples.classes),
+        "method": method.name,
+        "method settings": dict(options),
+        **settings.wish.to_json(),
+        "steps": settings.steps,
+        "recovery": settings.recovery,
+        "approximate groups": settings.approximate,
+        "trim_head": settings.trim_head,
+        "seed": settings.seed,
+        "batch_size": settings.batch_size,
+        "threads": settings.threads,
+        "versions": versions(),
+    }
 
 
 def _chooser(
@@ -131,6 +196,7 @@ def _chooser(
     samples: Samples | None,
     known: ScoreFile | None,
     method: tuple[Method, Mapping[str, Any]],
+    journal: Journal | None,
     track: Track,
     say: Tell,
     *,
@@ -147,8 +213,8 @@ def _chooser(
     first = scored(settings, analysis, samples, *method, track, say, limited=True) if limited else None
 
     def chosen(wish: Wish) -> Chosen:
-        mine = replace(settings, wish=wish)
-        return choose_in_rounds(mine, model, analysis, samples, *method, track, say, first)
+        mine, kept = replace(settings, wish=wish), journal if wish == settings.wish else None
+        return choose_in_steps(mine, model, analysis, samples, *method, kept, track, say, first)
 
     return chosen
 
@@ -210,6 +276,7 @@ def _carry_out(
     extra: Extra,
     notes: tuple[str, ...],
     search: Search | None = None,
+    journal: Journal | None = None,
 ) -> Result:
     """Write the plan alone, or finish the job, by the plan and the recovery that is asked for."""
     classes = {} if samples is None else samples.classes
@@ -217,7 +284,9 @@ def _carry_out(
     request = {**chosen.request, **limit}
     chosen = replace(chosen, request=request, recovery=recovery_settings(settings.recovery), classes=classes)
     if not settings.dry_run:
-        return finish(settings, model, analysis, chosen, samples, track, say, extra, notes=notes, search=search)
+        return finish(
+            settings, model, analysis, chosen, samples, track, say, extra, notes=notes, search=search, journal=journal
+        )
     before = figures(model.proto, analysis, model.size, channel_counts(analysis, chosen)[0])
     plan_output = settings.plan_written
     result = Result(
@@ -255,8 +324,13 @@ def replay(
         trim_head=bool(chosen.request.get("trim_head")),
         approximate=chosen.request.get("allow") == "approximate",
     )
-    outputs = {"the model": settings.written, "the labels": settings.labels_written}
+    outputs = {
+        "the model": settings.written,
+        "the labels": settings.labels_written,
+        "the quantized model": settings.quantized_written,
+    }
     model, analysis = _open(settings, outputs, say)
+    check_quantizing(settings, model)
     tried = bool({MAX_DROP, MAX_DRIFT} & set(chosen.request))  # on a part of the data that no score saw, as here
     samples = None if settings.data is None else _samples(settings, model, track, say, tries=tried)
     if samples is not None and samples.classes != chosen.classes:
@@ -297,6 +371,9 @@ def _samples(settings: Settings, model: Model, track: Track, say: Tell, *, tries
     session = open_session(model.proto, model.weights, name=str(settings.model), threads=settings.threads)
     samples = open_samples(settings, model, session, track, tries=tries)
     say("samples", samples)
+    if settings.quantize is not None:
+        say("working", "Trying to quantize the original")
+        try_quantizing(settings, model, samples)
     return samples
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 from onnxprune.errors import InputError
 from onnxprune.evaluation import Drift, Predictions, drift, paired, predict
@@ -19,6 +20,7 @@ class Gauge:
     def __init__(self, settings: Settings, model: Model, samples: Samples, track: Track) -> None:
         self._settings, self._model, self._track = settings, model, track
         self._data = samples.measured
+        self._answers: WeakKeyDictionary[Session, Predictions] = WeakKeyDictionary()
 
     def session(self) -> Session:
         """Open the original model."""
@@ -29,20 +31,29 @@ class Gauge:
     def _before(self) -> Predictions:
         return predict(self.session(), self._data, batch_size=self._settings.batch_size, track=self._track)
 
-    def quality(self, pruned: Session, *, moved: bool = False) -> Quality:
-        """Measure a pruned model; with `moved` the change of its outputs too where top-1 is measured.
+    def _predicted(self, session: Session) -> Predictions:
+        """Return a model's answers, which are computed once for as long as it is open."""
+        if session not in self._answers:
+            output, batch = self._before.output, self._settings.batch_size
+            self._answers[session] = predict(session, self._data, output=output, batch_size=batch, track=self._track)
+        return self._answers[session]
+
+    def quality(self, pruned: Session, than: Session | None = None, *, moved: bool = False) -> Quality:
+        """Measure a pruned model against another one (None: the original).
+
+        With `moved` the change of its outputs is measured too where top-1 is.
 
         Raises:
             InputError: a model cannot run on the data, or no output can be compared that `moved` asks for.
         """
-        data, batch, track = self._data, self._settings.batch_size, self._track
+        data = self._data
         if data.labels is None or not self._settings.check_accuracy:
-            change = self._change(pruned, needed=moved)
+            change = self._change(pruned, than, needed=moved)
             return Quality(
                 data.source, len(data), drift=change.relative_l2, agreement=change.agreement, moved=change.worst
             )
-        old = self._before
-        new = predict(pruned, data, output=old.output, batch_size=batch, track=track)
+        old = self._before if than is None else self._predicted(than)
+        new = self._predicted(pruned)
         difference = paired(old, new)
         found = Quality(
             data.source,
@@ -54,11 +65,12 @@ class Gauge:
             class_names=data.class_names,
             among=() if data.outputs is None else data.class_names,
         )
-        return replace(found, moved=self._change(pruned, needed=True).worst) if moved else found
+        return replace(found, moved=self._change(pruned, than, needed=True).worst) if moved else found
 
-    def _change(self, pruned: Session, *, needed: bool) -> Drift:
+    def _change(self, pruned: Session, than: Session | None, *, needed: bool) -> Drift:
         """Compare the outputs, of which one at least has to be comparable where they are `needed`."""
-        change = drift(self.session(), pruned, self._data, batch_size=self._settings.batch_size, track=self._track)
+        other = self.session() if than is None else than
+        change = drift(other, pruned, self._data, batch_size=self._settings.batch_size, track=self._track)
         if needed and not change.relative_l2 and not change.equal:
             reasons = "; ".join(f"'{name}': {reason}" for name, reason in change.skipped.items())
             raise InputError(

@@ -30,12 +30,15 @@ class Settings:
         max_drift: the most that an output may change in the L2 norm, as a share.
         pareto: where the curve of plans goes, without the endings .csv, .json and .svg; None: nowhere.
         max_class_drop: the most that any class may lose of its recall, as a share; a result that loses more is refused.
-        rounds: in how many rounds what goes is chosen, each after the first on the recovered network.
+        steps: in how many steps what goes is chosen, each after the first on the recovered network.
+        resume: go on from the last finished step of a run that was stopped.
         recovery: how the weights are recovered after the cut: none, bias, fold or refit.
         recipe: how the recovered model is trained before it is measured; None: not at all.
         teacher: the model that it learns from; None: the model that was cut.
         device: what it is trained on: auto, cpu or cuda.
         watch: hears of the progress of training, see `finetune.training.loop.Watch`.
+        quantize: how the pruned model is quantized after all else (int8); None: not at all.
+        quantized_output: where the quantized model goes; default: the output with the ending .int8.onnx.
         approximate: whether groups that a normalisation runs over may be cut.
         preprocess: geometry, and scaling unless `scaling` says otherwise.
         scaling: a preset, `auto` (the preset that the model scores best with), `explicit` (as `preprocess` has it), or
@@ -64,12 +67,15 @@ class Settings:
     max_drift: float | None = None
     pareto: Path | None = None
     max_class_drop: float | None = None
-    rounds: int = 1
+    steps: int = 1
+    resume: bool = False
     recovery: str = "refit"
     recipe: Recipe | None = None
     teacher: Path | None = None
     device: str = "auto"
     watch: Any = None
+    quantize: str | None = None
+    quantized_output: Path | None = None
     approximate: bool = False
     preprocess: Preprocess = field(default_factory=Preprocess)
     scaling: str | Literal["auto", "explicit"] | None = None
@@ -111,6 +117,16 @@ class Settings:
     def plan_written(self) -> Path:
         """Where the plan goes."""
         return self.plan_output or self.written.with_suffix(".plan.json")
+
+    @property
+    def journal(self) -> Path | None:
+        """Where a run in several steps keeps what it has done; it goes once the result is written."""
+        return self.written.with_suffix(".steps.json") if self.steps > 1 else None
+
+    @property
+    def quantized_written(self) -> Path | None:
+        """Where the quantized model goes, if one is asked for."""
+        return None if self.quantize is None else self.quantized_output or self.written.with_suffix(".int8.onnx")
 
     @property
     def labels_written(self) -> Path | None:

@@ -292,12 +292,13 @@ def plan_of_masks(
         groups=groups,
         frozen={group.name: group.frozen for group in analysis.groups if group.frozen},
         seed=seed,
-        versions=_versions(),
+        versions=versions(),
         data=data or {},
     )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of this program and of what its results depend on."""
     packages = ("onnx", "onnxruntime", "onnx-graphsurgeon", "numpy", "scipy")
     own = {"onnxprune": __version__, "python": platform.python_version()}
     return {**own, **{name: version(name) for name in packages}}
@@ -364,14 +365,23 @@ def save(result: Cut, path: Path | str) -> None:
         staging.commit(last=path)
 
 
-def stage(result: Cut, path: Path, staging: Staging, taken: Collection[Path] = ()) -> Cut:
+def stage(
+    result: Cut,
+    path: Path,
+    staging: Staging,
+    taken: Collection[Path] = (),
+    names: Mapping[str, str] | None = None,
+) -> Cut:
     """Make the files of a cut model that is to be put at `path` and return the cut as it is read back from them.
+
+    Its data files get `names` (location -> location), else such as no other file has, `taken` among them.
 
     Raises:
         InputError: they cannot be made.
     """
     temporary = staging.folder(path) / path.name
-    names = data_names(result.model, result.weights, path, taken)
+    if names is None:
+        names = data_names(result.model, result.weights, path, taken)
     with explained(path):
         write_model(result.model, result.weights, temporary, names)
     return result.stored(*open_model(temporary))

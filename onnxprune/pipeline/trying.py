@@ -13,10 +13,10 @@ from onnxprune.pipeline.choosing import Budget, Wish, least_left
 from onnxprune.pipeline.quality import Gauge
 from onnxprune.pipeline.recovering import recovered_cut
 from onnxprune.pipeline.result import Tell
-from onnxprune.pipeline.rounds import Chosen, Keep
 from onnxprune.pipeline.samples import Samples
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import Model, class_masks, on_disk
+from onnxprune.pipeline.steps import Chosen, Keep
 from onnxprune.runtime import open_session
 from onnxprune.selection.search import find_cheapest
 from onnxprune.values.progress import Track

@@ -8,9 +8,11 @@ from typing import Any
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table, filled
 from onnxprune.report.quality import change_lines, class_table, drift_table, step_lines, top1_rows
+from onnxprune.report.quantized import quantized_blocks
 from onnxprune.report.trials import search_lines, trials_table
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.plan import Plan
+from onnxprune.values.quantized import Quantized
 from onnxprune.values.trials import Search
 from onnxprune.verification.equality import Equality
 
@@ -49,6 +51,7 @@ class Outcome:
     scaling: str = ""
     skipped: tuple[str, ...] = ()
     search: Search | None = None
+    quantized: Quantized | None = None
 
 
 def headline(outcome: Outcome) -> str:
@@ -69,6 +72,7 @@ def short_blocks(outcome: Outcome, *, verbose: bool = False) -> tuple[Block, ...
         trials_table(outcome.search) if verbose else None,
         class_table(outcome.quality, None if verbose else FEW, lost_only=not verbose),
         drift_table(outcome.quality),
+        *quantized_blocks(outcome.before, outcome.after, outcome.quality, outcome.quantized),
         verification_lines(outcome.equality),
         width_table(outcome.plan) if verbose else None,
         frozen_lines(outcome, None if verbose else FEW),
@@ -87,6 +91,7 @@ def full_blocks(outcome: Outcome) -> tuple[Block, ...]:
         step_lines(outcome.quality),
         change_lines(outcome.quality),
         drift_table(outcome.quality),
+        *quantized_blocks(outcome.before, outcome.after, outcome.quality, outcome.quantized),
         verification_lines(outcome.equality),
         trials_table(outcome.search),
         class_table(outcome.quality, None),
@@ -138,8 +143,8 @@ def budget_lines(plan: Plan) -> Lines:
     request = ", ".join(asked) or f"no budget, so what {plan.method} finds below its threshold"
     if plan.request.get("allow") == "approximate":
         rounding += ", approximate groups too (checked against normalising over the channels that stay)"
-    if "rounds" in plan.request:
-        rounding += f"; chosen in {plan.request['rounds']} rounds"
+    if steps := plan.request.get("steps", plan.request.get("rounds")):  # as earlier plans called them
+        rounding += f"; chosen in {steps} steps"
     if "policy" in plan.request:
         rounding += f"; policy {plan.request['policy']}"
     if "min_keep" in plan.request:
@@ -171,7 +176,18 @@ _ASKED: Mapping[str, Callable[[Any], str]] = {
     "max_drop": lambda share: f"at most {_points(share)} of top-1 lost on held-out data",
     "max_drift": lambda share: f"no output changed by more than {100 * share:g} % on held-out data",
 }
-_ASIDE = ("round_to", "rounds", "allow", "trim_head", "max_class_drop", "min_keep", "keep", "ratio_for", "policy")
+_ASIDE = (
+    "round_to",
+    "steps",
+    "rounds",
+    "allow",
+    "trim_head",
+    "max_class_drop",
+    "min_keep",
+    "keep",
+    "ratio_for",
+    "policy",
+)
 _LEFT = {"macs": "MACs", "params": "params", "channels": "prunable channels", "latency": "latency, as foretold,"}
 
 

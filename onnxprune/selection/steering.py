@@ -5,8 +5,9 @@ the parts of such a name between slashes. Coupled layers are one group, so what 
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 from onnxprune.errors import InputError
 from onnxprune.selection.widths import FLOOR, Width
 from onnxprune.values.groups import ChannelGroup
+
+Places = frozenset[tuple[str, int]]
+"""Axes of activations, as name and dimension."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,13 @@ class Steering:
         min_keep: share of the channels of every group that always stays (rounded up, never none).
         keep: patterns of groups that stay whole.
         ratios: patterns of groups with the share of their channels that goes, whatever the budgets say of others.
+        original: widths that all shares are of, by the `places` of a group; others are of the group's own width.
     """
 
     min_keep: float = FLOOR
     keep: tuple[str, ...] = ()
     ratios: tuple[tuple[str, float], ...] = ()
+    original: Mapping[Places, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """What was asked for, by name."""
@@ -65,14 +71,35 @@ class Steering:
 
     def width(self, group: ChannelGroup, block: int) -> Width:
         """Return the widths that a group may take."""
+        whole = self.original.get(places(group), group.size)
+        least = min(1.0, self.min_keep * whole / group.size)
         if any(fits(pattern, group) for pattern in self.keep):
-            return Width(group.name, group.size, block, self.min_keep, group.size)
-        free = Width(group.name, group.size, block, self.min_keep)
+            return Width(group.name, group.size, block, least, group.size)
+        free = Width(group.name, group.size, block, least)
         ratio = next((ratio for pattern, ratio in self.ratios if fits(pattern, group)), None)
         if ratio is None:
             return free
-        count = free.nearest(math.floor(group.size * (1 - ratio) + 1e-9))
-        return Width(group.name, group.size, block, self.min_keep, count, count)
+        count = free.nearest(math.floor(whole * (1 - ratio) + 1e-9))
+        return Width(group.name, group.size, block, least, count, count)
+
+    def part(self, share: float, groups: Sequence[ChannelGroup]) -> "Steering":
+        """Return what of this is to be reached after a share of the way, in equal ratios, of a network cut by then.
+
+        Patterns are left out that none of the `groups` of this network fits any more, with one channel left each.
+        """
+        left = tuple((pattern, 1 - (1 - ratio) ** share) for pattern, ratio in self.ratios)
+        return replace(self, ratios=tuple(entry for entry in left if any(fits(entry[0], group) for group in groups)))
+
+
+def places(group: ChannelGroup) -> Places:
+    """Return what tells a group from others, of the same network or of one that was cut: the axes that it reaches."""
+    return frozenset((member.axis.ref.name, member.axis.dim) for member in group.members if not member.axis.ref.is_use)
+
+
+def widths_by_place(groups: Sequence[ChannelGroup]) -> dict[Places, int]:
+    """Return the widths of groups by their `places`, where these are no other group's."""
+    found = Counter(map(places, groups))
+    return {places(group): group.size for group in groups if found[places(group)] == 1}
 
 
 def fits(pattern: str, group: ChannelGroup) -> bool:

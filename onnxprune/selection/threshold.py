@@ -22,7 +22,7 @@ def by_threshold(
     """Keep the channels that score at least `threshold`, then round to the nearest block.
 
     Where that removes more than the share `cap` of all channels, only that many go, block by block, lowest first.
-    What earlier rounds left is `present`: the best so many channels of each group are all that there is.
+    What earlier steps left is `present`: the best so many channels of each group are all that there is.
     """
     whole = {width.name: width.size for width in widths} if present is None else present
     counts = {width.name: width.nearest(_above(scores.values[width.name], threshold)) for width in widths}

@@ -40,6 +40,79 @@ def test_a_budget_is_reached_in_equal_ratios(tmp_path: Path) -> None:
     onnx.checker.check_model(onnx.load(output), full_check=True)
 
 
+STEM = "/stem_conv/Conv_output_0"
+INNER, INNER2 = "/stage1/stage1.0/conv1/Conv_output_0", "/stage2/stage2.0/conv1/Conv_output_0"
+
+
+def plans(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.plan.json"))]
+
+
+def test_single_layers_are_steered_by_the_widths_of_the_original(tmp_path: Path) -> None:
+    """Shares of single layers and floors count from what the first iteration began with."""
+    output = tmp_path / "a.onnx"
+    steer = tmp_path / "steer.toml"
+    steer.write_text('keep = ["stem*"]\n')
+    args = ("--method", "l1", "--iterations", 2, "--floor", 100, "--min-keep", "40%", "--steer", steer)
+    ended = iterate(output, *args, "--macs", "45%", "--ratio-for", "*/stage2.0/conv1/*=50%", data=few())
+    assert ended.code == 0, ended.stderr
+    found = plans(tmp_path / "a.iterations")
+    assert len(found) == 2
+    widths = [{name: (group["size"], group["kept"]) for name, group in plan["groups"].items()} for plan in found]
+    assert all(width[STEM][0] == width[STEM][1] for width in widths)
+    assert widths[0][INNER2] == (48, 33), "half of it in two equal ratios"
+    assert widths[1][INNER2] == (33, 24), "of the 48 that there were"
+    for name, (size, _) in widths[0].items():
+        assert widths[1][name][1] >= 0.4 * size, "a floor of the original's width"
+    assert min(widths[1][name][1] / size for name, (size, _) in widths[0].items()) < 0.6
+    assert found[0]["request"]["keep"] == ["stem*"]
+    other = iterate(output, *args, "--macs", "45%", "--resume", data=few())
+    assert "of another run (other single layers)" in other.sentence
+
+
+def test_single_layers_alone_are_cut_until_they_have_their_share(tmp_path: Path) -> None:
+    args = (
+        "--method",
+        "l1",
+        "--iterations",
+        4,
+        "--floor",
+        100,
+        "--round-to",
+        8,
+        "--ratio-for",
+        "*/stage1.0/conv1/*=50%",
+    )
+    ended = iterate(tmp_path / "a.onnx", *args, "--keep", "stem*", data=few())
+    assert ended.code == 0, ended.stderr
+    assert "What was asked of single layers was reached." in ended.stdout
+    found = plans(tmp_path / "a.iterations")
+    sizes = [(plan["groups"][INNER]["size"], plan["groups"][INNER]["kept"]) for plan in found]
+    assert sizes == [(32, 24), (24, 16)], "steps that round to what is there already are left out"
+    cut = {name for plan in found for name, group in plan["groups"].items() if group["kept"] < group["size"]}
+    assert cut == {INNER}
+
+
+def test_the_policy_is_that_of_every_iteration(tmp_path: Path) -> None:
+    args = ("--method", "l1", "--macs", "50%", "--iterations", 2, "--floor", 100, "--policy", "uniform")
+    assert iterate(tmp_path / "a.onnx", *args, data=few()).code == 0
+    found = plans(tmp_path / "a.iterations")
+    assert [plan["request"]["policy"] for plan in found] == ["uniform", "uniform"]
+    for plan in found:
+        shares = [group["kept"] / group["size"] for group in plan["groups"].values()]
+        assert max(shares) - min(shares) < 0.1
+    other = iterate(tmp_path / "a.onnx", *args[:-1], "global", "--resume", data=few())
+    assert "of another run (other policy)" in other.sentence
+
+
+def test_the_file_that_steers_is_not_overwritten(tmp_path: Path) -> None:
+    steer = tmp_path / "steer.toml"
+    steer.write_text('keep = ["stem*"]\n')
+    ended = iterate(steer, "--method", "l1", "--macs", "50%", "--steer", steer, data=few())
+    assert ended.code == 2
+    assert "would overwrite the steering" in ended.sentence
+
+
 def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     args = ("--method", "l1", "--macs", "20%", "--iterations", 3, "--floor", 100, "-q")
     assert iterate(tmp_path / "whole.onnx", *args, data=few()).code == 0
@@ -69,8 +142,8 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: py
 
 def test_an_iteration_under_the_floor_is_undone(tmp_path: Path) -> None:
     ended = iterate(
-        tmp_path / "a.onnx", "--method", "l1", "--macs", "0.4%", "--iterations", 2, "--floor", 5, "--lr",
-        1e-6, "--json",
+        tmp_path / "a.onnx", "--method", "l1", "--macs", "0.4%", "--min-keep", "1%", "--iterations", 2, "--floor", 5,
+        "--lr", 1e-6, "--json",
     )  # fmt: skip
     assert ended.code == 0, ended.stderr
     found = json.loads(ended.stdout)
@@ -122,6 +195,11 @@ def test_what_took_more_than_its_ratio_leaves_less_to_the_next() -> None:
         (("--device", "tpu"), 2, "--device"),
         (("--macs", "0.000001%", "--iterations", "1"), 1, "cannot be met"),
         (("--macs", "0%"), 2, "--macs is a share above 0"),
+        (("--macs", "20%", "--min-keep", "90%"), 1, "cannot be met"),
+        (("--keep", "sterm*"), 2, "'sterm*' fits no layer or weight of this model"),
+        (("--ratio-for", "stem"), 2, "write it as 'layer3.*=70%'"),
+        (("--policy", "best"), 2, "best"),
+        (("--steer", "nowhere.toml"), 2, "There is no file 'nowhere.toml' to steer by"),
     ],
 )
 def test_what_cannot_be_leaves_no_work_folder(tmp_path: Path, args: tuple[str, ...], code: int, said: str) -> None:

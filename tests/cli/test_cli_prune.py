@@ -219,8 +219,8 @@ def test_the_limit_of_a_class_is_said(tmp_path: Path) -> None:
     assert "widths in blocks of 8; no class to lose more than 10 points." in ended.stdout
 
 
-def test_rounds_are_said(tmp_path: Path) -> None:
-    ended = prune(tmp_path / "a.onnx", "--macs", "50%", "--rounds", "2")
+def test_steps_are_said(tmp_path: Path) -> None:
+    ended = prune(tmp_path / "a.onnx", "--macs", "50%", "--steps", "2")
     assert ended.code == 0
-    assert "widths in blocks of 8; chosen in 2 rounds." in ended.stdout
-    assert "Chosen in 2 of 2 rounds, which left " in ended.stdout
+    assert "widths in blocks of 8; chosen in 2 steps." in ended.stdout
+    assert "Chosen in 2 of 2 steps, which left " in ended.stdout

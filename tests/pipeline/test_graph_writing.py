@@ -1,6 +1,8 @@
 """Files are written whole or not at all, and the input is never among them."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from nets import net
 
 from onnxprune.errors import InputError
 from onnxprune.graph.outputs import check_outputs
-from onnxprune.graph.writing import with_metadata, write_bytes
+from onnxprune.graph.writing import Staging, with_metadata, write_bytes
 
 
 def names(folder: Path) -> list[str]:
@@ -127,3 +129,54 @@ def test_metadata_is_added_and_changed_without_touching_the_rest() -> None:
         ("tool", "new"),
         ("more", "1"),
     ]
+
+
+def test_what_a_killed_process_left_is_cleared_up_and_what_a_living_one_has_is_not(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from onnxprune.graph.writing import Staging\n"
+        "staging = Staging(); staging.write(Path(sys.argv[1]) / 'net.onnx', b'half'); print('made', flush=True)\n"
+        "time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "made\n"
+        (left,) = names(tmp_path)
+        assert left.startswith(".onnxprune-")
+        write_bytes(tmp_path / "mine.onnx", b"whole")
+        assert names(tmp_path) == [left, "mine.onnx"], "its process is alive"
+        assert (tmp_path / left / "net.onnx").read_bytes() == b"half"
+        other.kill()
+    assert names(tmp_path) == [left, "mine.onnx"]
+    (tmp_path / ".onnxprune-notes.part").write_bytes(b"a file of somebody else's")
+    write_bytes(tmp_path / "mine.onnx", b"again")
+    assert names(tmp_path) == [".onnxprune-notes.part", "mine.onnx"]
+
+
+def test_two_stagings_of_one_process_leave_each_other_alone(tmp_path: Path) -> None:
+    with Staging() as one, Staging() as other:
+        one.write(tmp_path / "a", b"1")
+        other.write(tmp_path / "b", b"2")
+        one.commit()
+        other.commit()
+    assert names(tmp_path) == ["a", "b"]
+    assert [(tmp_path / name).read_bytes() for name in "ab"] == [b"1", b"2"]
+
+
+def test_a_link_in_the_place_of_a_leftover_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_bytes(b"1")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".onnxprune-x.part").symlink_to(tmp_path / "precious")
+    write_bytes(tmp_path / "out" / "net.onnx", b"2")
+    assert (tmp_path / "precious" / "file").read_bytes() == b"1"
+
+
+def test_files_are_written_where_folders_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unlocked(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", unlocked)
+    (tmp_path / ".onnxprune-x.part").mkdir()
+    write_bytes(tmp_path / "net.onnx", b"1")
+    assert names(tmp_path) == [".onnxprune-x.part", "net.onnx"], "nobody knows whose it is"

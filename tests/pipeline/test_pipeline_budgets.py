@@ -65,8 +65,8 @@ def test_amounts_of_their_own_hold_and_stand_in_the_plan(tmp_path: Path) -> None
     assert again.request["params"] == "9k"
 
 
-def test_budgets_are_shared_out_over_rounds(tmp_path: Path) -> None:
-    result = prune(tmp_path / "a.onnx", params=0.3, size="60%", rounds=2, round_to=1)
+def test_budgets_are_shared_out_over_steps(tmp_path: Path) -> None:
+    result = prune(tmp_path / "a.onnx", params=0.3, size="60%", steps=2, round_to=1)
     assert result.after is not None
     assert result.after.params <= 0.3 * result.before.params
     assert result.after.size <= 0.6 * result.before.size
@@ -83,7 +83,7 @@ def test_budgets_are_shared_out_over_rounds(tmp_path: Path) -> None:
 def test_what_no_cut_can_reach_is_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: dict[str, Any], said: str
 ) -> None:
-    monkeypatch.setattr("onnxprune.pipeline.rounds.collect", lambda *args, **more: pytest.fail("statistics were taken"))
+    monkeypatch.setattr("onnxprune.pipeline.steps.collect", lambda *args, **more: pytest.fail("statistics were taken"))
     with pytest.raises(UnreachableError, match=said):
         prune(tmp_path / "a.onnx", **budget)
     assert not list(tmp_path.iterdir())

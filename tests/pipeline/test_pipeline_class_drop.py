@@ -98,7 +98,7 @@ def test_what_cannot_be_measured_is_refused_before_any_work(
     def never(*args: Any, **more: Any) -> None:
         raise AssertionError("scores were computed")
 
-    monkeypatch.setattr("onnxprune.pipeline.rounds.score", never)
+    monkeypatch.setattr("onnxprune.pipeline.steps.score", never)
     np.savez(tmp_path / "d.npz", x=np.zeros((4, 8, 8), dtype=np.uint8))
     with pytest.raises(InputError, match="--max-class-drop needs the accuracy by class, but there are no labels"):
         pruned(tmp_path / "d.npz", tmp_path / "out.onnx", 0.05, test=None)

@@ -20,8 +20,8 @@ from onnxprune.pipeline import quality as measuring
 from onnxprune.pipeline.accuracy_guard import Guard, judge_final
 from onnxprune.pipeline.choosing import Wish
 from onnxprune.pipeline.prune import replay
-from onnxprune.pipeline.rounds import scored
 from onnxprune.pipeline.settings import Settings
+from onnxprune.pipeline.steps import scored
 from onnxprune.pipeline.trying import GRID, Trials, find_plan
 from onnxprune.selection.search import MOST
 from onnxprune.values.accuracy import Accuracy
@@ -103,7 +103,7 @@ def test_scores_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return scored(*args, **more)
 
     monkeypatch.setattr(job, "scored", noted)
-    monkeypatch.setattr("onnxprune.pipeline.rounds.scored", lambda *args, **more: pytest.fail("scored again"))
+    monkeypatch.setattr("onnxprune.pipeline.steps.scored", lambda *args, **more: pytest.fail("scored again"))
     prune(tmp_path / "a.onnx", max_drop=0.02)
     assert len(calls) == 1
 
@@ -290,10 +290,10 @@ def test_a_dry_run_searches_and_writes_the_plan(tmp_path: Path) -> None:
     assert searched(result)[0].to_json() == searched(whole)[0].to_json()
 
 
-def test_it_goes_with_rounds_steering_scores_and_a_trimmed_head(tmp_path: Path, few: Path) -> None:
-    rounds = prune(tmp_path / "a.onnx", data=few, max_drop=0.05, rounds=2)
-    assert any(note.startswith("Chosen in 2 of 2 rounds") for note in rounds.notes)
-    searched(rounds)
+def test_it_goes_with_steps_steering_scores_and_a_trimmed_head(tmp_path: Path, few: Path) -> None:
+    stepped = prune(tmp_path / "a.onnx", data=few, max_drop=0.05, steps=2)
+    assert any(note.startswith("Chosen in 2 of 2 steps") for note in stepped.notes)
+    searched(stepped)
     steering = onnxprune.Steering(ratios=(("conv1", 0.5),))
     steered = prune(tmp_path / "b.onnx", max_drop=0.05, steering=steering)
     assert {g.kept / g.size for name, g in steered.plan.groups.items() if "conv1" in name} == {0.5}

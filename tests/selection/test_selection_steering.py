@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxprune.errors import InputError
-from onnxprune.selection.steering import Steering, fits
+from onnxprune.selection.steering import Steering, fits, places, widths_by_place
 from onnxprune.values.axes import Axis, Ref
 from onnxprune.values.groups import ChannelGroup, Member
 
@@ -99,3 +99,25 @@ def test_only_what_was_said_goes_into_the_plan() -> None:
     assert Steering().to_json() == {}
     whole = Steering(0.3, ("a",), (("b", 0.5),)).to_json()
     assert whole == {"min_keep": 0.3, "keep": ["a"], "ratio_for": {"b": 0.5}}
+
+
+def test_shares_are_of_the_original_width_where_it_is_known() -> None:
+    half = group(INNER.name, 32, "onnx::Conv_9_copy")
+    steering = Steering(0.25, ratios=(("*conv1*", 0.75),), original=widths_by_place((INNER, STEM)))
+    assert places(half) == places(INNER) != places(STEM), "weights may have been copied"
+    assert steering.width(half, 8).top == 16, "a quarter of 64"
+    assert Steering(0.25, original=widths_by_place((INNER,))).width(half, 1).floor == 16
+    assert Steering(0.25).width(half, 1).floor == 8
+    assert Steering(0.9, original=widths_by_place((INNER,))).width(half, 1).floor == 32, "no more than there is"
+
+
+def test_groups_that_reach_the_same_axes_are_not_told_apart() -> None:
+    assert widths_by_place((INNER, group(INNER.name, 3))) == {}
+    assert widths_by_place(GROUPS) == {places(found): found.size for found in GROUPS}
+
+
+def test_a_part_of_the_way_is_one_of_equal_ratios() -> None:
+    whole = Steering(ratios=(("stem*", 0.75), ("gone*", 0.5)))
+    assert dict(whole.part(0.5, (STEM,)).ratios) == pytest.approx({"stem*": 0.5})
+    assert whole.part(1.0, (STEM,)).ratios == (("stem*", 0.75),)
+    assert whole.part(1.0, (INNER,)).ratios == ()

@@ -1,8 +1,8 @@
-"""Choosing what goes in several rounds: each looks at the network that the rounds before it have left.
+"""Choosing what goes in several steps: each looks at the network that the steps before it have left.
 
-A round cuts the original by all that went so far, gives it new weights, gathers statistics on that network, and chooses
+A step cuts the original by all that went so far, gives it new weights, gathers statistics on that network, and chooses
 the next part. Its scores are carried back to the channels of the original, so that widths, floors, blocks and costs are
-the original's throughout and the masks of all rounds make one plan.
+the original's throughout and the masks of all steps make one plan.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from onnxprune.analysis.analyse import Analysis, counts
-from onnxprune.errors import InputError, UnreachableError
+from onnxprune.errors import UnreachableError
 from onnxprune.graph.model import read_graph
+from onnxprune.graph.writing import Staging
 from onnxprune.importance.method import Method
 from onnxprune.pipeline.choosing import Budget, policy_of, refuse_unreachable
+from onnxprune.pipeline.journal import Journal, Progress
 from onnxprune.pipeline.recovering import recovered_cut
 from onnxprune.pipeline.result import Tell
 from onnxprune.pipeline.samples import Samples
@@ -34,79 +36,101 @@ Origins = Mapping[str, tuple[str, IntArray]]
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The keep masks of the original's groups, the scores of the first round, and what the user should know."""
+    """The keep masks of the original's groups, the scores that they come from, and what the user should know.
+
+    A run that went on from its last step has computed no scores.
+    """
 
     keep: Keep
-    scores: Scores
+    scores: Scores | None
     notes: tuple[str, ...]
 
 
-def choose_in_rounds(
+def choose_in_steps(
     settings: Settings,
     model: Model,
     analysis: Analysis,
     samples: Samples | None,
     method: Method,
     options: Mapping[str, Any],
+    journal: Journal | None,
     track: Track,
     say: Tell,
     first: Scores | None = None,
 ) -> Chosen:
     """Score and choose as often as the settings say, on the recovered network after the first time.
 
-    `first` are the scores of the first round, where they are known already.
+    `first` are the scores of the first step, where they are known already. With a `journal` the steps that it has are
+    not done again, and every other one is added to it.
 
     Raises:
         InputError: as the stages.
         UnreachableError: a budget that cannot be met, or a cut network with other groups than the original.
     """
-    total, whole = settings.rounds, settings.wish.budget.in_shares(analysis.costs)
-    if total < 1:
-        raise InputError(f"--rounds is a number from 1 up, not {total}.")
+    total, whole = settings.steps, settings.wish.budget.in_shares(analysis.costs)
     outputs = () if samples is None else tuple(samples.classes.values())
     refuse_unreachable(analysis, settings.wish, counts(class_masks(analysis, outputs)))
-    keep: Keep = {group.name: np.ones(group.size, dtype=bool) for group in analysis.free}
-    if first is None:
-        first = scored(settings, analysis, samples, method, options, track, say)
-    scores = first
-    notes = dict.fromkeys(first.notes)
-    left: list[float] = []
-    for number in range(1, total + 1):
-        before = counts(keep)
-        wish = replace(settings.wish, budget=part_of(whole, number, total))
-        keep = choose(analysis, scores, wish, method, options, outputs, before)
-        left.append(analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0)
-        went = counts(keep) != before
-        if number == total or (not went and settings.wish.budget.is_own_rule):
-            break
-        if went:
-            say("working", f"Round {number + 1} of {total}: cutting and recovering")
-            with _cut_network(settings, model, analysis, keep, samples) as (present, origins):
-                found = scored(settings, present, samples, method, options, track, say)
-            scores = carried_back(found, origins, keep)
-            notes.update(dict.fromkeys(found.notes))
+    state = Progress({group.name: np.ones(group.size, dtype=bool) for group in analysis.free})
+    if journal is not None and journal.begun is not None:
+        state = journal.begun
+        say("resumed", f"Going on after step {state.done} of {total}.")
+    scores: Scores | None = None
+    while state.done < total and not (state.stands and settings.wish.budget.is_own_rule):
+        if scores is None or not state.stands:  # where nothing went, the network is the one that was scored last
+            known = first if not state.gone else None
+            scores = known or _scores_after(settings, model, analysis, state, samples, method, options, track, say)
+        wish = replace(settings.wish, budget=part_of(whole, state.done + 1, total))
+        keep = choose(analysis, scores, wish, method, options, outputs, counts(state.keep))
+        left = analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0
+        state = state.after(keep, left, scores.notes)
+        if journal is not None:
+            journal.save(state)
+    return Chosen(state.keep, scores, (*state.notes, *_summary(state, total)))
+
+
+def _summary(state: Progress, total: int) -> Iterator[str]:
+    """Say what each step left, where there were several."""
     if total > 1:
-        shares = ", ".join(f"{share:.1%}" for share in left).replace("%", " %")
-        notes[f"Chosen in {len(left)} of {total} rounds, which left {shares} of the MACs, one after the other."] = None
-    return Chosen(keep, first, tuple(notes))
+        shares = ", ".join(f"{share:.1%}" for share in state.left).replace("%", " %")
+        yield f"Chosen in {state.done} of {total} steps, which left {shares} of the MACs, one after the other."
+
+
+def _scores_after(
+    settings: Settings,
+    model: Model,
+    analysis: Analysis,
+    state: Progress,
+    samples: Samples | None,
+    method: Method,
+    options: Mapping[str, Any],
+    track: Track,
+    say: Tell,
+) -> Scores:
+    """Score the network as the steps so far have left it; what comes back are scores of the original's channels."""
+    if not state.gone:
+        return scored(settings, analysis, samples, method, options, track, say)
+    say("working", f"Step {state.done + 1} of {settings.steps}: cutting and recovering")
+    with _cut_network(settings, model, analysis, state.keep, samples) as (present, origins):
+        found = scored(settings, present, samples, method, options, track, say)
+    return carried_back(found, origins, state.keep)
 
 
 def part_of(budget: Budget, number: int, total: int) -> Budget:
-    """Return what of a budget is to be reached after round `number` of `total`: equal shares of what is there go.
+    """Return what of a budget is to be reached after step `number` of `total`: equal shares of what is there go.
 
-    What is left shrinks geometrically: after 2 of 4 rounds to 25 % of the MACs, 50 % are left. A threshold is the same
-    in every round.
+    What is left shrinks geometrically: after 2 of 4 steps to 25 % of the MACs, 50 % are left. A threshold is the same
+    in every step.
     """
     if number == total:
         return budget
     share = number / total
     macs = None if budget.macs is None else max(budget.macs, 0.0) ** share
     ratio = None if budget.ratio is None else 1 - max(1 - budget.ratio, 0.0) ** share
-    params, size = (
+    params, size, latency = (
         None if amount is None else replace(amount, number=amount.number**share)
-        for amount in (budget.params, budget.size)
+        for amount in (budget.params, budget.size, budget.latency)
     )
-    return replace(budget, macs=macs, ratio=ratio, params=params, size=size)
+    return replace(budget, macs=macs, ratio=ratio, params=params, size=size, latency=latency)
 
 
 def origins_of(whole: Analysis, keep: Keep, present: Analysis) -> Origins:
@@ -145,7 +169,7 @@ def origins_of(whole: Analysis, keep: Keep, present: Analysis) -> Origins:
 
 
 def _other_groups(name: str) -> str:
-    return f"The cut network has other channel groups than the original (see {name!r}), so use --rounds 1."
+    return f"The cut network has other channel groups than the original (see {name!r}), so use --steps 1."
 
 
 def carried_back(scores: Scores, origins: Origins, keep: Keep) -> Scores:
@@ -183,7 +207,11 @@ def _cut_network(
 ) -> Iterator[tuple[Analysis, Origins]]:
     """Cut the original, recover it as the final result will be, and read what there is."""
     result = recovered_cut(settings, model, analysis, keep, samples)
-    with on_disk(result.model, result.weights, None) as (proto, weights):
+    # Beside the output, where the next run clears up after one that was killed.
+    with (
+        Staging() as staging,
+        on_disk(result.model, result.weights, staging.folder(settings.written)) as (proto, weights),
+    ):
         smaller = Model(model.path, proto, read_graph(proto, weights))
         present = inspect(smaller, approximate=settings.approximate, trim_head=settings.trim_head)
         yield present, origins_of(analysis, keep, present)

@@ -1,4 +1,4 @@
-"""Choosing in several rounds: channels are told apart by place, masks add up to one plan, and each round looks anew."""
+"""Choosing in several steps: channels are told apart by place, masks add up to one plan, and each step looks anew."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -14,9 +14,9 @@ from onnxprune.analysis.analyse import Analysis
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.pipeline.choosing import Budget
 from onnxprune.pipeline.prune import replay
-from onnxprune.pipeline.rounds import carried_back, origins_of, part_of
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import collect
+from onnxprune.pipeline.steps import carried_back, origins_of, part_of
 from onnxprune.selection.masks import keep_best
 from onnxprune.selection.threshold import by_threshold
 from onnxprune.selection.widths import Width
@@ -68,7 +68,7 @@ def test_other_groups_than_the_originals_are_refused() -> None:
     whole = analysed(net(SLICED))
     keep = {"a": kept(5, 0), "a#2": kept(3)}
     with pytest.raises(
-        UnreachableError, match=r"has other channel groups than the original \(see 'a'\), so use --round"
+        UnreachableError, match=r"has other channel groups than the original \(see 'a'\), so use --steps 1"
     ):
         origins_of(whole, keep, whole)
     uncut = {"a": kept(5), "a#2": kept(3)}
@@ -81,7 +81,7 @@ def test_other_groups_than_the_originals_are_refused() -> None:
             origins_of(whole, uncut, analysed(net(text)))
 
 
-def test_scores_of_a_round_are_carried_back_to_the_original() -> None:
+def test_scores_of_a_step_are_carried_back_to_the_original() -> None:
     keep = {"a": kept(5, 0, 3), "b": kept(3, 0, 2)}
     found = Scores(
         {"x": np.array([0.5, 2.0, 1.0])},
@@ -119,7 +119,7 @@ def test_what_is_left_shrinks_geometrically() -> None:
 
 def pruned(data: Path | None, output: Path, number: int, method: str = "catro", **more: Any) -> onnxprune.Result:
     options: dict[str, Any] = {"model": RESNET, "preprocess": None if data is None else "unit", "round_to": 1, **more}
-    return onnxprune.prune(data=data, method=method, rounds=number, output=output, **options)
+    return onnxprune.prune(data=data, method=method, steps=number, output=output, **options)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[Analysis]:
         found.append(analysis)
         return collect(analysis, *args, **more)
 
-    monkeypatch.setattr("onnxprune.pipeline.rounds.collect", noted)
+    monkeypatch.setattr("onnxprune.pipeline.steps.collect", noted)
     return found
 
 
@@ -140,12 +140,12 @@ def widths_of(analyses: list[Analysis]) -> list[dict[str, int]]:
 
 
 @pytest.mark.parametrize(("method", "recovery"), [("catro", "refit"), ("entropy", "bias"), ("reconstruction", "none")])
-def test_a_budget_is_met_in_rounds_by_one_plan(
+def test_a_budget_is_met_in_steps_by_one_plan(
     few: Path, tmp_path: Path, looked_at: list[Analysis], method: str, recovery: str
 ) -> None:
     result = pruned(few, tmp_path / "out.onnx", 3, method, macs=0.1, recovery=recovery)
     assert 0.085 <= result.plan.reached["macs"] <= 0.1
-    assert result.plan.request == {"macs": 0.1, "round_to": 1, "rounds": 3}
+    assert result.plan.request == {"macs": 0.1, "round_to": 1, "steps": 3}
     assert result.equality is not None
     assert result.equality.status == "equal"
     seen = widths_of(looked_at)
@@ -154,7 +154,7 @@ def test_a_budget_is_met_in_rounds_by_one_plan(
     for name, group in result.plan.groups.items():
         assert group.kept <= seen[2].get(name, group.kept) <= seen[1].get(name, group.size) <= group.size
         assert group.kept >= -(-group.size // 10), "the floor is that of the original"
-    (note,) = [note for note in result.notes if note.startswith("Chosen in 3 of 3 rounds, which left 46.")]
+    (note,) = [note for note in result.notes if note.startswith("Chosen in 3 of 3 steps, which left 46.")]
     assert note.endswith("% of the MACs, one after the other.")
     again = replay(
         Settings(RESNET, data=few, output=tmp_path / "again.onnx", scaling="unit"),
@@ -164,7 +164,7 @@ def test_a_budget_is_met_in_rounds_by_one_plan(
     assert again.equality == result.equality
 
 
-def test_a_second_round_looks_at_the_recovered_network(few: Path, tmp_path: Path, looked_at: list[Analysis]) -> None:
+def test_a_second_step_looks_at_the_recovered_network(few: Path, tmp_path: Path, looked_at: list[Analysis]) -> None:
     options: dict[str, Any] = {"macs": 0.03, "dry_run": True}
     recovered = pruned(few, tmp_path / "a.onnx", 2, "random", **options)
     plain = pruned(few, tmp_path / "b.onnx", 2, "random", **options, recovery="none")
@@ -174,7 +174,7 @@ def test_a_second_round_looks_at_the_recovered_network(few: Path, tmp_path: Path
     )
     assert first == again == lone
     assert len({first, second, cut_alone}) == 3, "the cut with new weights, and the cut alone"
-    assert {result.plan.request.get("rounds") for result in (recovered, plain)} == {2}
+    assert {result.plan.request.get("steps") for result in (recovered, plain)} == {2}
     assert once.plan.request == {"macs": 0.03, "round_to": 1}
 
 
@@ -188,7 +188,7 @@ def test_a_ratio_is_reached_exactly_and_needs_no_data(tmp_path: Path, looked_at:
 
 
 def test_a_threshold_is_applied_until_nothing_goes(few: Path, tmp_path: Path, looked_at: list[Analysis]) -> None:
-    """Three quarters of the channels are dead; a tenth of what is there goes in a round."""
+    """Three quarters of the channels are dead; a tenth of what is there goes in a step."""
     rule = {"cap": 0.5, "threshold": 0.1}
     options: dict[str, Any] = {"model": CONVNET, "alpha": 1.0, "options": rule, "dry_run": True}
     result = pruned(few, tmp_path / "out.onnx", 9, "class-aware", **options)
@@ -197,10 +197,10 @@ def test_a_threshold_is_applied_until_nothing_goes(few: Path, tmp_path: Path, lo
     assert 3 <= len(seen) < 9
     totals = [sum(widths.values()) for widths in seen]
     assert all(2 * after >= before for before, after in pairwise(totals)), "the cap holds"
-    assert f"Chosen in {len(seen)} of 9 rounds" in " ".join(result.notes)
+    assert f"Chosen in {len(seen)} of 9 steps" in " ".join(result.notes)
 
 
-def test_a_trimmed_head_stays_so_in_every_round(few: Path, tmp_path: Path, looked_at: list[Analysis]) -> None:
+def test_a_trimmed_head_stays_so_in_every_step(few: Path, tmp_path: Path, looked_at: list[Analysis]) -> None:
     result = pruned(few, tmp_path / "out.onnx", 2, macs=0.2, classes=["1", "4", "7"], trim_head=True)
     assert result.analysis.classes is not None
     assert result.plan.groups[result.analysis.classes.name].removed == (0, 2, 3, 5, 6, 8, 9)
@@ -212,12 +212,12 @@ def test_a_trimmed_head_stays_so_in_every_round(few: Path, tmp_path: Path, looke
     assert result.quality.after.classes == 3
 
 
-def test_what_cannot_be_is_refused_before_any_round(few: Path, tmp_path: Path, looked_at: list[Analysis]) -> None:
-    with pytest.raises(InputError, match="--rounds is a number from 1 up, not 0"):
+def test_what_cannot_be_is_refused_before_any_step(few: Path, tmp_path: Path, looked_at: list[Analysis]) -> None:
+    with pytest.raises(InputError, match="--steps is a number from 1 up, not 0"):
         pruned(few, tmp_path / "out.onnx", 0, macs=0.5)
     with pytest.raises(UnreachableError, match=r"The budget of 0\.1% of the MACs cannot be met"):
         pruned(few, tmp_path / "out.onnx", 4, macs=0.001)
-    with pytest.raises(InputError, match="A file of scores holds those of one round; leave out --rounds"):
+    with pytest.raises(InputError, match="A file of scores holds those of one step; leave out --steps"):
         pruned(few, tmp_path / "out.onnx", 2, macs=0.5, save_scores=tmp_path / "s.npz")
     seen = widths_of(looked_at)
     assert seen == []
