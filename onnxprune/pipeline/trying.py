@@ -171,6 +171,8 @@ def _asking(trial: Trial) -> str:
 
 def _nothing_holds(guard: Guard, trials: list[Trial]) -> str:
     """Return what is said where every cut loses too much."""
+    if not trials:
+        return "Nothing was pruned: no multiply-adds hang on a channel that may go; `onnxprune inspect` says why."
     mildest = max(trials, key=lambda trial: trial.macs)
     closest = min(trials, key=lambda trial: guard.excess(trial.quality))
     less = "" if closest is mildest else (

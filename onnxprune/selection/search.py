@@ -90,7 +90,7 @@ def find_cheapest(
         else:
             floor, bad, stuck = point.asked, point, max(stuck, 0) + 1
     if good is top:
-        if len(points) < most:
+        if len(points) < most and MILDEST * top.cost >= low:
             point = attempt(MILDEST * top.cost)
             good = point if point.holds and point.cost < good.cost else good
         return Found(good, tuple(points))

@@ -161,6 +161,12 @@ def test_where_even_the_mildest_cut_loses_too_much_nothing_is_written(tmp_path: 
     assert names(tmp_path) == []
 
 
+def test_where_nothing_may_go_that_is_said(tmp_path: Path) -> None:
+    whole = onnxprune.Steering(keep=("*",))
+    with pytest.raises(UnreachableError, match=r"^Nothing was pruned: no multiply-adds hang on a channel that may go"):
+        prune(tmp_path / "a.onnx", steering=whole)
+
+
 def test_without_labels_the_outputs_may_change_by_a_tenth(tmp_path: Path, unlabelled: Path) -> None:
     result = prune(tmp_path / "a.onnx", data=unlabelled, preprocess=None)
     search, chosen = searched(result)

@@ -78,6 +78,11 @@ def test_where_only_the_dearest_holds_the_mildest_cut_was_tried() -> None:
     assert max(point.cost for point in found.points[1:]) == pytest.approx(1)
 
 
+def test_where_nothing_can_go_nothing_is_asked_for() -> None:
+    found = Curve(lambda cost: -1.0).search(low=1.0)
+    assert found == Found(Point(1.0, 1.0, -1.0), (Point(1.0, 1.0, -1.0),))
+
+
 def test_where_everything_holds_the_least_is_left() -> None:
     found = Curve(lambda cost: -1.0).search()
     assert found.best is not None
