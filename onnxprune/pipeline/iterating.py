@@ -381,7 +381,7 @@ def _iteration(
         model=job.settings.model if standing is None else _file(job, standing.number),
         output=_file(job, number),
         plan_output=None,
-        wish=wish if wish.budget.explicit else replace(wish, budget=replace(wish.budget, alpha=1.0)),
+        wish=wish if wish.explicit else replace(wish, budget=replace(wish.budget, alpha=1.0)),
         teacher=job.settings.teacher or job.settings.model,
         force=True,
     )
