@@ -158,9 +158,9 @@ def page(rows: Sequence[Row], plans: int) -> str:
         f"{plans} plans, spaced evenly\n"
         "over the multiply-adds, that holds the limit on the same held-out images. Seconds are of the whole run, on a\n"
         "machine that was busy otherwise. A dash: brute force is not done yet.\n\n"
-        "The sample models have 60 held-out images, which cannot tell a point from noise: their rows show the selection\n"
-        "effect of that. The CIFAR-10 nets have 2,000, training images of theirs, which they know better and lose more on\n"
-        "than on test images.\n\n" + table(head, sorted(lines))
+        "The sample models have 60 held-out images, which cannot tell a point from noise: their rows show the\n"
+        "selection effect of that. The CIFAR-10 nets have more, which are training images of theirs and may be harder\n"
+        "on a cut than test images.\n\n" + table(head, sorted(lines))
     )
 
 
