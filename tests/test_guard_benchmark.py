@@ -21,13 +21,14 @@ def test_search_and_brute_force_are_compared_and_a_run_is_resumed(
     guard.main(arguments)
     assert "absent is not in nowhere" in capsys.readouterr().err
     rows = [json.loads(line) for line in (tmp_path / "guard.jsonl").read_text().splitlines()]
-    assert [row["plan"] for row in rows] == ["search", 0, 1, 2, 3, 4]
+    assert [row["plan"] for row in rows] == ["search", 4, 3, 2, 1, 0]
     assert rows[0]["change"] >= -0.05
     assert (rows[0]["samples"], rows[0]["test_samples"]) == (60, 450)
     assert all(row["macs"] <= row["share"] for row in rows[1:])
     best = min(row["macs"] for row in rows[1:] if row["change"] >= -0.05)
     text = (tmp_path / "guard.md").read_text()
     assert f"| digits_convnet | l1 | {100 * rows[0]['macs']:.1f} % | {100 * best:.1f} % |" in text
+    assert "| - | - |" in guard.page(rows[:3], 5), "brute force is not done"
     monkeypatch.setattr(guard, "_pruned", lambda *args, **more: pytest.fail("measured again"))
     guard.main(arguments)
     assert len((tmp_path / "guard.jsonl").read_text().splitlines()) == len(rows)
