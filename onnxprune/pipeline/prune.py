@@ -159,6 +159,11 @@ def _check_steps(settings: Settings) -> None:
         raise InputError("A file of scores holds those of one step; leave out --steps, --scores or --save-scores.")
     if settings.steps == 1 and settings.resume:
         raise InputError("--resume goes on with a run in steps; give the number of --steps that it was begun with.")
+    if settings.resume and is_wanted(settings) and not settings.wish.budget.explicit and settings.data is not None:
+        raise InputError(
+            "--resume goes on with the steps of one plan, and without a budget many plans are tried; give the budget (or --alpha) "
+            "that the run was begun with."
+        )
 
 
 def _run_facts(

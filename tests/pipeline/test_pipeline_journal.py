@@ -15,6 +15,7 @@ import onnxprune
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.writing import Staging
 from onnxprune.pipeline import prune as pruning
+from onnxprune.pipeline.choosing import Budget, Wish
 from onnxprune.pipeline.journal import Journal, Progress, open_journal, read_journal
 from onnxprune.pipeline.prune import run
 from onnxprune.pipeline.result import Result
@@ -172,7 +173,7 @@ def told(result: Result) -> tuple[Any, ...]:
     return result.plan, result.notes, result.warnings, result.quality, result.equality
 
 
-OWN_RULE = {"method": "class-aware", "options": {"cap": 0.5, "threshold": 0.1}, "wish": Settings(CONVNET).wish}
+OWN_RULE = {"method": "class-aware", "options": {"cap": 0.5, "threshold": 0.1}, "wish": Wish(Budget(alpha=1.0))}
 
 
 @pytest.mark.parametrize(
@@ -324,7 +325,7 @@ def test_no_model_ever_reads_the_weights_of_another(few: Path, tmp_path: Path, m
         ({"approximate": True}, "approximate groups"),
         ({"classes": ("1", "2", "3")}, "classes, data"),
         ({"model": RESNET}, "model"),
-        ({"wish": Settings(RESNET).wish}, "macs, round_to"),
+        ({"wish": Wish(Budget(alpha=1.0))}, "alpha, macs, round_to"),
     ],
 )
 def test_another_run_does_not_go_on(
@@ -401,3 +402,8 @@ def test_the_journal_overwrites_nothing_that_is_read(few: Path, tmp_path: Path) 
         run(settings(few, tmp_path / "a.onnx", labels=labels))
     with pytest.raises(InputError, match=r"The journal would overwrite the given labels|is no journal"):
         run(settings(few, tmp_path / "a.onnx", labels=labels, resume=True))
+
+
+def test_a_search_has_no_steps_to_go_on_with(few: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="without a budget many plans are tried"):
+        run(replace(settings(few, tmp_path / "a.onnx"), wish=Wish(), resume=True))
