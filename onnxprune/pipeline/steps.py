@@ -116,7 +116,7 @@ def _scores_after(
 def part_of(budget: Budget, number: int, total: int) -> Budget:
     """Return what of a budget is to be reached after step `number` of `total`: equal shares of what is there go.
 
-    What is left shrinks geometrically: after 2 of 4 rounds to 25 % of the MACs, 50 % are left. A threshold is the same
+    What is left shrinks geometrically: after 2 of 4 steps to 25 % of the MACs, 50 % are left. A threshold is the same
     in every step.
     """
     if number == total:
