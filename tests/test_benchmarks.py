@@ -15,7 +15,7 @@ from nets import net
 from PIL import Image
 
 import benchmarks.methods as methods
-from benchmarks import calibration
+from benchmarks import calibration, kill
 from benchmarks.methods_page import page, write_page
 from benchmarks.nets import Net, open_net
 
@@ -143,3 +143,17 @@ def test_costs_are_multiples_of_a_plain_run(
     assert [row["what"] for row in rows] == ["catro", "entropy", "widths", "refit"]
     assert all(row["ratio"] > 0 for row in rows)
     assert (tmp_path / "page.md").read_text().count("| tiny |") == 4
+
+
+def test_killed_runs_are_resumed_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "tiny.onnx"
+    onnx.save(net(CONVNET), model)
+    options = ["--method", "l1", "--ratio", "50%", "--round-to", "1"]
+    x = np.random.default_rng(0).standard_normal((20, 3, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    arguments = [str(model), "--data", str(tmp_path / "x.npz"), "--kills", "2", "--steps", "2", "--seed", "5"]
+    assert kill.main([*arguments, "--", *options]) == 0
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) == 2
+    assert all(row[-3:] == ["yes", "yes", "yes |"] for row in rows)
+    assert {row[1] for row in rows} <= {"-9", "0"}
