@@ -161,8 +161,8 @@ def _check_steps(settings: Settings) -> None:
         raise InputError("--resume goes on with a run in steps; give the number of --steps that it was begun with.")
     if settings.resume and is_wanted(settings) and not settings.wish.budget.explicit and settings.data is not None:
         raise InputError(
-            "--resume goes on with the steps of one plan, and without a budget many plans are tried; give the budget, or "
-            "the --alpha, that the run was begun with."
+            "--resume goes on with the steps of one plan, and without a budget many plans are tried; give the budget, "
+            "or the --alpha, that the run was begun with."
         )
 
 
