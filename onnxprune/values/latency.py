@@ -188,6 +188,9 @@ SMALL = (4, 8, 12)
 
 BLOCKS = (1, 2, 4, 8, 16, 32)
 
+FREE = 1.05
+"""Times as much, in the mean, that filling up to a block may cost."""
+
 
 def block_of(sweeps: Sequence[Mapping[int, float]]) -> tuple[int, frozenset[int]]:
     """Return how many channels fill one block of the kernels, and which narrower widths are not worth choosing.
@@ -205,9 +208,9 @@ def block_of(sweeps: Sequence[Mapping[int, float]]) -> tuple[int, frozenset[int]
             for width, time in sweep.items()
             if width in PROBED and width % 2 and block * -(-width // block) in sweep
         ]
-        return float(np.mean(ratios))
+        return float(np.mean(np.maximum(ratios, 1.0)))  # a width that is slow by itself must not pay for others
 
-    block = max(block for block in BLOCKS if block == 1 or filled_up(block) <= SLOWER)
+    block = max(block for block in BLOCKS if block == 1 or filled_up(block) <= FREE)
     tried = [width for width in SMALL if width < block and block % 4 == 0 and width % (block // 4) == 0]
     worth = {
         width

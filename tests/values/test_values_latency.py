@@ -22,6 +22,11 @@ def test_the_block_is_what_can_be_filled_up_for_nothing(block: int) -> None:
     assert block_of([sweep(block), sweep(block)])[0] == block
 
 
+def test_odd_widths_that_are_slow_make_the_block_no_larger() -> None:
+    slow = {width: time * (1.5 if width % 2 else 1.0) for width, time in sweep(16).items()}
+    assert block_of([sweep(16), slow])[0] == 16
+
+
 def test_a_machine_without_blocks_has_hardly_any() -> None:
     assert block_of([{width: float(width) for width in (*SMALL, *PROBED)}])[0] <= 2
 
