@@ -80,7 +80,9 @@ class Budget:
             InputError: the latency is limited, and nothing foretells it.
         """
         if self.latency is not None and costs.clock is None:
-            raise InputError("A budget of latency takes a latency table; `onnxprune.with_latency` measures one.")
+            raise InputError(
+                "A budget of latency takes a latency table, which `onnxprune.prune` makes; plan by another one."
+            )
         macs = None if self.macs is None else Amount(self.macs, True, "")
         asked: tuple[tuple[Kind, str, Amount | None, float], ...] = (
             ("macs", "MACs", macs, 0.0),

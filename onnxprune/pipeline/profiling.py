@@ -25,7 +25,7 @@ from onnxprune.pipeline.cache import read_cache, write_cache
 from onnxprune.pipeline.stages import Model
 from onnxprune.runtime import board
 from onnxprune.surgery.cut import cut
-from onnxprune.values.axes import Axis, Ref
+from onnxprune.values.axes import Axis, BoolArray, Ref
 from onnxprune.values.latency import PROBED, SMALL, LatencyTable, LayerTimes, Whole, block_of
 from onnxprune.values.progress import Track, silent
 
@@ -111,18 +111,28 @@ def whole_jobs(model: Model, analysis: Analysis, folder: Path) -> tuple[list[dic
     feeds = {spec.name: _shape(analysis, spec.name) for spec in model.graph.input_specs}
     for number, kept in enumerate(_kept(analysis)):
         name = f"whole-{number}"
-        masks = {group.name: np.arange(group.size) < kept.get(group.name, group.size) for group in analysis.prunable}
-        found = cut(analysis, masks) if kept else None
-        (folder / name).mkdir()
-        path = folder / name / "model.onnx"
-        with explained(path):
-            if found is None:
-                write_model(model.proto, model.weights, path)
-            else:
-                write_model(found.model, found.weights, path)
-        jobs.append({"id": name, "file": f"{name}/model.onnx", "feeds": feeds, "ops": []})
+        masks = {group.name: np.arange(group.size) < kept[group.name] for group in analysis.prunable if kept}
+        file = write_cut(model, analysis, masks, folder / name).relative_to(folder).as_posix()
+        jobs.append({"id": name, "file": file, "feeds": feeds, "ops": []})
         wholes.append({"job": name, "kept": kept})
     return jobs, wholes
+
+
+def write_cut(model: Model, analysis: Analysis, keep: Mapping[str, BoolArray], folder: Path) -> Path:
+    """Write the network as a cut leaves it (no masks: as it is) into a new folder, and return the file.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    proto, weights = model.proto, model.weights
+    if keep:
+        found = cut(analysis, keep)
+        proto, weights = found.model, found.weights
+    path = folder / "model.onnx"
+    with explained(path):
+        folder.mkdir()
+        write_model(proto, weights, path)
+    return path
 
 
 def _kept(analysis: Analysis) -> Iterator[dict[str, int]]:
@@ -137,7 +147,7 @@ def _kept(analysis: Analysis) -> Iterator[dict[str, int]]:
         }
 
 
-def layer_jobs(model: Model, analysis: Analysis, folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def layer_jobs(analysis: Analysis, folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Write the layers that can be timed alone, at the widths that matter; return the jobs and what they are of."""
     jobs: dict[str, dict[str, Any]] = {}
     layers: list[dict[str, Any]] = []
@@ -233,7 +243,7 @@ def contents(model: Model, analysis: Analysis, folder: Path) -> dict[str, Any]:
     """Write all models to be timed, and return what is timed, with the `jobs` to do."""
     refuse_untimed(analysis)
     whole, wholes = whole_jobs(model, analysis, folder)
-    single, layers = layer_jobs(model, analysis, folder)
+    single, layers = layer_jobs(analysis, folder)
     jobs = [*whole, *block_jobs(folder), *single]
     return {"format": FORMAT, **_identity(model, analysis), "wholes": wholes, "layers": layers, "jobs": jobs}
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.errors import UnreachableError
-from onnxprune.graph.saving import write_model
 from onnxprune.pipeline.choosing import Wish, least_left
 from onnxprune.pipeline.profiling import (
     Device,
@@ -25,11 +24,11 @@ from onnxprune.pipeline.profiling import (
     wholes_here,
     width_block,
     with_clock,
+    write_cut,
 )
 from onnxprune.pipeline.result import Tell
 from onnxprune.pipeline.stages import Model
 from onnxprune.selection.policy import find_policy
-from onnxprune.surgery.cut import cut
 from onnxprune.values.amount import Amount
 from onnxprune.values.axes import BoolArray
 from onnxprune.values.latency import Foretold, LatencyTable
@@ -201,16 +200,7 @@ def hold_latency(
 def time_cuts(model: Model, analysis: Analysis, keeps: list[Keep], device: Device) -> list[float]:
     """Return the milliseconds that the network takes with each of these cuts, timed in turn."""
     with TemporaryDirectory(prefix="onnxprune-") as name:
-        paths = []
-        for number, keep in enumerate(keeps):
-            folder = Path(name) / str(number)
-            folder.mkdir()
-            paths.append(folder / "model.onnx")
-            if keep:
-                result = cut(analysis, keep)
-                write_model(result.model, result.weights, paths[-1])
-            else:
-                write_model(model.proto, model.weights, paths[-1])
+        paths = [write_cut(model, analysis, keep, Path(name) / str(number)) for number, keep in enumerate(keeps)]
         return time_models(paths, analysis, device)
 
 
