@@ -15,6 +15,7 @@ from onnxprune.graph.outputs import data_names
 from onnxprune.graph.saving import locations
 from onnxprune.graph.writing import Staging, with_metadata
 from onnxprune.pipeline.accuracy_guard import MAX_DRIFT, MAX_DROP, Guard, judge_final
+from onnxprune.pipeline.job import Job
 from onnxprune.pipeline.journal import Journal
 from onnxprune.pipeline.judging import (
     CLASS_DROP,
@@ -26,119 +27,160 @@ from onnxprune.pipeline.judging import (
     shortcomings,
 )
 from onnxprune.pipeline.quality import Gauge
-from onnxprune.pipeline.quantizing import measured_int8, quantize
+from onnxprune.pipeline.quantizing import Int8, measured_int8, quantize
 from onnxprune.pipeline.recovering import Restored, restore, why_not
-from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
+from onnxprune.pipeline.result import Result
 from onnxprune.pipeline.retraining import retrain
-from onnxprune.pipeline.samples import Samples
 from onnxprune.pipeline.settings import Settings
-from onnxprune.pipeline.stages import Model, apply, channel_counts, stage, verify
+from onnxprune.pipeline.stages import apply, channel_counts, stage, verify
 from onnxprune.runtime import Session, measure, open_session
 from onnxprune.surgery.cut import Cut
-from onnxprune.values.outcome import Figures
+from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.plan import Plan
-from onnxprune.values.progress import Track
 from onnxprune.values.trials import Search
 
 
 def finish(
-    settings: Settings,
-    model: Model,
-    analysis: Analysis,
+    job: Job,
     chosen: Plan,
-    samples: Samples | None,
-    track: Track,
-    say: Tell = unheard,
-    extra: Extra = no_extra,
     *,
     notes: tuple[str, ...] = (),
     write_plan: bool = True,
     search: Search | None = None,
     journal: Journal | None = None,
 ) -> Result:
-    """Cut, verify, recover, measure and write."""
-    guard = Guard({name: chosen.request[name] for name in (MAX_DROP, MAX_DRIFT) if name in chosen.request})
-    say("working", "Checking that cut equals mask")
-    reason = why_not(model, chosen, samples) if chosen.recovery else None
+    """Cut, verify, recover, train, quantize, measure, judge and write.
+
+    Raises:
+        InputError: a file cannot be written, or the data cannot be used.
+        UnreachableError: the result is not what was asked for.
+        VerificationError: a model failed a check.
+    """
+    settings, model = job.settings, job.model
+    job.say("working", "Checking that cut equals mask")
+    reason = why_not(job, chosen) if chosen.recovery else None
     recovers = bool(chosen.recovery) and reason is None
-    notes = (*notes, *_head_notes(analysis, chosen), *([] if reason is None else [reason]))
-    cut, chosen = apply(model, analysis, chosen)
+    notes = (*notes, *_head_notes(job.analysis, chosen), *([] if reason is None else [reason]))
+    cut, chosen = apply(model, job.analysis, chosen)
     with_metadata(cut.model, _metadata(chosen, recovers=recovers))
-    written = settings.written
-    plan_written = settings.plan_written if write_plan else None
+    outputs = [settings.plan_written if write_plan else None, settings.labels_written]
     with Staging() as staging:
         # From here on the values that the cut made are in the files that will be the result, and no more in memory.
-        beside = [path for path in (plan_written, settings.labels_written) if path is not None]
-        names = data_names(cut.model, cut.weights, written, beside)
-        cut = stage(cut, written, staging, beside, names if journal is None else journal.data_files(names))
-        folder = staging.folder(written)
-        equality = verify(
-            model, analysis, cut, None if samples is None else samples.calibration, seed=settings.seed, scratch=folder
-        )
-        gauge = None if samples is None else Gauge(settings, model, samples, track)
-        restored = Restored(cut)
-        if recovers and samples is not None and gauge is not None:
-            say("working", "Recovering the weights")
-            restored = restore(model, cut, chosen, samples, gauge, written, staging)
-        if settings.recipe is not None and samples is not None and gauge is not None:
-            say("working", "Training")
-            restored = retrain(settings, model, restored, samples, gauge, staging, track)
+        beside = [path for path in outputs if path is not None]
+        names = data_names(cut.model, cut.weights, settings.written, beside)
+        cut = stage(cut, settings.written, staging, beside, names if journal is None else journal.data_files(names))
+        folder = staging.folder(settings.written)
+        data = None if job.samples is None else job.samples.calibration
+        equality = verify(model, job.analysis, cut, data, seed=settings.seed, scratch=folder)
+        gauge = None if job.samples is None else Gauge(settings, model, job.samples, job.track)
+        restored = Restored(cut) if gauge is None else _restored(job, cut, chosen, gauge, staging, recovers=recovers)
         cut, notes = restored.cut, (*notes, *restored.notes)
         pruned = open_session(cut.model, cut.weights, name="the pruned model", threads=settings.threads)
-        quality = None if gauge is None else gauge.quality(pruned, moved=MAX_DRIFT in guard.limits)
-        if quality is not None and restored.steps:
-            quality = replace(quality, steps=(*restored.steps, quality.as_step(restored.last)))
-        small, failure = None, ""
-        if settings.quantize is not None and samples is not None:
-            say("working", "Quantizing")
-            try:
-                small = quantize(settings, cut, pruned, samples, staging)
-            except UnreachableError as error:  # the pruned model is none the worse for it
-                failure = str(error)
-        session = open_session(model.proto, model.weights, name=str(settings.model), threads=settings.threads)
-        say("working", "Measuring latency")
-        size = file_size(folder / written.name, cut.weights)
-        sessions = {"before": session, "after": pruned, **({} if small is None else {"quantized": small.session})}
-        latency = _latencies(samples, sessions)
-        before, after = _both_figures(model, analysis, chosen, cut, size, latency)
+        quality = None if gauge is None else _quality(chosen, restored, pruned, gauge)
+        small, failure = _quantized(job, cut, pruned, staging)
+        job.say("working", "Measuring latency")
+        size = file_size(folder / settings.written.name, cut.weights)
+        latency = _latencies(job, pruned, small)
+        before, after = _both_figures(job, chosen, cut, size, latency)
         quantized = None if small is None or gauge is None else measured_int8(small, gauge, pruned, latency)
-        if write_plan:
-            refuse_size(settings.wish.budget.size, before, after)
-        limit = chosen.request.get(CLASS_DROP)
-        refuse_class_drop(quality, limit)
-        if limit is not None and (quality is None or not quality.classes):
-            notes = (*notes, f"No accuracy by class was measured, so the limit of {100 * limit:g} points is unchecked.")
-        collapsed = collapses(quality)
-        own = samples is not None and samples.held is not None  # test data, which nothing was chosen by
-        lost = judge_final(guard, quality, chosen_on_it=write_plan and not own)
-        tried = None if search is None or search.chosen is None else guard.too_few(search.chosen.quality)
-        few = () if tried is None else (tried,)
-        warnings = (*lost, *collapsed, *shortcomings(before, after, equality), *few, *([failure] if failure else []))
-        warnings = (*warnings, *(() if quantized is None else int8_shortcomings(after, quantized)))
-        if write_plan and not settings.explicit and not settings.force:
-            refuse_collapse(collapsed)
-        result = Result(
-            settings.model,
-            analysis,
-            chosen,
-            samples,
-            before,
-            after,
-            quality,
-            equality,
-            warnings,
-            notes,
-            written,
-            plan_written,
-            settings.labels_written,
-            search,
-            settings.curve_written,
-            quantized,
-            None if quantized is None else settings.quantized_written,
-            failure,
+        result = replace(
+            outlined(job, chosen, before, notes, search),
+            after=after,
+            quality=quality,
+            equality=equality,
+            output=settings.written,
+            plan_output=settings.plan_written if write_plan else None,
+            labels_output=settings.labels_written,
+            quantized=quantized,
+            quantized_output=None if quantized is None else settings.quantized_written,
+            failure=failure,
         )
-        publish(staging, settings, result, extra, withdrawn=bool(locations(cut.model, cut.weights)))
+        result = _judged(settings, result, plan_is_new=write_plan)
+        publish(staging, job, result, withdrawn=bool(locations(cut.model, cut.weights)))
     return result
+
+
+def outlined(job: Job, chosen: Plan, before: Figures, notes: tuple[str, ...], search: Search | None = None) -> Result:
+    """Return the outcome of a run as far as its plan."""
+    settings = job.settings
+    return Result(
+        settings.model,
+        job.analysis,
+        chosen,
+        job.samples,
+        before,
+        notes=notes,
+        plan_output=settings.plan_written,
+        search=search,
+        curve_output=settings.curve_written,
+    )
+
+
+def _restored(job: Job, cut: Cut, chosen: Plan, gauge: Gauge, staging: Staging, *, recovers: bool) -> Restored:
+    """Recover and train a staged cut, as far as either is asked for."""
+    restored = Restored(cut)
+    if recovers:
+        job.say("working", "Recovering the weights")
+        restored = restore(job, cut, chosen, gauge, staging)
+    if job.settings.recipe is not None:
+        job.say("working", "Training")
+        restored = retrain(job, restored, gauge, staging)
+    return restored
+
+
+def _quality(chosen: Plan, restored: Restored, pruned: Session, gauge: Gauge) -> Quality:
+    """Measure the pruned model, beside what it was after every step before the last."""
+    quality = gauge.quality(pruned, moved=MAX_DRIFT in chosen.request)
+    if not restored.steps:
+        return quality
+    return replace(quality, steps=(*restored.steps, quality.as_step(restored.last)))
+
+
+def _quantized(job: Job, cut: Cut, pruned: Session, staging: Staging) -> tuple[Int8 | None, str]:
+    """Quantize where that is asked for, or say why it failed: the pruned model is none the worse for it."""
+    if job.settings.quantize is None or job.samples is None:
+        return None, ""
+    job.say("working", "Quantizing")
+    try:
+        return quantize(job, cut, pruned, staging), ""
+    except UnreachableError as error:
+        return None, str(error)
+
+
+def _judged(settings: Settings, result: Result, *, plan_is_new: bool) -> Result:
+    """Return the result with its warnings and what could not be checked.
+
+    Raises:
+        UnreachableError: it is not what was asked for; a plan that is given is applied whatever comes of it, but for
+            what a class may lose.
+    """
+    chosen, before, after, quality = result.plan, result.before, result.after, result.quality
+    assert after is not None
+    assert result.equality is not None
+    if plan_is_new:
+        refuse_size(settings.wish.budget.size, before, after)
+    limit = chosen.request.get(CLASS_DROP)
+    refuse_class_drop(quality, limit)
+    notes = result.notes
+    if limit is not None and (quality is None or not quality.classes):
+        notes = (*notes, f"No accuracy by class was measured, so the limit of {100 * limit:g} points is unchecked.")
+    guard = Guard({name: chosen.request[name] for name in (MAX_DROP, MAX_DRIFT) if name in chosen.request})
+    own = result.samples is not None and result.samples.held is not None  # test data, which nothing was chosen by
+    lost = judge_final(guard, quality, chosen_on_it=plan_is_new and not own)
+    collapsed = collapses(quality)
+    if plan_is_new and not settings.explicit and not settings.force:
+        refuse_collapse(collapsed)
+    tried = None if result.search is None else result.search.chosen
+    few = None if tried is None else guard.too_few(tried.quality)
+    warnings = (
+        *lost,
+        *collapsed,
+        *shortcomings(before, after, result.equality),
+        *([] if few is None else [few]),
+        *([result.failure] if result.failure else []),
+        *([] if result.quantized is None else int8_shortcomings(after, result.quantized)),
+    )
+    return replace(result, warnings=warnings, notes=notes)
 
 
 def _head_notes(analysis: Analysis, chosen: Plan) -> Iterator[str]:
@@ -151,32 +193,33 @@ def _head_notes(analysis: Analysis, chosen: Plan) -> Iterator[str]:
         )
 
 
-def publish(staging: Staging, settings: Settings, result: Result, extra: Extra, *, withdrawn: bool = False) -> None:
+def publish(staging: Staging, job: Job, result: Result, *, withdrawn: bool = False) -> None:
     """Add the plan and whatever else is to be written, and put everything in its place."""
     if result.plan_output is not None:
         staging.write(result.plan_output, result.plan.to_text().encode())
     if result.labels_output is not None:
         staging.write(result.labels_output, "".join(f"{name}\n" for name in result.plan.classes).encode())
-    for path, content in extra(result).items():
+    for path, content in job.extra(result).items():
         staging.write(path, content)
-    staging.commit(last=settings.written, withdrawn=withdrawn)
+    staging.commit(last=job.settings.written, withdrawn=withdrawn)
 
 
-def _latencies(samples: Samples | None, sessions: Mapping[str, Session]) -> dict[str, float]:
+def _latencies(job: Job, pruned: Session, small: Int8 | None) -> dict[str, float]:
     """Return the latency of one sample by model, in milliseconds, measured in turns; nothing without samples."""
-    if samples is None:
+    if job.samples is None:
         return {}
-    feeds = next(samples.calibration.batches(1)).feeds
-    calls = [chunk.feeds for chunk in sessions["before"].chunks(feeds)]
+    model, settings = job.model, job.settings
+    whole = open_session(model.proto, model.weights, name=str(settings.model), threads=settings.threads)
+    sessions = {"before": whole, "after": pruned, **({} if small is None else {"quantized": small.session})}
+    feeds = next(job.samples.calibration.batches(1)).feeds
+    calls = [chunk.feeds for chunk in whole.chunks(feeds)]
     return {name: found.median_ms for name, found in measure(sessions, calls[0]).items()}
 
 
-def _both_figures(
-    model: Model, analysis: Analysis, chosen: Plan, cut: Cut, size: int, latency: Mapping[str, float]
-) -> tuple[Figures, Figures]:
-    channels = channel_counts(analysis, chosen)
-    before = figures(model.proto, analysis, model.size, channels[0])
-    after = figures(cut.model, analysis, size, channels[1], chosen)
+def _both_figures(job: Job, chosen: Plan, cut: Cut, size: int, latency: Mapping[str, float]) -> tuple[Figures, Figures]:
+    channels = channel_counts(job.analysis, chosen)
+    before = figures(job.model.proto, job.analysis, job.model.size, channels[0])
+    after = figures(cut.model, job.analysis, size, channels[1], chosen)
     return replace(before, latency_ms=latency.get("before")), replace(after, latency_ms=latency.get("after"))
 
 

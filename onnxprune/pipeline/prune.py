@@ -5,14 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from onnxprune.analysis.analyse import Analysis, counts
+from onnxprune.analysis.analyse import counts
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.outputs import check_input, check_outputs, data_files
 from onnxprune.graph.writing import Staging
-from onnxprune.importance.method import Method, find_method
-from onnxprune.pipeline.accuracy_guard import MAX_DRIFT, MAX_DROP, is_wanted, open_guard
+from onnxprune.importance.method import find_method
+from onnxprune.pipeline.accuracy_guard import MAX_DRIFT, MAX_DROP, Guard, is_wanted, open_guard
 from onnxprune.pipeline.choosing import Wish, least_left, policy_of, refuse_unreachable
-from onnxprune.pipeline.finishing import figures, finish, publish
+from onnxprune.pipeline.finishing import figures, finish, outlined, publish
+from onnxprune.pipeline.job import Job, Ranking
 from onnxprune.pipeline.journal import (
     Journal,
     forgotten_if_refused,
@@ -25,11 +26,10 @@ from onnxprune.pipeline.profiling import Device
 from onnxprune.pipeline.quantizing import check_quantizing, try_quantizing
 from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
 from onnxprune.pipeline.retraining import check_retraining
-from onnxprune.pipeline.samples import Samples, open_samples
-from onnxprune.pipeline.score_files import ScoreFile, read_score_file, score_bytes
+from onnxprune.pipeline.samples import open_samples
+from onnxprune.pipeline.score_files import read_score_file, score_bytes
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import (
-    Model,
     channel_counts,
     choose,
     class_masks,
@@ -46,6 +46,7 @@ from onnxprune.report.curve import curve_files, require_plots
 from onnxprune.runtime import open_session
 from onnxprune.values.plan import Plan
 from onnxprune.values.progress import Track, silent
+from onnxprune.values.statistics import Scores
 from onnxprune.values.trials import Search
 
 
@@ -59,10 +60,69 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         UnreachableError: a budget that cannot be met, nothing to prune, or a poor result nobody asked for.
         VerificationError: the cut model failed a check.
     """
+    ranking = _checked(settings)
+    begun = None if settings.journal is None else read_journal(settings.journal, resume=settings.resume)
+    job = _open(settings, _outputs(settings), track, say, extra)
+    job, timing = _timed(job)
+    settings = job.settings
+    say("least", least_left(job.analysis, settings.wish))
+    if not settings.trim_head:  # then it depends on the data how wide the head is
+        refuse_unreachable(job.analysis, settings.wish, {})
+    check_retraining(settings, job.model)
+    check_quantizing(settings, job.model)
+    known = (
+        None if settings.scores is None else read_score_file(settings.scores, job.analysis.prunable, job.model.digest)
+    )
+    if known is not None:
+        ranking = Ranking(known.method, known.options)
+    if known is not None and known.scores is None:
+        return _run_masks(job, ranking, known.keep)
+    if _has_data(settings) or (known is None and ranking.needs_data):
+        job = _with_samples(job, tries=is_wanted(settings))
+    check_class_drop(settings.max_class_drop, job.samples, measured=settings.check_accuracy)
+    guard = open_guard(settings, job.samples)
+    searches = guard is not None and not settings.wish.budget.explicit
+    journal: Journal | None = None
+    if settings.journal is not None and known is None and not searches:  # a search is no one sequence of steps
+        journal = open_journal(settings.journal, begun, _run_facts(job, ranking), job.analysis.free)
+    tries = guard is not None or settings.pareto is not None
+    limited = tries or settings.wish.budget.latency is not None
+    scores = None if known is None else known.scores
+    select = _held_to_latency(job, timing, _chooser(job, ranking, scores, journal, limited=limited))
+    with forgotten_if_refused(journal):
+        found, search = find_plan(job, guard, select) if tries else (select(settings.wish), None)
+        chosen = _plan(job, ranking, found.keep, guard)
+        if chosen.removed == 0:
+            raise UnreachableError(_nothing(settings, ranking.method.name))
+    notes = (*job.model.notes, *found.notes, *latency_notes(job.analysis, timing, counts(found.keep)))
+    if guard is not None and settings.recipe is not None:
+        notes = (*notes, "The limits on the loss chose the plan by its recovered weights, before the training.")
+    job = _with_files(job, ranking, found, search)
+    with kept_until_written(journal):
+        return _carry_out(job, chosen, notes, search, journal)
+
+
+def _checked(settings: Settings) -> Ranking:
+    """Refuse what cannot be, before anything is read; return what channels are to be ranked by.
+
+    Raises:
+        InputError: see above.
+    """
     method = find_method(settings.method)
     options = method.settle(settings.options)
     policy_of(method, options, settings.wish.policy)
-    outputs = {
+    recovery_settings(settings.recovery)
+    if settings.pareto is not None:
+        require_plots()
+    if settings.trim_head and not settings.classes:
+        raise InputError("--trim-head cuts the classifier to the classes of --classes; name them.")
+    _check_steps(settings)
+    return Ranking(method, options)
+
+
+def _outputs(settings: Settings) -> dict[str, Path | None]:
+    """Return where a run writes, by what messages call it."""
+    return {
         "the model": settings.written,
         "the plan": settings.plan_written,
         "the labels": settings.labels_written,
@@ -71,80 +131,45 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         **settings.curve_outputs,
         "the journal": settings.journal,
     }
-    recovery_settings(settings.recovery)
-    if settings.pareto is not None:
-        require_plots()
-    if settings.trim_head and not settings.classes:
-        raise InputError("--trim-head cuts the classifier to the classes of --classes; name them.")
-    _check_steps(settings)
-    begun = None if settings.journal is None else read_journal(settings.journal, resume=settings.resume)
-    model, analysis = _open(settings, outputs, say)
-    device = Device(settings.threads)
-    analysis, wish, timing = settle_timing(model, analysis, settings.wish, settings.latency_table, device, track, say)
-    settings = replace(settings, wish=wish)
-    say("least", least_left(analysis, wish))
-    if not settings.trim_head:  # then it depends on the data how wide the head is
-        refuse_unreachable(analysis, settings.wish, {})
-    check_retraining(settings, model)
-    check_quantizing(settings, model)
-    known = None if settings.scores is None else read_score_file(settings.scores, analysis.prunable, model.digest)
-    if known is not None:
-        method, options = known.method, dict(known.options)
-    if known is not None and known.scores is None:
-        return _run_masks(settings, model, analysis, known, track, say, extra)
-    needed = _has_data(settings) or (known is None and method.needs_data(options))
-    samples = _samples(settings, model, track, say, tries=is_wanted(settings)) if needed else None
-    check_class_drop(settings.max_class_drop, samples, measured=settings.check_accuracy)
-    data = {} if samples is None else _data_facts(samples)
-    guard = open_guard(settings, samples)
-    searches = guard is not None and not settings.wish.budget.explicit
-    journal: Journal | None = None
-    if settings.journal is not None and known is None and not searches:  # a search is no one sequence of steps
-        run_facts = _run_facts(settings, model, method, options, samples, data)
-        journal = open_journal(settings.journal, begun, run_facts, analysis.free)
-    tries = guard is not None or settings.pareto is not None
-    limited = tries or wish.budget.latency is not None
-    select = _chooser(
-        settings, model, analysis, samples, known, (method, options), journal, track, say, limited=limited
+
+
+def _timed(job: Job) -> tuple[Job, Timing]:
+    """Settle what a run goes by of latency, and the width block."""
+    settings, device = job.settings, Device(job.settings.threads)
+    analysis, wish, timing = settle_timing(
+        job.model, job.analysis, settings.wish, settings.latency_table, device, job.track, job.say
     )
-    select = _held_to_latency(select, model, analysis, timing, say)
-    search = None
-    with forgotten_if_refused(journal):
-        if not tries:
-            found = select(settings.wish)
-        elif samples is None:
-            raise InputError(
-                "--pareto measures every plan on samples; name a folder of images or an .npz file with --data."
-            )
-        else:
-            found, search = find_plan(settings, model, analysis, samples, guard, select, track, say)
-    held = {} if guard is None else {name: guard.limits[name] for name in (MAX_DROP, MAX_DRIFT) if name in guard.limits}
+    return replace(job.wishing(wish), analysis=analysis), timing
+
+
+def _plan(job: Job, ranking: Ranking, keep: Keep, guard: Guard | None) -> Plan:
+    """Return the plan of what was chosen, with what was asked for in it."""
+    settings, limits = job.settings, {} if guard is None else guard.limits
+    held = {name: limits[name] for name in (MAX_DROP, MAX_DRIFT) if name in limits}
     in_steps = {"steps": settings.steps} if settings.steps > 1 else {}
-    chosen = plan_of_masks(
-        model,
-        analysis,
-        found.keep,
-        method.name,
-        options,
+    return plan_of_masks(
+        job.model,
+        job.analysis,
+        keep,
+        ranking.method.name,
+        ranking.options,
         request={**settings.wish.to_json(), **held, **in_steps},
         seed=settings.seed,
-        data=data,
+        data=job.data_facts,
     )
-    notes = (*found.notes, *latency_notes(analysis, timing, counts(found.keep)))
-    if settings.scores_output is not None and found.scores is not None:
-        keep = {group.name: found.keep[group.name] for group in analysis.prunable}
-        content = score_bytes(found.scores, keep, method.name, options, model.digest)
-        extra = _beside(extra, settings.scores_output, content)
-    with forgotten_if_refused(journal):
-        if chosen.removed == 0:
-            raise UnreachableError(_nothing(settings, method.name))
-    for path, content in ({} if search is None else curve_files(search, settings.curve_written)).items():
-        extra = _beside(extra, path, content)
-    notes = (*model.notes, *notes)
-    if guard is not None and settings.recipe is not None:
-        notes = (*notes, "The limits on the loss chose the plan by its recovered weights, before the training.")
-    with kept_until_written(journal):
-        return _carry_out(settings, model, analysis, chosen, samples, track, say, extra, notes, search, journal)
+
+
+def _with_files(job: Job, ranking: Ranking, found: Chosen, search: Search | None) -> Job:
+    """Have the scores and the curve written beside the model, where they are asked for."""
+    files: dict[Path, bytes] = {}
+    if job.settings.scores_output is not None and found.scores is not None:
+        keep = {group.name: found.keep[group.name] for group in job.analysis.prunable}
+        content = score_bytes(found.scores, keep, ranking.method.name, ranking.options, job.model.digest)
+        files[job.settings.scores_output] = content
+    if search is not None:
+        files.update(curve_files(search, job.settings.curve_written))
+    more = job.extra
+    return replace(job, extra=lambda result: {**more(result), **files})
 
 
 def _check_steps(settings: Settings) -> None:
@@ -166,22 +191,16 @@ def _check_steps(settings: Settings) -> None:
         )
 
 
-def _run_facts(
-    settings: Settings,
-    model: Model,
-    method: Method,
-    options: Mapping[str, Any],
-    samples: Samples | None,
-    data: Mapping[str, Any],
-) -> dict[str, Any]:
+def _run_facts(job: Job, ranking: Ranking) -> dict[str, Any]:
     """Return what the masks of a run follow from, by names that people know: its journal is of no other run."""
+    settings, data = job.settings, job.data_facts
     return {
-        "model": model.digest,
+        "model": job.model.digest,
         "data": data.get("digest"),
         "preprocessing": data.get("preprocess"),
-        "classes": {} if samples is None else dict(samples.classes),
-        "method": method.name,
-        "method settings": dict(options),
+        "classes": dict(job.classes),
+        "method": ranking.method.name,
+        "method settings": dict(ranking.options),
         **settings.wish.to_json(),
         "steps": settings.steps,
         "recovery": settings.recovery,
@@ -194,46 +213,28 @@ def _run_facts(
     }
 
 
-def _chooser(
-    settings: Settings,
-    model: Model,
-    analysis: Analysis,
-    samples: Samples | None,
-    known: ScoreFile | None,
-    method: tuple[Method, Mapping[str, Any]],
-    journal: Journal | None,
-    track: Track,
-    say: Tell,
-    *,
-    limited: bool,
-) -> Choose:
+def _chooser(job: Job, ranking: Ranking, known: Scores | None, journal: Journal | None, *, limited: bool) -> Choose:
     """Return what chooses the channels that stay, for one wish after the other, by scores that are computed once.
 
     With `limited` the scores serve any budget of multiply-adds as well, whatever the settings ask for.
     """
-    if known is not None and known.scores is not None:
-        scores = known.scores
-        outputs = () if samples is None else tuple(samples.classes.values())
-        return lambda wish: Chosen(choose(analysis, scores, wish, *method, outputs), scores, scores.notes)
-    first = scored(settings, analysis, samples, *method, track, say, limited=True) if limited else None
-
-    def chosen(wish: Wish) -> Chosen:
-        mine, kept = replace(settings, wish=wish), journal if wish == settings.wish else None
-        return choose_in_steps(mine, model, analysis, samples, *method, kept, track, say, first)
-
-    return chosen
+    if known is not None:
+        rule = (ranking.method, ranking.options, job.class_outputs)
+        return lambda wish: Chosen(choose(job.analysis, known, wish, *rule), known, known.notes)
+    first = scored(job, ranking, limited=True) if limited else None
+    own = job.settings.wish
+    return lambda wish: choose_in_steps(job.wishing(wish), ranking, journal if wish == own else None, first)
 
 
-def _held_to_latency(select: Choose, model: Model, analysis: Analysis, timing: Timing, say: Tell) -> Choose:
+def _held_to_latency(job: Job, timing: Timing, select: Choose) -> Choose:
     """Return what chooses until a budget of latency holds as timed, where there is one."""
+
+    def again(wish: Wish) -> Keep:
+        return select(wish).keep
 
     def chosen(wish: Wish) -> Chosen:
         found = select(wish)
-
-        def again(other: Wish) -> Keep:
-            return select(other).keep
-
-        return replace(found, keep=hold_latency(model, analysis, wish, timing, found.keep, again, say))
+        return replace(found, keep=hold_latency(job.model, job.analysis, wish, timing, found.keep, again, job.say))
 
     return chosen
 
@@ -243,76 +244,41 @@ def _has_data(settings: Settings) -> bool:
     return settings.data is not None or settings.test is not None or bool(settings.classes)
 
 
-def _run_masks(
-    settings: Settings,
-    model: Model,
-    analysis: Analysis,
-    known: ScoreFile,
-    track: Track,
-    say: Tell,
-    extra: Extra,
-) -> Result:
+def _run_masks(job: Job, ranking: Ranking, given: Keep) -> Result:
     """Cut as the keep masks of a file say, which is as explicit as a budget."""
+    settings = job.settings
     if settings.explicit or settings.pareto is not None:
-        given = "budget" if settings.explicit else "curve"
-        raise InputError(f"{settings.scores} has keep masks and no scores, so no {given} can be given beside it.")
+        what = "budget" if settings.explicit else "curve"
+        raise InputError(f"{settings.scores} has keep masks and no scores, so no {what} can be given beside it.")
     if settings.scores_output is not None:
         raise InputError(f"{settings.scores} has keep masks and no scores, so there are none to save.")
-    samples = _samples(settings, model, track, say) if _has_data(settings) else None
-    check_class_drop(settings.max_class_drop, samples, measured=settings.check_accuracy)
-    data = {} if samples is None else _data_facts(samples)
-    classes = {} if samples is None else class_masks(analysis, tuple(samples.classes.values()))
-    keep = {**known.keep, **classes}
-    chosen = plan_of_masks(model, analysis, keep, known.method.name, known.options, seed=settings.seed, data=data)
+    if _has_data(settings):
+        job = _with_samples(job)
+    check_class_drop(settings.max_class_drop, job.samples, measured=settings.check_accuracy)
+    keep = {**given, **class_masks(job.analysis, job.class_outputs)}
+    chosen = plan_of_masks(
+        job.model, job.analysis, keep, ranking.method.name, ranking.options, seed=settings.seed, data=job.data_facts
+    )
     if chosen.removed == 0:
         raise UnreachableError(f"Nothing was pruned: {settings.scores} keeps every channel.")
-    settings = replace(settings, force=True)
-    return _carry_out(settings, model, analysis, chosen, samples, track, say, extra, model.notes)
+    return _carry_out(replace(job, settings=replace(settings, force=True)), chosen, job.model.notes)
 
 
 def _carry_out(
-    settings: Settings,
-    model: Model,
-    analysis: Analysis,
-    chosen: Plan,
-    samples: Samples | None,
-    track: Track,
-    say: Tell,
-    extra: Extra,
-    notes: tuple[str, ...],
-    search: Search | None = None,
-    journal: Journal | None = None,
+    job: Job, chosen: Plan, notes: tuple[str, ...], search: Search | None = None, journal: Journal | None = None
 ) -> Result:
     """Write the plan alone, or finish the job, by the plan and the recovery that is asked for."""
-    classes = {} if samples is None else samples.classes
+    settings = job.settings
     limit = {} if settings.max_class_drop is None else {CLASS_DROP: settings.max_class_drop}
     request = {**chosen.request, **limit}
-    chosen = replace(chosen, request=request, recovery=recovery_settings(settings.recovery), classes=classes)
+    chosen = replace(chosen, request=request, recovery=recovery_settings(settings.recovery), classes=job.classes)
     if not settings.dry_run:
-        return finish(
-            settings, model, analysis, chosen, samples, track, say, extra, notes=notes, search=search, journal=journal
-        )
-    before = figures(model.proto, analysis, model.size, channel_counts(analysis, chosen)[0])
-    plan_output = settings.plan_written
-    result = Result(
-        settings.model,
-        analysis,
-        chosen,
-        samples,
-        before,
-        notes=notes,
-        plan_output=plan_output,
-        search=search,
-        curve_output=settings.curve_written,
-    )
+        return finish(job, chosen, notes=notes, search=search, journal=journal)
+    before = figures(job.model.proto, job.analysis, job.model.size, channel_counts(job.analysis, chosen)[0])
+    result = outlined(job, chosen, before, notes, search)
     with Staging() as staging:
-        publish(staging, settings, result, extra)
+        publish(staging, job, result)
     return result
-
-
-def _beside(extra: Extra, path: Path, content: bytes) -> Extra:
-    """Have one more file written in the same step."""
-    return lambda result: {**extra(result), path: content}
 
 
 def replay(
@@ -329,28 +295,24 @@ def replay(
         trim_head=bool(chosen.request.get("trim_head")),
         approximate=chosen.request.get("allow") == "approximate",
     )
-    outputs = {
-        "the model": settings.written,
-        "the labels": settings.labels_written,
-        "the quantized model": settings.quantized_written,
-    }
-    model, analysis = _open(settings, outputs, say)
-    check_quantizing(settings, model)
+    job = _open(settings, {**_outputs(settings), "the plan": None}, track, say, extra)  # it may be the given one
+    check_quantizing(settings, job.model)
     tried = bool({MAX_DROP, MAX_DRIFT} & set(chosen.request))  # on a part of the data that no score saw, as here
-    samples = None if settings.data is None else _samples(settings, model, track, say, tries=tried)
-    if samples is not None and samples.classes != chosen.classes:
+    if settings.data is not None:
+        job = _with_samples(job, tries=tried)
+    if job.samples is not None and job.classes != chosen.classes:
         raise InputError(
-            f"The plan's classes are the outputs {_outputs(chosen.classes)} of the model, in this data "
-            f"{_outputs(samples.classes)}; give the --labels that the plan was made with."
+            f"The plan's classes are the outputs {_classes(chosen.classes)} of the model, in this data "
+            f"{_classes(job.classes)}; give the --labels that the plan was made with."
         )
-    return finish(settings, model, analysis, chosen, samples, track, say, extra, notes=model.notes, write_plan=False)
+    return finish(job, chosen, notes=job.model.notes, write_plan=False)
 
 
-def _outputs(classes: Mapping[str, int]) -> str:
+def _classes(classes: Mapping[str, int]) -> str:
     return ", ".join(f"{output} ({name})" for name, output in classes.items())
 
 
-def _open(settings: Settings, outputs: Mapping[str, Path | None], say: Tell) -> tuple[Model, Analysis]:
+def _open(settings: Settings, outputs: Mapping[str, Path | None], track: Track, say: Tell, extra: Extra) -> Job:
     """Read and analyse the model, after making sure that nothing that is read would be overwritten."""
     inputs = {
         "the input model": settings.model,
@@ -367,29 +329,20 @@ def _open(settings: Settings, outputs: Mapping[str, Path | None], say: Tell) -> 
     check_outputs(outputs, data_files(model.weights))
     analysis = inspect(model, approximate=settings.approximate, trim_head=settings.trim_head)
     say("analysis", analysis)
-    return model, analysis
+    return Job(settings, model, analysis, None, track, say, extra)
 
 
-def _samples(settings: Settings, model: Model, track: Track, say: Tell, *, tries: bool = False) -> Samples:
+def _with_samples(job: Job, *, tries: bool = False) -> Job:
     """Open the data; the session that this takes does not outlive it, as no two large ones should live at once."""
-    say("working", "Opening the data")
+    settings, model = job.settings, job.model
+    job.say("working", "Opening the data")
     session = open_session(model.proto, model.weights, name=str(settings.model), threads=settings.threads)
-    samples = open_samples(settings, model, session, track, tries=tries)
-    say("samples", samples)
+    job = replace(job, samples=open_samples(settings, model, session, job.track, tries=tries))
+    job.say("samples", job.samples)
     if settings.quantize is not None:
-        say("working", "Trying to quantize the original")
-        try_quantizing(settings, model, samples)
-    return samples
-
-
-def _data_facts(samples: Samples) -> Mapping[str, Any]:
-    """What the plan says of the data: enough to judge the scores by, no path of this machine."""
-    return {
-        "images": len(samples.calibration),
-        "classes": 0 if samples.calibration.labels is None else len(samples.calibration.class_names),
-        "digest": samples.calibration.digest(),
-        "preprocess": None if samples.calibration.preprocessed else samples.calibration.preprocess.to_json(),
-    }
+        job.say("working", "Trying to quantize the original")
+        try_quantizing(job)
+    return job
 
 
 def _nothing(settings: Settings, method: str) -> str:

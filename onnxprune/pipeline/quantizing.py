@@ -16,8 +16,8 @@ from onnxprune.graph.quantized import layout
 from onnxprune.graph.saving import PROTOBUF_LIMIT
 from onnxprune.graph.weights import Weights
 from onnxprune.graph.writing import Staging, with_metadata
+from onnxprune.pipeline.job import Job
 from onnxprune.pipeline.quality import Gauge
-from onnxprune.pipeline.samples import Samples
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import Model
 from onnxprune.runtime import LEAST_OPSET, PER_CHANNEL_OPSET, Feeds, Session, open_session, opset, quantize_int8
@@ -74,28 +74,29 @@ def check_quantizing(settings: Settings, model: Model) -> None:
         raise InputError(f"{model.path} has 2 GB or more, which the quantizer cannot take; leave out --quantize.")
 
 
-def try_quantizing(settings: Settings, model: Model, samples: Samples) -> None:
+def try_quantizing(job: Job) -> None:
     """Quantize the original on one sample: what the quantizer cannot do fails now, and not when all else is done.
 
     Raises:
         UnreachableError: it cannot be quantized.
     """
+    model, settings = job.model, job.settings
     session = open_session(model.proto, model.weights, name=str(model.path), prepack=False)
-    one = take(samples.calibration, 1, settings.seed)
+    one = take(job.required_samples.calibration, 1, settings.seed)
     _quantized(model.path, (model.proto, model.weights), session, one, settings)
 
 
-def quantize(settings: Settings, cut: Cut, pruned: Session, samples: Samples, staging: Staging) -> Int8:
+def quantize(job: Job, cut: Cut, pruned: Session, staging: Staging) -> Int8:
     """Quantize a staged model, and put the result among the files that are to be written.
 
     Raises:
         UnreachableError: it cannot be quantized.
         InputError: none was asked for, or the file cannot be written.
     """
-    target = settings.quantized_written
+    settings, target = job.settings, job.settings.quantized_written
     if target is None:
         raise InputError("There is no quantization to be done.")
-    some = take(samples.calibration, SAMPLES, settings.seed)
+    some = take(job.required_samples.calibration, SAMPLES, settings.seed)
     staged = staging.folder(settings.written) / settings.written.name
     proto = _quantized(staged, (cut.model, cut.weights), pruned, some, settings, staged.parent)
     scales = "channel" if opset(cut.model) >= PER_CHANNEL_OPSET else f"tensor, as opset {opset(cut.model)} has it"

@@ -8,16 +8,14 @@ from tempfile import TemporaryDirectory
 
 import onnx
 
-from onnxprune.analysis.analyse import Analysis
 from onnxprune.data import Dataset
 from onnxprune.errors import InputError
 from onnxprune.graph.loading import open_model
 from onnxprune.graph.saving import write_model
 from onnxprune.graph.weights import Weights
 from onnxprune.graph.writing import Staging, explained
+from onnxprune.pipeline.job import Job
 from onnxprune.pipeline.quality import Gauge
-from onnxprune.pipeline.samples import Samples
-from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import Model, on_disk, verification_feeds
 from onnxprune.recovery.recovery import steps
 from onnxprune.recovery.run import Step, obstacle, recover_steps
@@ -40,32 +38,28 @@ class Restored:
     notes: tuple[str, ...] = ()
 
 
-def recovered_cut(
-    settings: Settings, model: Model, analysis: Analysis, keep: Mapping[str, BoolArray], samples: Samples | None
-) -> Cut:
+def recovered_cut(job: Job, keep: Mapping[str, BoolArray]) -> Cut:
     """Cut the original and recover it in memory as the final result will be, as far as that goes, unchecked."""
-    result = cut(analysis, keep)
-    if samples is None or not steps(settings.recovery) or obstacle(model.graph) is not None:
+    graph, name, result = job.model.graph, job.settings.recovery, cut(job.analysis, keep)
+    if job.samples is None or not steps(name) or obstacle(graph) is not None:
         return result
-    data, name = samples.calibration, settings.recovery
+    data, seed = job.samples.calibration, job.settings.seed
     with suppress(InputError):  # what cannot be run piece by piece stays as it is by then, as the final result will
-        for step in recover_steps(model.graph, result, data, name, samples=SAMPLES, seed=settings.seed):
+        for step in recover_steps(graph, result, data, name, samples=SAMPLES, seed=seed):
             result = step.cut
     return result
 
 
-def why_not(model: Model, chosen: Plan, samples: Samples | None) -> str | None:
+def why_not(job: Job, chosen: Plan) -> str | None:
     """Return the note of why a plan's recovery is left out, or None where it can be done."""
     name = chosen.recovery.get("name")
-    if samples is None:
+    if job.samples is None:
         return f"Recovery {name} takes sample data, so this is the cut alone; give --data for it."
-    reason = obstacle(model.graph)
+    reason = obstacle(job.model.graph)
     return None if reason is None else f"Nothing was recovered after the cut: {reason}."
 
 
-def restore(
-    model: Model, cut: Cut, chosen: Plan, samples: Samples, gauge: Gauge, path: Path, staging: Staging
-) -> Restored:
+def restore(job: Job, cut: Cut, chosen: Plan, gauge: Gauge, staging: Staging) -> Restored:
     """Recover a staged cut by the plan, check the result, and put it in the place of the cut.
 
     Raises:
@@ -73,13 +67,13 @@ def restore(
         VerificationError: the recovered model is not the cut with new weights.
     """
     steps(str(chosen.recovery["name"]))
-    folder = staging.folder(path)
-    data = samples.calibration
+    folder = staging.folder(job.settings.written)
+    data = job.required_samples.calibration
     measured: list[AfterStep] = []
     notes: list[str] = []
     last: Step | None = None
     current = cut
-    for step in _tried(model, cut, chosen, data, notes):
+    for step in _tried(job.model, cut, chosen, data, notes):
         measured.append(measured_step(CUT if last is None else last.name, current, gauge, folder))
         last, current = step, step.cut
         notes += [f"{step.name} moved the outputs away from the original's, so it was undone."] * step.dropped
@@ -87,7 +81,7 @@ def restore(
         return Restored(cut, notes=tuple(notes))
     if chosen.data and data.digest() != chosen.data.get("digest"):
         notes.append("The weights were recovered with other data than the plan's scores were computed from.")
-    placed = _replace(model, cut, last, data, path, staging, chosen.seed)
+    placed = _replace(job, cut, last, staging, chosen.seed)
     return Restored(placed, tuple(measured), last.name, (_summary(last, len(data)), *notes))
 
 
@@ -106,14 +100,14 @@ def measured_step(name: str, cut: Cut, gauge: Gauge, folder: Path) -> AfterStep:
         return gauge.quality(open_session(proto, weights, name="the pruned model")).as_step(name)
 
 
-def _replace(model: Model, cut: Cut, step: Step, data: Dataset, path: Path, staging: Staging, seed: int) -> Cut:
+def _replace(job: Job, cut: Cut, step: Step, staging: Staging, seed: int) -> Cut:
     """Write the recovered model beside the cut, check the one against the other, and move it into the cut's place."""
 
     def check(recovered: onnx.ModelProto, weights: Weights) -> None:
-        feeds = verification_feeds(model, data, seed)
+        feeds = verification_feeds(job.model, job.required_samples.calibration, seed)
         check_recovered(cut.model, recovered, step.changed, feeds, cut_weights=cut.weights, weights=weights)
 
-    return put_in_place(cut, step.cut.model, step.cut.weights, path, staging, check)
+    return put_in_place(cut, step.cut.model, step.cut.weights, job.settings.written, staging, check)
 
 
 def put_in_place(

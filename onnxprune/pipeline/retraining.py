@@ -10,14 +10,13 @@ from onnxprune.graph.model import read_graph
 from onnxprune.graph.weights import Weights
 from onnxprune.graph.writing import Staging
 from onnxprune.pipeline.finetuning import check_trained, check_training, tune
+from onnxprune.pipeline.job import Job
 from onnxprune.pipeline.quality import Gauge
 from onnxprune.pipeline.recovering import Restored, measured_step, put_in_place
-from onnxprune.pipeline.samples import Samples
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import Model, load
 from onnxprune.runtime import open_session
 from onnxprune.values.outcome import CUT
-from onnxprune.values.progress import Track
 
 VALIDATION = 0.1
 """Share of the calibration samples that the best epoch is chosen on."""
@@ -46,37 +45,36 @@ def check_retraining(settings: Settings, model: Model) -> None:
         raise InputError("Several processes only train, with `onnxprune finetune`; start this without torchrun.")
 
 
-def retrain(
-    settings: Settings, model: Model, restored: Restored, samples: Samples, gauge: Gauge, staging: Staging, track: Track
-) -> Restored:
+def retrain(job: Job, restored: Restored, gauge: Gauge, staging: Staging) -> Restored:
     """Train a staged cut on the calibration samples, and put the result in its place.
 
     Raises:
         InputError: the model cannot be trained.
         VerificationError: the runtime computes something else than what was trained.
     """
+    settings, data = job.settings, job.required_samples.calibration
     if settings.recipe is None:
         raise InputError("There is no recipe to train by.")
     from onnxprune.finetune.training.processes import Processes, find_device, limited_threads
 
     cut, written = restored.cut, settings.written
     before = measured_step(restored.last or CUT, cut, gauge, staging.folder(written))
-    training, validation = split(samples.calibration, VALIDATION, settings.seed)
+    training, validation = split(data, VALIDATION, settings.seed)
     with limited_threads(settings.threads):
         trained, proto, weights = tune(
             read_graph(cut.model, cut.weights),
             training,
             validation,
-            model.graph if settings.teacher is None else load(settings.teacher).graph,
+            job.model.graph if settings.teacher is None else load(settings.teacher).graph,
             settings.recipe,
             Processes(0, 1, find_device(settings.device)),
-            track=track,
+            track=job.track,
             watch=settings.watch,
         )
 
     def check(stored: onnx.ModelProto, values: Weights) -> None:
         session = open_session(stored, values, name="the trained model", threads=settings.threads)
-        check_trained(trained, session, samples.calibration)
+        check_trained(trained, session, data)
 
     placed = put_in_place(cut, proto, weights, written, staging, check)
     note = (

@@ -8,7 +8,6 @@ the original's throughout and the masks of all steps make one plan.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -16,17 +15,13 @@ from onnxprune.analysis.analyse import Analysis, counts
 from onnxprune.errors import UnreachableError
 from onnxprune.graph.model import read_graph
 from onnxprune.graph.writing import Staging
-from onnxprune.importance.method import Method
 from onnxprune.pipeline.choosing import Budget, policy_of, refuse_unreachable
+from onnxprune.pipeline.job import Job, Ranking
 from onnxprune.pipeline.journal import Journal, Progress
 from onnxprune.pipeline.recovering import recovered_cut
-from onnxprune.pipeline.result import Tell
-from onnxprune.pipeline.samples import Samples
 from onnxprune.pipeline.sensitivity import with_sensitivity
-from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import Model, choose, class_masks, collect, inspect, on_disk, score
 from onnxprune.values.axes import BoolArray, IntArray
-from onnxprune.values.progress import Track
 from onnxprune.values.statistics import Scores
 
 Keep = Mapping[str, BoolArray]
@@ -46,18 +41,7 @@ class Chosen:
     notes: tuple[str, ...]
 
 
-def choose_in_steps(
-    settings: Settings,
-    model: Model,
-    analysis: Analysis,
-    samples: Samples | None,
-    method: Method,
-    options: Mapping[str, Any],
-    journal: Journal | None,
-    track: Track,
-    say: Tell,
-    first: Scores | None = None,
-) -> Chosen:
+def choose_in_steps(job: Job, ranking: Ranking, journal: Journal | None, first: Scores | None = None) -> Chosen:
     """Score and choose as often as the settings say, on the recovered network after the first time.
 
     `first` are the scores of the first step, where they are known already. With a `journal` the steps that it has are
@@ -67,20 +51,20 @@ def choose_in_steps(
         InputError: as the stages.
         UnreachableError: a budget that cannot be met, or a cut network with other groups than the original.
     """
+    analysis, settings, outputs = job.analysis, job.settings, job.class_outputs
     total, whole = settings.steps, settings.wish.budget.in_shares(analysis.costs)
-    outputs = () if samples is None else tuple(samples.classes.values())
     refuse_unreachable(analysis, settings.wish, counts(class_masks(analysis, outputs)))
     state = Progress({group.name: np.ones(group.size, dtype=bool) for group in analysis.free})
     if journal is not None and journal.begun is not None:
         state = journal.begun
-        say("resumed", f"Going on after step {state.done} of {total}.")
+        job.say("resumed", f"Going on after step {state.done} of {total}.")
     scores: Scores | None = None
     while state.done < total and not (state.stands and settings.wish.budget.is_own_rule):
         if scores is None or not state.stands:  # where nothing went, the network is the one that was scored last
             known = first if not state.gone else None
-            scores = known or _scores_after(settings, model, analysis, state, samples, method, options, track, say)
+            scores = known or _scores_after(job, ranking, state)
         wish = replace(settings.wish, budget=part_of(whole, state.done + 1, total))
-        keep = choose(analysis, scores, wish, method, options, outputs, counts(state.keep))
+        keep = choose(analysis, scores, wish, ranking.method, ranking.options, outputs, counts(state.keep))
         left = analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0
         state = state.after(keep, left, scores.notes)
         if journal is not None:
@@ -95,23 +79,13 @@ def _summary(state: Progress, total: int) -> Iterator[str]:
         yield f"Chosen in {state.done} of {total} steps, which left {shares} of the MACs, one after the other."
 
 
-def _scores_after(
-    settings: Settings,
-    model: Model,
-    analysis: Analysis,
-    state: Progress,
-    samples: Samples | None,
-    method: Method,
-    options: Mapping[str, Any],
-    track: Track,
-    say: Tell,
-) -> Scores:
+def _scores_after(job: Job, ranking: Ranking, state: Progress) -> Scores:
     """Score the network as the steps so far have left it; what comes back are scores of the original's channels."""
     if not state.gone:
-        return scored(settings, analysis, samples, method, options, track, say)
-    say("working", f"Step {state.done + 1} of {settings.steps}: cutting and recovering")
-    with _cut_network(settings, model, analysis, state.keep, samples) as (present, origins):
-        found = scored(settings, present, samples, method, options, track, say)
+        return scored(job, ranking)
+    job.say("working", f"Step {state.done + 1} of {job.settings.steps}: cutting and recovering")
+    with _cut_network(job, state.keep) as (present, origins):
+        found = scored(replace(job, analysis=present), ranking)
     return carried_back(found, origins, state.keep)
 
 
@@ -202,55 +176,46 @@ def carried_back(scores: Scores, origins: Origins, keep: Keep) -> Scores:
 
 
 @contextmanager
-def _cut_network(
-    settings: Settings, model: Model, analysis: Analysis, keep: Keep, samples: Samples | None
-) -> Iterator[tuple[Analysis, Origins]]:
+def _cut_network(job: Job, keep: Keep) -> Iterator[tuple[Analysis, Origins]]:
     """Cut the original, recover it as the final result will be, and read what there is."""
-    result = recovered_cut(settings, model, analysis, keep, samples)
+    settings, result = job.settings, recovered_cut(job, keep)
     # Beside the output, where the next run clears up after one that was killed.
     with (
         Staging() as staging,
         on_disk(result.model, result.weights, staging.folder(settings.written)) as (proto, weights),
     ):
-        smaller = Model(model.path, proto, read_graph(proto, weights))
+        smaller = Model(job.model.path, proto, read_graph(proto, weights))
         present = inspect(smaller, approximate=settings.approximate, trim_head=settings.trim_head)
-        yield present, origins_of(analysis, keep, present)
+        yield present, origins_of(job.analysis, keep, present)
 
 
-def scored(
-    settings: Settings,
-    analysis: Analysis,
-    samples: Samples | None,
-    method: Method,
-    options: Mapping[str, Any],
-    track: Track,
-    say: Tell,
-    *,
-    limited: bool = False,
-) -> Scores:
+def scored(job: Job, ranking: Ranking, *, limited: bool = False) -> Scores:
     """Gather what the method needs, and score; for widths within limits too where there are such, or if `limited`."""
+    settings, analysis, policy = job.settings, job.analysis, job.settings.wish.policy
+    data = None if job.samples is None else job.samples.calibration
+    method, options = ranking.method, ranking.options
     limited = limited or settings.wish.budget.is_limited
     statistics = collect(
         analysis,
-        None if samples is None else samples.calibration,
+        data,
         method.name,
         options,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        track=track,
+        track=job.track,
         widths=limited or settings.scores_output is not None,
-        policy=settings.wish.policy,
+        policy=policy,
     )
-    say("working", "Choosing what goes")
-    scores = score(analysis, statistics, method.name, options, policy=settings.wish.policy, seed=settings.seed)
-    measured = policy_of(method, options, settings.wish.policy).curves == "measured"
-    if not measured or samples is None or not limited:
+    job.say("working", "Choosing what goes")
+    scores = score(analysis, statistics, method.name, options, policy=policy, seed=settings.seed)
+    measured = policy_of(method, options, policy).curves == "measured"
+    if not measured or data is None or not limited:
         return scores
-    say("working", "Measuring every group by itself")
+    job.say("working", "Measuring every group by itself")
     ranked_by = {
         "method": method.name,
         "options": options,
-        "samples": samples.calibration.digest(),
-        "preprocess": None if samples.calibration.preprocessed else samples.calibration.preprocess.to_json(),
+        "samples": data.digest(),
+        "preprocess": None if data.preprocessed else data.preprocess.to_json(),
     }
-    return with_sensitivity(scores, analysis, samples.calibration, ranked_by, seed=settings.seed, track=track)
+    return with_sensitivity(scores, analysis, data, ranked_by, seed=settings.seed, track=job.track)

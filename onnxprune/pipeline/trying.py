@@ -6,20 +6,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnxprune.analysis.analyse import Analysis, counts
-from onnxprune.errors import UnreachableError
+from onnxprune.analysis.analyse import counts
+from onnxprune.errors import InputError, UnreachableError
 from onnxprune.pipeline.accuracy_guard import MAX_DRIFT, Guard
 from onnxprune.pipeline.choosing import Budget, Wish, least_left
+from onnxprune.pipeline.job import Job
 from onnxprune.pipeline.quality import Gauge
 from onnxprune.pipeline.recovering import recovered_cut
-from onnxprune.pipeline.result import Tell
-from onnxprune.pipeline.samples import Samples
-from onnxprune.pipeline.settings import Settings
-from onnxprune.pipeline.stages import Model, class_masks, on_disk
+from onnxprune.pipeline.stages import class_masks, on_disk
 from onnxprune.pipeline.steps import Chosen, Keep
 from onnxprune.runtime import open_session
 from onnxprune.selection.search import find_cheapest
-from onnxprune.values.progress import Track
 from onnxprune.values.trials import Search, Trial
 
 GRID = 10
@@ -43,20 +40,19 @@ class Tried:
 class Trials:
     """Tries plans, each once, by the method, policy and recovery of a run."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        model: Model,
-        analysis: Analysis,
-        samples: Samples,
-        guard: Guard | None,
-        choose: Choose,
-        track: Track,
-        say: Tell,
-    ) -> None:
-        self._settings, self._model, self._analysis, self._samples = settings, model, analysis, samples
-        self._guard, self._choose, self._say = guard, choose, say
-        self._gauge = Gauge(settings, model, replace(samples, measured=samples.tried_on), track)
+    def __init__(self, job: Job, guard: Guard | None, choose: Choose) -> None:
+        """Begin without any.
+
+        Raises:
+            InputError: there are no samples to try plans on.
+        """
+        if job.samples is None:
+            raise InputError(
+                "--pareto measures every plan on samples; name a folder of images or an .npz file with --data."
+            )
+        self.tried_on = job.samples.tried_on
+        self._job, self._guard, self._choose = job, guard, choose
+        self._gauge = Gauge(job.settings, job.model, replace(job.samples, measured=self.tried_on), job.track)
         self._known: dict[bytes, Tried] = {}
         self._at: dict[float, Tried | None] = {}
 
@@ -68,7 +64,7 @@ class Trials:
     def at(self, share: float) -> Tried | None:
         """Try what leaves at most this share of the multiply-adds; None: nothing has to go for that."""
         if share not in self._at:
-            wish = replace(self._settings.wish, budget=Budget(macs=share))
+            wish = replace(self._job.settings.wish, budget=Budget(macs=share))
             self._at[share] = self.of(self._choose(wish), share)
         return self._at[share]
 
@@ -82,31 +78,21 @@ class Trials:
         return self._known[key]
 
     def _trial(self, chosen: Chosen, asked: float | None) -> Trial:
-        analysis, settings, kept = self._analysis, self._settings, counts(chosen.keep)
+        job, costs, kept = self._job, self._job.analysis.costs, counts(chosen.keep)
         macs, params, size = (
-            analysis.costs.cost_at(kind, kept) / max(1.0, analysis.costs.whole_of(kind))
-            for kind in ("macs", "params", "bytes")
+            costs.cost_at(kind, kept) / max(1.0, costs.whole_of(kind)) for kind in ("macs", "params", "bytes")
         )
-        self._say("working", f"Trying plan {len(self._known) + 1}, which leaves {100 * macs:.1f} % of the MACs")
-        result = recovered_cut(settings, self._model, analysis, chosen.keep, self._samples)
+        job.say("working", f"Trying plan {len(self._known) + 1}, which leaves {100 * macs:.1f} % of the MACs")
+        result = recovered_cut(job, chosen.keep)
         moved = self._guard is not None and MAX_DRIFT in self._guard.limits
         with on_disk(result.model, result.weights, None) as (proto, weights):
-            session = open_session(proto, weights, name="the pruned model", threads=settings.threads)
+            session = open_session(proto, weights, name="the pruned model", threads=job.settings.threads)
             quality = self._gauge.quality(session, moved=moved)
         holds = None if self._guard is None else self._guard.holds(quality)
         return Trial(asked, macs, params, size, quality, holds)
 
 
-def find_plan(
-    settings: Settings,
-    model: Model,
-    analysis: Analysis,
-    samples: Samples,
-    guard: Guard | None,
-    choose: Choose,
-    track: Track,
-    say: Tell,
-) -> tuple[Chosen, Search]:
+def find_plan(job: Job, guard: Guard | None, choose: Choose) -> tuple[Chosen, Search]:
     """Return the choice that is to be carried out, and what was tried.
 
     With budgets it is the one that these lead to, which has to hold the limits as well; without, the one that leaves
@@ -116,9 +102,9 @@ def find_plan(
         InputError: as the stages.
         UnreachableError: the budgets, or any cut at all, lose more than the limits allow.
     """
-    trials = Trials(settings, model, analysis, samples, guard, choose, track, say)
-    given = counts(class_masks(analysis, tuple(samples.classes.values())))
-    least = min(1.0, least_left(analysis, settings.wish, given).get("macs", 1.0) * (1 + 1e-9))
+    settings, trials = job.settings, Trials(job, guard, choose)
+    given = counts(class_masks(job.analysis, job.class_outputs))
+    least = min(1.0, least_left(job.analysis, settings.wish, given).get("macs", 1.0) * (1 + 1e-9))
     if guard is None or settings.wish.budget.explicit:
         chosen = choose(settings.wish)
         tried = trials.of(chosen)
@@ -134,7 +120,7 @@ def find_plan(
         for share in np.linspace(HIGHEST, least, GRID):
             trials.at(float(share))
     made = tuple(replace(other.trial, chosen=other is tried) for other in trials.made)
-    return chosen, Search({} if guard is None else guard.limits, samples.tried_on.source, made)
+    return chosen, Search({} if guard is None else guard.limits, trials.tried_on.source, made)
 
 
 def _cheapest(trials: Trials, guard: Guard, low: float) -> Tried | None:

@@ -198,7 +198,7 @@ def test_the_search_never_sees_the_test_data(tmp_path: Path, few: Path, monkeypa
     batches = Dataset.batches
 
     def watched(*args: Any) -> Any:
-        samples = args[3]
+        samples = args[0].required_samples
         assert samples.held is not None
         assert samples.has_own_test
         searching.append(samples.measured)
@@ -453,7 +453,9 @@ def test_training_comes_after_the_search_and_is_held_to_the_limit(
     before = names(tmp_path)
     measured = Quality("d", 16, change=-0.2, change_interval=(-0.3, -0.1))
     monkeypatch.setattr("onnxprune.pipeline.finishing.Gauge.quality", lambda *args, **more: measured)
-    monkeypatch.setattr(job, "find_plan", lambda *args: (args[5](args[0].wish), None))  # the search found it good
+    monkeypatch.setattr(
+        job, "find_plan", lambda found, guard, choose: (choose(found.settings.wish), None)
+    )  # the search found it good
     with pytest.raises(UnreachableError, match=r"^The final result loses 20\.0 points of top-1"):
         job.run(replace(settings, output=tmp_path / "b.onnx", wish=Wish(onnxprune.Budget(macs=0.5))))
     assert names(tmp_path) == before

@@ -17,6 +17,7 @@ from onnxprune.graph.measures import digest
 from onnxprune.pipeline import prune as job
 from onnxprune.pipeline import stages
 from onnxprune.pipeline.choosing import Wish
+from onnxprune.pipeline.job import Job
 from onnxprune.pipeline.prune import replay
 from onnxprune.pipeline.settings import Settings
 from onnxprune.surgery.cut import Cut, cut
@@ -284,8 +285,8 @@ def test_a_collapse_that_no_budget_asked_for_is_refused_and_nothing_is_written(
         "test": SAMPLES / "test",
     }
 
-    def chosen_badly(settings: Settings, *args: Any) -> Any:
-        return args[4](Wish(onnxprune.Budget(alpha=1.0))), Search({}, "", ())
+    def chosen_badly(found: Job, guard: Any, choose: Any) -> Any:
+        return choose(Wish(onnxprune.Budget(alpha=1.0))), Search({}, "", ())
 
     monkeypatch.setattr(job, "find_plan", chosen_badly)
     with pytest.raises(UnreachableError, match=r"^Top-1 fell by \d+\.\d points\. No budget .* nothing was written"):
