@@ -3,12 +3,12 @@
     python -m benchmarks.compression SHARED --cache FOLDER [--jobs alexnet:entropy:87%,...] [--epochs N] [--retrain N]
         [--images N] [--device auto] [--page FILE.md]
 
-SHARED holds data/cifar10_jpeg.zip. A net is trained once into the cache (SGD with Nesterov momentum, cosine from 0.1
-or 0.05, shifted and mirrored images) and exported with its normalisations. Then it is pruned by 500 training images to
-the share of the parameters that the paper reports to be gone (87 %, 85 % and 62 % for `entropy`, Narkhede et al. 2024),
-with one ratio for all groups, the smallest that reaches it. `refit` follows, then onnxprune's own training of each
-part. Top-1 on all test images. Rows go to FOLDER/compression.jsonl, only those that are missing are computed, and the
-page has all of them.
+SHARED holds data/cifar10_jpeg.zip. A net that is not in its models/ is trained once into the cache (SGD with Nesterov
+momentum, one cycle up to 0.1, 0.05 or 0.01, shifted and mirrored images) and exported with its normalisations. Then it
+is pruned by 500 training images to the share of the parameters that the paper reports to be gone (87 %, 85 % and 62 %
+for `entropy`, Narkhede et al. 2024), with one ratio for all groups, the smallest that reaches it. `refit` follows, then
+onnxprune's own training of each part. Top-1 on all test images. Rows go to FOLDER/compression.jsonl, only those that
+are missing are computed, and the page has all of them.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from benchmarks.nets import PIXELS, write_sets
 from benchmarks.rows import Row, Rows
 from benchmarks.tables import table
 from benchmarks.torch_nets import NETS
-from benchmarks.torch_training import SEED, Set, Training, cosine, trained
+from benchmarks.torch_training import SEED, Set, Training, trained
 from onnxprune import Budget, open_data
 from onnxprune.data import split
 from onnxprune.evaluation import evaluate
@@ -38,7 +38,10 @@ from onnxprune.pipeline.finetuning import tune
 from onnxprune.runtime import open_session
 from onnxprune.values.plan import Plan
 
-JOBS = "alexnet:entropy:87%,vgg16:entropy:85%,resnet50:entropy:62%,vgg16:class-aware:85%,resnet56:class-aware:50%"
+JOBS = (
+    "alexnet:entropy:87%,vgg16:entropy:85%,resnet50:entropy:62%,"
+    "vgg16:class-aware:85%,cifar10_resnet56_bn:class-aware:50%"
+)
 PARTS: tuple[Part, ...] = ("full", "fc")
 KEYS = ("net", "method", "gone", "epochs", "retrain", "images")
 CALIBRATION = 50
@@ -51,7 +54,7 @@ def trained_net(name: str, path: Path, train: Set, epochs: int, device: torch.de
     if path.exists():
         return
     torch.manual_seed(SEED)
-    net = trained(NETS[name].make(), train, Training(epochs, NETS[name].rate, cosine, device))
+    net = trained(NETS[name].make(), train, Training(epochs, NETS[name].rate, device))
     onnx.save(exported(net.cpu().eval()), path)
 
 
@@ -94,14 +97,14 @@ def compress(path: Path, cache: Path, method: str, gone: float, recipe: Recipe, 
     cut, plan = onnxprune.apply(model, analysis, plan)
     onnxprune.verify(model, analysis, cut, data)
     recovered = onnxprune.recover(model, cut, data)
-    row = {
+    row: Row = {
         "params": plan.reached["params"],
         "left": plan.reached["macs"],
         "before": top1(model.proto, model.weights),
         "cut": top1(cut.model, cut.weights),
         "refit": top1(recovered.model, recovered.weights),
     }
-    small = path.with_suffix(".small.onnx")
+    small = cache / f"{path.stem}.small.onnx"
     onnxprune.save(recovered, small)
     training, validation = split(train, 0.1, SEED)
     graph = onnxprune.load(small).graph
@@ -130,16 +133,20 @@ def main() -> None:
     recipe = Recipe(epochs=options.retrain, augment=("crop", "flip"))
     rows = Rows(options.cache / "compression.jsonl", KEYS)
     rows.mend()
-    shared = {"epochs": options.epochs, "retrain": options.retrain, "images": len(sets["train"][1])}
+    shared = {"retrain": options.retrain, "images": len(sets["train"][1])}
     jobs = []
     for job in options.jobs.split(","):
         net, method, gone = job.split(":")
-        jobs.append({"net": net, "method": method, "gone": float(gone.rstrip("%")) / 100, **shared})
+        given = options.shared / "models" / f"{net}.onnx"
+        epochs = 0 if given.exists() else options.epochs
+        jobs.append({"net": net, "method": method, "gone": float(gone.rstrip("%")) / 100, "epochs": epochs, **shared})
     for job in jobs:
         if rows.key(job) in rows.done():
             continue
-        path = options.cache / f"{job['net']}-{job['epochs']}-{job['images']}.onnx"
-        trained_net(job["net"], path, sets["train"], options.epochs, device)
+        path = options.shared / "models" / f"{job['net']}.onnx"
+        if job["epochs"]:
+            path = options.cache / f"{job['net']}-{job['epochs']}-{job['images']}.onnx"
+            trained_net(job["net"], path, sets["train"], options.epochs, device)
         row = {**job, **compress(path, options.cache, job["method"], job["gone"], recipe, options.device)}
         rows.append({**row, "device": device.type})
         print(*row.values(), sep="  ", flush=True)
@@ -152,12 +159,13 @@ def page(rows: Sequence[Row], tested: int) -> str:
     devices = " and ".join(sorted({row["device"] for row in rows}))
     text = (
         "# To the papers' compression\n\nWritten by `python -m benchmarks.compression`: nets trained from nothing on "
-        "so many images of CIFAR-10\nfor so many epochs, pruned, recovered by `refit`, and retrained in part or whole "
-        f"for so many; top-1 in percent on\n{tested} test images, {devices}, seed {SEED}.\n\n"
+        "so many images of CIFAR-10\nfor so many epochs (a dash: trained before, on all), pruned, recovered by `refit` "
+        "and retrained in part or whole\non these images for so many; top-1 in percent on "
+        f"{tested} test images, {devices}, seed {SEED}.\n\n"
     )
     head = ["net", "method", "images", "epochs", "params gone %", "MACs left %", "before", "cut", "refit"]
     lines = [
-        [row["net"], row["method"], str(row["images"]), str(row["epochs"])]
+        [row["net"], row["method"], str(row["images"]), str(row["epochs"] or "-")]
         + [f"{100 * (1 - row['params']):.1f}", f"{100 * row['left']:.1f}"]
         + [f"{row[name]:.2f}" for name in ("before", "cut", "refit")]
         + [str(row["retrain"]), *(f"{row[part]:.2f}" for part in PARTS)]

@@ -3,9 +3,10 @@
     python -m benchmarks.latency SHARED --cache FOLDER [--nets NAMES] [--share 0.6] [--threads 1] [--page FILE.md]
 
 SHARED holds models/ and data/ of the CIFAR-10 nets and arch/ of the weightless ones, which get random weights and are
-fed noise. For every net three plans are made that take the same measured share of the original's latency:
+fed noise. For every net plans are made that take the same measured share of the original's latency:
 
 * `table`: `--latency` with the width block of the machine;
+* `table for MACs`, of a weightless net: the same, where a channel is worth its MACs, as no weights say anything;
 * `MACs`: `--macs` with --round-to 1, the share of MACs searched for the latency;
 * `l1 ratio`: l1 with one ratio for all groups and the width block of the machine, searched likewise.
 
@@ -17,6 +18,7 @@ to FOLDER/latency.jsonl, and only those that are missing are computed.
 import argparse
 import statistics
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ from onnxprune.values.progress import silent
 from onnxprune.values.statistics import Scores
 
 NETS = "cifar10_resnet56,cifar10_resnet20,tv_mobilenet_v2,tv_resnet50"
-KEYS = ("net", "way", "share", "threads", "method")
+KEYS = ("machine", "net", "way", "share", "threads", "method")
 HALF = 0.5
 TIMES = 5
 STEPS = 6
@@ -94,10 +96,19 @@ def searched(limit: Callable[[Keep], bool], plan: Callable[[float], Keep]) -> Ke
     return best
 
 
+def worth_macs(analysis: Analysis, ranked: Scores) -> Scores:
+    """Return scores by which a group's channels are worth the MACs that go with them."""
+    curves = {
+        group.name: np.array([analysis.costs.macs_at({group.name: count}) for count in range(group.size + 1)])
+        for group in analysis.prunable
+    }
+    return replace(ranked, curves=curves)
+
+
 def plans(
-    model: onnxprune.Model, analysis: Analysis, data: Dataset, method: str, share: float, device: Device
+    model: onnxprune.Model, analysis: Analysis, data: Dataset, method: str, share: float, device: Device, trained: bool
 ) -> dict[str, Keep]:
-    """Return three plans of the same measured latency, and one of half of the MACs, by the way they were found."""
+    """Return plans of the same measured latency, and one of half of the MACs, by the way they were found."""
     wish = Wish(Budget(latency=read_amount(share, {})), None)
     timed, wish, timing = settle_timing(model, analysis, wish, None, device, silent, unheard)
     ranked, settled = find_method(method), find_method(method).settle({})
@@ -106,8 +117,11 @@ def plans(
         onnxprune.score(analysis, onnxprune.collect(analysis, None, "l1"), "l1"),
     )
 
-    def again(other: Wish) -> Keep:
-        return choose(timed, scores, other, ranked, settled)
+    def held(worth: Scores) -> Keep:
+        def again(other: Wish) -> Keep:
+            return choose(timed, worth, other, ranked, settled)
+
+        return hold_latency(model, timed, wish, timing, again(wish), again, unheard)
 
     def fits(keep: Keep) -> bool:
         whole, taken = time_cuts(model, analysis, [{}, keep], device)
@@ -124,7 +138,8 @@ def plans(
 
     half = Wish(Budget(macs=HALF), block.round_to, slow=block.slow, barred=wish.barred)
     return {
-        "table": hold_latency(model, timed, wish, timing, again(wish), again, unheard),
+        "table": held(scores),
+        **({} if trained else {"table for MACs": held(worth_macs(analysis, plain))}),
         "MACs": searched(fits, by_macs),
         "l1 ratio": searched(fits, by_ratio),
         "half": choose(analysis, scores, half, ranked, settled),
@@ -167,44 +182,56 @@ def main() -> None:
     rows = Rows(options.cache / "latency.jsonl", KEYS)
     rows.mend()
     device = Device(options.threads)
+    described = device.describe()
+    machine = f"{described['processor']}, onnxruntime {described['onnxruntime']}"
     for net in options.nets.split(","):
-        job = {"net": net, "share": options.share, "threads": options.threads, "method": options.method}
+        job = {
+            "machine": machine,
+            "net": net,
+            "share": options.share,
+            "threads": options.threads,
+            "method": options.method,
+        }
         if rows.key({**job, "way": "half"}) in rows.done():
             continue
         model, data, test = opened(net, options.shared, options.cache)
         analysis = onnxprune.inspect(model)
-        for way, keep in plans(model, analysis, data, options.method, options.share, device).items():
+        found = plans(model, analysis, data, options.method, options.share, device, trained=test is not None)
+        for way, keep in found.items():
             row = {**job, "way": way, **measured(model, analysis, keep, device, data, test)}
             rows.append(row)
             print(*row.values(), sep="  ", flush=True)
     if options.page is not None:
-        options.page.write_text(page(rows.read(), device), encoding="utf-8")
+        options.page.write_text(page(rows.read()), encoding="utf-8")
 
 
-def page(rows: list[Row], device: Device) -> str:
-    """Return the page of some rows."""
-    machine = device.describe()
+def page(rows: list[Row]) -> str:
+    """Return the page of some rows, by the machines that they were measured on."""
     text = (
-        "# Equal latency\n\nWritten by `python -m benchmarks.latency` on "
-        f"{machine['processor']}, onnxruntime {machine['onnxruntime']}: three ways to\na share of the original's "
-        "latency, measured five times in turn with it (median, and all five), and half of the MACs\nwith widths in "
-        "blocks. Top-1 in percent after `refit`; the nets without are weightless.\n\n"
+        "# Equal latency\n\nWritten by `python -m benchmarks.latency`: ways to a share of the original's latency, "
+        "measured five times\nin turn with it (median, and all five), and half of the MACs with widths in blocks. Top-1 "
+        "in percent after `refit`;\nthe nets without are weightless, and `table for MACs` chooses their widths for the "
+        "MACs that they keep.\n"
     )
     head = ["net", "threads", "asked", "way", "latency left %", "five times", "MACs left %", "top-1"]
-    lines = [
-        [
-            row["net"],
-            str(row["threads"]),
-            f"{100 * row['share']:.0f}" if row["way"] != "half" else "-",
-            row["way"] if row["way"] != "half" else "50 % of the MACs",
-            f"{100 * statistics.median(row['latencies']):.1f}",
-            " ".join(f"{100 * each:.1f}" for each in row["latencies"]),
-            f"{100 * row['macs']:.1f}",
-            f"{row['top1']:.2f}" if "top1" in row else "-",
-        ]
-        for row in rows
+    for machine in dict.fromkeys(row["machine"] for row in rows):
+        lines = [_line(row) for row in rows if row["machine"] == machine]
+        text += f"\n## {machine}\n\n{table(head, lines)}"
+    return text
+
+
+def _line(row: Row) -> list[str]:
+    half = row["way"] == "half"
+    return [
+        row["net"],
+        str(row["threads"]),
+        "-" if half else f"{100 * row['share']:.0f}",
+        "50 % of the MACs" if half else row["way"],
+        f"{100 * statistics.median(row['latencies']):.1f}",
+        " ".join(f"{100 * each:.1f}" for each in row["latencies"]),
+        f"{100 * row['macs']:.1f}",
+        f"{row['top1']:.2f}" if "top1" in row else "-",
     ]
-    return text + table(head, lines)
 
 
 if __name__ == "__main__":

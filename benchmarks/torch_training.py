@@ -1,6 +1,6 @@
 """A training loop for plain torch modules, the same for every tool that is compared."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,19 +19,6 @@ Set = tuple[NDArray[np.uint8], NDArray[np.int64]]
 BATCH, SEED = 128, 0
 DECAY = 5e-4
 
-Schedule = Callable[[torch.optim.Optimizer, int], torch.optim.lr_scheduler.LRScheduler]
-"""From an optimizer and the number of steps to its learning rates."""
-
-
-def one_cycle(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """Return a rate that rises to the optimizer's and falls to nothing."""
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, optimizer.param_groups[0]["lr"], total_steps=steps)
-
-
-def cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """Return a rate that falls from the optimizer's to nothing."""
-    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-
 
 @dataclass(frozen=True)
 class Training:
@@ -39,7 +26,7 @@ class Training:
 
     epochs: int
     rate: float
-    schedule: Schedule
+    """The highest of one cycle: it rises to that and falls to nothing."""
     device: torch.device
     teacher: nn.Module | None = None
     """Whose answers are half of the loss."""
@@ -77,7 +64,8 @@ def trained(module: nn.Module, data: Set, how: Training) -> nn.Module:
     module.to(how.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(module.parameters(), lr=how.rate, momentum=0.9, nesterov=True, weight_decay=DECAY)
     total = len(data[1])
-    schedule = how.schedule(optimizer, how.epochs * -(-total // BATCH))
+    steps = how.epochs * -(-total // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, how.rate, total_steps=steps)
     recipe, answers = Recipe(teach=0.5), Answers(0)
     rng = np.random.default_rng(SEED)
     step = 0

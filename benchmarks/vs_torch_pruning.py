@@ -33,7 +33,7 @@ from benchmarks.nets import PIXELS, write_sets
 from benchmarks.rows import Row, Rows
 from benchmarks.tables import table
 from benchmarks.torch_resnet import ResNet, load_resnet
-from benchmarks.torch_training import SEED, Set, Training, accuracy, one_cycle, scaled, trained
+from benchmarks.torch_training import SEED, Set, Training, accuracy, scaled, trained
 from onnxprune.finetune.interpreter.module import GraphModule
 from onnxprune.finetune.training.recentre import recentre
 
@@ -112,7 +112,7 @@ def measure(
         made = made or make()
         net = deepcopy(made[0]).to(device)
         if count:
-            net = trained(net, train, Training(count, RATE, one_cycle, device, teacher))
+            net = trained(net, train, Training(count, RATE, device, teacher))
         row = {**cell, "left": made[1], "top1": accuracy(net, test, device), "device": device.type}
         rows.append(row)
         print(*row.values(), sep="  ", flush=True)
