@@ -210,8 +210,8 @@ def page(rows: list[Row]) -> str:
     text = (
         "# Equal latency\n\nWritten by `python -m benchmarks.latency`: ways to a share of the original's latency, "
         "measured five times\nin turn with it (median, and all five), and half of the MACs with widths in blocks. Top-1"
-        " in percent after `refit`;\nthe nets without are weightless, and `table for MACs` chooses their widths for the "
-        "MACs that they keep.\n"
+        " in percent after `refit`;\nthe nets without are weightless, and `table for MACs` chooses their widths for "
+        "the MACs that they keep.\n"
     )
     head = ["net", "threads", "asked", "way", "latency left %", "five times", "MACs left %", "top-1"]
     for machine in dict.fromkeys(row["machine"] for row in rows):

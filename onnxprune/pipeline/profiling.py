@@ -7,7 +7,7 @@ made, and what it found is read: a JSON object as `contents` makes it, with its 
 import json
 import math
 import zipapp
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -188,24 +188,47 @@ def timed_layers(analysis: Analysis) -> Iterator[tuple[Layer, tuple[int | None, 
 
 
 def profile_here(
-    model: Model, analysis: Analysis, device: Device, track: Track = silent, *, anew: bool = False
+    model: Model,
+    analysis: Analysis,
+    device: Device,
+    track: Track = silent,
+    *,
+    anew: bool = False,
+    accept: Callable[[Sequence[Whole]], None] | None = None,
 ) -> dict[str, Any]:
     """Time a network's layers on this machine, or take what was found before, unless it is to be done anew.
+
+    Args:
+        model: that is timed.
+        analysis: of it.
+        device: how.
+        track: receives progress.
+        anew: whether to leave alone what was found before.
+        accept: hears what the whole network takes at several widths, the uncut one first, before its layers are timed,
+            and refuses that by raising.
 
     Raises:
         InputError: the network cannot be run on noise.
     """
-    key = {"version": __version__, "format": FORMAT, **_identity(model, analysis), **device.describe()}
+    key = {"version": __version__, **_header(model, analysis), **device.describe()}
     found = None if anew else read_cache("latency", key)
-    if found is None:
-        with TemporaryDirectory(prefix="onnxprune-") as name:
-            folder = Path(name)
-            content = contents(model, analysis, folder)
-            found = {**content, "machine": device.describe()}
-            jobs = found.pop("jobs")
-            found["times"] = _timed(folder, jobs, device, track, "Timing layers")
-        write_cache("latency", key, found)
-    return dict(found)
+    if found is not None:
+        if accept is not None:
+            accept(_wholes(found["wholes"], found["times"]))
+        return dict(found)
+    refuse_untimed(analysis)
+    with TemporaryDirectory(prefix="onnxprune-") as name:
+        folder = Path(name)
+        whole, wholes = whole_jobs(model, analysis, folder)
+        times = board.run(lambda file: str(folder / file), unheard, whole, device.threads, device.provider)
+        if accept is not None:
+            accept(_wholes(wholes, times))
+        single, layers = layer_jobs(analysis, folder)
+        times.update(_timed(folder, [*block_jobs(folder), *single], device, track, "Timing layers"))
+    found = {**_header(model, analysis), "wholes": wholes, "layers": layers}
+    found |= {"machine": device.describe(), "times": times}
+    write_cache("latency", key, found)
+    return found
 
 
 def profile_to(path: Path, model: Model, analysis: Analysis, device: Device, track: Track = silent) -> LatencyTable:
@@ -231,21 +254,13 @@ def refuse_provider(device: Device) -> None:
         raise InputError(f"This onnxruntime has no {device.provider!r}; it has {', '.join(there)}.")
 
 
-def wholes_here(model: Model, analysis: Analysis, device: Device, track: Track = silent) -> tuple[Whole, ...]:
-    """Time a whole network at several widths on this machine, the uncut one first."""
-    with TemporaryDirectory(prefix="onnxprune-") as name:
-        jobs, wholes = whole_jobs(model, analysis, Path(name))
-        times = _timed(Path(name), jobs, device, track, "Timing the network")
-    return tuple(_whole(entry, times) for entry in wholes)
-
-
 def contents(model: Model, analysis: Analysis, folder: Path) -> dict[str, Any]:
     """Write all models to be timed, and return what is timed, with the `jobs` to do."""
     refuse_untimed(analysis)
     whole, wholes = whole_jobs(model, analysis, folder)
     single, layers = layer_jobs(analysis, folder)
     jobs = [*whole, *block_jobs(folder), *single]
-    return {"format": FORMAT, **_identity(model, analysis), "wholes": wholes, "layers": layers, "jobs": jobs}
+    return {**_header(model, analysis), "wholes": wholes, "layers": layers, "jobs": jobs}
 
 
 def pack(model: Model, analysis: Analysis, path: Path) -> int:
@@ -293,7 +308,7 @@ def read_latency(path: Path, model: Model, analysis: Analysis) -> LatencyTable:
         raise InputError(
             f"'{path}' is no latency table ({type(error).__name__}); `onnxprune profile {model.path.name}` makes one."
         ) from None
-    own = _identity(model, analysis)
+    own = _header(model, analysis)
     if known[0] != FORMAT:
         raise InputError(f"'{path}' is a latency table of another version; make it again with `onnxprune profile`.")
     if known[1:] != (own["model"], own["groups"]):
@@ -319,7 +334,7 @@ def table_of(content: Mapping[str, Any], analysis: Analysis) -> LatencyTable:
         block=block,
         slow=tuple(sorted(slow)),
         layers=tuple(_layer_times(entry, times, layers[entry["node"]]) for entry in content["layers"]),
-        wholes=tuple(_whole(entry, times) for entry in content["wholes"]),
+        wholes=_wholes(content["wholes"], times),
         noise=float(np.median([(found["p90"] - found["p10"]) / found["median"] for found in times.values()])),
     )
 
@@ -334,13 +349,13 @@ def _layer_times(
     return LayerTimes(entry["node"], entry["name"], (free[0], free[1]), widths, np.asarray(found))
 
 
-def _whole(entry: Mapping[str, Any], times: Mapping[str, Mapping[str, float]]) -> Whole:
-    found = times[entry["job"]]
-    return Whole(entry["kept"], found["median"] / 1000, found["p10"] / 1000, found["p90"] / 1000)
+def _wholes(entries: Sequence[Mapping[str, Any]], times: Mapping[str, Mapping[str, float]]) -> tuple[Whole, ...]:
+    found = ((entry["kept"], times[entry["job"]]) for entry in entries)
+    return tuple(Whole(kept, took["median"] / 1000, took["p10"] / 1000, took["p90"] / 1000) for kept, took in found)
 
 
-def _identity(model: Model, analysis: Analysis) -> dict[str, Any]:
-    return {"model": model.digest, "groups": {group.name: group.size for group in analysis.prunable}}
+def _header(model: Model, analysis: Analysis) -> dict[str, Any]:
+    return {"format": FORMAT, "model": model.digest, "groups": {group.name: group.size for group in analysis.prunable}}
 
 
 def _job(folder: Path, name: str, proto: Any, data: Sequence[int], ops: Sequence[str]) -> dict[str, Any]:
@@ -356,18 +371,15 @@ def _shape(analysis: Analysis, name: str) -> list[int]:
 def _timed(
     folder: Path, jobs: Sequence[Mapping[str, Any]], device: Device, track: Track, what: str
 ) -> dict[str, dict[str, float]]:
-    whole, single = [job for job in jobs if not job["ops"]], [job for job in jobs if job["ops"]]
-
-    def read(file: str) -> str:
-        return str(folder / file)
-
-    def unheard(done: int, of: int) -> None:
-        """Tell nobody: `track` counts."""
-
-    found = board.run(read, unheard, whole, device.threads, device.provider)
-    for (job,) in track(((job,) for job in single), total=len(single), what=what):
-        found.update(board.run(read, unheard, [job], device.threads, device.provider))
+    """Time models one after the other."""
+    found: dict[str, dict[str, float]] = {}
+    for (job,) in track(((job,) for job in jobs), total=len(jobs), what=what):
+        found.update(board.run(lambda file: str(folder / file), unheard, [job], device.threads, device.provider))
     return found
+
+
+def unheard(done: int, of: int) -> None:
+    """Tell nobody: `track` counts."""
 
 
 def time_models(paths: Sequence[Path], analysis: Analysis, device: Device) -> list[float]:

@@ -4,8 +4,9 @@ What a table foretells is a few percent off. So where the budget is of this mach
 and timed beside the original, and chosen again with the budget corrected by what was missed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +22,6 @@ from onnxprune.pipeline.profiling import (
     refuse_untimed,
     table_of,
     time_models,
-    wholes_here,
     width_block,
     with_clock,
     write_cut,
@@ -31,7 +31,7 @@ from onnxprune.pipeline.stages import Model
 from onnxprune.selection.policy import find_policy
 from onnxprune.values.amount import Amount
 from onnxprune.values.axes import BoolArray
-from onnxprune.values.latency import Foretold, LatencyTable
+from onnxprune.values.latency import Foretold, LatencyTable, Whole
 from onnxprune.values.progress import Track
 
 TRIES = 5
@@ -99,11 +99,9 @@ def settle_timing(
         table = read_latency(path, model, analysis)
     else:
         refuse_untimed(analysis)
-        if wish.budget.latency is not None:
-            say("working", "Timing the network at its least widths")
-            _refuse_unreachable(model, analysis, wish.budget.latency, device, track)
-        say("working", "Timing the layers (once: what is found is kept)")
-        table = table_of(profile_here(model, analysis, device, track), analysis)
+        say("working", "Timing the network and its layers (once: what is found is kept)")
+        found = profile_here(model, analysis, device, track, accept=partial(_refuse_unreachable, wish.budget.latency))
+        table = table_of(found, analysis)
     analysis = with_clock(analysis, table)
     if wish.round_to is None:
         wish = replace(wish, round_to=table.block, slow=frozenset(table.slow))
@@ -124,14 +122,15 @@ def _barred(analysis: Analysis, wish: Wish) -> dict[str, frozenset[int]]:
     return found
 
 
-def _refuse_unreachable(model: Model, analysis: Analysis, budget: Amount, device: Device, track: Track) -> None:
+def _refuse_unreachable(budget: Amount | None, wholes: Sequence[Whole]) -> None:
     """Refuse a latency that the network does not even reach with every group at its least."""
-    whole, *cuts = wholes_here(model, analysis, device, track)
-    least, limit = min(found.median for found in cuts), budget.of(whole.median)
-    if least > limit:
+    whole, *cuts = wholes
+    least = min(found.median for found in cuts)
+    if budget is not None and least > budget.of(whole.median):
         raise UnreachableError(
-            f"A latency of {limit:.3g} ms cannot be met on this machine: with every group at its least it "
-            f"is {least:.3g} ms ({least / whole.median:.1%} of the original's {whole.median:.3g} ms); ask for that."
+            f"A latency of {budget.of(whole.median):.3g} ms cannot be met on this machine: with every group at its "
+            f"least it is {least:.3g} ms ({least / whole.median:.1%} of the original's {whole.median:.3g} ms); ask for "
+            "that."
         )
 
 
