@@ -35,6 +35,7 @@ from onnxprune.evaluation import evaluate
 from onnxprune.finetune.training.processes import Processes, find_device
 from onnxprune.finetune.training.recipe import Part, Recipe
 from onnxprune.pipeline.finetuning import tune
+from onnxprune.pipeline.stages import on_disk
 from onnxprune.runtime import open_session
 from onnxprune.values.plan import Plan
 
@@ -90,7 +91,8 @@ def compress(path: Path, cache: Path, method: str, gone: float, recipe: Recipe, 
     )
 
     def top1(proto: Any, weights: Any) -> float:
-        return 100 * evaluate(open_session(proto, weights), test).top1
+        with on_disk(proto, weights, None) as read:  # as the values of a large cut are not in it before
+            return 100 * evaluate(open_session(*read), test).top1
 
     scores = onnxprune.score(analysis, onnxprune.collect(analysis, data, method, widths=False), method)
     plan = plan_to(model, analysis, scores, method, gone)
