@@ -18,6 +18,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,6 +30,8 @@ FEWEST, MOST = 5, 200
 SECONDS = 0.06
 """Of timed runs of one layer, unless `FEWEST` take longer. A whole model gets `WHOLE_SECONDS`."""
 WHOLE_SECONDS = 2.0
+TURN = 5
+"""Timed calls of a whole model before the next one's turn."""
 CPU = "CPUExecutionProvider"
 
 Model: TypeAlias = bytes | str
@@ -107,7 +110,7 @@ def time_whole(
     provider: str = CPU,
     seconds: float = WHOLE_SECONDS,
 ) -> list[Times]:
-    """Time models in turn (A, B, A, B, ...), so that a busy moment of the machine hits all alike.
+    """Time models in turn, see `in_turns`.
 
     Args:
         models: bytes or paths of models that take the same inputs.
@@ -124,14 +127,36 @@ def time_whole(
     for session in sessions:
         for _ in range(WARM_UP):
             session.run(None, values)
-    taken: list[list[float]] = [[] for _ in sessions]
-    end = time.perf_counter() + seconds * len(sessions)
-    while len(taken[0]) < FEWEST or (time.perf_counter() < end and len(taken[0]) < MOST):
-        for session, found in zip(sessions, taken, strict=True):
-            start = time.perf_counter()
-            session.run(None, values)
-            found.append(1e6 * (time.perf_counter() - start))
-    return [_summary(found) for found in taken]
+    calls = [partial(session.run, None, values) for session in sessions]
+    return [_summary([1e6 * each for each in found]) for found in in_turns(calls, seconds * len(sessions), MOST)]
+
+
+def in_turns(calls: Sequence[Callable[[], object]], seconds: float, most: int) -> list[list[float]]:
+    """Time calls in turn (A A A, B B B, A A A, ...), so that a busy moment of the machine hits all alike.
+
+    The first call of a turn is not timed. The threads of the model before it still wait for more work, awake, and where
+    models take every core they push this one's threads together: calls that alternate one by one can take twice the
+    time.
+
+    Args:
+        calls: what is timed.
+        seconds: after which no turn begins; each has one turn at least.
+        most: timings of each, at most.
+
+    Returns:
+        Seconds of every timed call, as many for each.
+    """
+    taken: list[list[float]] = [[] for _ in calls]
+    end = time.perf_counter() + seconds
+    while not taken[0] or (time.perf_counter() < end and len(taken[0]) < most):
+        turn = min(TURN, most - len(taken[0]))
+        for call, found in zip(calls, taken, strict=True):
+            call()
+            for _ in range(turn):
+                start = time.perf_counter()
+                call()
+                found.append(time.perf_counter() - start)
+    return taken
 
 
 def _options(threads: int | None) -> onnxruntime.SessionOptions:

@@ -3,13 +3,15 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from onnxprune.runtime.board import TURN, in_turns
 from onnxprune.runtime.session import Feeds, Session
 
-MIN_REPEATS = 5
+MIN_REPEATS = TURN
 """Fewer timings say nothing about their spread, so this many are made whatever the time budget is."""
 
 
@@ -36,7 +38,7 @@ def measure(
     warmup: int = 3,
     budget_seconds: float = 3.0,
 ) -> dict[str, Latency]:
-    """Time the sessions in turn (A, B, A, B, ...), so that a busy moment of the machine hits all alike.
+    """Time the sessions in turn, so that a busy moment of the machine hits all alike (see `board.in_turns`).
 
     Args:
         sessions: Models by name; all take the same feeds.
@@ -57,16 +59,10 @@ def measure(
             break
         for session in sessions.values():
             session.run(feeds)
-    times: dict[str, list[float]] = {name: [] for name in sessions}
-    for done in range(max(repeats, MIN_REPEATS)):
-        if done >= MIN_REPEATS and time.perf_counter() > deadline:
-            break
-        for name, session in sessions.items():
-            start = time.perf_counter()
-            session.run(feeds)
-            times[name].append((time.perf_counter() - start) * 1e3)
+    calls = [partial(session.run, feeds) for session in sessions.values()]
+    times = in_turns(calls, deadline - time.perf_counter(), max(repeats, MIN_REPEATS))
     batch = next((len(value) for value in feeds.values() if np.ndim(value)), 1)
-    return {name: _summary(values, batch) for name, values in times.items()}
+    return {name: _summary([1e3 * each for each in found], batch) for name, found in zip(sessions, times, strict=True)}
 
 
 def _summary(times: list[float], batch: int) -> Latency:
