@@ -1,7 +1,8 @@
 """Settings that all tests share.
 
 hypothesis draws the same examples every time and never complains of slow ones. What is measured once and kept goes to a
-folder of its own, in which the width block is known already: 8, whatever the machine.
+folder of its own, in which the width block is known already: 8, whatever the machine. No test goes by what is timed, so
+timings begin at once.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from onnxprune.pipeline.cache import write_cache
 from onnxprune.pipeline.profiling import Device, block_key
+from onnxprune.runtime import board
 
 settings.register_profile(
     "onnxprune", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
@@ -25,6 +27,7 @@ def known_block(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ONNXPRUNE_CACHE", str(folder))
+        patch.setattr(board, "SETTLE", 0.0)
         for threads in (None, 1, 2):
             write_cache("block", block_key(Device(threads)), {"block": 8, "slow": []})
         yield folder

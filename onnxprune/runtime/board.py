@@ -30,8 +30,10 @@ FEWEST, MOST = 5, 200
 SECONDS = 0.06
 """Of timed runs of one layer, unless `FEWEST` take longer. A whole model gets `WHOLE_SECONDS`."""
 WHOLE_SECONDS = 2.0
-TURN = 5
-"""Timed calls of a whole model before the next one's turn."""
+TURN = 10
+"""Timed calls of a whole model before the next one's turn, after the `FEWEST` of its first."""
+SETTLE = 0.1
+"""Seconds of untimed calls that the turn of a model of several threads begins with."""
 CPU = "CPUExecutionProvider"
 
 Model: TypeAlias = bytes | str
@@ -128,20 +130,24 @@ def time_whole(
         for _ in range(WARM_UP):
             session.run(None, values)
     calls = [partial(session.run, None, values) for session in sessions]
-    return [_summary([1e6 * each for each in found]) for found in in_turns(calls, seconds * len(sessions), MOST)]
+    found = in_turns(calls, seconds * len(sessions), MOST, 0.0 if threads == 1 else SETTLE)
+    return [_summary([1e6 * each for each in taken]) for taken in found]
 
 
-def in_turns(calls: Sequence[Callable[[], object]], seconds: float, most: int) -> list[list[float]]:
+def in_turns(
+    calls: Sequence[Callable[[], object]], seconds: float, most: int, settle: float = 0.0
+) -> list[list[float]]:
     """Time calls in turn (A A A, B B B, A A A, ...), so that a busy moment of the machine hits all alike.
 
-    The first call of a turn is not timed. The threads of the model before it still wait for more work, awake, and where
-    models take every core they push this one's threads together: calls that alternate one by one can take twice the
-    time.
+    What a turn begins with is not timed. The threads of the model before it still wait for more work, awake, and where
+    models take every core they push this one's threads together; it takes the system some time to part them. Calls that
+    alternate one by one can take twice their time on all cores.
 
     Args:
         calls: what is timed.
         seconds: after which no turn begins; each has one turn at least.
         most: timings of each, at most.
+        settle: seconds of calls that every turn begins with, one at least: `SETTLE` for models of several threads.
 
     Returns:
         Seconds of every timed call, as many for each.
@@ -149,9 +155,12 @@ def in_turns(calls: Sequence[Callable[[], object]], seconds: float, most: int) -
     taken: list[list[float]] = [[] for _ in calls]
     end = time.perf_counter() + seconds
     while not taken[0] or (time.perf_counter() < end and len(taken[0]) < most):
-        turn = min(TURN, most - len(taken[0]))
+        turn = min(TURN if taken[0] else FEWEST, most - len(taken[0]))
         for call, found in zip(calls, taken, strict=True):
+            begun = time.perf_counter()
             call()
+            while time.perf_counter() - begun < settle:
+                call()
             for _ in range(turn):
                 start = time.perf_counter()
                 call()

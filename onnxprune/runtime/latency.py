@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from onnxprune.runtime.board import TURN, in_turns
+from onnxprune.runtime import board
 from onnxprune.runtime.session import Feeds, Session
 
-MIN_REPEATS = TURN
+MIN_REPEATS = board.FEWEST
 """Fewer timings say nothing about their spread, so this many are made whatever the time budget is."""
 
 
@@ -60,7 +60,8 @@ def measure(
         for session in sessions.values():
             session.run(feeds)
     calls = [partial(session.run, feeds) for session in sessions.values()]
-    times = in_turns(calls, deadline - time.perf_counter(), max(repeats, MIN_REPEATS))
+    settle = 0.0 if all(session.threads == 1 for session in sessions.values()) else board.SETTLE
+    times = board.in_turns(calls, deadline - time.perf_counter(), max(repeats, MIN_REPEATS), settle)
     batch = next((len(value) for value in feeds.values() if np.ndim(value)), 1)
     return {name: _summary([1e3 * each for each in found], batch) for name, found in zip(sessions, times, strict=True)}
 

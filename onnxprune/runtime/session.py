@@ -54,6 +54,7 @@ class Session:
 
     Attributes:
         name: What messages call the model.
+        threads: within a kernel; None: the runtime's choice.
         inputs: The graph's inputs, in order.
         outputs: The graph's outputs, in order. A dtype such as `seq(tensor(float))` marks a non-tensor.
         chunk_size: The number of samples that one call takes, None for any number; see `chunks`.
@@ -88,6 +89,7 @@ class Session:
         Raises:
             InputError: onnxruntime cannot load the model.
         """
+        self.threads = threads
         self.name = name or (str(model) if isinstance(model, Path) else "the model")
         options = ort.SessionOptions()
         options.graph_optimization_level = _LEVELS[optimization]
