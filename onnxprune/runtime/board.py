@@ -243,19 +243,22 @@ def main(archive: str | None = None, arguments: Sequence[str] | None = None) -> 
     if options.threads is not None and options.threads < 1:
         parser.error("--threads is a number from 1 up")
 
+    begin = "\r" if sys.stderr.isatty() else ""
+
     def told(done: int, of: int) -> None:
-        print(f"\r{done} of {of} timed", end="", file=sys.stderr, flush=True)
+        if begin:
+            print(f"{begin}{done} of {of} timed", end="", file=sys.stderr, flush=True)
 
     with zipfile.ZipFile(archive or sys.argv[0]) as opened, tempfile.TemporaryDirectory() as folder:
         content = json.loads(opened.read("jobs.json"))
         opened.extractall(folder)
         paths = Path(folder)
         times = run(lambda file: str(paths / file), told, content.pop("jobs"), options.threads, options.provider)
-    print(file=sys.stderr)
     content.update(times=times, machine=machine(options.threads, options.provider))
     part = Path(f"{options.output}.part")
     part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     part.replace(options.output)
+    print(f"{begin}{len(times)} timings written to {options.output}", file=sys.stderr)
 
 
 if __name__ == "__main__":

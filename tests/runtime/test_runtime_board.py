@@ -87,6 +87,18 @@ def test_bad_arguments_are_told(tmp_path: Path, arguments: list[str], capsys: py
     assert "usage: board" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_for_terminals(
+    tmp_path: Path, terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    target = tmp_path / "d.json"
+    board.main(str(archive(tmp_path / "board.pyz")), ["-o", str(target)])
+    *progress, last = capsys.readouterr().err.lstrip("\r").split("\r")
+    assert last == f"2 timings written to {target}\n"
+    assert progress == (["1 of 2 timed", "2 of 2 timed"] if terminal else [])
+
+
 def test_as_a_module_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", [str(archive(tmp_path / "board.pyz")), "-o", str(tmp_path / "d.json")])
     runpy.run_path(str(tmp_path / "board.pyz"), run_name="__main__")
