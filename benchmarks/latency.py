@@ -37,6 +37,7 @@ from onnxprune.evaluation import evaluate
 from onnxprune.importance.method import find_method
 from onnxprune.pipeline.choosing import Wish
 from onnxprune.pipeline.profiling import Device
+from onnxprune.pipeline.result import unheard
 from onnxprune.pipeline.stages import choose, plan_of_masks
 from onnxprune.pipeline.timing import hold_latency, settle_block, settle_timing, time_cuts
 from onnxprune.runtime import open_session
@@ -144,10 +145,6 @@ def plans(
         "l1 ratio": searched(fits, by_ratio),
         "half": choose(analysis, scores, half, ranked, settled),
     }
-
-
-def unheard(stage: str, value: Any) -> None:
-    """Tell nobody."""
 
 
 def measured(

@@ -1,7 +1,7 @@
 """From a plan to what is written: cut, verify, recover, measure, judge, and put everything in its place."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 import onnx
@@ -81,11 +81,13 @@ def finish(
         job.say("working", "Measuring latency")
         size = file_size(folder / settings.written.name, cut.weights)
         latency = _latencies(job, pruned, small)
-        before, after = _both_figures(job, chosen, cut, size, latency)
+        after = figures(cut.model, job.analysis, size, channel_counts(job.analysis, chosen)[1], chosen)
         quantized = None if small is None or gauge is None else measured_int8(small, gauge, pruned, latency)
+        result = outlined(job, chosen, notes, search)
         result = replace(
-            outlined(job, chosen, before, notes, search),
-            after=after,
+            result,
+            before=replace(result.before, latency_ms=latency.get("before")),
+            after=replace(after, latency_ms=latency.get("after")),
             quality=quality,
             equality=equality,
             output=settings.written,
@@ -100,15 +102,15 @@ def finish(
     return result
 
 
-def outlined(job: Job, chosen: Plan, before: Figures, notes: tuple[str, ...], search: Search | None = None) -> Result:
+def outlined(job: Job, chosen: Plan, notes: tuple[str, ...], search: Search | None = None) -> Result:
     """Return the outcome of a run as far as its plan."""
-    settings = job.settings
+    settings, model = job.settings, job.model
     return Result(
         settings.model,
         job.analysis,
         chosen,
         job.samples,
-        before,
+        figures(model.proto, job.analysis, model.size, channel_counts(job.analysis, chosen)[0]),
         notes=notes,
         plan_output=settings.plan_written,
         search=search,
@@ -214,13 +216,6 @@ def _latencies(job: Job, pruned: Session, small: Int8 | None) -> dict[str, float
     feeds = next(job.samples.calibration.batches(1)).feeds
     calls = [chunk.feeds for chunk in whole.chunks(feeds)]
     return {name: found.median_ms for name, found in measure(sessions, calls[0]).items()}
-
-
-def _both_figures(job: Job, chosen: Plan, cut: Cut, size: int, latency: Mapping[str, float]) -> tuple[Figures, Figures]:
-    channels = channel_counts(job.analysis, chosen)
-    before = figures(job.model.proto, job.analysis, job.model.size, channels[0])
-    after = figures(cut.model, job.analysis, size, channels[1], chosen)
-    return replace(before, latency_ms=latency.get("before")), replace(after, latency_ms=latency.get("after"))
 
 
 def figures(

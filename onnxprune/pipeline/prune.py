@@ -12,7 +12,7 @@ from onnxprune.graph.writing import Staging
 from onnxprune.importance.method import find_method
 from onnxprune.pipeline.accuracy_guard import MAX_DRIFT, MAX_DROP, Guard, is_wanted, open_guard
 from onnxprune.pipeline.choosing import Wish, least_left, policy_of, refuse_unreachable
-from onnxprune.pipeline.finishing import figures, finish, outlined, publish
+from onnxprune.pipeline.finishing import finish, outlined, publish
 from onnxprune.pipeline.job import Job, Ranking
 from onnxprune.pipeline.journal import (
     Journal,
@@ -30,7 +30,6 @@ from onnxprune.pipeline.samples import open_samples
 from onnxprune.pipeline.score_files import read_score_file, score_bytes
 from onnxprune.pipeline.settings import Settings
 from onnxprune.pipeline.stages import (
-    channel_counts,
     choose,
     class_masks,
     inspect,
@@ -274,8 +273,7 @@ def _carry_out(
     chosen = replace(chosen, request=request, recovery=recovery_settings(settings.recovery), classes=job.classes)
     if not settings.dry_run:
         return finish(job, chosen, notes=notes, search=search, journal=journal)
-    before = figures(job.model.proto, job.analysis, job.model.size, channel_counts(job.analysis, chosen)[0])
-    result = outlined(job, chosen, before, notes, search)
+    result = outlined(job, chosen, notes, search)
     with Staging() as staging:
         publish(staging, job, result)
     return result

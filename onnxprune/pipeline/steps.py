@@ -212,10 +212,11 @@ def scored(job: Job, ranking: Ranking, *, limited: bool = False) -> Scores:
     if not measured or data is None or not limited:
         return scores
     job.say("working", "Measuring every group by itself")
+    facts = job.data_facts
     ranked_by = {
         "method": method.name,
         "options": options,
-        "samples": data.digest(),
-        "preprocess": None if data.preprocessed else data.preprocess.to_json(),
+        "samples": facts["digest"],
+        "preprocess": facts["preprocess"],
     }
     return with_sensitivity(scores, analysis, data, ranked_by, seed=settings.seed, track=job.track)
