@@ -36,9 +36,9 @@ from benchmarks.threads import limit_threads
 from onnxprune import Budget, Model, apply, collect, inspect, load, plan, recover, score
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.data import Dataset
-from onnxprune.graph.loading import load_model
-from onnxprune.graph.saving import write_model
-from onnxprune.graph.weights import NO_WEIGHTS
+from onnxprune.graph.storage.load import load_model
+from onnxprune.graph.storage.save import write_model
+from onnxprune.graph.storage.weights import NO_WEIGHTS
 from onnxprune.runtime import open_session
 from onnxprune.surgery.cut import Cut
 from onnxprune.values.preprocess import Preprocess

@@ -34,8 +34,8 @@ from onnxprune.data import split
 from onnxprune.evaluation import evaluate
 from onnxprune.finetune.training.processes import Processes, find_device
 from onnxprune.finetune.training.recipe import Part, Recipe
-from onnxprune.pipeline.finetuning import tune
-from onnxprune.pipeline.stages import on_disk
+from onnxprune.graph.storage.mapped import on_disk
+from onnxprune.pipeline.finetune import tune
 from onnxprune.runtime import open_session
 from onnxprune.values.plan import Plan
 

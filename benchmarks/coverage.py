@@ -33,11 +33,14 @@ from onnxprune.analysis.analyse import Analysis, analyse
 from onnxprune.errors import OnnxPruneError
 from onnxprune.graph.checking import check_structure
 from onnxprune.graph.inlining import inlined
-from onnxprune.graph.loading import load_model
-from onnxprune.graph.measures import count_params
+from onnxprune.graph.loaded import Model
 from onnxprune.graph.model import read_graph
-from onnxprune.pipeline.choosing import Budget
-from onnxprune.pipeline.stages import Model, apply, plan, score, verify
+from onnxprune.graph.storage.load import load_model
+from onnxprune.graph.storage.measures import count_params
+from onnxprune.pipeline.execution.cut import apply, verify
+from onnxprune.pipeline.planning.plans import plan
+from onnxprune.pipeline.planning.scoring import score
+from onnxprune.selection.budget import Budget
 from onnxprune.values.statistics import Statistics
 
 TIMEOUT = 600

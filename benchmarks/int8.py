@@ -20,9 +20,10 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 from benchmarks.tables import table  # noqa: E402
 from onnxprune.data import Dataset, open_data, take  # noqa: E402
 from onnxprune.evaluation import evaluate  # noqa: E402
-from onnxprune.pipeline.quantizing import SAMPLES  # noqa: E402
-from onnxprune.pipeline.stages import load  # noqa: E402
-from onnxprune.runtime import Session, measure, open_session, quantize_int8  # noqa: E402
+from onnxprune.graph.loaded import load  # noqa: E402
+from onnxprune.latency.measure import measure  # noqa: E402
+from onnxprune.pipeline.execution.quantize import SAMPLES  # noqa: E402
+from onnxprune.runtime import Session, open_session, quantize_int8  # noqa: E402
 from onnxprune.values.preprocess import PRESETS, Preprocess  # noqa: E402
 
 VARIANTS: dict[str, dict[str, Any]] = {

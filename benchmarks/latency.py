@@ -35,12 +35,12 @@ from onnxprune.analysis.analyse import Analysis, counts
 from onnxprune.data import Dataset
 from onnxprune.evaluation import evaluate
 from onnxprune.importance.method import find_method
-from onnxprune.pipeline.choosing import Wish
-from onnxprune.pipeline.profiling import Device
+from onnxprune.latency.profile import Device
+from onnxprune.pipeline.planning.latency import hold_latency, settle_block, settle_timing, time_cuts
+from onnxprune.pipeline.planning.plans import choose, plan_of_masks
 from onnxprune.pipeline.result import unheard
-from onnxprune.pipeline.stages import choose, plan_of_masks
-from onnxprune.pipeline.timing import hold_latency, settle_block, settle_timing, time_cuts
 from onnxprune.runtime import open_session
+from onnxprune.selection.goal import Wish
 from onnxprune.values.amount import read_amount
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.progress import silent

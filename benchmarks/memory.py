@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxprune.graph.loading import open_model
-from onnxprune.graph.saving import write_model
-from onnxprune.graph.weights import Weights, is_external, stored_tensors
-from onnxprune.pipeline.stages import load
+from onnxprune.graph.loaded import load
+from onnxprune.graph.storage.load import open_model
+from onnxprune.graph.storage.save import write_model
+from onnxprune.graph.storage.weights import Weights, is_external, stored_tensors
 
 SAMPLES = 16
 PAGE = 4096

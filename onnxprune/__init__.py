@@ -6,10 +6,10 @@ load, inspect, collect, score, plan, apply, verify, recover, save.
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from onnxprune._version import __version__
 
 if TYPE_CHECKING:
-    from onnxprune.pipeline.api import (
+    from onnxprune.api import (
         Budget,
         Model,
         Plan,
@@ -55,6 +55,6 @@ def __getattr__(name: str) -> Any:
     """Import the API when it is first asked for, so that `import onnxprune` and `onnxprune --help` are quick."""
     if name not in __all__:
         raise AttributeError(f"module 'onnxprune' has no attribute {name!r}")
-    from onnxprune.pipeline import api
+    import importlib
 
-    return getattr(api, name)
+    return getattr(importlib.import_module("onnxprune.api"), name)

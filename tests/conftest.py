@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from onnxprune.pipeline.cache import write_cache
-from onnxprune.pipeline.profiling import Device, block_key
-from onnxprune.runtime import board
+from onnxprune.graph.storage.cache import write_cache
+from onnxprune.latency import board
+from onnxprune.latency.profile import Device, block_key
 
 settings.register_profile(
     "onnxprune", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]

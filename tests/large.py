@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from nets import net
 
-from onnxprune.graph.weights import stored_tensors
+from onnxprune.graph.storage.weights import stored_tensors
 
 TEXT = """(float[n, 1, 8, 8] x) => (float[n, 4] y)
     <float[16, 1, 3, 3] w0, float[16] b0, float[24, 16, 1, 1] w1, float[16] w2, float[1944, 4] w3, float[4] b3> {

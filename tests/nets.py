@@ -16,8 +16,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from onnxprune.analysis.analyse import Analysis, analyse
+from onnxprune.graph.layers.quantized import layout
 from onnxprune.graph.model import read_graph
-from onnxprune.graph.quantized import layout
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.surgery.mask import masked_model
 from onnxprune.values.axes import BoolArray

@@ -15,7 +15,7 @@ import onnx
 from nets import Array, Checked, assert_cut_equals_mask, group_sizes, random_feed
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
 
-from onnxprune.graph.measures import count_params
+from onnxprune.graph.storage.measures import count_params
 from onnxprune.values.axes import BoolArray
 from onnxprune.verification.equality import Equality, check_equality
 

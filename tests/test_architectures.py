@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks.coverage import prune_one
 from onnxprune.analysis.analyse import analyse
-from onnxprune.graph.loading import load_model
 from onnxprune.graph.model import read_graph
+from onnxprune.graph.storage.load import load_model
 
 ARCH = Path(__file__).parents[2] / "shared" / "arch"
 EXPORTS = ("ts17", "dyn18")

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from onnxprune.analysis.labels import Labelled
-from onnxprune.graph.measures import element_size
 from onnxprune.graph.model import Graph
+from onnxprune.graph.storage.measures import element_size
 from onnxprune.values.axes import Axis, FloatArray, Ref
 from onnxprune.values.costs import CostTable, Term
 from onnxprune.values.groups import ChannelGroup

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from onnxprune.analysis.groups import Components
 from onnxprune.analysis.labels import Frost, Labelled
-from onnxprune.graph.folding import Known
+from onnxprune.graph.constants.folding import Known
 from onnxprune.graph.model import Graph, Node
 from onnxprune.values.axes import Axis, Ref
 

@@ -27,8 +27,8 @@ from onnxprune.calibration.accumulators import (
 from onnxprune.calibration.instrument import Probe
 from onnxprune.calibration.points import Point
 from onnxprune.calibration.thinning import MOST_COUNTED, MOST_POSITIONS, steps
+from onnxprune.graph.constants.scales import scale_of
 from onnxprune.graph.model import Graph
-from onnxprune.graph.scales import scale_of
 from onnxprune.values.axes import IntArray
 
 Array = NDArray[Any]

@@ -45,10 +45,10 @@ def apply(**flags: Any) -> None:
     and checked, but the plan's recovery is left out. Accuracy is measured on the part of the data that the plan's
     scores did not see, with the plan's preprocessing unless flags say otherwise.
     """
+    from onnxprune.api import load_plan
+    from onnxprune.cli.console import open_voice
     from onnxprune.cli.outcome import deliver, report_of
-    from onnxprune.cli.voice import open_voice
-    from onnxprune.graph.outputs import check_input, check_outputs
-    from onnxprune.pipeline.api import load_plan
+    from onnxprune.graph.storage.paths import check_input, check_outputs
     from onnxprune.pipeline.prune import replay
     from onnxprune.values.preprocess import Preprocess
 

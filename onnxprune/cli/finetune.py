@@ -68,10 +68,10 @@ def finetune(**flags: Any) -> None:
 
     Several processes: start it with torch's launcher, torchrun. Exit codes are those of `prune`.
     """
+    from onnxprune.cli.console import open_voice
     from onnxprune.cli.printing import print_blocks, print_json
     from onnxprune.cli.training import is_first, open_watch
-    from onnxprune.cli.voice import open_voice
-    from onnxprune.pipeline.finetuning import finetune as work
+    from onnxprune.pipeline.finetune import finetune as work
     from onnxprune.report.finetuning import finetuned_blocks
 
     job = read_job(flags)
@@ -127,7 +127,7 @@ def read_job(flags: Mapping[str, Any]) -> Any:
     Raises:
         InputError: flags that contradict each other.
     """
-    from onnxprune.pipeline.finetuning import FinetuneSettings
+    from onnxprune.pipeline.finetune import FinetuneSettings
 
     return FinetuneSettings(
         shared_settings(flags, test=flags["val"]),

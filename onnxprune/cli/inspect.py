@@ -35,12 +35,13 @@ def inspect(**flags: Any) -> None:
     """
     from onnxprune.analysis.explain import explain
     from onnxprune.cli.printing import print_blocks, print_json
-    from onnxprune.graph.measures import count_params
-    from onnxprune.pipeline import stages
+    from onnxprune.graph import loaded
+    from onnxprune.graph.storage.measures import count_params
+    from onnxprune.pipeline import opening
     from onnxprune.report.inspection import Inspection, explanation_blocks, explanation_json, inspection_blocks
 
-    model = stages.load(flags["model"])
-    analysis = stages.inspect(model, approximate=flags["allow"] == "approximate")
+    model = loaded.load(flags["model"])
+    analysis = opening.inspect(model, approximate=flags["allow"] == "approximate")
     if flags["explain"] is not None:
         found = explain(analysis, flags["explain"])
         if flags["as_json"]:

@@ -95,10 +95,10 @@ def iterate(**flags: Any) -> None:
     Each iteration begins with the result of the one before, which stays in the work folder with its plan. An iteration
     that falls under the floor is undone, and the last one that stands is written. Exit codes are those of `prune`.
     """
+    from onnxprune.cli.console import open_voice
     from onnxprune.cli.printing import print_blocks, print_json
     from onnxprune.cli.training import open_watch
-    from onnxprune.cli.voice import open_voice
-    from onnxprune.pipeline.iterating import iterate as work
+    from onnxprune.pipeline.iterate import iterate as work
     from onnxprune.report.iterating import iterated_blocks
 
     with open_voice(flags) as voice, open_watch(flags, flags["epochs"]) as watch:
@@ -122,9 +122,10 @@ def read_job(flags: Mapping[str, Any], watch: Any) -> Any:
     Raises:
         InputError: flags that contradict each other.
     """
-    from onnxprune.graph.outputs import check_input, check_outputs
-    from onnxprune.pipeline.choosing import Budget, Wish
-    from onnxprune.pipeline.iterating import IterateSettings
+    from onnxprune.graph.storage.paths import check_input, check_outputs
+    from onnxprune.pipeline.iterate import IterateSettings
+    from onnxprune.selection.budget import Budget
+    from onnxprune.selection.goal import Wish
 
     check_input(flags["model"])
     if flags["scores"] is not None:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from onnxprune.cli.console import scaling_words
 from onnxprune.cli.printing import print_blocks, print_json
-from onnxprune.cli.voice import scaling_words
 from onnxprune.errors import UnreachableError
 from onnxprune.pipeline.result import Extra, Result
 from onnxprune.report.html import page

@@ -51,11 +51,12 @@ def profile(**flags: Any) -> None:
     The table is for --latency-table. Take the threads and the provider that the network will run with, and leave the
     machine alone meanwhile: how far timings scatter is said at the end.
     """
+    from onnxprune.cli.console import open_voice
     from onnxprune.cli.printing import print_blocks, print_json
-    from onnxprune.cli.voice import open_voice
-    from onnxprune.graph.outputs import check_input, check_outputs
-    from onnxprune.pipeline import stages
-    from onnxprune.pipeline.profiling import Device, pack, profile_to, refuse_provider
+    from onnxprune.graph import loaded
+    from onnxprune.graph.storage.paths import check_input, check_outputs
+    from onnxprune.latency.profile import Device, pack, profile_to, refuse_provider
+    from onnxprune.pipeline import opening
     from onnxprune.report.profiling import profile_blocks, profile_json
 
     model_path: Path = flags["model"]
@@ -67,8 +68,8 @@ def profile(**flags: Any) -> None:
     output = flags["output"] or model_path.with_suffix(".latency.json")
     written = {"the latency table": output} if flags["pack"] is None else {"the packed file": flags["pack"]}
     check_outputs(written, {"the input model": model_path})
-    model = stages.load(model_path)
-    analysis = stages.inspect(model, approximate=flags["allow"] == "approximate")
+    model = loaded.load(model_path)
+    analysis = opening.inspect(model, approximate=flags["allow"] == "approximate")
     if flags["pack"] is not None:
         jobs = pack(model, analysis, flags["pack"])
         click.echo(

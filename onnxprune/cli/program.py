@@ -8,10 +8,10 @@ from typing import Any, NoReturn
 
 import click
 
-from onnxprune import __version__
+from onnxprune._version import __version__
 from onnxprune.cli.apply import apply
+from onnxprune.cli.exits import guarded
 from onnxprune.cli.finetune import finetune
-from onnxprune.cli.guard import guarded
 from onnxprune.cli.inspect import inspect
 from onnxprune.cli.iterate import iterate
 from onnxprune.cli.methods import methods

@@ -227,9 +227,9 @@ def prune(**flags: Any) -> None:
 
     Exit codes: 0 done, 1 the request cannot be met, 2 bad input or usage, 3 the result failed its check.
     """
+    from onnxprune.cli.console import open_voice
     from onnxprune.cli.outcome import deliver, report_of
     from onnxprune.cli.training import open_watch
-    from onnxprune.cli.voice import open_voice
     from onnxprune.pipeline.prune import run
 
     settings = read_settings(flags)
@@ -250,8 +250,9 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
     Raises:
         InputError: flags that contradict each other, an unknown method or setting, or paths that will not do.
     """
-    from onnxprune.graph.outputs import check_input, check_outputs
-    from onnxprune.pipeline.choosing import Budget, Wish
+    from onnxprune.graph.storage.paths import check_input, check_outputs
+    from onnxprune.selection.budget import Budget
+    from onnxprune.selection.goal import Wish
 
     check_input(flags["model"])
     budget = Budget(flags["ratio"], flags["macs"], flags["alpha"], flags["params"], flags["size"], flags["latency"])

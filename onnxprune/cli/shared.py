@@ -21,7 +21,7 @@ def shared_settings(flags: Mapping[str, Any], known: Preprocess | None = None, *
     Raises:
         InputError: a treatment of pixels that contradicts itself.
     """
-    from onnxprune.pipeline.settings import Settings
+    from onnxprune.pipeline.config import Settings
 
     preprocess, scaling = read_preprocessing(flags, known)
     same = {name: flags[name] for name in SAME if name in flags}

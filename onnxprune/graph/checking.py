@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import onnx
 
 from onnxprune.errors import VerificationError
-from onnxprune.graph.light import light_copy
-from onnxprune.graph.weights import NO_WEIGHTS, Weights
+from onnxprune.graph.storage.detached import light_copy
+from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 
 _COMPLAINTS = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError)
 

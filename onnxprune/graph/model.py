@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxprune.graph.folding import RANDOM
-from onnxprune.graph.measures import FLOATS
-from onnxprune.graph.propagate import Facts, captured_names, propagate
-from onnxprune.graph.quantized import weight_slots
-from onnxprune.graph.weights import NO_WEIGHTS, Weights, is_external
+from onnxprune.graph.constants.folding import RANDOM
+from onnxprune.graph.layers.quantized import weight_slots
+from onnxprune.graph.shapes.propagate import Facts, captured_names, propagate
+from onnxprune.graph.storage.measures import FLOATS
+from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights, is_external
 from onnxprune.values.interface import TensorSpec
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from onnxprune.graph.weights import NO_WEIGHTS, Weights
+from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 from onnxprune.runtime.session import Session, open_session
 
 Array = NDArray[Any]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from onnxprune.graph.quantized import MICROSOFT, OPS, Data
+from onnxprune.graph.layers.quantized import MICROSOFT, OPS, Data
 from onnxprune.ops.facts import Fact, Sums, Tie
 from onnxprune.ops.rules import RULES, rule
 from onnxprune.ops.view import NodeView, Operand, RefusedError

@@ -5,7 +5,7 @@ Scales and zero points hold for the whole tensor, for each position of one axis,
 
 from collections.abc import Iterator
 
-from onnxprune.graph.quantized import MICROSOFT
+from onnxprune.graph.layers.quantized import MICROSOFT
 from onnxprune.ops.common import pass_through, span
 from onnxprune.ops.facts import Fact, Sums, Tie
 from onnxprune.ops.rules import rule

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.graph.layers.quantized import Layout, layout
 from onnxprune.graph.model import Graph, Node
-from onnxprune.graph.quantized import Layout, layout
 from onnxprune.values.axes import Axis, IntArray, Ref
 
 

@@ -7,42 +7,37 @@ from typing import Any
 
 from onnxprune.analysis.analyse import counts
 from onnxprune.errors import InputError, UnreachableError
-from onnxprune.graph.outputs import check_input, check_outputs, data_files
-from onnxprune.graph.writing import Staging
+from onnxprune.graph.loaded import load
+from onnxprune.graph.storage.paths import check_input, check_outputs, data_files
+from onnxprune.graph.storage.staging import Staging
 from onnxprune.importance.method import find_method
-from onnxprune.pipeline.accuracy_guard import MAX_DRIFT, MAX_DROP, Guard, is_wanted, open_guard
-from onnxprune.pipeline.choosing import Wish, least_left, policy_of, refuse_unreachable
-from onnxprune.pipeline.finishing import finish, outlined, publish
-from onnxprune.pipeline.job import Job, Ranking
-from onnxprune.pipeline.journal import (
+from onnxprune.latency.profile import Device
+from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.context import Job, Ranking
+from onnxprune.pipeline.execution.accept import CLASS_DROP, check_class_drop
+from onnxprune.pipeline.execution.quantize import check_quantizing, try_quantizing
+from onnxprune.pipeline.execution.retrain import check_retraining
+from onnxprune.pipeline.execution.write import finish, outlined, publish
+from onnxprune.pipeline.opening import inspect
+from onnxprune.pipeline.planning.imported import read_score_file, score_bytes
+from onnxprune.pipeline.planning.latency import Keep, Timing, hold_latency, latency_notes, settle_timing
+from onnxprune.pipeline.planning.limits import MAX_DRIFT, MAX_DROP, Guard, is_wanted, open_guard
+from onnxprune.pipeline.planning.plans import choose, class_masks, plan_of_masks, recovery_settings, versions
+from onnxprune.pipeline.planning.search import Choose, find_plan
+from onnxprune.pipeline.planning.steps import Chosen, choose_in_steps, scored
+from onnxprune.pipeline.planning.widths import least_left, policy_of, refuse_unreachable
+from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
+from onnxprune.pipeline.samples import open_samples
+from onnxprune.pipeline.state import (
     Journal,
     forgotten_if_refused,
     kept_until_written,
     open_journal,
     read_journal,
 )
-from onnxprune.pipeline.judging import CLASS_DROP, check_class_drop
-from onnxprune.pipeline.profiling import Device
-from onnxprune.pipeline.quantizing import check_quantizing, try_quantizing
-from onnxprune.pipeline.result import Extra, Result, Tell, no_extra, unheard
-from onnxprune.pipeline.retraining import check_retraining
-from onnxprune.pipeline.samples import open_samples
-from onnxprune.pipeline.score_files import read_score_file, score_bytes
-from onnxprune.pipeline.settings import Settings
-from onnxprune.pipeline.stages import (
-    choose,
-    class_masks,
-    inspect,
-    load,
-    plan_of_masks,
-    recovery_settings,
-    versions,
-)
-from onnxprune.pipeline.steps import Chosen, choose_in_steps, scored
-from onnxprune.pipeline.timing import Keep, Timing, hold_latency, latency_notes, settle_timing
-from onnxprune.pipeline.trying import Choose, find_plan
 from onnxprune.report.curve import curve_files, require_plots
 from onnxprune.runtime import open_session
+from onnxprune.selection.goal import Wish
 from onnxprune.values.plan import Plan
 from onnxprune.values.progress import Track, silent
 from onnxprune.values.statistics import Scores

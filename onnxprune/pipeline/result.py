@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onnxprune import __version__
+from onnxprune._version import __version__
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.pipeline.samples import Samples
 from onnxprune.values.outcome import Figures, Quality

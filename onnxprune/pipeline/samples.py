@@ -7,9 +7,9 @@ from pathlib import Path
 from onnxprune.data import Dataset, open_data, split
 from onnxprune.errors import InputError
 from onnxprune.evaluation import PresetScore, auto_preprocess, chance_message, declared_classes, is_near_chance, predict
-from onnxprune.graph.metadata import classes_left
-from onnxprune.pipeline.settings import Settings
-from onnxprune.pipeline.stages import Model
+from onnxprune.graph.loaded import Model
+from onnxprune.graph.storage.metadata import classes_left
+from onnxprune.pipeline.config import Settings
 from onnxprune.runtime import Session
 from onnxprune.values.accuracy import Accuracy
 from onnxprune.values.preprocess import PRESETS, Preprocess

@@ -14,7 +14,7 @@ from onnxprune.graph.model import read_graph
 from onnxprune.linear.layers import Layer, find_layers
 from onnxprune.linear.matrix import as_matrix, from_matrix
 from onnxprune.linear.walk import Walk
-from onnxprune.recovery.reach import behind, is_reached, masks_of
+from onnxprune.recovery.downstream import behind, is_reached, masks_of
 from onnxprune.recovery.recovery import Recovered, Recovery, Task, register
 from onnxprune.recovery.shifts import find_shift
 from onnxprune.recovery.stored import Weights, kept_values

@@ -17,7 +17,7 @@ from onnxprune.linear.layers import Layer, find_layers
 from onnxprune.linear.matrix import as_matrix, from_matrix
 from onnxprune.linear.patches import picked, sample_rows
 from onnxprune.linear.walk import Walk
-from onnxprune.recovery.reach import masks_of
+from onnxprune.recovery.downstream import masks_of
 from onnxprune.recovery.recovery import HELD, Recovered, Recovery, Task, register
 from onnxprune.recovery.ridge import Change, System, best_change, new_system
 from onnxprune.recovery.shifts import find_shift

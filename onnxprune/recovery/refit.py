@@ -18,8 +18,8 @@ from onnxprune.linear.layers import Layer, find_layers
 from onnxprune.linear.matrix import as_matrix, from_matrix
 from onnxprune.linear.patches import patches, picked, sample_rows
 from onnxprune.linear.walk import Walk
-from onnxprune.recovery.passband import MOST_ELEMENTS, MOST_PRODUCTS, Band, Rows, descend, find_band
-from onnxprune.recovery.reach import behind, is_reached, masks_of
+from onnxprune.recovery.activation_range import MOST_ELEMENTS, MOST_PRODUCTS, Band, Rows, descend, find_band
+from onnxprune.recovery.downstream import behind, is_reached, masks_of
 from onnxprune.recovery.recovery import HELD, Recovered, Recovery, Task, register
 from onnxprune.recovery.ridge import Change, Moments, best_ridge, new_system
 from onnxprune.recovery.shifts import find_shift

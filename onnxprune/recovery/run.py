@@ -9,9 +9,9 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxprune.data import Dataset
+from onnxprune.graph.layers.quantized import layout
 from onnxprune.graph.model import Graph
-from onnxprune.graph.quantized import layout
-from onnxprune.graph.weights import Weights, is_external, mark_changed, named_tensors, stored_tensors
+from onnxprune.graph.storage.weights import Weights, is_external, mark_changed, named_tensors, stored_tensors
 from onnxprune.recovery.recovery import HELD, Calls, Recovery, Task, steps
 from onnxprune.recovery.samples import choose_calls
 from onnxprune.runtime.session import open_session

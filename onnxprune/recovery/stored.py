@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxprune.graph.model import Graph
-from onnxprune.graph.weights import named_tensors
+from onnxprune.graph.storage.weights import named_tensors
 
 
 class Weights:

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune.analysis.analyse import Analysis
+from onnxprune.latency.model import LatencyTable
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table, filled
-from onnxprune.values.latency import LatencyTable
 
 MOST = 10
 """Layers that are shown, the slowest first."""

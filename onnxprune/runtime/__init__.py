@@ -1,6 +1,5 @@
 """Running models: the only package that imports onnxruntime."""
 
-from onnxprune.runtime.latency import Latency, measure
 from onnxprune.runtime.quantize import LEAST_OPSET, PER_CHANNEL_OPSET, opset, quantize_int8
 from onnxprune.runtime.session import Chunk, Feeds, Optimization, Session, open_session
 
@@ -9,10 +8,8 @@ __all__ = [
     "PER_CHANNEL_OPSET",
     "Chunk",
     "Feeds",
-    "Latency",
     "Optimization",
     "Session",
-    "measure",
     "open_session",
     "opset",
     "quantize_int8",

@@ -14,8 +14,8 @@ import onnx
 import onnxruntime as ort
 
 from onnxprune.errors import UnreachableError
-from onnxprune.graph.loading import load_model
-from onnxprune.graph.weights import is_external, stored_tensors
+from onnxprune.graph.storage.load import load_model
+from onnxprune.graph.storage.weights import is_external, stored_tensors
 from onnxprune.runtime.session import Feeds
 
 LEAST_OPSET = 11

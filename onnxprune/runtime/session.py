@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from onnxprune.errors import InputError
-from onnxprune.graph.weights import NO_WEIGHTS, Weights
+from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 from onnxprune.values.interface import TensorSpec
 
 Optimization = Literal["none", "basic", "extended", "all"]

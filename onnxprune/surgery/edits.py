@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.analysis.sizes import fixed_parts, written_down
-from onnxprune.graph.folding import Known
+from onnxprune.graph.constants.folding import Known
 from onnxprune.graph.model import Graph, Node
-from onnxprune.graph.propagate import refold
+from onnxprune.graph.shapes.propagate import refold
 from onnxprune.surgery.slicing import kept_of
 from onnxprune.values.axes import Axis, BoolArray, IntArray, Ref
 

@@ -17,7 +17,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from onnx_graphsurgeon.logger import G_LOGGER
 
-from onnxprune.graph.weights import clear_value, is_external, mark_changed, named_tensors
+from onnxprune.graph.storage.weights import clear_value, is_external, mark_changed, named_tensors
 from onnxprune.surgery.edits import Edits
 
 # It speaks of types that numpy lacks and of names that it would like to be unique; neither matters to an edit.

@@ -20,12 +20,12 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxprune.analysis.analyse import Analysis
-from onnxprune.graph.scales import step_of
-from onnxprune.graph.weights import NO_WEIGHTS, Weights
+from onnxprune.graph.constants.scales import step_of
+from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 from onnxprune.runtime.session import Optimization, open_session
 from onnxprune.surgery.mask import masked_model
 from onnxprune.values.axes import Axis, BoolArray, Ref
-from onnxprune.verification.chance import seeded
+from onnxprune.verification.random_ops import seeded
 from onnxprune.verification.segments import fed, quantized_tensors, segmented
 
 Status = Literal["equal", "unproven", "different"]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from onnxprune.errors import VerificationError
 from onnxprune.graph.checking import check_structure
-from onnxprune.graph.weights import NO_WEIGHTS, Weights, clear_value, is_external, named_tensors, stored_tensors
+from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights, clear_value, is_external, named_tensors, stored_tensors
 from onnxprune.runtime.session import open_session
 
 

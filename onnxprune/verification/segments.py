@@ -6,8 +6,8 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
+from onnxprune.graph.layers.quantized import layout
 from onnxprune.graph.model import Graph
-from onnxprune.graph.quantized import layout
 
 Values = Mapping[str, NDArray[Any]]
 

@@ -9,7 +9,7 @@ from nets import analysed, assert_cut_equals_mask, distance, frozen_reasons, gro
 
 from onnxprune.errors import InputError
 from onnxprune.graph.inlining import inlined
-from onnxprune.graph.loading import load_model
+from onnxprune.graph.storage.load import load_model
 
 TEXT = """(float[n, 6] x) => (float[n, 4] y) <float[6, 8] w0, float[8] b0, float[8, 4] w1> {
         c = MatMul(x, w0)

@@ -9,7 +9,7 @@ import pytest
 from program import CALIB, RESNET, TEST, call, few, prune
 from rich.console import Console
 
-from onnxprune.cli.guard import guarded
+from onnxprune.cli.exits import guarded
 from onnxprune.cli.training import Training
 
 pytest.importorskip("torch", reason="torch is not installed (the extra `torch`)")
@@ -225,7 +225,7 @@ def test_several_processes_do_nothing_but_train(tmp_path: Path, monkeypatch: pyt
 def test_threads_are_those_of_torch_too(tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from onnxprune.pipeline import finetuning
+    from onnxprune.pipeline import finetune as finetuning
 
     seen, tune = [], finetuning.tune
     before = torch.get_num_threads()

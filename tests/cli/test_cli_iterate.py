@@ -7,10 +7,10 @@ import onnx
 import pytest
 from program import CALIB, RESNET, TEST, Ended, call, few, save_images
 
-from onnxprune.pipeline import iterating
-from onnxprune.pipeline.choosing import Budget
-from onnxprune.pipeline.iterating import IterateSettings, State, part
-from onnxprune.pipeline.settings import Settings
+from onnxprune.pipeline import iterate as iterating
+from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.iterate import IterateSettings, State, part
+from onnxprune.selection.budget import Budget
 
 pytest.importorskip("torch", reason="torch is not installed (the extra `torch`)")
 

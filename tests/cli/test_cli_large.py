@@ -12,11 +12,12 @@ from program import call
 
 import onnxprune
 from onnxprune.errors import InputError, VerificationError
-from onnxprune.graph import loading, wire
-from onnxprune.graph.loading import load_model
-from onnxprune.graph.weights import is_external, stored_tensors
-from onnxprune.graph.writing import Staging
-from onnxprune.pipeline import stages
+from onnxprune.graph.storage import load as loading
+from onnxprune.graph.storage import protobuf as wire
+from onnxprune.graph.storage.load import load_model
+from onnxprune.graph.storage.staging import Staging
+from onnxprune.graph.storage.weights import is_external, stored_tensors
+from onnxprune.pipeline.execution import cut as cutting
 from onnxprune.pipeline.result import Result
 from onnxprune.recovery import run as recovering
 
@@ -168,7 +169,7 @@ def test_a_check_without_power_is_made_again_on_shaken_weights(data: Path, tmp_p
     assert sorted(contents(tmp_path / "out")) == ["net.onnx", "net.plan.json", "weights.bin"]
 
 
-def test_stages_work_one_by_one(tmp_path: Path) -> None:
+def test_cutting_work_one_by_one(tmp_path: Path) -> None:
     loaded = onnxprune.load(pages(tmp_path / "in"))
     analysis = onnxprune.inspect(loaded)
     scores = onnxprune.score(analysis, onnxprune.collect(analysis, None, "random"), "random")
@@ -291,7 +292,7 @@ def test_after_a_failed_check_no_file_is_left(data: Path, tmp_path: Path, monkey
     def fail(*_: object, **__: object) -> None:
         raise VerificationError("no")
 
-    monkeypatch.setattr(stages, "check_structure", fail)
+    monkeypatch.setattr(cutting, "check_structure", fail)
     with pytest.raises(VerificationError):
         prune(path, data, tmp_path / "out" / "net.onnx")
     assert list((tmp_path / "out").iterdir()) == []

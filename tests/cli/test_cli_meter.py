@@ -4,8 +4,8 @@ import time
 import pytest
 from rich.console import Console
 
-from onnxprune.cli import meter
-from onnxprune.cli.meter import Meter
+from onnxprune.cli import progress as meter
+from onnxprune.cli.progress import Meter
 
 
 def console(*, terminal: bool) -> tuple[Console, io.StringIO]:

@@ -72,7 +72,7 @@ def test_an_unexpected_failure_is_one_line_and_debug_shows_the_rest(monkeypatch:
     def broken(path: Path) -> None:
         raise ZeroDivisionError("no\nway")
 
-    monkeypatch.setattr("onnxprune.pipeline.stages.load", broken)
+    monkeypatch.setattr("onnxprune.graph.loaded.load", broken)
     ended = call("inspect", RESNET)
     assert ended.code == 70
     assert ended.sentence.startswith("unexpected ZeroDivisionError: no way; run again with --debug")
@@ -92,7 +92,7 @@ def test_an_interrupt_says_that_nothing_was_written(monkeypatch: pytest.MonkeyPa
     def stopped(path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("onnxprune.pipeline.stages.load", stopped)
+    monkeypatch.setattr("onnxprune.graph.loaded.load", stopped)
     ended = call("inspect", RESNET)
     assert ended.code == 130
     assert ended.sentence == "interrupted; nothing was written"

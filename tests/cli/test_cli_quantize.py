@@ -8,7 +8,7 @@ import pytest
 from program import RESNET, TEST, call, few, prune, save_images
 
 from onnxprune.errors import UnreachableError
-from onnxprune.pipeline import finishing
+from onnxprune.pipeline.execution import write as finishing
 
 ARGS = ("--method", "l1", "--macs", "50%", "--recover", "none", "--quantize", "int8")
 

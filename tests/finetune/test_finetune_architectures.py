@@ -20,8 +20,8 @@ from onnxprune.errors import InputError  # noqa: E402
 from onnxprune.finetune.interpreter.export import trained_model  # noqa: E402
 from onnxprune.finetune.interpreter.module import GraphModule  # noqa: E402
 from onnxprune.graph.inlining import inlined  # noqa: E402
-from onnxprune.graph.loading import load_model  # noqa: E402
 from onnxprune.graph.model import Graph, read_graph  # noqa: E402
+from onnxprune.graph.storage.load import load_model  # noqa: E402
 from onnxprune.runtime import open_session  # noqa: E402
 
 Array = NDArray[Any]

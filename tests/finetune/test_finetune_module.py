@@ -18,8 +18,8 @@ from onnxprune.finetune.interpreter.calls import PerCall, batched, run_all  # no
 from onnxprune.finetune.interpreter.export import trained_model  # noqa: E402
 from onnxprune.finetune.interpreter.module import GraphModule  # noqa: E402
 from onnxprune.finetune.interpreter.parameters import trained_constants  # noqa: E402
+from onnxprune.graph.loaded import load  # noqa: E402
 from onnxprune.graph.model import Graph, read_graph  # noqa: E402
-from onnxprune.pipeline.stages import load  # noqa: E402
 from onnxprune.runtime import open_session  # noqa: E402
 
 Array = NDArray[Any]

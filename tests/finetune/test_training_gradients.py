@@ -8,7 +8,7 @@ from onnxprune.analysis.analyse import Analysis, analyse
 from onnxprune.data.dataset import Dataset
 from onnxprune.errors import InputError
 from onnxprune.importance.method import find_method
-from onnxprune.pipeline.stages import collect, score
+from onnxprune.pipeline.planning.scoring import collect, score
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.statistics import GRADIENT_WINS, TAYLOR
 
@@ -121,7 +121,7 @@ def test_a_gradient_takes_labels() -> None:
 
 
 def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnxprune.pipeline.stages.find_spec", lambda name: None)
+    monkeypatch.setattr("onnxprune.finetune.installed.find_spec", lambda name: None)
     _, analysis = with_dead_filter(PLAIN)
     with pytest.raises(InputError, match=r"needs torch, which is not installed; pip install"):
         collect(analysis, dataset(), "taylor", widths=False)

@@ -12,9 +12,9 @@ from training_nets import model as model_of
 
 from onnxprune.errors import InputError
 from onnxprune.finetune.training.recipe import Recipe
-from onnxprune.graph.loading import open_model
 from onnxprune.graph.model import read_graph
-from onnxprune.graph.saving import write_model
+from onnxprune.graph.storage.load import open_model
+from onnxprune.graph.storage.save import write_model
 
 torch = pytest.importorskip("torch", reason="torch is not installed (the extra `torch`)")
 

@@ -6,7 +6,7 @@ import onnx.reference
 import pytest
 from nets import Array, analysed, net
 
-from onnxprune.graph.folding import MAX_ELEMENTS, Known, fold
+from onnxprune.graph.constants.folding import MAX_ELEMENTS, Known, fold
 from onnxprune.graph.model import Graph, read_graph
 
 # Each line computes `z` from the constants declared below.

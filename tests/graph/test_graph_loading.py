@@ -8,7 +8,7 @@ import pytest
 from nets import net
 
 from onnxprune.errors import InputError
-from onnxprune.graph.loading import load_model
+from onnxprune.graph.storage.load import load_model
 
 TEXT = "(float[n, 3] x) => (float[n, 4] y) <float[3, 8] w0, float[8, 4] w1> { c = MatMul(x, w0) y = MatMul(c, w1) }"
 

@@ -7,9 +7,9 @@ import onnx
 import pytest
 from nets import net
 
-from onnxprune.graph.light import HEAVY_ELEMENTS, light_copy
 from onnxprune.graph.model import read_graph
-from onnxprune.graph.propagate import refold
+from onnxprune.graph.shapes.propagate import refold
+from onnxprune.graph.storage.detached import HEAVY_ELEMENTS, light_copy
 
 
 def test_free_sizes_differ_between_the_trials_and_equal_names_agree() -> None:

@@ -10,13 +10,15 @@ import pytest
 from large import LAYOUTS, Layout, files, model, one_file, outside, packed, pages
 
 from onnxprune.errors import InputError
-from onnxprune.graph import loading, saving, wire
 from onnxprune.graph.checking import check_structure
-from onnxprune.graph.loading import load_model, open_model
-from onnxprune.graph.measures import digest, file_size
 from onnxprune.graph.model import read_graph
-from onnxprune.graph.saving import write_model
-from onnxprune.graph.weights import is_external, stored_tensors
+from onnxprune.graph.storage import load as loading
+from onnxprune.graph.storage import protobuf as wire
+from onnxprune.graph.storage import save as saving
+from onnxprune.graph.storage.load import load_model, open_model
+from onnxprune.graph.storage.measures import digest, file_size
+from onnxprune.graph.storage.save import write_model
+from onnxprune.graph.storage.weights import is_external, stored_tensors
 
 
 def contents(folder: Path) -> dict[str, bytes]:

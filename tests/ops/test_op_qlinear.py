@@ -7,7 +7,7 @@ from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, net
 from onnxruntime.quantization import QuantType
 from quantized_nets import assert_cut_like_its_float_original, assert_stays_quantized, equality, ops, quantized
 
-from onnxprune.graph.quantized import MICROSOFT, OPS
+from onnxprune.graph.layers.quantized import MICROSOFT, OPS
 from onnxprune.ops.rules import RULES
 
 BRANCH = ", float[8, 3, 1, 1] w1"

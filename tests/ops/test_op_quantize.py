@@ -7,7 +7,7 @@ from nets import Checked, assert_cut_equals_mask, frozen_reasons, group_sizes, n
 from onnxruntime.quantization import QuantType
 from quantized_nets import assert_cut_like_its_float_original, assert_stays_quantized, equality, ops, quantized
 
-from onnxprune.graph.quantized import MICROSOFT
+from onnxprune.graph.layers.quantized import MICROSOFT
 
 FLOAT = """(float[n, 3, 6, 6] x) => (float[n, 4] y)
     <float[8, 3, 3, 3] w0, float[8] b0, float[8, 8, 1, 1] w1, float[8, 1, 3, 3] wd, float[4, 8] w2, float[4] b2> {

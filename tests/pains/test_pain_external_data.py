@@ -10,7 +10,7 @@ from nets import net
 
 import onnxprune
 from onnxprune.errors import InputError
-from onnxprune.graph.loading import load_model
+from onnxprune.graph.storage.load import load_model
 
 TEXT = """(float[n, 1, 8, 8] x) => (float[n, 4] y)
     <float[16, 1, 3, 3] w0, float[16] b0, float[576, 4] w1> {

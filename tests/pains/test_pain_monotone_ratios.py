@@ -8,9 +8,9 @@ import onnx
 import pytest
 from nets import analysed, assert_cut_equals_mask, net
 
-from onnxprune.graph.measures import count_params
+from onnxprune.graph.storage.measures import count_params
 from onnxprune.pipeline import stages
-from onnxprune.pipeline.choosing import Budget
+from onnxprune.selection.budget import Budget
 
 RATIOS = [round(0.05 * step, 2) for step in range(19)]
 

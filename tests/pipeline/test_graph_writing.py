@@ -10,8 +10,8 @@ import pytest
 from nets import net
 
 from onnxprune.errors import InputError
-from onnxprune.graph.outputs import check_outputs
-from onnxprune.graph.writing import Staging, with_metadata, write_bytes
+from onnxprune.graph.storage.paths import check_outputs
+from onnxprune.graph.storage.staging import Staging, with_metadata, write_bytes
 
 
 def names(folder: Path) -> list[str]:
@@ -133,7 +133,7 @@ def test_metadata_is_added_and_changed_without_touching_the_rest() -> None:
 
 def test_what_a_killed_process_left_is_cleared_up_and_what_a_living_one_has_is_not(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from onnxprune.graph.writing import Staging\n"
+        "import sys, time; from pathlib import Path; from onnxprune.graph.storage.staging import Staging\n"
         "staging = Staging(); staging.write(Path(sys.argv[1]) / 'net.onnx', b'half'); print('made', flush=True)\n"
         "time.sleep(600)"
     )

@@ -9,8 +9,8 @@ import pytest
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
-from onnxprune.graph.measures import count_params
-from onnxprune.pipeline import finishing
+from onnxprune.graph.storage.measures import count_params
+from onnxprune.pipeline.execution import write as finishing
 from onnxprune.values.amount import BYTES, COUNTS, Amount, read_amount
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
@@ -83,7 +83,9 @@ def test_budgets_are_shared_out_over_steps(tmp_path: Path) -> None:
 def test_what_no_cut_can_reach_is_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: dict[str, Any], said: str
 ) -> None:
-    monkeypatch.setattr("onnxprune.pipeline.steps.collect", lambda *args, **more: pytest.fail("statistics were taken"))
+    monkeypatch.setattr(
+        "onnxprune.pipeline.planning.steps.collect", lambda *args, **more: pytest.fail("statistics were taken")
+    )
     with pytest.raises(UnreachableError, match=said):
         prune(tmp_path / "a.onnx", **budget)
     assert not list(tmp_path.iterdir())

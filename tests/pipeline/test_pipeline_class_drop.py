@@ -10,9 +10,9 @@ import pytest
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
-from onnxprune.pipeline.judging import refuse_class_drop
+from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.execution.accept import refuse_class_drop
 from onnxprune.pipeline.prune import replay
-from onnxprune.pipeline.settings import Settings
 from onnxprune.values.accuracy import Accuracy
 from onnxprune.values.outcome import Quality
 
@@ -98,7 +98,7 @@ def test_what_cannot_be_measured_is_refused_before_any_work(
     def never(*args: Any, **more: Any) -> None:
         raise AssertionError("scores were computed")
 
-    monkeypatch.setattr("onnxprune.pipeline.steps.score", never)
+    monkeypatch.setattr("onnxprune.pipeline.planning.steps.score", never)
     np.savez(tmp_path / "d.npz", x=np.zeros((4, 8, 8), dtype=np.uint8))
     with pytest.raises(InputError, match="--max-class-drop needs the accuracy by class, but there are no labels"):
         pruned(tmp_path / "d.npz", tmp_path / "out.onnx", 0.05, test=None)

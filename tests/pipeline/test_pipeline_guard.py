@@ -16,13 +16,13 @@ from onnxprune.data import Dataset
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.evaluation import Drift
 from onnxprune.pipeline import prune as job
-from onnxprune.pipeline import quality as measuring
-from onnxprune.pipeline.accuracy_guard import Guard, judge_final
-from onnxprune.pipeline.choosing import Wish
+from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.execution import evaluate as measuring
+from onnxprune.pipeline.planning.limits import Guard, judge_final
+from onnxprune.pipeline.planning.search import GRID, Trials, find_plan
+from onnxprune.pipeline.planning.steps import scored
 from onnxprune.pipeline.prune import replay
-from onnxprune.pipeline.settings import Settings
-from onnxprune.pipeline.steps import scored
-from onnxprune.pipeline.trying import GRID, Trials, find_plan
+from onnxprune.selection.goal import Wish
 from onnxprune.selection.search import MOST
 from onnxprune.values.accuracy import Accuracy
 from onnxprune.values.outcome import Quality
@@ -103,7 +103,7 @@ def test_scores_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return scored(*args, **more)
 
     monkeypatch.setattr(job, "scored", noted)
-    monkeypatch.setattr("onnxprune.pipeline.steps.scored", lambda *args, **more: pytest.fail("scored again"))
+    monkeypatch.setattr("onnxprune.pipeline.planning.steps.scored", lambda *args, **more: pytest.fail("scored again"))
     prune(tmp_path / "a.onnx", max_drop=0.02)
     assert len(calls) == 1
 
@@ -452,7 +452,7 @@ def test_training_comes_after_the_search_and_is_held_to_the_limit(
     assert "The limits on the loss chose the plan by its recovered weights, before the training." in result.notes
     before = names(tmp_path)
     measured = Quality("d", 16, change=-0.2, change_interval=(-0.3, -0.1))
-    monkeypatch.setattr("onnxprune.pipeline.finishing.Gauge.quality", lambda *args, **more: measured)
+    monkeypatch.setattr("onnxprune.pipeline.execution.write.Gauge.quality", lambda *args, **more: measured)
     monkeypatch.setattr(
         job, "find_plan", lambda found, guard, choose: (choose(found.settings.wish), None)
     )  # the search found it good

@@ -13,14 +13,15 @@ from nets import analysed, net
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
-from onnxprune.graph.writing import Staging
+from onnxprune.graph.storage.staging import Staging
 from onnxprune.pipeline import prune as pruning
-from onnxprune.pipeline.choosing import Budget, Wish
-from onnxprune.pipeline.journal import Journal, Progress, open_journal, read_journal
+from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.planning.scoring import collect
 from onnxprune.pipeline.prune import run
 from onnxprune.pipeline.result import Result
-from onnxprune.pipeline.settings import Settings
-from onnxprune.pipeline.stages import collect
+from onnxprune.pipeline.state import Journal, Progress, open_journal, read_journal
+from onnxprune.selection.budget import Budget
+from onnxprune.selection.goal import Wish
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 RESNET = SAMPLES / "digits_resnet.onnx"
@@ -198,7 +199,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
         seen.append(1)
         return collect(*args, **options)
 
-    monkeypatch.setattr("onnxprune.pipeline.steps.collect", noted)
+    monkeypatch.setattr("onnxprune.pipeline.planning.steps.collect", noted)
     for after in stops:
         (tmp_path / f"{after}").mkdir()
         job = settings(few, tmp_path / f"{after}" / "a.onnx", force=True, **more)
@@ -334,7 +335,9 @@ def test_another_run_does_not_go_on(
     job = settings(few, tmp_path / "a.onnx")
     stopped(job, monkeypatch, 1)
     before = written(tmp_path)
-    monkeypatch.setattr("onnxprune.pipeline.steps.collect", lambda *args, **more: pytest.fail("statistics were taken"))
+    monkeypatch.setattr(
+        "onnxprune.pipeline.planning.steps.collect", lambda *args, **more: pytest.fail("statistics were taken")
+    )
     with pytest.raises(InputError, match=rf"is of another run \(other {other}\); give what it was begun with"):
         run(replace(job, resume=True, **change))
     assert written(tmp_path) == before
@@ -350,7 +353,9 @@ def test_a_refusal_at_the_end_leaves_the_steps_for_other_limits(
     ):
         run(job)
     assert set(written(tmp_path)) == {"a.steps.json"}
-    monkeypatch.setattr("onnxprune.pipeline.steps.collect", lambda *args, **more: pytest.fail("statistics were taken"))
+    monkeypatch.setattr(
+        "onnxprune.pipeline.planning.steps.collect", lambda *args, **more: pytest.fail("statistics were taken")
+    )
     run(replace(job, resume=True, max_class_drop=None))
     assert set(written(tmp_path)) == {"a.onnx", "a.plan.json"}
 
@@ -360,7 +365,7 @@ def test_a_refusal_while_choosing_leaves_nothing(few: Path, tmp_path: Path, monk
         raise UnreachableError("The cut network has other channel groups")
 
     with monkeypatch.context() as patch:
-        patch.setattr("onnxprune.pipeline.steps.origins_of", other_groups)
+        patch.setattr("onnxprune.pipeline.planning.steps.origins_of", other_groups)
         with pytest.raises(UnreachableError, match="other channel groups"):
             run(settings(few, tmp_path / "a.onnx"))
     assert not written(tmp_path)

@@ -15,12 +15,14 @@ import pytest
 import onnxprune
 from onnxprune.analysis.analyse import analyse
 from onnxprune.errors import InputError, UnreachableError
+from onnxprune.graph import loaded
 from onnxprune.graph.model import read_graph
-from onnxprune.pipeline import stages
-from onnxprune.pipeline.choosing import Wish
-from onnxprune.pipeline.profiling import Device, knots, pack, profile_here, read_latency, table_of, width_block
-from onnxprune.pipeline.timing import hold_latency, settle_timing
-from onnxprune.runtime import board
+from onnxprune.latency import board
+from onnxprune.latency.profile import Device, knots, pack, profile_here, read_latency, table_of, width_block
+from onnxprune.pipeline import opening
+from onnxprune.pipeline.planning import plans, scoring
+from onnxprune.pipeline.planning.latency import hold_latency, settle_timing
+from onnxprune.selection.goal import Wish
 from onnxprune.surgery.cut import cut
 from onnxprune.values.amount import read_amount
 from onnxprune.values.progress import silent
@@ -74,9 +76,9 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]
     return state
 
 
-def parts() -> tuple[stages.Model, Any]:
-    model = stages.load(RESNET)
-    return model, stages.inspect(model)
+def parts() -> tuple[loaded.Model, Any]:
+    model = loaded.load(RESNET)
+    return model, opening.inspect(model)
 
 
 def prune(output: Path, **more: Any) -> onnxprune.Result:
@@ -223,11 +225,11 @@ def test_tables_that_will_not_do_are_refused(tmp_path: Path, change: dict[str, A
 
 def test_a_latency_without_a_clock_is_refused() -> None:
     model, analysis = parts()
-    statistics = stages.collect(analysis, None, "l1")
-    scores = stages.score(analysis, statistics, "l1")
+    statistics = scoring.collect(analysis, None, "l1")
+    scores = scoring.score(analysis, statistics, "l1")
     budget = onnxprune.Budget(latency=read_amount(0.5, {}))
     with pytest.raises(InputError, match="latency takes a latency table"):
-        stages.plan(model, analysis, scores, budget, "l1")
+        plans.plan(model, analysis, scores, budget, "l1")
 
 
 def test_the_packed_file_holds_all_that_is_timed(tmp_path: Path) -> None:

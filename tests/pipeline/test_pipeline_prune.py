@@ -13,13 +13,13 @@ from nets import net
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError, VerificationError
-from onnxprune.graph.measures import digest
+from onnxprune.graph.storage.measures import digest
 from onnxprune.pipeline import prune as job
-from onnxprune.pipeline import stages
-from onnxprune.pipeline.choosing import Wish
-from onnxprune.pipeline.job import Job
+from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.context import Job
+from onnxprune.pipeline.execution import cut as cutting
 from onnxprune.pipeline.prune import replay
-from onnxprune.pipeline.settings import Settings
+from onnxprune.selection.goal import Wish
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.plan import read_plan
 from onnxprune.values.trials import Search
@@ -318,7 +318,7 @@ def test_a_failed_check_writes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(value), tensor.name))
         return right
 
-    monkeypatch.setattr(stages, "cut", faulty)
+    monkeypatch.setattr(cutting, "cut", faulty)
     with pytest.raises(VerificationError, match="does not equal the masked original"):
         prune(RESNET, data=CALIB, macs=0.5, output=tmp_path / "out.onnx")
     assert names(tmp_path) == []

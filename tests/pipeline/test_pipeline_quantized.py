@@ -12,7 +12,7 @@ from quantized_nets import quantized
 
 import onnxprune
 from onnxprune.calibration.collect import collect
-from onnxprune.graph.measures import count_params
+from onnxprune.graph.storage.measures import count_params
 from onnxprune.values.preprocess import PRESETS
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"

@@ -13,10 +13,10 @@ from quantized_nets import quantized
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
-from onnxprune.pipeline import quantizing
-from onnxprune.pipeline.judging import int8_shortcomings
+from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.execution import quantize as quantizing
+from onnxprune.pipeline.execution.accept import int8_shortcomings
 from onnxprune.pipeline.prune import run
-from onnxprune.pipeline.settings import Settings
 from onnxprune.runtime import Session, quantize_int8
 from onnxprune.values.accuracy import count_accuracy
 from onnxprune.values.outcome import Figures, Quality
@@ -252,7 +252,9 @@ def test_what_the_quantizer_cannot_do_is_found_out_before_any_work(
         raise NotImplementedError("no way\nat all")
 
     monkeypatch.setattr("onnxruntime.quantization.quantize_static", fails)
-    monkeypatch.setattr("onnxprune.pipeline.steps.collect", lambda *_, **__: pytest.fail("statistics were taken"))
+    monkeypatch.setattr(
+        "onnxprune.pipeline.planning.steps.collect", lambda *_, **__: pytest.fail("statistics were taken")
+    )
     with pytest.raises(UnreachableError) as caught:
         run(job(few, tmp_path / "m.onnx"))
     assert str(caught.value) == f"onnxruntime cannot quantize '{CONVNET}' (no way); leave out --quantize."

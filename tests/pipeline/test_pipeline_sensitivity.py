@@ -13,11 +13,11 @@ import onnxprune
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.data import Dataset
 from onnxprune.evaluation import drift
-from onnxprune.pipeline import cache as kept
-from onnxprune.pipeline import sensitivity
-from onnxprune.pipeline.cache import cache_folder, read_cache
-from onnxprune.pipeline.sensitivity import measure, with_sensitivity
-from onnxprune.pipeline.stages import plan_of_masks
+from onnxprune.graph.storage import cache as kept
+from onnxprune.graph.storage.cache import cache_folder, read_cache
+from onnxprune.pipeline.planning import sensitivity
+from onnxprune.pipeline.planning.plans import plan_of_masks
+from onnxprune.pipeline.planning.sensitivity import measure, with_sensitivity
 from onnxprune.runtime import open_session
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.statistics import Scores

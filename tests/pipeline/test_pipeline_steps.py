@@ -12,11 +12,11 @@ from nets import analysed, net
 import onnxprune
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.errors import InputError, UnreachableError
-from onnxprune.pipeline.choosing import Budget
+from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.planning.scoring import collect
+from onnxprune.pipeline.planning.steps import carried_back, origins_of, part_of
 from onnxprune.pipeline.prune import replay
-from onnxprune.pipeline.settings import Settings
-from onnxprune.pipeline.stages import collect
-from onnxprune.pipeline.steps import carried_back, origins_of, part_of
+from onnxprune.selection.budget import Budget
 from onnxprune.selection.masks import keep_best
 from onnxprune.selection.threshold import by_threshold
 from onnxprune.selection.widths import Width
@@ -131,7 +131,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[Analysis]:
         found.append(analysis)
         return collect(analysis, *args, **more)
 
-    monkeypatch.setattr("onnxprune.pipeline.steps.collect", noted)
+    monkeypatch.setattr("onnxprune.pipeline.planning.steps.collect", noted)
     return found
 
 

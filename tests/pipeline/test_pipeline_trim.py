@@ -11,9 +11,9 @@ from nets import net
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
-from onnxprune.graph.metadata import CLASSES, classes_left
+from onnxprune.graph.storage.metadata import CLASSES, classes_left
+from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.prune import replay
-from onnxprune.pipeline.settings import Settings
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 CONVNET = SAMPLES / "digits_convnet.onnx"

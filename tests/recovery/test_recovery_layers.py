@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recoveries import Case, case
 
 from onnxprune.errors import InputError
-from onnxprune.graph.weights import named_tensors
+from onnxprune.graph.storage.weights import named_tensors
 from onnxprune.recovery.recovery import RECOVERIES, steps
 
 Array = NDArray[Any]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recoveries import case
 
 from onnxprune.graph.model import read_graph
-from onnxprune.recovery.passband import Band, Rows, descend, find_band
+from onnxprune.recovery.activation_range import Band, Rows, descend, find_band
 from onnxprune.recovery.ridge import Change, Moments
 
 RELU = Band(0.0, np.inf)
@@ -94,7 +94,7 @@ def test_descending_finds_the_least_error_that_counts(monkeypatch: pytest.Monkey
     few = rows.error(descend(system, rows, plain, 1e-5, RELU, biased=True), RELU)
     assert best < 0.95 * rows.error(plain, RELU), "the example has to have something to gain"
     assert best * (1 - 1e-6) <= few < 0.5 * best + 0.5 * rows.error(plain, RELU)
-    monkeypatch.setattr("onnxprune.recovery.passband.STEPS", 60)
+    monkeypatch.setattr("onnxprune.recovery.activation_range.STEPS", 60)
     assert rows.error(descend(system, rows, plain, 1e-5, RELU, biased=True), RELU) == pytest.approx(best, rel=1e-3)
 
 

@@ -11,9 +11,9 @@ from nets import net, random_keep, run
 import onnxprune
 from onnxprune.data import Dataset
 from onnxprune.errors import InputError, VerificationError
-from onnxprune.graph.loading import load_model
-from onnxprune.graph.weights import named_tensors
-from onnxprune.pipeline.stages import Model
+from onnxprune.graph.loaded import Model
+from onnxprune.graph.storage.load import load_model
+from onnxprune.graph.storage.weights import named_tensors
 from onnxprune.recovery import samples
 from onnxprune.recovery.recovery import RECOVERIES, Recovered, Recovery, Task
 from onnxprune.recovery.run import recover_steps

@@ -11,8 +11,8 @@ from typing import Any
 import onnx
 import pytest
 
-from onnxprune.graph.single import KERNELS, probe
-from onnxprune.runtime import board
+from onnxprune.graph.layers.single import KERNELS, probe
+from onnxprune.latency import board
 
 
 def convolution(width: int = 8) -> tuple[bytes, dict[str, Any]]:

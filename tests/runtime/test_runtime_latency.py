@@ -9,8 +9,9 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from onnxprune.runtime import Feeds, Session, board, measure
-from onnxprune.runtime.latency import MIN_REPEATS
+from onnxprune.latency import board
+from onnxprune.latency.measure import MIN_REPEATS, measure
+from onnxprune.runtime import Feeds, Session
 
 
 def products(depth: int) -> bytes:

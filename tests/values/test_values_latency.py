@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onnxprune.latency.model import PROBED, SMALL, LatencyTable, LayerTimes, Whole, block_of
 from onnxprune.values.costs import CostTable, Term
-from onnxprune.values.latency import PROBED, SMALL, LatencyTable, LayerTimes, Whole, block_of
 
 
 def sweep(block: int, fixed: float = 10.0) -> dict[int, float]:

@@ -7,8 +7,8 @@ from nets import net
 
 from onnxprune.errors import VerificationError
 from onnxprune.graph.checking import check_structure
-from onnxprune.graph.light import HEAVY_ELEMENTS, light_copy
-from onnxprune.graph.measures import count_params, digest
+from onnxprune.graph.storage.detached import HEAVY_ELEMENTS, light_copy
+from onnxprune.graph.storage.measures import count_params, digest
 
 # w0 has more elements than a light copy keeps
 HEAVY = """(float[n, 40] x) => (float[n, 5] y) <float[40, 60] w0, float[60] b0, float[60, 5] w1> {

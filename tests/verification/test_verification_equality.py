@@ -12,12 +12,13 @@ from nets import Array, analysed, net, random_feed
 
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.errors import VerificationError
+from onnxprune.graph import loaded
 from onnxprune.graph.model import read_graph
-from onnxprune.pipeline import stages
+from onnxprune.pipeline.execution import cut as cutting
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.axes import BoolArray
 from onnxprune.verification.equality import Equality, check_equality
-from onnxprune.verification.shaken import shaken_model
+from onnxprune.verification.perturbed import shaken_model
 
 CHAIN = """(float[n, 3, 6, 6] x) => (float[n, 4] y)
     <float[8, 3, 3, 3] w0, float[8] b0, float[6, 8, 1, 1] w1, float[4, 6] w2, float[4] b2> {
@@ -126,7 +127,7 @@ def test_removing_dead_channels_proves_nothing_by_itself() -> None:
 
 
 def verified(model: onnx.ModelProto, result: Cut, analysis: Analysis) -> Equality:
-    return stages.verify(stages.Model(Path("net.onnx"), model, read_graph(model)), analysis, result, None)
+    return cutting.verify(loaded.Model(Path("net.onnx"), model, read_graph(model)), analysis, result, None)
 
 
 def test_dead_channels_are_proven_on_shaken_weights() -> None:
@@ -150,7 +151,7 @@ def test_surgery_that_removes_another_dead_channel_is_caught_on_shaken_weights(
     keep = {"a": KEEP["a"]}
     result = faulty(analysis, keep)
     assert check_equality(analysis, result.model, result.masks, [random_feed(model)]).status == "unproven"
-    monkeypatch.setattr(stages, "cut", faulty)
+    monkeypatch.setattr(cutting, "cut", faulty)
     with pytest.raises(VerificationError, match=r"does not equal the masked original: '.+' differs by .+ nothing was"):
         verified(model, result, analysis)
 

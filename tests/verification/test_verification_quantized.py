@@ -15,7 +15,7 @@ from onnxprune.report.outcome import verification_lines
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.surgery.mask import masked_model
 from onnxprune.verification.equality import Equality, _figures, _Models, check_equality
-from onnxprune.verification.shaken import shaken_model
+from onnxprune.verification.perturbed import shaken_model
 
 FLOAT = """(float[n, 3, 6, 6] x) => (float[n, 4, 6, 6] y)
     <float[16, 3, 3, 3] w0, float[16] b0, float[16, 16, 1, 1] w1, float[16] b1, float[4, 16, 1, 1] w2> {

@@ -9,7 +9,7 @@ import torch
 from onnxprune.finetune.interpreter.module import GraphModule
 from onnxprune.finetune.interpreter.running import running_statistics
 from onnxprune.graph.model import Graph
-from onnxprune.graph.weights import Array, Weights, is_external, mark_changed, named_tensors
+from onnxprune.graph.storage.weights import Array, Weights, is_external, mark_changed, named_tensors
 
 
 def trained_model(graph: Graph, module: GraphModule) -> tuple[onnx.ModelProto, Weights]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from onnxprune.errors import InputError
-from onnxprune.graph.writing import Staging
+from onnxprune.graph.storage.staging import Staging
 
 State = dict[str, Any]
 FORMAT = 1

@@ -1,0 +1,1 @@
+"""Values that are known before the model runs."""

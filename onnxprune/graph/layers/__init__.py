@@ -1,0 +1,1 @@
+"""What a layer's weight looks like, by op."""

@@ -1,0 +1,1 @@
+"""Shapes of every tensor, symbolic sizes included."""

@@ -1,0 +1,369 @@
+"""One walk over the nodes that finds the shape of every tensor and the values known before the model runs.
+
+Every symbolic input dimension is given a number, and then another one. A dimension that comes out the same both times
+is fixed; one that differs depends on the batch or another free size, even where it is a product (batch x heads) that
+plain inference cannot name. Shapes come from onnx's own per-op inference, fed with the values folded so far, so that a
+Reshape whose target is computed from Shape nodes is understood as well.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, TypeProto
+
+from onnxprune.graph.constants.folding import Known, fold, fold_constants, known_shape
+from onnxprune.graph.shapes.float_nodes import as_floats, as_result, float_stand_in
+from onnxprune.graph.shapes.input_hints import Demand, demands
+
+Shape = tuple[int, ...]
+
+# What a free size becomes in the two trials: the batch (axis 0) and any other axis.
+_BATCH = (1, 2)
+_OTHER = (64, 96)
+
+# Values larger than this are not handed to shape inference: no op's shape depends on that many numbers.
+_MAX_SHAPE_DATA = 1024
+
+# Ops for which onnx has no inference of their own, whose result is as large as the first input.
+_LIKE_FIRST_INPUT = ("GroupNormalization", "MeanVarianceNormalization", "Scaler", "Normalizer", "Imputer")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a graph's tensors by name. Trial one has batch 1 and serves as the nominal shape for costs."""
+
+    types: tuple[dict[str, TypeProto], dict[str, TypeProto]]
+    shapes: tuple[dict[str, Shape], dict[str, Shape]]
+    known: dict[str, Known]
+
+    def shape_pair(self, name: str) -> tuple[Shape, Shape] | None:
+        """Return the shapes of a tensor in both trials, or None where they could not be inferred."""
+        first, second = self.shapes[0].get(name), self.shapes[1].get(name)
+        return None if first is None or second is None or len(first) != len(second) else (first, second)
+
+    def is_fixed(self, name: str, axis: int) -> bool:
+        """Whether the size of an axis is known to depend on no free size."""
+        pair = self.shape_pair(name)
+        return pair is not None and pair[0][axis] == pair[1][axis]
+
+
+def propagate(
+    model: onnx.ModelProto, attributes: Sequence[Mapping[str, Any]], constants: Mapping[str, np.ndarray]
+) -> Facts:
+    """Walk `model` in node order; `attributes` holds each node's attributes, `constants` the initializers' values.
+
+    Some exports declare a free batch that the graph then contradicts (a Split of the batch into one part). Where a
+    batch of 2 leaves shapes unknown that a batch of 1 gives, the batch is taken as fixed.
+    """
+    facts = _walk(model, attributes, constants, _BATCH)
+    if facts.shapes[0].keys() - facts.shapes[1].keys():
+        single = _walk(model, attributes, constants, (1, 1))
+        if not single.shapes[0].keys() - single.shapes[1].keys():
+            return single
+    return facts
+
+
+def _walk(
+    model: onnx.ModelProto,
+    attributes: Sequence[Mapping[str, Any]],
+    constants: Mapping[str, np.ndarray],
+    batch: tuple[int, int],
+) -> Facts:
+    """Walk once, with these batch sizes in the two trials."""
+    facts = Facts(({}, {}), ({}, {}), {})
+    recorded = [_declare_inputs(facts, model, constants, trial, batch[trial]) for trial in (0, 1)]
+    for name, value in constants.items():
+        _record_known(facts, name, Known(value, value))
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    for node, attrs in zip(model.graph.node, attributes, strict=True):
+        _visit(facts, node, attrs, versions, model)
+        _fall_back(facts, node, recorded)
+    return facts
+
+
+def _declare_inputs(
+    facts: Facts, model: onnx.ModelProto, constants: Mapping[str, np.ndarray], trial: int, batch: int
+) -> dict[str, TypeProto]:
+    """Fix the free sizes of the inputs; return the recorded types of other tensors with the same sizes filled in."""
+    named: dict[str, int] = {}
+    demanded = demands(model, constants)
+    for value in model.graph.input:
+        kind = TypeProto()
+        kind.CopyFrom(value.type)
+        _meet(kind, demanded.get(value.name, {}))
+        for axis, dim in enumerate(kind.tensor_type.shape.dim):
+            if not dim.HasField("dim_value"):
+                size = batch if axis == 0 else _OTHER[trial]
+                dim.dim_value = named.setdefault(dim.dim_param, size) if dim.dim_param else size
+        _record(facts, trial, value.name, kind)
+    for sparse in model.graph.sparse_initializer:
+        dense = onnx.helper.make_tensor_type_proto(sparse.values.data_type, sparse.dims)
+        _record(facts, trial, sparse.values.name, dense)
+    recorded = {}
+    for value in (*model.graph.value_info, *model.graph.output):
+        kind = TypeProto()
+        kind.CopyFrom(value.type)
+        for dim in kind.tensor_type.shape.dim:
+            if dim.dim_param in named:
+                dim.dim_value = named[dim.dim_param]
+        recorded[value.name] = kind
+    return recorded
+
+
+def _meet(kind: TypeProto, demand: Demand) -> None:
+    """Fill in what the first layers want of an input whose file does not say it: the rank, the channels."""
+    tensor = kind.tensor_type
+    rank = demand.get(None)
+    if not tensor.HasField("shape") and rank is not None:
+        tensor.shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in range(rank))
+    for axis, size in demand.items():
+        if axis is not None and -len(tensor.shape.dim) <= axis < len(tensor.shape.dim):
+            dim = tensor.shape.dim[axis]
+            if not dim.HasField("dim_value"):
+                dim.dim_value = size
+
+
+def _fall_back(facts: Facts, node: onnx.NodeProto, recorded: Sequence[Mapping[str, TypeProto]]) -> None:
+    """Complete the shapes that inference left open by what the file records.
+
+    Whatever size is still open depends on the data (how many boxes were found) and is free like one of an input.
+    """
+    for name in node.output:
+        missing = [trial for trial in (0, 1) if name not in facts.shapes[trial]]
+        for trial in missing:
+            kinds = [types[name] for types in (facts.types[trial], recorded[trial]) if name in types]
+            kinds = [kind for kind in kinds if kind.tensor_type.HasField("shape")]
+            complete = bool(kinds) and all(dim.HasField("dim_value") for dim in kinds[-1].tensor_type.shape.dim)
+            # What only one of the trials leaves open contradicts itself: see `propagate`.
+            if complete or (kinds and len(missing) > 1):
+                _record(facts, trial, name, _completed(kinds, _OTHER[trial]))
+
+
+def _completed(kinds: Sequence[TypeProto], free: int) -> TypeProto:
+    """Return the first type with each open size taken from the others of the same rank, or else `free`."""
+    result = TypeProto()
+    result.CopyFrom(kinds[0])
+    dims = result.tensor_type.shape.dim
+    others = [kind.tensor_type.shape.dim for kind in kinds[1:] if len(kind.tensor_type.shape.dim) == len(dims)]
+    for axis, dim in enumerate(dims):
+        if not dim.HasField("dim_value"):
+            dim.dim_value = next((other[axis].dim_value for other in others if other[axis].HasField("dim_value")), free)
+    return result
+
+
+def _record(facts: Facts, trial: int, name: str, kind: TypeProto) -> None:
+    facts.types[trial][name] = kind
+    tensor = kind.tensor_type
+    if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+        facts.shapes[trial][name] = tuple(dim.dim_value for dim in tensor.shape.dim)
+
+
+def _record_known(facts: Facts, name: str, known: Known) -> None:
+    """File a known value with its type in both trials."""
+    facts.known[name] = known
+    for trial, value in ((0, known.first), (1, known.second)):
+        kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+        _record(facts, trial, name, onnx.helper.make_tensor_type_proto(kind, value.shape))
+
+
+def _visit(
+    facts: Facts, node: onnx.NodeProto, attrs: Mapping[str, Any], versions: Mapping[str, int], model: onnx.ModelProto
+) -> None:
+    known = _fold_node(facts, node, attrs)
+    if known is not None:
+        _record_known(facts, node.output[0], known)
+        return
+    stand_in = float_stand_in(node, versions.get("", 1))
+    asked = stand_in or node
+    try:
+        schema = onnx.defs.get_schema(asked.op_type, versions.get(asked.domain, 1), asked.domain)
+    except onnx.defs.SchemaError:
+        return
+    if any(attribute.HasField("g") for attribute in node.attribute):
+        for trial in (0, 1):
+            for output, inferred_type in _infer_control_flow(facts, node, trial, model).items():
+                _record(facts, trial, output, inferred_type)
+        return
+    if _fold_reference(facts, node, versions):
+        return
+    first: Mapping[str, TypeProto] | None = None
+    for trial in (0, 1):
+        if trial == 1 and first is not None and _same_inputs(facts, node):
+            inferred: Mapping[str, TypeProto] = first
+        else:
+            types = {name: facts.types[trial][name] for name in node.input if name in facts.types[trial]}
+            if stand_in is None:
+                inferred = _infer(facts, node, schema, types, trial, model)
+            else:
+                inferred = _infer(facts, stand_in, schema, as_floats(types), trial, model)
+                inferred = as_result(node, types, inferred)
+        if node.op_type in _LIKE_FIRST_INPUT and node.input[0] in facts.types[trial]:
+            inferred = {node.output[0]: _like(facts.types[trial][node.input[0]])}
+        first = inferred if trial == 0 else first
+        for output, inferred_type in inferred.items():
+            _record(facts, trial, output, inferred_type)
+
+
+def _like(kind: TypeProto) -> TypeProto:
+    """Return the type of a result that is as large as its input; of whole numbers these ops make floats."""
+    result = TypeProto()
+    result.CopyFrom(kind)
+    if result.tensor_type.elem_type in (TensorProto.INT32, TensorProto.INT64, TensorProto.DOUBLE):
+        result.tensor_type.elem_type = TensorProto.FLOAT
+    return result
+
+
+def _fold_reference(facts: Facts, node: onnx.NodeProto, versions: Mapping[str, int]) -> bool:
+    """Evaluate a node whose inputs are all constants by onnx's reference implementation; say whether that worked."""
+    inputs = [facts.known.get(name) if name else None for name in node.input]
+    constant = all(not name or (known and known.is_constant) for name, known in zip(node.input, inputs, strict=True))
+    if node.domain not in ("", "ai.onnx") or not node.input or not constant:
+        return False
+    values = fold_constants(node, versions.get(node.domain, 1), [known.first if known else None for known in inputs])
+    if values is None:
+        return False
+    for name, value in zip((name for name in node.output if name), values, strict=True):
+        array = np.asarray(value)
+        _record_known(facts, name, Known(array, array))
+    return True
+
+
+def _fold_node(facts: Facts, node: onnx.NodeProto, attrs: Mapping[str, Any]) -> Known | None:
+    if node.domain not in ("", "ai.onnx") or len(node.output) != 1:
+        return None
+    if node.op_type == "Constant":
+        value = constant_value(attrs)
+        return None if value is None else Known(value, value)
+    if node.op_type in ("Shape", "Size") and node.input[0] not in facts.known:
+        pair = facts.shape_pair(node.input[0])
+        if pair is None:
+            return None
+        shape = known_shape(node.input[0], *pair, attrs)
+        return shape if node.op_type == "Shape" else fold("ReduceProd", {"keepdims": 0}, [shape])
+    if node.op_type == "Shape":
+        value = np.asarray(facts.known[node.input[0]].first.shape, dtype=np.int64)
+        value = value[attrs.get("start", 0) : attrs.get("end")]
+        return Known(value, value)
+    inputs = [facts.known.get(name) if name else None for name in node.input]
+    if node.op_type == "CastLike" and node.input[1] in facts.types[0]:  # of the second input only the type matters
+        return fold("Cast", {"to": facts.types[0][node.input[1]].tensor_type.elem_type}, inputs[:1])
+    if any(name and known is None for name, known in zip(node.input, inputs, strict=True)):
+        return None
+    return fold(node.op_type, attrs, inputs)
+
+
+def constant_value(attrs: Mapping[str, Any]) -> np.ndarray | None:
+    """Return the value of a Constant node with these attributes, or None for strings and sparse tensors."""
+    value = attrs.get("value")  # an array already where it lies outside the model
+    if isinstance(value, np.ndarray | TensorProto):
+        return value if isinstance(value, np.ndarray) else onnx.numpy_helper.to_array(value)
+    for key, dtype in (("value_float", np.float32), ("value_floats", np.float32)):
+        if key in attrs:
+            return np.asarray(attrs[key], dtype=dtype)
+    for key in ("value_int", "value_ints"):
+        if key in attrs:
+            return np.asarray(attrs[key], dtype=np.int64)
+    return None
+
+
+def _same_inputs(facts: Facts, node: onnx.NodeProto) -> bool:
+    for name in node.input:
+        known = facts.known.get(name)
+        if facts.shapes[0].get(name) != facts.shapes[1].get(name):
+            return False
+        if known is not None and known.first is not known.second and not bool(np.all(known.fixed)):
+            return False
+    return True
+
+
+def _infer(
+    facts: Facts,
+    node: onnx.NodeProto,
+    schema: onnx.defs.OpSchema,
+    types: Mapping[str, TypeProto],
+    trial: int,
+    model: onnx.ModelProto,
+) -> Mapping[str, TypeProto]:
+    types = {name: types[name] for name in node.input if name in types}
+    data = {}
+    for name in node.input:
+        known = facts.known.get(name)
+        if known is not None:
+            value = known.first if trial == 0 else known.second
+            if value.size <= _MAX_SHAPE_DATA:
+                data[name] = onnx.numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
+    try:
+        inferred: Mapping[str, TypeProto] = onnx.shape_inference.infer_node_outputs(
+            schema, node, types, data, opset_imports=list(model.opset_import), ir_version=model.ir_version
+        )
+    except (KeyError, onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError, RuntimeError):
+        return {}
+    return inferred
+
+
+def _infer_control_flow(
+    facts: Facts, node: onnx.NodeProto, trial: int, model: onnx.ModelProto
+) -> Mapping[str, TypeProto]:
+    """Infer what a node with subgraphs makes by a model of its own, with what the subgraphs read as inputs."""
+    alone = onnx.ModelProto(ir_version=model.ir_version)
+    alone.opset_import.extend(model.opset_import)
+    alone.graph.name = "node"
+    alone.graph.node.append(node)
+    for name in dict.fromkeys((*node.input, *captured_names(node))):
+        if name in facts.types[trial]:
+            alone.graph.input.append(onnx.ValueInfoProto(name=name, type=facts.types[trial][name]))
+    alone.graph.output.extend(onnx.ValueInfoProto(name=name) for name in node.output if name)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(alone)
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError, RuntimeError):
+        return {}
+    return {value.name: value.type for value in inferred.graph.output if value.HasField("type")}
+
+
+def captured_names(node: onnx.NodeProto) -> Iterator[str]:
+    """Yield the outer values that the subgraphs of `node` read."""
+    for attribute in node.attribute:
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            yield from _free_names(graph)
+
+
+def _free_names(graph: onnx.GraphProto) -> Iterator[str]:
+    """Yield the names that a subgraph reads before anything in it makes them."""
+    bound = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        yield from (name for name in (*node.input, *captured_names(node)) if name and name not in bound)
+        bound.update(node.output)
+    yield from (value.name for value in graph.output if value.name not in bound)
+
+
+def refold(
+    model: onnx.ModelProto,
+    attributes: Sequence[Mapping[str, Any]],
+    facts: Facts,
+    sizes: Mapping[str, Mapping[int, Fraction]],
+) -> dict[str, Known]:
+    """Compute anew the values that follow from sizes, were the axes in `sizes` (tensor -> axis -> share) that narrow.
+
+    Values from constants alone stay as they are. Returns every known value by name.
+    """
+    known = {name: value for name, value in facts.known.items() if value.sources is None}
+    shapes = tuple(_resized(shapes, sizes) for shapes in facts.shapes)
+    changed = Facts(facts.types, (shapes[0], shapes[1]), known)
+    for node, attrs in zip(model.graph.node, attributes, strict=True):
+        if len(node.output) == 1 and node.output[0] in facts.known and node.output[0] not in known:
+            value = _fold_node(changed, node, attrs)
+            if value is not None:
+                known[node.output[0]] = value
+    return known
+
+
+def _resized(shapes: Mapping[str, Shape], sizes: Mapping[str, Mapping[int, Fraction]]) -> dict[str, Shape]:
+    changed = {
+        name: tuple(int(size * axes.get(axis, 1)) for axis, size in enumerate(shapes[name]))
+        for name, axes in sizes.items()
+    }
+    return {**shapes, **changed}

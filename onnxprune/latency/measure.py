@@ -1,0 +1,71 @@
+"""Wall-clock latency of models, measured side by side so that their ratio is fair."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from onnxprune.latency import board
+from onnxprune.runtime.session import Feeds, Session
+
+MIN_REPEATS = board.FEWEST
+"""Fewer timings say nothing about their spread, so this many are made whatever the time budget is."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one call: median and the 10th and 90th percentile in milliseconds, over `repeats` calls."""
+
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    repeats: int
+    batch: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON types."""
+        return dict(vars(self))
+
+
+def measure(
+    sessions: Mapping[str, Session],
+    feeds: Feeds,
+    *,
+    repeats: int = 50,
+    warmup: int = 3,
+    budget_seconds: float = 3.0,
+) -> dict[str, Latency]:
+    """Time the sessions in turn, so that a busy moment of the machine hits all alike (see `board.in_turns`).
+
+    Args:
+        sessions: Models by name; all take the same feeds.
+        feeds: What each call is given; axis 0 of the first array that has one is the batch.
+        repeats: Timed calls of each model, at most; at least `MIN_REPEATS` are made.
+        warmup: Untimed calls of each model before (the first calls allocate memory).
+        budget_seconds: Time to spend per model; timing ends early when all of it is used.
+
+    Returns:
+        The latency of each model, all with the same number of repeats.
+
+    Raises:
+        InputError: a model cannot run on the feeds.
+    """
+    deadline = time.perf_counter() + budget_seconds * len(sessions)
+    for done in range(warmup):
+        if done and time.perf_counter() > deadline:
+            break
+        for session in sessions.values():
+            session.run(feeds)
+    calls = [partial(session.run, feeds) for session in sessions.values()]
+    settle = 0.0 if all(session.threads == 1 for session in sessions.values()) else board.SETTLE
+    times = board.in_turns(calls, deadline - time.perf_counter(), max(repeats, MIN_REPEATS), settle)
+    batch = next((len(value) for value in feeds.values() if np.ndim(value)), 1)
+    return {name: _summary([1e3 * each for each in found], batch) for name, found in zip(sessions, times, strict=True)}
+
+
+def _summary(times: list[float], batch: int) -> Latency:
+    p10, median, p90 = (float(value) for value in np.percentile(times, (10, 50, 90)))
+    return Latency(median_ms=median, p10_ms=p10, p90_ms=p90, repeats=len(times), batch=batch)

@@ -1,0 +1,1 @@
+"""From a plan to what is written: cut and verify, recover, retrain, quantize, evaluate, accept, write."""

@@ -1,0 +1,44 @@
+"""Files of a cut model: staged, read back, and put in place."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from onnxprune.graph.storage.load import open_model
+from onnxprune.graph.storage.paths import data_names
+from onnxprune.graph.storage.save import write_model
+from onnxprune.graph.storage.staging import Staging, explained
+from onnxprune.surgery.cut import Cut
+
+
+def save(result: Cut, path: Path | str) -> None:
+    """Write a cut model, with its data files beside it where the original has such, in one step.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    path = Path(path)
+    with Staging() as staging:
+        stage(result, path, staging)
+        staging.commit(last=path)
+
+
+def stage(
+    result: Cut,
+    path: Path,
+    staging: Staging,
+    taken: Collection[Path] = (),
+    names: Mapping[str, str] | None = None,
+) -> Cut:
+    """Make the files of a cut model that is to be put at `path` and return the cut as it is read back from them.
+
+    Its data files get `names` (location -> location), else such as no other file has, `taken` among them.
+
+    Raises:
+        InputError: they cannot be made.
+    """
+    temporary = staging.folder(path) / path.name
+    if names is None:
+        names = data_names(result.model, result.weights, path, taken)
+    with explained(path):
+        write_model(result.model, result.weights, temporary, names)
+    return result.stored(*open_model(temporary))

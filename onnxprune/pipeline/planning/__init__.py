@@ -1,0 +1,1 @@
+"""From a goal to a plan: scores, widths, steps, search."""

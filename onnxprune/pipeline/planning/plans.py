@@ -1,0 +1,144 @@
+"""From scores to keep masks, and from keep masks to a plan."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from onnxprune._version import __version__
+from onnxprune.analysis.analyse import Analysis, counts
+from onnxprune.errors import InputError
+from onnxprune.graph.loaded import Model
+from onnxprune.importance.method import Method, find_method
+from onnxprune.pipeline.planning.widths import choose_widths, refuse_unreachable
+from onnxprune.recovery.recovery import steps
+from onnxprune.recovery.samples import SAMPLES
+from onnxprune.selection.budget import Budget
+from onnxprune.selection.goal import ROUND_TO, Wish
+from onnxprune.selection.masks import keep_best
+from onnxprune.selection.steering import Steering
+from onnxprune.values.axes import BoolArray
+from onnxprune.values.plan import GroupPlan, Plan
+from onnxprune.values.statistics import Scores
+
+
+def plan(
+    model: Model,
+    analysis: Analysis,
+    scores: Scores,
+    budget: Budget,
+    method: str | Method = "entropy",
+    options: Mapping[str, Any] | None = None,
+    *,
+    round_to: int = ROUND_TO,
+    outputs: Sequence[int] = (),
+    steering: Steering | None = None,
+    policy: str | None = None,
+    seed: int = 0,
+    data: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Choose what goes, within the budgets and what `steering` says of single groups.
+
+    Of a classifier whose head was opened by `inspect`, only the classes `outputs` stay (none given: all).
+
+    Raises:
+        InputError: a budget out of range, or none where the method has no rule of its own.
+        UnreachableError: a budget that cannot be met, or nothing to prune.
+    """
+    chosen = find_method(method) if isinstance(method, str) else method
+    settled = chosen.settle(options or {})
+    wish = Wish(budget, round_to, policy, steering or Steering())
+    keep = choose(analysis, scores, wish, chosen, settled, outputs)
+    return plan_of_masks(model, analysis, keep, chosen.name, settled, request=wish.to_json(), seed=seed, data=data)
+
+
+def choose(
+    analysis: Analysis,
+    scores: Scores,
+    wish: Wish,
+    method: Method,
+    options: Mapping[str, Any],
+    outputs: Sequence[int] = (),
+    most: Mapping[str, int] | None = None,
+) -> dict[str, BoolArray]:
+    """Return the keep masks of all groups that may be cut; arguments and errors as `plan` and `choose_widths`."""
+    classes = class_masks(analysis, outputs)
+    refuse_unreachable(analysis, wish, counts(classes))
+    kept = choose_widths(analysis, scores, wish, method, options, counts(classes), most)
+    return {**keep_best(scores, kept), **classes}
+
+
+def class_masks(analysis: Analysis, outputs: Sequence[int]) -> dict[str, BoolArray]:
+    """Return the keep mask of the classifier's group that leaves the classes `outputs`; nothing without an open head.
+
+    Raises:
+        InputError: there is no such output.
+    """
+    group = analysis.classes
+    if group is None or not outputs:
+        return {}
+    if not 0 <= min(outputs) <= max(outputs) < group.size:
+        raise InputError(f"The classifier has outputs 0 to {group.size - 1}, not {', '.join(map(str, outputs))}.")
+    (place,) = [member.positions[:, 0] for member in group.members if member.axis == analysis.head]
+    return {group.name: np.isin(place, outputs)}
+
+
+def plan_of_masks(
+    model: Model,
+    analysis: Analysis,
+    keep: Mapping[str, BoolArray],
+    method: str,
+    options: Mapping[str, Any],
+    *,
+    request: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    data: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Return the plan that keeps what `keep` says, by group: [channels], True = kept. Others stay whole."""
+    keep = {group.name: keep.get(group.name, np.ones(group.size, dtype=bool)) for group in analysis.free}
+    kept, costs = counts(keep), analysis.costs
+    groups = {
+        group.name: GroupPlan(group.size, tuple(int(c) for c in np.flatnonzero(~keep[group.name])), group.layers)
+        for group in analysis.free
+    }
+    channels = sum(group.size for group in analysis.prunable)
+    return Plan(
+        model=model.path.name,
+        digest=model.digest,
+        method=method,
+        options=options,
+        request={
+            **(request or {}),
+            **({"allow": "approximate"} if analysis.approximate else {}),
+            **({"trim_head": True} if analysis.classes is not None else {}),
+        },
+        reached={
+            "macs": analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0,
+            "params": analysis.params(keep) / analysis.params() if analysis.params() else 1.0,
+            "channels": sum(kept[group.name] for group in analysis.prunable) / channels if channels else 1.0,
+            **({"latency": costs.cost_at("latency", kept) / costs.whole_of("latency")} if costs.clock else {}),
+        },
+        groups=groups,
+        frozen={group.name: group.frozen for group in analysis.groups if group.frozen},
+        seed=seed,
+        versions=versions(),
+        data=data or {},
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this program and of what its results depend on."""
+    packages = ("onnx", "onnxruntime", "onnx-graphsurgeon", "numpy", "scipy")
+    own = {"onnxprune": __version__, "python": platform.python_version()}
+    return {**own, **{name: version(name) for name in packages}}
+
+
+def recovery_settings(name: str) -> dict[str, Any]:
+    """Return what a plan records of a recovery; nothing for `none`.
+
+    Raises:
+        InputError: there is no such recovery.
+    """
+    return {"name": name, "samples": SAMPLES} if steps(name) else {}

@@ -1,0 +1,78 @@
+"""Scoring channels: the statistics that a method needs, and its scores."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from onnxprune.analysis.analyse import Analysis
+from onnxprune.calibration.collect import collect as collect_statistics
+from onnxprune.data import Dataset
+from onnxprune.errors import InputError
+from onnxprune.finetune.installed import require_torch
+from onnxprune.importance.checking import check_scores
+from onnxprune.importance.method import find_method
+from onnxprune.pipeline.planning.widths import policy_of
+from onnxprune.selection.loss import loss_curves
+from onnxprune.values.progress import Track, silent
+from onnxprune.values.statistics import COARSE_MOMENTS, GRADIENTS, Scores, Statistics
+
+
+def collect(
+    analysis: Analysis,
+    dataset: Dataset | None,
+    method: str = "entropy",
+    options: Mapping[str, Any] | None = None,
+    *,
+    batch_size: int = 32,
+    seed: int = 0,
+    track: Track = silent,
+    widths: bool = True,
+    policy: str | None = None,
+) -> Statistics:
+    """Gather the statistics that `method` needs over `dataset`, and what the widths under a budget of MACs follow from.
+
+    The latter is left out where there are no data, with `widths` false, and where the policy (the method's own unless
+    another is named) goes by something else.
+
+    Raises:
+        InputError: the method needs data and there is none.
+    """
+    chosen = find_method(method)
+    settled = chosen.settle(options or {})
+    if dataset is None and chosen.needs_data(settled):
+        raise InputError(f"Method {method} needs sample data; name a folder with --data.")
+    needs = chosen.needs(settled)
+    if widths and policy_of(chosen, settled, policy).curves == "losses":
+        needs |= {COARSE_MOMENTS}
+    found = collect_statistics(analysis, dataset, needs - GRADIENTS, batch_size=batch_size, seed=seed, track=track)
+    if not needs & GRADIENTS:
+        return found
+    require_torch()
+    from onnxprune.finetune.gradients import with_gradients
+
+    return with_gradients(found, analysis, dataset, needs & GRADIENTS, batch_size=batch_size, track=track)
+
+
+def score(
+    analysis: Analysis,
+    statistics: Statistics,
+    method: str = "entropy",
+    options: Mapping[str, Any] | None = None,
+    *,
+    policy: str | None = None,
+    seed: int = 0,
+) -> Scores:
+    """Score every channel of every prunable group: higher = keep. Where the statistics allow it, curves come with them.
+
+    Raises:
+        InputError: the statistics do not suit the method, or a method of another package returns no sound scores.
+    """
+    chosen = find_method(method)
+    settled = chosen.settle(options or {})
+    found = chosen.score(analysis.prunable, statistics, settled, np.random.default_rng(seed))
+    gains = chosen.policy(settled) == "greedy"
+    check_scores(found, analysis.prunable, f"Method {method}", curves=gains)
+    losses = policy_of(chosen, settled, policy).curves == "losses"
+    return replace(found, curves=loss_curves(analysis.prunable, found, statistics.consumers)) if losses else found

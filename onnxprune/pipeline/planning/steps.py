@@ -1,0 +1,227 @@
+"""Choosing what goes in several steps: each looks at the network that the steps before it have left.
+
+A step cuts the original by all that went so far, gives it new weights, gathers statistics on that network, and chooses
+the next part. Its scores are carried back to the channels of the original, so that widths, floors, blocks and costs are
+the original's throughout and the masks of all steps make one plan.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnxprune.analysis.analyse import Analysis, counts
+from onnxprune.errors import UnreachableError
+from onnxprune.graph.loaded import Model
+from onnxprune.graph.model import read_graph
+from onnxprune.graph.storage.mapped import on_disk
+from onnxprune.graph.storage.staging import Staging
+from onnxprune.pipeline.context import Job, Ranking
+from onnxprune.pipeline.execution.recover import recovered_cut
+from onnxprune.pipeline.opening import inspect
+from onnxprune.pipeline.planning.plans import choose, class_masks
+from onnxprune.pipeline.planning.scoring import collect, score
+from onnxprune.pipeline.planning.sensitivity import with_sensitivity
+from onnxprune.pipeline.planning.widths import policy_of, refuse_unreachable
+from onnxprune.pipeline.state import Journal, Progress
+from onnxprune.selection.budget import Budget
+from onnxprune.values.axes import BoolArray, IntArray
+from onnxprune.values.statistics import Scores
+
+Keep = Mapping[str, BoolArray]
+Origins = Mapping[str, tuple[str, IntArray]]
+"""Group of a cut network -> the group of the original that it is, and which of its channels, [channels]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The keep masks of the original's groups, the scores that they come from, and what the user should know.
+
+    A run that went on from its last step has computed no scores.
+    """
+
+    keep: Keep
+    scores: Scores | None
+    notes: tuple[str, ...]
+
+
+def choose_in_steps(job: Job, ranking: Ranking, journal: Journal | None, first: Scores | None = None) -> Chosen:
+    """Score and choose as often as the settings say, on the recovered network after the first time.
+
+    `first` are the scores of the first step, where they are known already. With a `journal` the steps that it has are
+    not done again, and every other one is added to it.
+
+    Raises:
+        InputError: as the stages.
+        UnreachableError: a budget that cannot be met, or a cut network with other groups than the original.
+    """
+    analysis, settings, outputs = job.analysis, job.settings, job.class_outputs
+    total, whole = settings.steps, settings.wish.budget.in_shares(analysis.costs)
+    refuse_unreachable(analysis, settings.wish, counts(class_masks(analysis, outputs)))
+    state = Progress({group.name: np.ones(group.size, dtype=bool) for group in analysis.free})
+    if journal is not None and journal.begun is not None:
+        state = journal.begun
+        job.say("resumed", f"Going on after step {state.done} of {total}.")
+    scores: Scores | None = None
+    while state.done < total and not (state.stands and settings.wish.budget.is_own_rule):
+        if scores is None or not state.stands:  # where nothing went, the network is the one that was scored last
+            known = first if not state.gone else None
+            scores = known or _scores_after(job, ranking, state)
+        wish = replace(settings.wish, budget=part_of(whole, state.done + 1, total))
+        keep = choose(analysis, scores, wish, ranking.method, ranking.options, outputs, counts(state.keep))
+        left = analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0
+        state = state.after(keep, left, scores.notes)
+        if journal is not None:
+            journal.save(state)
+    return Chosen(state.keep, scores, (*state.notes, *_summary(state, total)))
+
+
+def _summary(state: Progress, total: int) -> Iterator[str]:
+    """Say what each step left, where there were several."""
+    if total > 1:
+        shares = ", ".join(f"{share:.1%}" for share in state.left).replace("%", " %")
+        yield f"Chosen in {state.done} of {total} steps, which left {shares} of the MACs, one after the other."
+
+
+def _scores_after(job: Job, ranking: Ranking, state: Progress) -> Scores:
+    """Score the network as the steps so far have left it; what comes back are scores of the original's channels."""
+    if not state.gone:
+        return scored(job, ranking)
+    job.say("working", f"Step {state.done + 1} of {job.settings.steps}: cutting and recovering")
+    with _cut_network(job, state.keep) as (present, origins):
+        found = scored(replace(job, analysis=present), ranking)
+    return carried_back(found, origins, state.keep)
+
+
+def part_of(budget: Budget, number: int, total: int) -> Budget:
+    """Return what of a budget is to be reached after step `number` of `total`: equal shares of what is there go.
+
+    What is left shrinks geometrically: after 2 of 4 steps to 25 % of the MACs, 50 % are left. A threshold is the same
+    in every step.
+    """
+    if number == total:
+        return budget
+    share = number / total
+    macs = None if budget.macs is None else max(budget.macs, 0.0) ** share
+    ratio = None if budget.ratio is None else 1 - max(1 - budget.ratio, 0.0) ** share
+    params, size, latency = (
+        None if amount is None else replace(amount, number=amount.number**share)
+        for amount in (budget.params, budget.size, budget.latency)
+    )
+    return replace(budget, macs=macs, ratio=ratio, params=params, size=size, latency=latency)
+
+
+def origins_of(whole: Analysis, keep: Keep, present: Analysis) -> Origins:
+    """Find out which channels of the original those of the cut network are, by their places on the tensors.
+
+    Raises:
+        UnreachableError: the groups of the cut network are not those of the original without what went.
+    """
+    owner = np.full(whole.components.count, -1, dtype=np.int64)
+    channel = np.zeros(whole.components.count, dtype=np.int64)
+    for number, group in enumerate(whole.free):
+        member = group.members[0]
+        components = whole.components.labels(member.axis)[member.positions[:, 0]]
+        owner[components], channel[components] = number, np.arange(group.size)
+    masks = whole.axis_masks(keep)
+    found: dict[str, tuple[str, IntArray]] = {}
+    for group in present.free:
+        member = group.members[0]
+        if member.axis not in whole.components.index:
+            raise UnreachableError(_other_groups(group.name))
+        labels = whole.components.labels(member.axis)
+        kept = np.flatnonzero(masks.get(member.axis, np.ones(len(labels), dtype=bool)))
+        if member.positions.max() >= len(kept):
+            raise UnreachableError(_other_groups(group.name))
+        components = labels[kept[member.positions[:, 0]]]
+        original, channels = whole.free[owner[components[0]]], channel[components]
+        same = owner[components[0]] >= 0 and (owner[components] == owner[components[0]]).all()
+        if not same or not np.array_equal(np.sort(channels), np.flatnonzero(keep[original.name])):
+            raise UnreachableError(_other_groups(group.name))
+        found[group.name] = (original.name, channels)
+    covered = {name for name, _ in found.values()}
+    for group in whole.free:
+        if group.name not in covered and keep[group.name].sum() > 1:
+            raise UnreachableError(_other_groups(group.name))
+    return found
+
+
+def _other_groups(name: str) -> str:
+    return f"The cut network has other channel groups than the original (see {name!r}), so use --steps 1."
+
+
+def carried_back(scores: Scores, origins: Origins, keep: Keep) -> Scores:
+    """Return scores of a cut network as scores of the original: what went is worst of all, and never comes back.
+
+    A group with one channel left has none to lose, so nobody scored it.
+    """
+    values = {name: np.where(mask, np.inf, -np.inf) for name, mask in keep.items()}
+    ties = {name: np.zeros(len(mask)) for name, mask in keep.items()}
+    curves = {name: np.zeros(len(mask) + 1) for name, mask in keep.items()} if scores.curves else {}
+    inverse = {original: (name, channels) for name, (original, channels) in origins.items()}
+    for name, found in scores.values.items():
+        original, channels = origins[name]
+        values[original][channels] = found
+        if name in scores.ties:
+            ties[original][channels] = scores.ties[name]
+        if name in scores.curves:
+            curve = scores.curves[name]
+            curves[original] = np.concatenate([curve, np.full(len(values[original]) + 1 - len(curve), curve[-1])])
+
+    def choice(original: str, count: int) -> BoolArray:
+        mask = np.zeros(len(keep[original]), dtype=bool)
+        if original not in inverse or scores.choose is None:
+            return keep[original]
+        name, channels = inverse[original]
+        mask[channels] = scores.choose(name, count)
+        return mask
+
+    return Scores(values, ties, scores.notes, curves, None if scores.choose is None else choice)
+
+
+@contextmanager
+def _cut_network(job: Job, keep: Keep) -> Iterator[tuple[Analysis, Origins]]:
+    """Cut the original, recover it as the final result will be, and read what there is."""
+    settings, result = job.settings, recovered_cut(job, keep)
+    # Beside the output, where the next run clears up after one that was killed.
+    with (
+        Staging() as staging,
+        on_disk(result.model, result.weights, staging.folder(settings.written)) as (proto, weights),
+    ):
+        smaller = Model(job.model.path, proto, read_graph(proto, weights))
+        present = inspect(smaller, approximate=settings.approximate, trim_head=settings.trim_head)
+        yield present, origins_of(job.analysis, keep, present)
+
+
+def scored(job: Job, ranking: Ranking, *, limited: bool = False) -> Scores:
+    """Gather what the method needs, and score; for widths within limits too where there are such, or if `limited`."""
+    settings, analysis, policy = job.settings, job.analysis, job.settings.wish.policy
+    data = None if job.samples is None else job.samples.calibration
+    method, options = ranking.method, ranking.options
+    limited = limited or settings.wish.budget.is_limited
+    statistics = collect(
+        analysis,
+        data,
+        method.name,
+        options,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        track=job.track,
+        widths=limited or settings.scores_output is not None,
+        policy=policy,
+    )
+    job.say("working", "Choosing what goes")
+    scores = score(analysis, statistics, method.name, options, policy=policy, seed=settings.seed)
+    measured = policy_of(method, options, policy).curves == "measured"
+    if not measured or data is None or not limited:
+        return scores
+    job.say("working", "Measuring every group by itself")
+    facts = job.data_facts
+    ranked_by = {
+        "method": method.name,
+        "options": options,
+        "samples": facts["digest"],
+        "preprocess": facts["preprocess"],
+    }
+    return with_sensitivity(scores, analysis, data, ranked_by, seed=settings.seed, track=job.track)

@@ -1,0 +1,122 @@
+"""How many channels every group keeps: the budgets, and the method's policy within them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, get_args
+
+import numpy as np
+
+from onnxprune.analysis.analyse import Analysis
+from onnxprune.errors import InputError, UnreachableError
+from onnxprune.importance.method import Method
+from onnxprune.selection.goal import Wish
+from onnxprune.selection.policy import Policy, Problem, find_policy
+from onnxprune.selection.ratio import by_ratio
+from onnxprune.selection.threshold import by_threshold
+from onnxprune.values.costs import Kind
+from onnxprune.values.statistics import Scores
+
+GAINS = "goes by gains that this method does not give (catro does, with --option widths=greedy)"
+
+
+def choose_widths(
+    analysis: Analysis,
+    scores: Scores,
+    wish: Wish,
+    method: Method,
+    options: Mapping[str, Any],
+    given: Mapping[str, int] | None = None,
+    most: Mapping[str, int] | None = None,
+) -> dict[str, int]:
+    """Return how many channels every prunable group keeps.
+
+    `given` is what other groups keep whatever the scores say; `most` what earlier steps left of each group, whose
+    channels that went score lowest.
+    """
+    budget, costs = wish.budget, replace(analysis.costs, given=given or {})
+    widths = [wish.width(group) for group in analysis.prunable]
+    if not widths and not given:
+        raise UnreachableError(_why_nothing(analysis))
+    present = kept = {width.name: min(width.top, width.size if most is None else most[width.name]) for width in widths}
+    if budget.ratio is not None:
+        kept = _stricter(kept, by_ratio(widths, budget.ratio))
+    if budget.alpha is not None or not wish.explicit:
+        if method.threshold is None:
+            raise InputError(
+                f"Method {method.name} only ranks channels; say how much goes with --ratio, --macs, --params or --size."
+            )
+        alpha = 1.0 if budget.alpha is None else budget.alpha
+        if not 0 < alpha < np.inf:
+            raise InputError(f"--alpha is a multiple of the method's threshold, above 0, not {alpha:g}.")
+        by_rule = by_threshold(widths, scores, alpha * method.threshold, method.cap(options), present)
+        kept = _stricter(kept, by_rule)
+    limits = budget.limits(costs)
+    if not limits.hold(kept):
+        chosen = policy_of(method, options, wish.policy, scores)
+        clock = None if costs.clock is None else partial(costs.cost_at, "latency")
+        kept = chosen.choose(Problem(widths, scores, limits, kept, method.threshold, clock))
+    return kept
+
+
+def policy_of(method: Method, options: Mapping[str, Any], asked: str | None, scores: Scores | None = None) -> Policy:
+    """Return the policy that was asked for, else the method's own; with scores, one that these are enough for.
+
+    Raises:
+        InputError: there is none of this name, or what it goes by is missing.
+    """
+    chosen = find_policy(asked or method.policy(options))
+    if scores is None or chosen.curves == "none" or scores.curves:
+        return chosen
+    if asked is None:
+        return find_policy("global")
+    missing = {"losses": "takes data to see what the next layers lose", "measured": "takes data to run on"}.get(
+        chosen.curves, GAINS
+    )
+    raise InputError(f"--policy {asked} {missing}; take --policy global or uniform.")
+
+
+def refuse_unreachable(analysis: Analysis, wish: Wish, given: Mapping[str, int]) -> None:
+    """Refuse budgets that the floors of all groups do not meet, before any work is done.
+
+    Raises:
+        InputError: it is no share, widths cannot be rounded so, or the steering has no sense.
+        UnreachableError: it cannot be met.
+    """
+    budget = wish.budget
+    if wish.round_to is not None and wish.round_to < 1:
+        raise InputError(f"--round-to is a number of channels from 1 up, not {wish.round_to}.")
+    if budget.macs is not None and not 0 < budget.macs <= 1:
+        raise InputError(
+            f"--macs is the share of MACs that may be left, above 0 and up to 100%, not {budget.macs:.0%}."
+        )
+    wish.steering.check(analysis.groups)
+    floors = _floors(analysis, wish)
+    if floors:
+        budget.limits(replace(analysis.costs, given=given)).refuse_impossible(floors)
+
+
+def least_left(analysis: Analysis, wish: Wish, given: Mapping[str, int] | None = None) -> dict[Kind, float]:
+    """Return the share of each cost that no budget can get below: with every group at its floor, or as `given`."""
+    floors = _floors(analysis, replace(wish, round_to=max(1, wish.round_to or 1)))
+    costs, kinds = replace(analysis.costs, given=given or {}), get_args(Kind)
+    return {kind: costs.cost_at(kind, floors) / costs.whole_of(kind) for kind in kinds if costs.whole_of(kind)}
+
+
+def _floors(analysis: Analysis, wish: Wish) -> dict[str, int]:
+    return {group.name: wish.width(group).floor for group in analysis.prunable}
+
+
+def _why_nothing(analysis: Analysis) -> str:
+    if analysis.groups:
+        found = f"none of the {len(analysis.groups)} channel groups is free"
+    elif analysis.unread:
+        found = analysis.unread[0]
+    else:
+        return "Nothing can be pruned: the model has no layers with weights."
+    return f"Nothing can be pruned: {found}; `onnxprune inspect` says why."
+
+
+def _stricter(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    """Return the smaller width of each group; costs only fall with widths, so whatever held still holds."""
+    return {name: min(count, second[name]) for name, count in first.items()}

@@ -1,0 +1,65 @@
+"""What widths are chosen by: budgets, the width block, a policy, and what is said of single groups."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import gcd, lcm
+from typing import Any
+
+from onnxprune.selection.budget import Budget
+from onnxprune.selection.steering import Steering
+from onnxprune.selection.widths import Width
+from onnxprune.values.groups import ChannelGroup
+
+ROUND_TO = 8
+"""Default width block: what vectorised kernels like, see docs/decisions."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What widths are to be chosen by.
+
+    Attributes:
+        budget: how much may be left.
+        round_to: width block; None: that of this machine's kernels, see `timing.settle_block`.
+        slow: widths below one block that are not worth choosing.
+        barred: by group widths that are not to be chosen, as a wider layer was timed to be faster.
+        policy: how the budget is shared out over the groups, by name; None: as the method says.
+        steering: what is said of single groups.
+    """
+
+    budget: Budget = field(default_factory=Budget)
+    round_to: int | None = ROUND_TO
+    policy: str | None = None
+    steering: Steering = field(default_factory=Steering)
+    slow: frozenset[int] = frozenset()
+    barred: Mapping[str, frozenset[int]] = field(default_factory=dict)
+
+    @property
+    def explicit(self) -> bool:
+        """Whether anything was said of how much goes, so that the result is what was asked for."""
+        return self.budget.explicit or bool(self.steering.ratios)
+
+    def to_json(self) -> dict[str, Any]:
+        """What was asked for, by name."""
+        policy = {} if self.policy is None else {"policy": self.policy}
+        return {**self.budget.to_json(), **self.steering.to_json(), **policy, "round_to": self.round_to}
+
+    def width(self, group: ChannelGroup) -> Width:
+        """Return the widths that a group may take."""
+        found = self.steering.width(group, _block(group, self.round_to or 1))
+        barred = self.barred.get(group.name, frozenset()) | _slow(group, self.slow)
+        return replace(found, barred=barred) if found.most is None else found
+
+
+def _slow(group: ChannelGroup, slow: frozenset[int]) -> frozenset[int]:
+    """Return how many channels of `group` make a slow width on an activation axis that they reach."""
+    times = {member.positions.shape[1] for member in group.members if member.role != "weight"}
+    return frozenset(width // each for width in slow for each in times if width % each == 0 and width // each)
+
+
+def _block(group: ChannelGroup, round_to: int) -> int:
+    """Return how many channels of `group` fill whole blocks on every activation axis that they reach."""
+    blocks = [
+        round_to // gcd(round_to, member.positions.shape[1]) for member in group.members if member.role != "weight"
+    ]
+    return lcm(*blocks) if blocks else 1
