@@ -169,7 +169,7 @@ def test_a_check_without_power_is_made_again_on_shaken_weights(data: Path, tmp_p
     assert sorted(contents(tmp_path / "out")) == ["net.onnx", "net.plan.json", "weights.bin"]
 
 
-def test_cutting_work_one_by_one(tmp_path: Path) -> None:
+def test_stages_work_one_by_one(tmp_path: Path) -> None:
     loaded = onnxprune.load(pages(tmp_path / "in"))
     analysis = onnxprune.inspect(loaded)
     scores = onnxprune.score(analysis, onnxprune.collect(analysis, None, "random"), "random")
