@@ -51,12 +51,12 @@ def profile(**flags: Any) -> None:
     The table is for --latency-table. Take the threads and the provider that the network will run with, and leave the
     machine alone meanwhile: how far timings scatter is said at the end.
     """
+    from onnxprune.analysis import inspect as inspecting
     from onnxprune.cli.console import open_voice
     from onnxprune.cli.printing import print_blocks, print_json
     from onnxprune.graph import loaded
     from onnxprune.graph.storage.paths import check_input, check_outputs
     from onnxprune.latency.profile import Device, pack, profile_to, refuse_provider
-    from onnxprune.pipeline import opening
     from onnxprune.report.profiling import profile_blocks, profile_json
 
     model_path: Path = flags["model"]
@@ -69,7 +69,7 @@ def profile(**flags: Any) -> None:
     written = {"the latency table": output} if flags["pack"] is None else {"the packed file": flags["pack"]}
     check_outputs(written, {"the input model": model_path})
     model = loaded.load(model_path)
-    analysis = opening.inspect(model, approximate=flags["allow"] == "approximate")
+    analysis = inspecting.inspect(model, approximate=flags["allow"] == "approximate")
     if flags["pack"] is not None:
         jobs = pack(model, analysis, flags["pack"])
         click.echo(

@@ -117,7 +117,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: py
     args = ("--method", "l1", "--macs", "20%", "--iterations", 3, "--floor", 100, "-q")
     assert iterate(tmp_path / "whole.onnx", *args, data=few()).code == 0
     runs = []
-    plain = vars(iterating)["run"]
+    plain = vars(iterating)["prune"]
 
     def interrupted(*more: object) -> object:
         runs.append(1)
@@ -126,7 +126,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: py
         return plain(*more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(iterating, "run", interrupted)
+        patch.setattr(iterating, "prune", interrupted)
         assert iterate(tmp_path / "parts.onnx", *args, data=few()).code != 0
     assert not (tmp_path / "parts.onnx").exists()
     again = iterate(tmp_path / "parts.onnx", *args, data=few())
