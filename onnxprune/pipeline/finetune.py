@@ -14,6 +14,7 @@ from onnxprune.graph.loaded import Model, load
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.metadata import classes_left
 from onnxprune.graph.storage.paths import check_input, check_outputs, data_files, data_names
+from onnxprune.graph.storage.resumable import refuse_to_begin_over
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import Staging, explained, with_metadata
 from onnxprune.pipeline.config import Settings
@@ -142,8 +143,8 @@ def finetune(job: FinetuneSettings, listener: Listener = NULL_LISTENER) -> Finet
         teacher = None if job.teacher is None else load(job.teacher)
         if teacher is not None:
             check_outputs(outputs, data_files(teacher.weights))
-        if job.checkpoint_written.exists() and not job.resume:
-            raise InputError(f"'{job.checkpoint_written}' is there already; go on with --resume, or remove it.")
+        if not job.resume:
+            refuse_to_begin_over(job.checkpoint_written)
         check_training(job.recipe, model.graph)
         samples, measured = _samples(job, model, teacher, listener)
         trained, proto, weights = tune(

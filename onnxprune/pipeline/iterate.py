@@ -8,7 +8,6 @@ that falls under the floor (stated). A budget of MACs is reached in equal ratios
 threshold.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,6 +24,7 @@ from onnxprune.graph.loaded import Model, load
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.measures import count_params
 from onnxprune.graph.storage.paths import check_input, check_outputs, data_names
+from onnxprune.graph.storage.resumable import Resumable
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import Staging, explained
 from onnxprune.importance.method import find_method
@@ -46,7 +46,7 @@ from onnxprune.values.outcome import Quality
 from onnxprune.values.preprocess import Preprocess
 
 STATE = "state.json"
-FORMAT = 1
+ITERATIONS = Resumable("state of iterations")
 EXACT = 1e-9
 """What rounding may add to a loss that is just what the floor allows."""
 
@@ -127,7 +127,7 @@ class Iteration:
 
 
 @dataclass(frozen=True)
-class State:
+class Iterations:
     """Where the run stands: `before` is the original's top-1, `data` the digest of what was scored on."""
 
     run: Mapping[str, Any]
@@ -136,10 +136,6 @@ class State:
     preprocess: Mapping[str, Any] | None = None
     iterations: tuple[Iteration, ...] = ()
     ended: str = ""
-
-    def to_text(self) -> str:
-        """The state as JSON."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2, sort_keys=True) + "\n"
 
     @property
     def standing(self) -> Iteration | None:
@@ -153,7 +149,7 @@ class Iterated:
 
     model: Path
     method: str
-    state: State
+    state: Iterations
     quality: Quality
     samples: Samples
     output: Path
@@ -265,7 +261,7 @@ def goal_of(
     return None
 
 
-def _present(job: IterateSettings, state: State, original: Analysis) -> Analysis:
+def _present(job: IterateSettings, state: Iterations, original: Analysis) -> Analysis:
     """Return the network that the next iteration begins with; only where single layers are steered is it another."""
     if state.standing is None or not job.settings.goal.steering.ratios:
         return original
@@ -297,7 +293,7 @@ def _check(job: IterateSettings) -> None:
         raise InputError(f"The model and the work folder would both be {job.work}; name another with --work.")
 
 
-def _begin(job: IterateSettings, original: Model) -> State:
+def _begin(job: IterateSettings, original: Model) -> Iterations:
     """Return the state to go on from; without --resume nothing is written yet."""
     run_facts = job.to_json(original.digest)
     path = job.work / STATE
@@ -306,28 +302,20 @@ def _begin(job: IterateSettings, original: Model) -> State:
             raise InputError(f"'{job.work}' is there already; go on with --resume, or remove it.")
         if job.work.exists():
             raise InputError(f"'{job.work}' is there already and is not of iterations; name a new folder with --work.")
-        return State(run_facts)
+        return Iterations(run_facts)
+    fields = ITERATIONS.read(path)
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        if fields.pop("format") != FORMAT:
-            raise ValueError("another version wrote it")
         iterations = tuple(Iteration(**entry) for entry in fields.pop("iterations"))
-        state = State(**fields, iterations=iterations)
+        state = Iterations(**fields, iterations=iterations)
         if state.preprocess is not None:
             Preprocess.from_json(state.preprocess)
-        other = sorted(name for name in run_facts if state.run.get(name) != json.loads(json.dumps(run_facts[name])))
-    except FileNotFoundError:
-        raise InputError(f"There is no state '{path}' to resume from; leave out --resume to begin.") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
-        raise InputError(f"'{path}' is no state of iterations ({error}); remove '{job.work}' and begin anew.") from None
-    if other:
-        raise InputError(
-            f"'{job.work}' is of another run (other {', '.join(other)}); give what it was begun with, or a new --work."
-        )
+    except (KeyError, TypeError, AttributeError, ValueError, InputError) as error:
+        raise ITERATIONS.damaged(path, error) from None
+    ITERATIONS.check_run(path, state.run, run_facts)
     return state
 
 
-def _samples(job: IterateSettings, original: Model, state: State, listener: Listener) -> tuple[Samples, Samples]:
+def _samples(job: IterateSettings, original: Model, state: Iterations, listener: Listener) -> tuple[Samples, Samples]:
     """Open the data, and what the result is measured on, before any work is done with them.
 
     Raises:
@@ -346,7 +334,7 @@ def _samples(job: IterateSettings, original: Model, state: State, listener: List
     return samples, measured_on(job.measured, samples, settings, original)
 
 
-def _begun(job: IterateSettings, state: State, samples: Samples) -> State:
+def _begun(job: IterateSettings, state: Iterations, samples: Samples) -> Iterations:
     """Make the work folder and record what was found of the data, so that all iterations see the same."""
     data = samples.calibration
     state = replace(state, data=data.digest(), preprocess=None if data.preprocessed else data.preprocess.to_json())
@@ -356,17 +344,16 @@ def _begun(job: IterateSettings, state: State, samples: Samples) -> State:
     return state
 
 
-def _settled(settings: Settings, state: State) -> Settings:
+def _settled(settings: Settings, state: Iterations) -> Settings:
     """Return the settings with the pixels' treatment that was settled once, by the original."""
     if state.preprocess is None:
         return settings
     return replace(settings, preprocess=Preprocess.from_json(state.preprocess), scaling="explicit")
 
 
-def _save(path: Path, state: State) -> None:
-    with Staging() as staging:
-        staging.write(path, state.to_text().encode())
-        staging.commit(last=path)
+def _save(path: Path, state: Iterations) -> None:
+    fields = asdict(state)
+    ITERATIONS.save(path, fields.pop("run"), fields)
 
 
 def _file(job: IterateSettings, number: int) -> Path:
@@ -374,8 +361,8 @@ def _file(job: IterateSettings, number: int) -> Path:
 
 
 def _iteration(
-    job: IterateSettings, state: State, original: Model, macs: float, goal: Goal, listener: Listener
-) -> State:
+    job: IterateSettings, state: Iterations, original: Model, macs: float, goal: Goal, listener: Listener
+) -> Iterations:
     """Do one iteration and return the state after it."""
     start = time.perf_counter()
     number = len(state.iterations) + 1
@@ -422,7 +409,13 @@ def _before(result: Result) -> float:
 
 
 def _facts(
-    job: IterateSettings, state: State, number: int, original: Model, macs: float, result: Result, seconds: float
+    job: IterateSettings,
+    state: Iterations,
+    number: int,
+    original: Model,
+    macs: float,
+    result: Result,
+    seconds: float,
 ) -> Iteration:
     quality, after = result.quality, result.after
     assert quality is not None
@@ -453,7 +446,7 @@ def _enough(goal: Goal, done: int) -> str:
     return f"The budget of {100 * budget.macs:.1f} % of the MACs was reached."
 
 
-def _write(job: IterateSettings, original: Model, state: State, samples: Samples, listener: Listener) -> Iterated:
+def _write(job: IterateSettings, original: Model, state: Iterations, samples: Samples, listener: Listener) -> Iterated:
     """Measure the last result that stands against the original, and put it in its place."""
     settings = job.settings
     assert state.standing is not None

@@ -4,7 +4,6 @@ The state after a step is the keep masks alone, as every step cuts the original 
 in one step after each, so that whoever stops the run at any moment finds the state before or after.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from onnxprune.errors import InputError, UnreachableError, VerificationError
-from onnxprune.graph.storage.staging import write_bytes
+from onnxprune.errors import UnreachableError, VerificationError
+from onnxprune.graph.storage.resumable import Resumable
 from onnxprune.values.axes import BoolArray
 from onnxprune.values.groups import ChannelGroup
 
-FORMAT = 1
+STEPS = Resumable("state of a run in steps")
 
 Facts = Mapping[str, Any]
 
@@ -88,8 +87,7 @@ class State:
         Raises:
             InputError: it cannot be written there.
         """
-        content = {"format": FORMAT, "run": dict(self.run), **progress.to_json()}
-        write_bytes(self.path, (json.dumps(content, indent=1) + "\n").encode())
+        STEPS.save(self.path, self.run, progress.to_json())
 
     def data_files(self, chosen: Mapping[str, str]) -> Mapping[str, str]:
         """Return the names of the result's data files: those of before, else `chosen`, which are noted.
@@ -102,10 +100,9 @@ class State:
         """
         if self.files is not None:
             return self.files
-        files = dict(chosen)
-        content = json.loads(self.path.read_text(encoding="utf-8"))
-        write_bytes(self.path, (json.dumps({**content, "files": files}, indent=1) + "\n").encode())
-        return files
+        fields = STEPS.read(self.path)
+        STEPS.save(self.path, fields.pop("run"), {**fields, "files": dict(chosen)})
+        return dict(chosen)
 
     def remove(self) -> None:
         """Remove the file: there is nothing to go on with any more."""
@@ -142,21 +139,7 @@ def read_state(path: Path, *, resume: bool) -> Facts | None:
     Raises:
         InputError: there is nothing to resume, it is damaged, or there is something that would be begun anew over.
     """
-    if not resume:
-        if path.exists():
-            raise InputError(f"'{path}' is there already; go on with --resume, or remove it.")
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise ValueError("another version wrote it")
-        if not isinstance(content["run"], dict):
-            raise ValueError("it does not say of which run it is")
-    except FileNotFoundError:
-        raise InputError(f"There is no state '{path}' to resume from; leave out --resume to begin.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(_damaged(path, error)) from None
-    return dict(content)
+    return STEPS.read_if(path, resume=resume)
 
 
 def open_state(path: Path, content: Facts | None, run: Facts, groups: Iterable[ChannelGroup]) -> State:
@@ -173,21 +156,14 @@ def open_state(path: Path, content: Facts | None, run: Facts, groups: Iterable[C
     """
     if content is None:
         return State(path, run)
-    known, mine = content["run"], json.loads(json.dumps(run))
-    other = sorted(
-        name for name in {*known, *mine} if name not in known or name not in mine or known[name] != mine[name]
-    )
-    if other:
-        raise InputError(
-            f"'{path}' is of another run (other {', '.join(other)}); give what it was begun with, or remove it."
-        )
+    STEPS.check_run(path, content["run"], run)
     try:
         files = content.get("files")
         if files is not None and any(type(name) is not str for name in (*files.keys(), *files.values())):
             raise ValueError("its files have no names")
         return State(path, run, _progress(content, {group.name: group.size for group in groups}), files)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(_damaged(path, error)) from None
+        raise STEPS.damaged(path, error) from None
 
 
 def _progress(content: Facts, sizes: Mapping[str, int]) -> Progress:
@@ -214,8 +190,3 @@ def _progress(content: Facts, sizes: Mapping[str, int]) -> Progress:
     if not all(isinstance(note, str) for note in notes):
         raise ValueError("its notes are none")
     return Progress(keep, tuple(map(float, left)), tuple(removed), tuple(notes))
-
-
-def _damaged(path: Path, error: Exception) -> str:
-    reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return f"'{path}' is no state of a run in steps, or damaged ({reason}); remove it and begin anew."

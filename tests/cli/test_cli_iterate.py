@@ -9,7 +9,7 @@ from program import CALIB, RESNET, TEST, Ended, call, few, save_images
 
 from onnxprune.pipeline import iterate as iterating
 from onnxprune.pipeline.config import Settings
-from onnxprune.pipeline.iterate import IterateSettings, State, part
+from onnxprune.pipeline.iterate import IterateSettings, Iterations, part
 from onnxprune.selection.budget import Budget
 
 pytest.importorskip("torch", reason="torch is not installed (the extra `torch`)")
@@ -239,7 +239,7 @@ def test_a_loss_that_is_just_the_floor_is_allowed() -> None:
     facts = vars(iterating)["_facts"]
     for floor, kept in ((0.05, True), (0.049, False)):
         job = IterateSettings(settings, floor=floor)
-        assert facts(job, State({}, before=12 / 60), 1, original, 1, result, 0.0).kept is kept
+        assert facts(job, Iterations({}, before=12 / 60), 1, original, 1, result, 0.0).kept is kept
 
 
 def test_an_undone_model_goes_with_its_data_files(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_journal_of_another_run_is_refused_by_what_is_other(tmp_path: Path) ->
 def test_nothing_is_begun_anew_over_a_journal_and_nothing_is_resumed_without(tmp_path: Path) -> None:
     path = tmp_path / "a.steps.json"
     assert read_state(path, resume=False) is None
-    with pytest.raises(InputError, match=r"There is no state '.*a\.steps\.json' to resume from; leave out --resume"):
+    with pytest.raises(InputError, match=r"no state of a run in steps '.*a\.steps\.json' to resume from; leave"):
         read_state(path, resume=True)
     State(path, {}).save(ONE)
     with pytest.raises(InputError, match=r"a\.steps\.json' is there already; go on with --resume, or remove it\."):
