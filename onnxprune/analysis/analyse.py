@@ -9,8 +9,8 @@ import numpy as np
 from onnxprune.analysis.costs import cost_table
 from onnxprune.analysis.factors import best_factors
 from onnxprune.analysis.groups import Components, build_groups, connect
-from onnxprune.analysis.head import binding_frosts, head_group
-from onnxprune.analysis.labels import Frost, Labelled, label, read_facts
+from onnxprune.analysis.head import binding_freezes, head_group
+from onnxprune.analysis.labels import FrozenAxis, Labelled, label, read_facts
 from onnxprune.analysis.sizes import frozen_by_sizes
 from onnxprune.analysis.unread import unread_layers
 from onnxprune.graph.model import Graph
@@ -74,8 +74,8 @@ class Analysis:
     @cached_property
     def renormalised(self) -> bool:
         """Whether a softmax runs over the classes of the opened head."""
-        every = self.labelled.frosts
-        return len(binding_frosts(self.graph, self.components, every, self.head)) < len(every)
+        every = self.labelled.frozen_axes
+        return len(binding_freezes(self.graph, self.components, every, self.head)) < len(every)
 
     def class_masks(self, masks: Mapping[Axis, BoolArray]) -> Mapping[Axis, BoolArray]:
         """Return what would be left of `masks` if the classes that go were all that goes."""
@@ -110,9 +110,9 @@ def analyse(graph: Graph, *, approximate: bool = False, head: Axis | None = None
     def attempt(banned: frozenset[Tie]) -> Analysis:
         labelled = label(reading, banned)
         components = connect(labelled)
-        frosts: tuple[Frost, ...] = (*labelled.frosts, *frozen_by_sizes(graph, labelled, components))
-        labelled = replace(labelled, frosts=frosts)
-        binding = binding_frosts(graph, components, frosts, head)
+        frozen_axes: tuple[FrozenAxis, ...] = (*labelled.frozen_axes, *frozen_by_sizes(graph, labelled, components))
+        labelled = replace(labelled, frozen_axes=frozen_axes)
+        binding = binding_freezes(graph, components, frozen_axes, head)
         groups = build_groups(labelled, components, binding, approximate=approximate)
         costs = cost_table(graph, labelled, groups)
         return Analysis(graph, labelled, components, groups, costs, approximate, head=head)

@@ -31,7 +31,7 @@ MOST_INPUTS = 4608
 """Widest system whose moments are gathered; a wider layer (a fully connected one behind a map) is left out."""
 
 
-class _Sums:
+class _LayerMoments:
     """What is gathered of one layer.
 
     Attributes:
@@ -165,18 +165,18 @@ def input_moments(
     return tuple(result for result in results if result is not None)
 
 
-def _start(analysis: Analysis, most_tapped: int) -> list[_Sums]:
+def _start(analysis: Analysis, most_tapped: int) -> list[_LayerMoments]:
     read = {member.axis for group in analysis.prunable for member in group.members if member.role == "weight"}
     found = []
     for layer in find_layers(analysis.graph, solvable=False)[0]:
         grouped = int(layer.node.attrs.get("group", 1)) > 1
         if _axis(layer) not in read or (layer.node.op == "ConvTranspose" and grouped):
             continue  # the groups of a ConvTranspose lie on the same axis of its weight as its channels
-        found.append(_Sums(analysis.graph, layer, most_tapped))
+        found.append(_LayerMoments(analysis.graph, layer, most_tapped))
     return [sums for sums in found if sums.inputs <= MOST_INPUTS]
 
 
-def _affordable(found: list[_Sums], most: int | None) -> list[_Sums]:
+def _affordable(found: list[_LayerMoments], most: int | None) -> list[_LayerMoments]:
     """Leave out the widest until there are no more than `most` moments."""
     if most is None:
         return found

@@ -146,7 +146,7 @@ def _per_channel(graph: Graph, other: str, tensor: str, channels: int) -> bool:
     Such are constants, and numbers or vectors computed at run time (the scale of a tensor quantized dynamically).
     """
     shape, rank = graph.facts.shapes[0].get(other), len(graph.facts.shapes[0][tensor])
-    if shape is None or not (graph.is_leaf(other) or other in graph.settled or len(shape) <= 1 < rank):
+    if shape is None or not (graph.is_leaf(other) or other in graph.constant_derived or len(shape) <= 1 < rank):
         return False
     return all(size == 1 or rank - len(shape) + place == channels for place, size in enumerate(shape))
 

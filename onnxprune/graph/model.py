@@ -37,7 +37,7 @@ class Node:
 
     @property
     def kind(self) -> str:
-        """The op type, behind its domain where that is not the standard one."""
+        """The op type, after its domain where that is not the standard one."""
         return f"{self.domain}.{self.op}" if self.domain else self.op
 
     @property
@@ -75,7 +75,7 @@ class Graph:
         return name in self.facts.known
 
     @cached_property
-    def settled(self) -> frozenset[str]:
+    def constant_derived(self) -> frozenset[str]:
         """Tensors that follow from constants alone although their values are not known: dequantized weights."""
         found: set[str] = set()
         for node in self.nodes:
@@ -107,7 +107,7 @@ class Graph:
             name = self.producers[name].inputs[0]
         return name
 
-    def moved(self, name: str) -> tuple[str, tuple[int, ...]] | None:
+    def layout_source(self, name: str) -> tuple[str, tuple[int, ...]] | None:
         """Return the constant that a Cast or Transpose made `name` of, and which of its axes each axis of `name` is."""
         node = self.producers.get(name)
         if node is None or node.op not in ("Cast", "Transpose") or node.domain or not self.is_leaf(node.inputs[0]):

@@ -74,12 +74,12 @@ def find_layers(graph: Graph, *, solvable: bool = True) -> tuple[tuple[Layer, ..
             continue
         try:
             layers.append(finder.layer(node))
-        except _CannotError as reason:
+        except _UnsolvableError as reason:
             skipped[node.outputs[0]] = str(reason)
     return tuple(layers), skipped
 
 
-class _CannotError(Exception):
+class _UnsolvableError(Exception):
     """Why a layer is left as it is."""
 
 
@@ -95,19 +95,19 @@ class _Finder:
         weight = self._stored(node.inputs[1])
         graph = self.graph
         if node.inputs[0] in graph.facts.known:
-            raise _CannotError("its input is a constant")
+            raise _UnsolvableError("its input is a constant")
         if node.op == "Gemm" and node.attrs.get("transA", 0):
-            raise _CannotError("its input is transposed")
+            raise _UnsolvableError("its input is transposed")
         if node.op == "Gemm" and (node.attrs.get("alpha", 1.0), node.attrs.get("beta", 1.0)) != (1.0, 1.0):
-            raise _CannotError("its product is scaled")
+            raise _UnsolvableError("its product is scaled")
         if node.op == "MatMul" and graph.facts.known[node.inputs[1]].first.ndim != 2:
-            raise _CannotError("its weight is not a matrix")
+            raise _UnsolvableError("its weight is not a matrix")
         shape = graph.facts.shape_pair(node.outputs[0])
         if shape is None:
-            raise _CannotError("the shape of its output is unknown")
+            raise _UnsolvableError("the shape of its output is unknown")
         channels = len(shape[0]) - 1 if node.op in ("Gemm", "MatMul") else 1
         if channels == 0:
-            raise _CannotError("its output has no axis for samples")
+            raise _UnsolvableError("its output has no axis for samples")
         bias = self._bias(node)
         target, slope, alone = self._target(node, channels, shape[0][channels])
         return Layer(node, weight, graph.facts.known[weight].first.shape, bias, channels, target, slope, alone)
@@ -116,16 +116,16 @@ class _Finder:
         """Return the tensor that holds a constant; if it is to be solved for, nothing else may read it."""
         graph = self.graph
         if not graph.is_leaf(name) or not graph.facts.known[name].is_constant:
-            raise _CannotError("its weight is computed at run time")
+            raise _UnsolvableError("its weight is computed at run time")
         if graph.facts.known[name].first.dtype not in (np.float32, np.float64):
-            raise _CannotError("its weight is not stored in single precision")
+            raise _UnsolvableError("its weight is not stored in single precision")
         if not self.solvable:
             return name
         root = graph.root(name)
         if root not in graph.initializers and graph.producers[root].op != "Constant":
-            raise _CannotError("its weight is computed from other constants")
+            raise _UnsolvableError("its weight is computed from other constants")
         if sum(read == name for reader in graph.readers.get(name, ()) for read in reader.inputs) > 1 or root != name:
-            raise _CannotError("its weight is shared")
+            raise _UnsolvableError("its weight is shared")
         return root
 
     def _bias(self, node: Node) -> str | None:

@@ -14,14 +14,14 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class SampledPositions:
     """Sampled output positions of one batch: sample `image` and place `at` [rows, spatial axes] of each row."""
 
     image: IntArray
     at: IntArray
 
 
-def sample_rows(shape: tuple[int, ...], channels: int, per_sample: int, rng: np.random.Generator) -> Rows:
+def sample_rows(shape: tuple[int, ...], channels: int, per_sample: int, rng: np.random.Generator) -> SampledPositions:
     """Draw `per_sample` output positions of every sample of an output of `shape` (all, where there are fewer)."""
     space = [size for axis, size in enumerate(shape) if axis not in (0, channels)]
     total = math.prod(space)
@@ -32,16 +32,16 @@ def sample_rows(shape: tuple[int, ...], channels: int, per_sample: int, rng: np.
         flat = np.argsort(rng.random((shape[0], total)), axis=1)[:, :count]
     image = np.repeat(np.arange(shape[0]), count)
     at = np.stack(np.unravel_index(flat.ravel(), space), axis=1) if space else np.zeros((len(image), 0), dtype=np.int64)
-    return Rows(image, at.astype(np.int64))
+    return SampledPositions(image, at.astype(np.int64))
 
 
-def picked(tensor: Array, channels: int, rows: Rows) -> Array:
+def picked(tensor: Array, channels: int, rows: SampledPositions) -> Array:
     """Return the channels of `tensor` at `rows`: [rows, channels]."""
     moved = np.moveaxis(tensor, channels, -1)
     return np.asarray(moved[(rows.image, *rows.at.T)])
 
 
-def patches(node: Node, x: Array, kernel: tuple[int, ...], rows: Rows, out_shape: tuple[int, ...]) -> Array:
+def patches(node: Node, x: Array, kernel: tuple[int, ...], rows: SampledPositions, out_shape: tuple[int, ...]) -> Array:
     """Return what the weight of a layer sees at `rows`: [rows, groups, inputs of a group].
 
     The order of the inputs is that of the flattened weight: channels, then taps of the kernel.
@@ -54,7 +54,7 @@ def patches(node: Node, x: Array, kernel: tuple[int, ...], rows: Rows, out_shape
 
 
 def _tap_places(
-    node: Node, space: tuple[int, ...], kernel: tuple[int, ...], rows: Rows, out_shape: tuple[int, ...]
+    node: Node, space: tuple[int, ...], kernel: tuple[int, ...], rows: SampledPositions, out_shape: tuple[int, ...]
 ) -> list[tuple[IntArray, NDArray[np.bool_]]]:
     """Return by spatial axis where each tap of the kernel reads for each row, [rows, taps], and whether it does."""
     rank = len(kernel)
@@ -102,7 +102,7 @@ def _begin_pads(
     return pads
 
 
-def _gather(x: Array, places: list[tuple[IntArray, NDArray[np.bool_]]], rows: Rows) -> Array:
+def _gather(x: Array, places: list[tuple[IntArray, NDArray[np.bool_]]], rows: SampledPositions) -> Array:
     """Return [rows, channels, taps...], zero outside of the map."""
     rank = len(places)
 

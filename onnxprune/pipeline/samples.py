@@ -6,7 +6,14 @@ from pathlib import Path
 
 from onnxprune.data import Dataset, open_data, split
 from onnxprune.errors import InputError
-from onnxprune.evaluation import PresetScore, auto_preprocess, chance_message, declared_classes, is_near_chance, predict
+from onnxprune.evaluation import (
+    PresetScore,
+    auto_preprocess,
+    chance_level_message,
+    declared_classes,
+    is_near_chance_level,
+    predict,
+)
 from onnxprune.graph.loaded import Model
 from onnxprune.graph.storage.metadata import classes_left
 from onnxprune.pipeline.config import Settings
@@ -76,8 +83,8 @@ def open_samples(settings: Settings, model: Model, session: Session, track: Trac
     original = None
     if whole.labels is not None and settings.check_accuracy:
         original = predict(session, whole, batch_size=settings.batch_size, track=track).accuracy
-        if is_near_chance(original):
-            raise InputError(chance_message(original))
+        if is_near_chance_level(original):
+            raise InputError(chance_level_message(original))
     if settings.test is not None:
         test = open_test(settings, model, settings.test, whole)
         calibration, held = _split_to_try(whole, settings) if tries else (whole, None)

@@ -6,7 +6,7 @@ import numpy as np
 
 from onnxprune.graph.model import Graph, Node
 from onnxprune.linear.layers import Layer
-from onnxprune.recovery.stored import Weights, sole_constant
+from onnxprune.recovery.stored import WeightEditor, sole_constant
 from onnxprune.values.axes import FloatArray
 
 
@@ -17,7 +17,7 @@ class Shift:
     tensor: str
     factor: FloatArray
 
-    def add(self, weights: Weights, amount: FloatArray) -> None:
+    def add(self, weights: WeightEditor, amount: FloatArray) -> None:
         """Raise the output of every channel of the layer by `amount`."""
         value = weights[self.tensor]
         weights.replace(self.tensor, value + (amount.ravel() * self.factor).reshape(value.shape))

@@ -217,7 +217,7 @@ def _hand_up(graph: Graph, needs: dict[str, list[Need]]) -> dict[str, Need]:
     for node in reversed(graph.nodes):
         name = node.outputs[0] if node.outputs else ""
         uses = needs.get(name, [])
-        source = graph.moved(name) if uses else None
+        source = graph.layout_source(name) if uses else None
         if source is None or len({need.key for need in uses}) > 1 or uses[0].numbers or not uses[0].cuts:
             continue
         if _read_elsewhere(graph, name, moved):

@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 
 # By axis (negative: from the back) the size that a layer's weight calls for; under None the rank.
-Demand = dict[int | None, int]
+ShapeHint = dict[int | None, int]
 
 
-def demands(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> dict[str, Demand]:
+def input_shape_hints(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> dict[str, ShapeHint]:
     """Return the demands on every graph input that a layer with a constant weight reads."""
     inputs = {value.name for value in model.graph.input} - constants.keys()
-    found: dict[str, Demand] = {}
+    found: dict[str, ShapeHint] = {}
     for node in model.graph.node:
         if len(node.input) > 1 and node.input[0] in inputs and node.input[1] in constants and not node.domain:
             attrs = {attribute.name: attribute.i for attribute in node.attribute}
@@ -21,7 +21,7 @@ def demands(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> dict
     return found
 
 
-def _demand(op: str, attrs: Mapping[str, int], weight: tuple[int, ...]) -> Demand:
+def _demand(op: str, attrs: Mapping[str, int], weight: tuple[int, ...]) -> ShapeHint:
     if op == "Conv" and len(weight) > 2:
         return {None: len(weight), 1: weight[1] * attrs.get("group", 1)}
     if op == "ConvTranspose" and len(weight) > 2:

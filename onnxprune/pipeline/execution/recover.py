@@ -20,7 +20,7 @@ from onnxprune.pipeline.context import Job
 from onnxprune.pipeline.execution.cut import verification_feeds
 from onnxprune.pipeline.execution.evaluate import Gauge
 from onnxprune.recovery.recovery import steps
-from onnxprune.recovery.run import Step, obstacle, recover_steps
+from onnxprune.recovery.run import RecoveryStep, obstacle, recover_steps
 from onnxprune.recovery.samples import SAMPLES
 from onnxprune.runtime import open_session
 from onnxprune.surgery.cut import Cut, cut
@@ -73,7 +73,7 @@ def restore(job: Job, cut: Cut, chosen: Plan, gauge: Gauge, staging: Staging) ->
     data = job.required_samples.calibration
     measured: list[AfterStep] = []
     notes: list[str] = []
-    last: Step | None = None
+    last: RecoveryStep | None = None
     current = cut
     for step in _tried(job.model, cut, chosen, data, notes):
         measured.append(measured_step(CUT if last is None else last.name, current, gauge, folder))
@@ -87,7 +87,7 @@ def restore(job: Job, cut: Cut, chosen: Plan, gauge: Gauge, staging: Staging) ->
     return Restored(placed, tuple(measured), last.name, (_summary(last, len(data)), *notes))
 
 
-def _tried(model: Model, cut: Cut, chosen: Plan, data: Dataset, notes: list[str]) -> Iterator[Step]:
+def _tried(model: Model, cut: Cut, chosen: Plan, data: Dataset, notes: list[str]) -> Iterator[RecoveryStep]:
     """Yield the steps as far as they come: a model that the runtime cannot run piece by piece is still a good cut."""
     name, samples = str(chosen.recovery["name"]), int(chosen.recovery["samples"])
     try:
@@ -102,7 +102,7 @@ def measured_step(name: str, cut: Cut, gauge: Gauge, folder: Path) -> AfterStep:
         return gauge.quality(open_session(proto, weights, name="the pruned model")).as_step(name)
 
 
-def _replace(job: Job, cut: Cut, step: Step, staging: Staging, seed: int) -> Cut:
+def _replace(job: Job, cut: Cut, step: RecoveryStep, staging: Staging, seed: int) -> Cut:
     """Write the recovered model beside the cut, check the one against the other, and move it into the cut's place."""
 
     def check(recovered: onnx.ModelProto, weights: Weights) -> None:
@@ -136,7 +136,7 @@ def put_in_place(
     return cut.stored(*open_model(folder / path.name))
 
 
-def _summary(step: Step, available: int) -> str:
+def _summary(step: RecoveryStep, available: int) -> str:
     """Return how much was recovered, and what was left as it is."""
     few = f"{step.samples} of {available} samples" if step.samples < available else f"{step.samples} samples"
     text = f"Recovery {step.name} gave new weights to {step.solved} layers, from {few}"
