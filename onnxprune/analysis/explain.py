@@ -8,7 +8,7 @@ from difflib import get_close_matches
 import numpy as np
 from scipy.sparse.csgraph import breadth_first_order
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.groups import joined, tie_matrix
 from onnxprune.errors import InputError
 from onnxprune.values.axes import Axis, IntArray

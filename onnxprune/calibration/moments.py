@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.calibration.probes import POSITIONS
 from onnxprune.data.dataset import Dataset
 from onnxprune.graph.model import Graph

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.graph.model import Graph, Node
 from onnxprune.values.axes import Axis
 from onnxprune.values.statistics import LayerKind

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.graph.model import Graph, Node
 from onnxprune.values.axes import Axis, FloatArray, frozen_array
 from onnxprune.values.statistics import BN_SCALE, WEIGHTS, LayerStatistics

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from onnxprune._version import __version__
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import InputError
-from onnxprune.graph.layers.single import DATA, KERNELS, SingleLayer, layer_model, probe, single_layer
 from onnxprune.graph.loaded import Model
+from onnxprune.graph.single_layer import DATA, KERNELS, SingleLayer, layer_model, probe, single_layer
 from onnxprune.graph.storage.cache import read_cache, write_cache
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import Staging, explained, write_bytes

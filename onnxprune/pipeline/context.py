@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.graph.loaded import Model
 from onnxprune.importance.method import Method
 from onnxprune.pipeline.config import Settings

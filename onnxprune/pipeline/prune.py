@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from onnxprune.analysis.analyse import counts
+from onnxprune.analysis.analysis import counts
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.loaded import load
 from onnxprune.graph.storage.paths import check_input, check_outputs, data_files

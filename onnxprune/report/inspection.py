@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.explain import Explanation, TieStep
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table, filled

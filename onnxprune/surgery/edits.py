@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.sizes import fixed_parts, written_down
 from onnxprune.graph.constants.folding import Known
 from onnxprune.graph.model import Graph, Node

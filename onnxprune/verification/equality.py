@@ -19,8 +19,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxprune.analysis.analyse import Analysis
-from onnxprune.graph.constants.scales import step_of
+from onnxprune.analysis.analysis import Analysis
+from onnxprune.graph.activation_scales import step_of
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 from onnxprune.runtime.session import Optimization, open_session
 from onnxprune.surgery.mask import masked_model

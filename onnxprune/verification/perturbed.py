@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.graph.model import Graph
 from onnxprune.graph.storage.measures import FLOATS
 from onnxprune.graph.storage.weights import Weights, is_external, mark_changed, named_tensors

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from nets import Array, analysed, net, random_feed
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import VerificationError
 from onnxprune.graph import loaded
 from onnxprune.graph.model import read_graph

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxprune.analysis.analyse import Analysis, analyse, counts
+from onnxprune.analysis.analyse import analyse
+from onnxprune.analysis.analysis import Analysis, counts
 from onnxprune.data import Dataset, take
 from onnxprune.errors import InputError, VerificationError
 from onnxprune.graph.checking import check_structure

@@ -7,7 +7,7 @@ from dataclasses import replace
 import onnx
 
 from onnxprune._version import __version__
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import UnreachableError
 from onnxprune.graph.storage.measures import count_params, file_size
 from onnxprune.graph.storage.metadata import CLASSES
