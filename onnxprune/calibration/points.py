@@ -16,7 +16,6 @@ _PRIVATE = frozenset(
 )
 # So do these when the other operand is one constant per channel, or one for all: a bias or a scale written as a node.
 _AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
-_VECTOR_LAYERS = frozenset({"Gemm", "MatMul", "QGemm", "QLinearMatMul", "MatMulInteger"})
 _ACTIVATIONS = frozenset("Relu LeakyRelu PRelu Clip HardSwish Gelu Swish Mish Elu Selu Celu Mul".split())
 
 
@@ -69,7 +68,8 @@ def _point(graph: Graph, axis: Axis) -> Point | None:
     for place, size in enumerate(shape):
         if place not in (0, axis.dim):
             positions *= size
-    dense = graph.producers[layer].op in _VECTOR_LAYERS
+    weight = graph.producers[layer].weight_layout
+    dense = weight is not None and not weight.convolves
     kind: LayerKind = "vector" if dense or positions == 1 else "map"
     activity = _activity(graph, tensor)
     pool = _pool(graph, activity) if axis.dim == 1 else None

@@ -10,6 +10,7 @@ import onnx
 
 from onnxprune.graph.constants.folding import RANDOM
 from onnxprune.graph.layers.quantized import weight_slots
+from onnxprune.graph.layers.weight_layout import WeightLayout, weight_layout
 from onnxprune.graph.shapes.propagate import Facts, captured_names, propagate
 from onnxprune.graph.storage.measures import FLOATS
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights, is_external
@@ -30,6 +31,11 @@ class Node:
     version: int
     captured: tuple[str, ...] = ()
 
+    @cached_property
+    def weight_layout(self) -> WeightLayout | None:
+        """Which input is its weight and where channels lie, None where it is no op that multiplies by a weight."""
+        return weight_layout(self.op, self.attrs, domain=self.domain, inputs=self.inputs)
+
     @property
     def has_subgraph(self) -> bool:
         """Whether it runs graphs of its own: If, Loop, Scan."""
@@ -44,6 +50,13 @@ class Node:
     def title(self) -> str:
         """How messages name this node."""
         return f"{self.op} {self.name!r}" if self.name else f"{self.op} (node {self.index})"
+
+
+def weight_layout_of(node: Node) -> WeightLayout:
+    """Return where the weight and the channels of a node lie that is known to be a layer."""
+    layout = node.weight_layout
+    assert layout is not None
+    return layout
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from onnxprune.graph.model import Graph, Node
+from onnxprune.graph.model import Graph, Node, weight_layout_of
 
 DATA, WEIGHT, BIAS = "x", "w", "b"
 VALUE = 0.01
@@ -59,7 +59,8 @@ def single_layer(graph: Graph, node: Node) -> SingleLayer | None:
     if known.first.dtype != np.float32 or known.first.ndim < 2 or (node.op == "MatMul" and known.first.ndim != 2):
         return None
     shape = tuple(known.first.shape)
-    layer = SingleLayer(node, shape, tuple(pair[0]), len(node.inputs) > 2 and bool(node.inputs[2]), node.version)
+    biased = weight_layout_of(node).bias_of(node.inputs) is not None
+    layer = SingleLayer(node, shape, tuple(pair[0]), biased, node.version)
     return layer if _data_shape(layer, shape) == layer.data and 0 not in layer.data else None
 
 
@@ -83,32 +84,20 @@ def layer_model(layer: SingleLayer, weight: Sequence[int]) -> tuple[onnx.ModelPr
 
 def _group(layer: SingleLayer, weight: Sequence[int]) -> int:
     """Return the number of groups of a convolution with a weight of this shape."""
-    group = int(layer.node.attrs.get("group", 1))
-    if group == 1:
-        return 1
-    if layer.node.op == "ConvTranspose":
-        return weight[0] if group == layer.data[1] else group
-    return weight[0] * layer.data[1] // layer.weight[0] if layer.weight[1] == 1 else group
+    layout = weight_layout_of(layer.node)
+    depthwise = 1 < layout.groups == layout.input_channels(layer.weight)
+    return weight[0] * layer.data[1] // layer.weight[0] if depthwise else layout.groups
 
 
 def _data_shape(layer: SingleLayer, weight: Sequence[int]) -> tuple[int, ...]:
     """Return the shape of what a weight of this shape is for."""
-    attributes, data = layer.node.attrs, list(layer.data)
-    if layer.node.op == "Conv":
-        data[1] = weight[1] * _group(layer, weight)
-    elif layer.node.op == "ConvTranspose":
-        data[1] = weight[0]
-    elif layer.node.op == "Gemm":
-        data[0 if attributes.get("transA", 0) else 1] = weight[1 if attributes.get("transB", 0) else 0]
-    else:
-        data[-1] = weight[0]
+    layout, data = weight_layout_of(layer.node), list(layer.data)
+    data[layout.data_axis] = layout.input_channels(weight, _group(layer, weight))
     return tuple(data)
 
 
 def _outputs(layer: SingleLayer, weight: Sequence[int]) -> int:
-    if layer.node.op == "ConvTranspose":
-        return weight[1] * _group(layer, weight)
-    return weight[0] if layer.node.op == "Conv" or layer.node.attrs.get("transB", 0) else weight[1]
+    return weight_layout_of(layer.node).output_channels(weight, _group(layer, weight))
 
 
 def _attributes(layer: SingleLayer, weight: Sequence[int]) -> dict[str, Any]:

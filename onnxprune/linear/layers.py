@@ -11,7 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
-from onnxprune.graph.model import Graph, Node
+from onnxprune.graph.layers.weight_layout import WEIGHTED
+from onnxprune.graph.model import Graph, Node, weight_layout_of
 from onnxprune.values.axes import FloatArray
 
 _SMALLEST_SLOPE = 1e-6
@@ -44,12 +45,12 @@ class Layer:
     @property
     def source(self) -> str:
         """The tensor that the layer reads."""
-        return self.node.inputs[0]
+        return self.node.inputs[weight_layout_of(self.node).data]
 
     @property
     def kernel(self) -> tuple[int, ...]:
         """The taps of the kernel by spatial axis; () for a fully connected layer."""
-        return self.shape[2:] if self.node.op in ("Conv", "ConvTranspose") else ()
+        return weight_layout_of(self.node).kernel(self.shape)
 
     def space(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the sizes of an output of `shape` that are neither samples nor channels."""
@@ -70,7 +71,7 @@ def find_layers(graph: Graph, *, solvable: bool = True) -> tuple[tuple[Layer, ..
     finder = _Finder(graph, solvable)
     layers, skipped = [], {}
     for node in graph.nodes:
-        if node.domain or node.op not in _WEIGHTED or graph.is_folded(node):
+        if node.domain or node.op not in WEIGHTED or graph.is_folded(node):
             continue
         try:
             layers.append(finder.layer(node))
@@ -83,29 +84,26 @@ class _UnsolvableError(Exception):
     """Why a layer is left as it is."""
 
 
-_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-
-
 class _Finder:
     def __init__(self, graph: Graph, solvable: bool) -> None:
         self.graph = graph
         self.solvable = solvable
 
     def layer(self, node: Node) -> Layer:
-        weight = self._stored(node.inputs[1])
-        graph = self.graph
-        if node.inputs[0] in graph.facts.known:
+        graph, layout = self.graph, weight_layout_of(node)
+        weight = self._stored(node.inputs[layout.weight])
+        if node.inputs[layout.data] in graph.facts.known:
             raise _UnsolvableError("its input is a constant")
-        if node.op == "Gemm" and node.attrs.get("transA", 0):
+        if layout.data_axis == 0:
             raise _UnsolvableError("its input is transposed")
         if node.op == "Gemm" and (node.attrs.get("alpha", 1.0), node.attrs.get("beta", 1.0)) != (1.0, 1.0):
             raise _UnsolvableError("its product is scaled")
-        if node.op == "MatMul" and graph.facts.known[node.inputs[1]].first.ndim != 2:
+        if not layout.convolves and graph.facts.known[weight].first.ndim != 2:
             raise _UnsolvableError("its weight is not a matrix")
         shape = graph.facts.shape_pair(node.outputs[0])
         if shape is None:
             raise _UnsolvableError("the shape of its output is unknown")
-        channels = len(shape[0]) - 1 if node.op in ("Gemm", "MatMul") else 1
+        channels = layout.output_axis % len(shape[0])
         if channels == 0:
             raise _UnsolvableError("its output has no axis for samples")
         bias = self._bias(node)
@@ -129,9 +127,8 @@ class _Finder:
         return root
 
     def _bias(self, node: Node) -> str | None:
-        if len(node.inputs) < 3 or not node.inputs[2] or not self.solvable:
-            return None
-        return self._stored(node.inputs[2])
+        bias = weight_layout_of(node).bias_of(node.inputs)
+        return None if bias is None or not self.solvable else self._stored(bias)
 
     def _target(self, node: Node, channels: int, width: int) -> tuple[str, FloatArray, bool]:
         graph, tensor = self.graph, node.outputs[0]
@@ -196,7 +193,7 @@ class _Finder:
         last: dict[str, int] = {}
         for node in self.graph.nodes:
             number = max((last.get(name, -1) for name in (*node.inputs, *node.captured)), default=-1)
-            if node.op in _WEIGHTED and not node.domain:
+            if node.op in WEIGHTED and not node.domain:
                 number = node.index
             last.update(dict.fromkeys(node.outputs, number))
         return last

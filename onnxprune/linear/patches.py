@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.graph.model import Node
+from onnxprune.graph.model import Node, weight_layout_of
 from onnxprune.values.axes import IntArray
 
 Array = NDArray[Any]
@@ -46,11 +46,11 @@ def patches(node: Node, x: Array, kernel: tuple[int, ...], rows: SampledPosition
 
     The order of the inputs is that of the flattened weight: channels, then taps of the kernel.
     """
-    if node.op in ("Gemm", "MatMul"):
+    layout = weight_layout_of(node)
+    if not layout.convolves:
         return picked(x, x.ndim - 1, rows)[:, None, :]
-    groups = int(node.attrs.get("group", 1))
     taken = _gather(x, _tap_places(node, x.shape[2:], kernel, rows, out_shape), rows)
-    return taken.reshape(len(rows.image), groups, -1)
+    return taken.reshape(len(rows.image), layout.groups, -1)
 
 
 def _tap_places(
@@ -64,7 +64,7 @@ def _tap_places(
     places = []
     for axis in range(rank):
         taps = np.arange(kernel[axis]) * dilations[axis]
-        if node.op == "Conv":
+        if not weight_layout_of(node).transposed:
             place = rows.at[:, axis, None] * strides[axis] + taps - pads[axis]
             valid = np.ones_like(place, dtype=bool)
         else:
@@ -90,12 +90,12 @@ def _begin_pads(
         return list(node.attrs.get("pads", [0] * 2 * rank))[:rank]
     if mode == "VALID":
         return [0] * rank
-    pads = []
+    pads, transposed = [], weight_layout_of(node).transposed
     for axis in range(rank):
         reach = (kernel[axis] - 1) * dilations[axis] + 1
-        small, large = (out_shape[axis], space[axis]) if node.op == "Conv" else (space[axis], out_shape[axis])
+        small, large = (space[axis], out_shape[axis]) if transposed else (out_shape[axis], space[axis])
         total = (small - 1) * strides[axis] + reach - large
-        if node.op == "ConvTranspose":
+        if transposed:
             total += (node.attrs.get("output_padding") or [0] * rank)[axis]
         total = max(0, total)
         pads.append(total - total // 2 if mode == "SAME_LOWER" else total // 2)

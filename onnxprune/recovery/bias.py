@@ -44,7 +44,7 @@ def bias(task: RecoveryTask) -> Recovered:
         if not is_reached(layer, reached):
             continue
         shift = find_shift(graph, layer)
-        own = len(layer.node.inputs) > 2 and bool(layer.node.inputs[2])
+        own = layer.bias is not None
         if own and shift is None:
             left_alone[layer.output] = "its bias is shared, computed or not one number a channel"
             continue

@@ -78,7 +78,7 @@ def _fold_into(
 ) -> float:
     """Fold into one layer; returns the share of the removed channels' squared values left on held-out samples."""
     whole, graph = graphs
-    matrix = as_matrix(before.node, whole.facts.known[before.node.inputs[1]].first)
+    matrix = as_matrix(before.node, whole.facts.known[before.weight].first)
     groups = _groups(before, mask, masks_of(task.masks, layer.output).get(layer.channels), matrix)
     slim = as_matrix(layer.node, weights[layer.weight])
     taps = matrix.shape[1] // (len(mask) // len(matrix))

@@ -26,10 +26,9 @@ class Shift:
 def find_shift(graph: Graph, layer: Layer) -> Shift | None:
     """Return where `layer` takes a bias, or None where it has no place for one."""
     width = len(layer.slope)
-    node = layer.node
-    if len(node.inputs) > 2 and node.inputs[2]:
-        return _shift(graph, node.inputs[2], np.ones(width))
-    tensor = node.outputs[0]
+    if layer.bias is not None:
+        return _shift(graph, layer.bias, np.ones(width))
+    tensor = layer.output
     while tensor != layer.target:
         reader = graph.readers[tensor][0]
         if reader.op == "BatchNormalization":
