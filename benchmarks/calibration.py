@@ -34,7 +34,7 @@ from benchmarks.memory import peak_of
 from benchmarks.tables import table
 from benchmarks.threads import limit_threads
 from onnxprune import Budget, Model, apply, collect, inspect, load, plan, recover, score
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.data import Dataset
 from onnxprune.graph.storage.load import load_model
 from onnxprune.graph.storage.save import write_model

@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxprune.analysis.analyse import Analysis, analyse
+from onnxprune.analysis.analyse import analyse
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import OnnxPruneError
 from onnxprune.graph.checking import check_structure
 from onnxprune.graph.inlining import inlined

@@ -31,7 +31,7 @@ from benchmarks.nets import PIXELS, write_sets
 from benchmarks.rows import Row, Rows
 from benchmarks.tables import table
 from onnxprune import Budget, open_data
-from onnxprune.analysis.analyse import Analysis, counts
+from onnxprune.analysis.analysis import Analysis, counts
 from onnxprune.data import Dataset
 from onnxprune.evaluation import evaluate
 from onnxprune.importance.method import find_method

@@ -37,7 +37,7 @@ from benchmarks.nets import SIZES, Net, open_net
 from benchmarks.rows import Row, Rows
 from benchmarks.threads import limit_threads
 from onnxprune import Budget, Model, apply, collect, inspect, load, open_data, plan, recover, score
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.data import Dataset
 from onnxprune.importance.method import METHODS
 from onnxprune.runtime import open_session

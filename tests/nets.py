@@ -15,7 +15,8 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from onnxprune.analysis.analyse import Analysis, analyse
+from onnxprune.analysis.analyse import analyse
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.graph.layers.quantized import layout
 from onnxprune.graph.model import read_graph
 from onnxprune.surgery.cut import Cut, cut

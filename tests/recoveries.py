@@ -9,7 +9,7 @@ import onnx
 from nets import analysed, run
 from numpy.typing import NDArray
 
-from onnxprune.recovery.recovery import Recovered, Task, steps
+from onnxprune.recovery.recovery import Recovered, RecoveryTask, steps
 from onnxprune.surgery.cut import Cut, cut
 
 Array = NDArray[Any]
@@ -28,7 +28,7 @@ class Case:
         samples = sum(len(next(iter(call.values()))) for call in self.calls)
         model, found = self.result.model, None
         for step in steps(name):
-            found = step.run(Task(self.model, model, self.result.masks, self.calls, samples, seed))
+            found = step.run(RecoveryTask(self.model, model, self.result.masks, self.calls, samples, seed))
             model = found.model
         assert found is not None
         return found

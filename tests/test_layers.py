@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +22,15 @@ def test_lower_layers_never_import_higher_ones() -> None:
     found = run(sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache")
     assert found.returncode == 0, found.stdout + found.stderr
     assert "0 broken" in found.stdout
+
+
+@pytest.mark.skipif(find_spec("grimp") is None, reason="import-linter is not installed")
+def test_no_modules_import_each_other_not_even_lazily_or_for_types() -> None:
+    import grimp
+
+    graph = grimp.build_graph("onnxprune", exclude_type_checking_imports=False, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    TopologicalSorter(imports).prepare()  # raises where there is a circle
 
 
 IMPORT_ALL = """

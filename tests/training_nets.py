@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from nets import net
 
-from onnxprune.finetune.training.feeding import Samples
+from onnxprune.finetune.training.feeding import DecodedSamples
 from onnxprune.finetune.training.loop import Task
 from onnxprune.finetune.training.objective import Answers
 from onnxprune.graph.model import Graph, read_graph
@@ -40,7 +40,7 @@ def model(text: str = CONVNET, seed: int = 0) -> onnx.ModelProto:
     return net(text, seed=seed)
 
 
-def samples(count: int, seed: int) -> Samples:
+def samples(count: int, seed: int) -> DecodedSamples:
     """Return images with upright stripes, with level ones, or with none."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 3, count)
@@ -48,14 +48,14 @@ def samples(count: int, seed: int) -> Samples:
     stripes = np.tile(np.array([1, -1], np.float32), 4)
     images[labels == 0] += stripes
     images[labels == 1] += stripes[:, None]
-    return Samples({"x": images}, labels)
+    return DecodedSamples({"x": images}, labels)
 
 
 def task(text: str = CONVNET, *, count: int = 96, teacher: Graph | None = None, labels: bool = True) -> Task:
     """Return the training of a net on such images."""
     training, validation = samples(count, 1), samples(48, 2)
     if not labels:
-        training, validation = (Samples(found.arrays, None) for found in (training, validation))
+        training, validation = (DecodedSamples(found.arrays, None) for found in (training, validation))
     return Task(graph(text), training, validation, Answers(0), teacher)
 
 

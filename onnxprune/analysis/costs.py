@@ -90,8 +90,8 @@ def _weights(graph: Graph) -> list[tuple[Ref, int]]:
 
 def _element_size(graph: Graph, name: str) -> float:
     """Return the bytes of one element of a constant, as it is stored."""
-    moved = graph.moved(graph.root(name))
-    stored = graph.root(name) if moved is None else moved[0]
+    source = graph.layout_source(graph.root(name))
+    stored = graph.root(name) if source is None else source[0]
     tensor = graph.initializers.get(stored)
     return graph.facts.known[name].first.itemsize if tensor is None else element_size(tensor.data_type)
 

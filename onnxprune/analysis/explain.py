@@ -8,14 +8,14 @@ from difflib import get_close_matches
 import numpy as np
 from scipy.sparse.csgraph import breadth_first_order
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.groups import joined, tie_matrix
 from onnxprune.errors import InputError
 from onnxprune.values.axes import Axis, IntArray
 
 
 @dataclass(frozen=True)
-class Step:
+class TieStep:
     """From one axis to the next, because of a node."""
 
     source: str
@@ -39,9 +39,9 @@ class Explanation:
     axis: str
     size: int | None
     reason: str | None
-    chain: tuple[Step, ...]
+    chain: tuple[TieStep, ...]
     frozen: int
-    coupled: tuple[tuple[str, tuple[Step, ...]], ...]
+    coupled: tuple[tuple[str, tuple[TieStep, ...]], ...]
 
 
 def find_axis(analysis: Analysis, text: str) -> tuple[str, int, Axis | None]:
@@ -82,11 +82,11 @@ def explain(analysis: Analysis, text: str) -> Explanation:
         return Explanation(name, None, reason, (), 0, ())
     walk = _Walk(analysis)
     labels = walk.labels(axis)
-    frosted, reasons = walk.frosts()
-    frozen = np.isin(analysis.components.of[labels], analysis.components.of[frosted])
+    frozen_labels, reasons = walk.frozen_labels()
+    frozen = np.isin(analysis.components.of[labels], analysis.components.of[frozen_labels])
     size = len(labels)
     if frozen.any():
-        chain, end = walk.path(int(labels[np.flatnonzero(frozen)[0]]), frosted)
+        chain, end = walk.path(int(labels[np.flatnonzero(frozen)[0]]), frozen_labels)
         return Explanation(name, size, reasons[end], chain, int(frozen.sum()), ())
     coupled = []
     for produced, _ in analysis.labelled.produces:
@@ -105,7 +105,7 @@ class _Walk:
         self._analysis = analysis
         self._matrix = tie_matrix(analysis.labelled, analysis.components)
         self._matrix = (self._matrix + self._matrix.T).tocsr()
-        self._nodes = {(bond.a, bond.b): bond.node for bond in reversed(analysis.labelled.bonds)}
+        self._nodes = {(tie.a, tie.b): tie.node for tie in reversed(analysis.labelled.applied_ties)}
 
     def labels(self, axis: Axis) -> IntArray:
         """Return the labels of an axis."""
@@ -113,16 +113,16 @@ class _Walk:
         starts = self._analysis.components.starts
         return np.arange(starts[place], starts[place + 1], dtype=np.int64)
 
-    def frosts(self) -> tuple[IntArray, dict[int, str]]:
+    def frozen_labels(self) -> tuple[IntArray, dict[int, str]]:
         """Return all labels that a freeze names, and its reason by label."""
         reasons: dict[int, str] = {}
-        for frost in self._analysis.labelled.frosts:
-            labels = self.labels(frost.axis)
-            for label in labels if frost.at is None else labels[frost.at]:
-                reasons.setdefault(int(label), f"{frost.axis} {joined(frost.reason)}")
+        for frozen in self._analysis.labelled.frozen_axes:
+            labels = self.labels(frozen.axis)
+            for label in labels if frozen.at is None else labels[frozen.at]:
+                reasons.setdefault(int(label), f"{frozen.axis} {joined(frozen.reason)}")
         return np.asarray(sorted(reasons), dtype=np.int64), reasons
 
-    def path(self, source: int, targets: IntArray) -> tuple[tuple[Step, ...], int]:
+    def path(self, source: int, targets: IntArray) -> tuple[tuple[TieStep, ...], int]:
         """Return the steps from `source` to the nearest of `targets`, and that target."""
         order, before = breadth_first_order(self._matrix, source, directed=False)
         end = int(order[np.isin(order, targets)][0])
@@ -131,10 +131,10 @@ class _Walk:
             labels.append(int(before[labels[-1]]))
         return tuple(self._steps(labels[::-1])), end
 
-    def _steps(self, labels: list[int]) -> Iterator[Step]:
+    def _steps(self, labels: list[int]) -> Iterator[TieStep]:
         components, graph = self._analysis.components, self._analysis.graph
         axes = [components.axes[place] for place in components.axis_of(np.asarray(labels, dtype=np.int64))]
         for a, b in itertools.pairwise(axes):
             node = self._nodes.get((a, b), self._nodes.get((b, a)))
             if node is not None:
-                yield Step(str(a), graph.nodes[node].title, str(b))
+                yield TieStep(str(a), graph.nodes[node].title, str(b))

@@ -7,29 +7,25 @@ Blocks are told apart by their ties alone, so one block's choice does not touch 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.labels import Reading
 from onnxprune.ops.facts import Tie
 from onnxprune.values.axes import Axis
-
-if TYPE_CHECKING:
-    from onnxprune.analysis.analyse import Analysis
 
 # How often a block's bans are extended where an alternative ran into a reshape that is cut along the first one.
 _ROUNDS = 3
 
 Blocks = Mapping[Axis, int]
 
+Attempt = Callable[[frozenset[Tie]], Analysis]
 
-Attempt = Callable[[frozenset[Tie]], "Analysis"]
 
-
-def best_factors(reading: Reading, attempt: Attempt) -> "Analysis":
+def best_factors(reading: Reading, attempt: Attempt) -> Analysis:
     """Return the best of the attempts with alternatives banned.
 
     Banned are, one after the other: factors in the way of one further in; factors none of whose channels can be cut,
@@ -43,29 +39,29 @@ def best_factors(reading: Reading, attempt: Attempt) -> "Analysis":
     banned: frozenset[Tie] = frozenset()
     tried = {banned}
     for propose in (_overruled, lambda analysis: _smallest(_idle(analysis), blocks), _idle, _blocking, _idle_sharing):
-        goal = propose(best) - banned
-        if goal not in tried:
-            tried.add(goal)
-            best, banned = _improved(best, banned, goal, blocks, attempt)
+        wish = propose(best) - banned
+        if wish not in tried:
+            tried.add(wish)
+            best, banned = _improved(best, banned, wish, blocks, attempt)
     return best
 
 
 def _improved(
-    best: "Analysis", banned: frozenset[Tie], goal: frozenset[Tie], blocks: Blocks, attempt: Attempt
-) -> tuple["Analysis", frozenset[Tie]]:
-    """Try to ban `goal` and take it over in the blocks that lose more MACs by it.
+    best: Analysis, banned: frozenset[Tie], wish: frozenset[Tie], blocks: Blocks, attempt: Attempt
+) -> tuple[Analysis, frozenset[Tie]]:
+    """Try to ban `wish` and take it over in the blocks that lose more MACs by it.
 
     In the other blocks the alternative may have run into further reshapes that are cut along the factor which it is to
     replace, or be taken in vain itself, as one side of the block of a pixel shuffle after the other; these are banned
     as well, and all of it is tried again.
     """
     for _ in range(_ROUNDS):
-        if not goal:
+        if not wish:
             break
-        trial = attempt(banned | goal)
-        better = _better_blocks(best, trial, blocks, {blocks[tie.a] for tie in goal})
-        won = frozenset(tie for tie in goal if blocks[tie.a] in better)
-        rest = goal - won
+        trial = attempt(banned | wish)
+        better = _better_blocks(best, trial, blocks, {blocks[tie.a] for tie in wish})
+        won = frozenset(tie for tie in wish if blocks[tie.a] in better)
+        rest = wish - won
         open_blocks = {blocks[tie.a] for tie in rest}
         in_the_way = (trial.labelled.blocking & set(best.labelled.carriers)) or _idle(trial)
         further = frozenset(tie for tie in in_the_way if blocks[tie.a] in open_blocks) - rest
@@ -73,7 +69,7 @@ def _improved(
             banned = banned | won
             best = attempt(banned) if rest else trial
         stuck = open_blocks - {blocks[tie.a] for tie in further}
-        goal = further | frozenset(tie for tie in rest if blocks[tie.a] not in stuck)
+        wish = further | frozenset(tie for tie in rest if blocks[tie.a] not in stuck)
     return best, banned
 
 
@@ -88,25 +84,25 @@ def _blocks(reading: Reading) -> Blocks:
     return {axis: int(numbers[place]) for axis, place in index.items()}
 
 
-def _overruled(analysis: "Analysis") -> frozenset[Tie]:
+def _overruled(analysis: Analysis) -> frozenset[Tie]:
     return analysis.labelled.overruled
 
 
-def _blocking(analysis: "Analysis") -> frozenset[Tie]:
+def _blocking(analysis: Analysis) -> frozenset[Tie]:
     return analysis.labelled.blocking
 
 
-def _idle(analysis: "Analysis") -> frozenset[Tie]:
+def _idle(analysis: Analysis) -> frozenset[Tie]:
     """Return the alternatives that were taken in vain: nothing that they carry can be cut."""
     return _in_vain(analysis, analysis.labelled.carriers)
 
 
-def _idle_sharing(analysis: "Analysis") -> frozenset[Tie]:
+def _idle_sharing(analysis: Analysis) -> frozenset[Tie]:
     """Return the ties between uses of one weight by which nothing can be cut."""
     return _in_vain(analysis, analysis.labelled.shared)
 
 
-def _in_vain(analysis: "Analysis", ties: Iterable[Tie]) -> frozenset[Tie]:
+def _in_vain(analysis: Analysis, ties: Iterable[Tie]) -> frozenset[Tie]:
     """Return the ties along which nothing can be cut."""
     components = analysis.components
     cut = np.zeros(components.count, dtype=bool)
@@ -130,7 +126,7 @@ def _smallest(ties: frozenset[Tie], blocks: Blocks) -> frozenset[Tie]:
     return frozenset(tie for tie, size in sizes.items() if size == least[blocks[tie.a]])
 
 
-def _better_blocks(best: "Analysis", trial: "Analysis", blocks: Blocks, candidates: set[int]) -> set[int]:
+def _better_blocks(best: Analysis, trial: Analysis, blocks: Blocks, candidates: set[int]) -> set[int]:
     """Return the blocks for which `trial` leaves fewer MACs when every group is halved, the rest being as in `best`."""
     before, after = _shares_left(best), _shares_left(trial)
     gain = dict.fromkeys(candidates, 0.0)
@@ -146,7 +142,7 @@ def _better_blocks(best: "Analysis", trial: "Analysis", blocks: Blocks, candidat
     return {block for block, saved in gain.items() if saved > 0.5}
 
 
-def _shares_left(analysis: "Analysis") -> dict[Axis, float]:
+def _shares_left(analysis: Analysis) -> dict[Axis, float]:
     """Return the share of every axis that is left when every prunable group loses half of its channels."""
     lost: dict[Axis, float] = {}
     for group in analysis.free:

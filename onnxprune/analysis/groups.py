@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from onnxprune.analysis.labels import Frost, Labelled
+from onnxprune.analysis.labels import FrozenAxis, Labelled
 from onnxprune.values.axes import Axis, IntArray, frozen_array
 from onnxprune.values.groups import ChannelGroup, Member, Role
 
@@ -45,21 +45,21 @@ def connect(labelled: Labelled) -> Components:
 def tie_matrix(labelled: Labelled, components: Components) -> coo_array:
     """Return the ties as a sparse matrix over all labels."""
     starts, index = components.starts, components.index
-    first = [starts[index[bond.a]] + bond.a_at for bond in labelled.bonds]
-    second = [starts[index[bond.b]] + bond.b_at for bond in labelled.bonds]
+    first = [starts[index[tie.a]] + tie.a_at for tie in labelled.applied_ties]
+    second = [starts[index[tie.b]] + tie.b_at for tie in labelled.applied_ties]
     total = int(starts[-1])
     edges = (np.concatenate(first), np.concatenate(second)) if first else (np.zeros(0, int), np.zeros(0, int))
     return coo_array((np.ones(edges[0].size, dtype=np.int8), edges), shape=(total, total))
 
 
 def build_groups(
-    labelled: Labelled, components: Components, frosts: tuple[Frost, ...], *, approximate: bool = False
+    labelled: Labelled, components: Components, frozen_axes: tuple[FrozenAxis, ...], *, approximate: bool = False
 ) -> tuple[ChannelGroup, ...]:
     """Sort the components into groups: the same axes, reached the same number of times, frozen for the same reason.
 
     With `approximate`, what only an approximate freeze forbids is free, and labelled as approximate.
     """
-    cause = _causes(components, frosts)
+    cause = _causes(components, frozen_axes)
     produced = np.zeros(components.count, dtype=bool)
     for axis, _ in labelled.produces:
         produced[components.labels(axis)] = True
@@ -76,26 +76,26 @@ def build_groups(
     names: set[str] = set()
     for members in by_signature.values():
         labels = np.stack([order[bounds[c] : bounds[c + 1]] for c in members])
-        frost = frosts[cause[members[0]]] if cause[members[0]] >= 0 else None
-        groups.append(_group(components, labels, producers, frost, names, allowed=approximate))
+        frozen = frozen_axes[cause[members[0]]] if cause[members[0]] >= 0 else None
+        groups.append(_group(components, labels, producers, frozen, names, allowed=approximate))
     return tuple(groups)
 
 
-def _causes(components: Components, frosts: tuple[Frost, ...]) -> IntArray:
-    """Return for each component the number of the frost that freezes it (an exact one first), or -1.
+def _causes(components: Components, frozen_axes: tuple[FrozenAxis, ...]) -> IntArray:
+    """Return for each component the number of the frozen axis that freezes it (an exact one first), or -1.
 
     Where nodes freeze one position each of the same axis, the first of them speaks for all.
     """
     cause = np.full(components.count, -1, dtype=np.int64)
-    ranked = sorted(enumerate(frosts), key=lambda entry: (entry[1].approximate, entry[0]))
+    ranked = sorted(enumerate(frozen_axes), key=lambda entry: (entry[1].approximate, entry[0]))
     speakers: dict[tuple[Axis, bool], int] = {}
     numbers = [
-        number if frost.at is None else speakers.setdefault((frost.axis, frost.approximate), number)
-        for number, frost in ranked
+        number if frozen.at is None else speakers.setdefault((frozen.axis, frozen.approximate), number)
+        for number, frozen in ranked
     ]
-    for number, (_, frost) in reversed(list(zip(numbers, ranked, strict=True))):
-        labels = components.labels(frost.axis)
-        cause[labels if frost.at is None else labels[frost.at]] = number
+    for number, (_, frozen) in reversed(list(zip(numbers, ranked, strict=True))):
+        labels = components.labels(frozen.axis)
+        cause[labels if frozen.at is None else labels[frozen.at]] = number
     return cause
 
 
@@ -115,7 +115,7 @@ def _group(
     components: Components,
     labels: IntArray,
     producers: set[Axis],
-    frost: Frost | None,
+    frozen: FrozenAxis | None,
     names: set[str],
     *,
     allowed: bool,
@@ -135,8 +135,8 @@ def _group(
         size=len(labels),
         members=members,
         layers=layers,
-        frozen=None if frost is None or (allowed and frost.approximate) else f"{frost.axis} {joined(frost.reason)}",
-        approximate=frost is not None and frost.approximate,
+        frozen=None if frozen is None or (allowed and frozen.approximate) else f"{frozen.axis} {joined(frozen.reason)}",
+        approximate=frozen is not None and frozen.approximate,
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from onnxprune.analysis.groups import Components
-from onnxprune.analysis.labels import Frost, Labelled
+from onnxprune.analysis.labels import FrozenAxis, Labelled
 from onnxprune.graph.model import Graph
 from onnxprune.values.axes import Axis, Ref
 from onnxprune.values.groups import ChannelGroup
@@ -34,19 +34,19 @@ def class_axis(graph: Graph) -> Axis | None:
     return None
 
 
-def binding_frosts(
-    graph: Graph, components: Components, frosts: tuple[Frost, ...], head: Axis | None
-) -> tuple[Frost, ...]:
-    """Leave out the frosts by which a softmax over the classes of the opened `head` would keep it shut."""
+def binding_freezes(
+    graph: Graph, components: Components, frozen_axes: tuple[FrozenAxis, ...], head: Axis | None
+) -> tuple[FrozenAxis, ...]:
+    """Leave out the freezes by which a softmax over the classes of the opened `head` would keep it shut."""
     if head is None or head not in components.index:
-        return frosts
+        return frozen_axes
     classes = components.labels(head)
 
-    def is_lifted(frost: Frost) -> bool:
-        over = frost.approximate and graph.nodes[frost.node].op in NORMALISERS
-        return over and bool(np.isin(components.labels(frost.axis), classes).all())
+    def is_lifted(frozen: FrozenAxis) -> bool:
+        over = frozen.approximate and graph.nodes[frozen.node].op in NORMALISERS
+        return over and bool(np.isin(components.labels(frozen.axis), classes).all())
 
-    return tuple(frost for frost in frosts if not is_lifted(frost))
+    return tuple(frozen for frozen in frozen_axes if not is_lifted(frozen))
 
 
 def head_group(groups: tuple[ChannelGroup, ...], head: Axis | None) -> ChannelGroup | None:

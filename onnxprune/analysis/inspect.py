@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from onnxprune.analysis.analyse import Analysis, analyse
+from onnxprune.analysis.analyse import analyse
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.head import class_axis, head_obstacle
 from onnxprune.errors import UnreachableError
 from onnxprune.graph.loaded import Model

@@ -21,7 +21,7 @@ from onnxprune.values.axes import Axis, IntArray
 
 
 @dataclass(frozen=True, eq=False)
-class Bond:
+class AppliedTie:
     """A tie in force: positions `a_at` of `a` and `b_at` of `b`, because of node number `node`."""
 
     node: int
@@ -32,7 +32,7 @@ class Bond:
 
 
 @dataclass(frozen=True, eq=False)
-class Frost:
+class FrozenAxis:
     """Positions of an axis (None: all) that cannot be cut, why, and because of which node (-1: none)."""
 
     axis: Axis
@@ -54,8 +54,8 @@ class Labelled:
     """
 
     sizes: Mapping[Axis, int]
-    bonds: tuple[Bond, ...]
-    frosts: tuple[Frost, ...]
+    applied_ties: tuple[AppliedTie, ...]
+    frozen_axes: tuple[FrozenAxis, ...]
     produces: tuple[tuple[Axis, int], ...]
     sums: tuple[tuple[Sums, int], ...]
     counts: tuple[tuple[Count, int], ...]
@@ -147,8 +147,8 @@ class _Labeller:
         self.banned = banned
         self.sizes: dict[Axis, int] = {}
         self.periods: dict[Axis, Period] = {}
-        self.bonds: list[Bond] = []
-        self.frosts: list[Frost] = []
+        self.applied_ties: list[AppliedTie] = []
+        self.frozen_axes: list[FrozenAxis] = []
         self.queue: list[tuple[int, int, Axis]] = []
         self.applied: set[Tie] = set()
         self.carrier: dict[tuple[int, Axis], Tie] = {}
@@ -166,8 +166,8 @@ class _Labeller:
             self._spread(heapq.heappop(self.queue)[2])
         return Labelled(
             sizes=self.sizes,
-            bonds=tuple(self.bonds),
-            frosts=tuple(self.frosts),
+            applied_ties=tuple(self.applied_ties),
+            frozen_axes=tuple(self.frozen_axes),
             produces=tuple(seeds),
             sums=tuple((f, n) for f, n in every if isinstance(f, Sums) and self._is_masked(f)),
             counts=tuple((f, n) for f, n in every if isinstance(f, Count) and f.axis in self.sizes),
@@ -183,7 +183,7 @@ class _Labeller:
     def _is_masked(self, fact: Sums) -> bool:
         """Whether zeroing this operand is what removing its channels comes to."""
         ref = fact.axis.ref
-        return fact.axis in self.sizes and (fact.inside or not (ref.is_use or ref.name in self.graph.settled))
+        return fact.axis in self.sizes and (fact.inside or not (ref.is_use or ref.name in self.graph.constant_derived))
 
     def _reach(self, axis: Axis, size: int | None, period: Period | None = None) -> None:
         """Label the `size` positions of `axis` if it is new."""
@@ -204,7 +204,7 @@ class _Labeller:
         heapq.heappush(self.queue, (place, len(self.sizes), axis))
 
     def _freeze(self, axis: Axis, reason: str, at: IntArray | None = None) -> None:
-        self.frosts.append(Frost(axis, reason, at))
+        self.frozen_axes.append(FrozenAxis(axis, reason, at))
 
     def _spread(self, axis: Axis) -> None:
         """Apply what every node that touches `axis` says of it."""
@@ -239,7 +239,7 @@ class _Labeller:
         for fact in facts:
             if isinstance(fact, Freeze):
                 reason = f"{node.title} {fact.reason}"
-                self.frosts.append(Frost(axis, reason, fact.at, fact.approximate, node.index))
+                self.frozen_axes.append(FrozenAxis(axis, reason, fact.at, fact.approximate, node.index))
             elif isinstance(fact, Tie) and (not fact.exclusive or fact is chosen):
                 self._bind(node, fact, axis)
 
@@ -313,7 +313,7 @@ class _Labeller:
             return
         period = self.periods.get(axis) if own_at is None and other_at is None else fact.period(other)
         self._reach(other, size, period)
-        self.bonds.append(Bond(node.index, axis, other, first, second))
+        self.applied_ties.append(AppliedTie(node.index, axis, other, first, second))
 
 
 def _axes_of(fact: Fact) -> tuple[Axis, ...]:

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.analysis.groups import Components
-from onnxprune.analysis.labels import Frost, Labelled
+from onnxprune.analysis.labels import FrozenAxis, Labelled
 from onnxprune.graph.constants.folding import Known
 from onnxprune.graph.model import Graph, Node
 from onnxprune.values.axes import Axis, Ref
 
 
-def frozen_by_sizes(graph: Graph, labelled: Labelled, components: Components) -> Iterator[Frost]:
-    """Yield a frost for every labelled axis whose size reaches an operand that the cut could not write down."""
+def frozen_by_sizes(graph: Graph, labelled: Labelled, components: Components) -> Iterator[FrozenAxis]:
+    """Yield every labelled axis as frozen whose size reaches an operand that the cut could not write down."""
     counted = {(index, fact.slot, fact.element): fact.axis for fact, index in labelled.counts}
     for name, known in graph.facts.known.items():
         if known.sources is None:
@@ -29,7 +29,7 @@ def frozen_by_sizes(graph: Graph, labelled: Labelled, components: Components) ->
         obstacle = _obstacle(graph, name)
         if obstacle is not None:
             read = {axis for sources in set(known.sources.ravel()) for axis in _labelled(sources, labelled.sizes)}
-            yield from (Frost(axis, obstacle) for axis in sorted(read))
+            yield from (FrozenAxis(axis, obstacle) for axis in sorted(read))
             continue
         for node, slot in _terminal_uses(graph, name):
             if written_down(graph, node, known, known.first) is not None:
@@ -42,9 +42,9 @@ def frozen_by_sizes(graph: Graph, labelled: Labelled, components: Components) ->
                 axes = _labelled(sources, labelled.sizes)
                 sized = counted.get((node.index, slot, element))
                 if sized is None:
-                    yield from (Frost(axis, reason) for axis in axes)
+                    yield from (FrozenAxis(axis, reason) for axis in axes)
                 elif not _handed_on(components, known, element, axes, sized, labelled.sizes[sized]):
-                    yield from (Frost(axis, reason) for axis in (sized, *axes))
+                    yield from (FrozenAxis(axis, reason) for axis in (sized, *axes))
 
 
 def written_down(graph: Graph, node: Node, known: Known, needed: NDArray[Any]) -> NDArray[Any] | None:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import onnx
 
 from onnxprune.analysis.labels import Reading
+from onnxprune.graph.layers.weight_layout import WEIGHTED
 
-_LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "ConvInteger", "MatMulInteger"})
+_LAYERS = WEIGHTED | {"LSTM", "GRU", "RNN", "ConvInteger", "MatMulInteger"}
 
 
 def unread_layers(reading: Reading) -> Iterator[str]:

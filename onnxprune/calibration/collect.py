@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.calibration.accumulators import Accumulator
 from onnxprune.calibration.instrument import Probe, instrumented, start
 from onnxprune.calibration.moments import input_moments

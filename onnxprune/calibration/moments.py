@@ -11,10 +11,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.calibration.probes import POSITIONS
 from onnxprune.data.dataset import Dataset
-from onnxprune.graph.model import Graph
+from onnxprune.graph.model import Graph, weight_layout_of
 from onnxprune.linear.layers import Layer, find_layers
 from onnxprune.linear.matrix import as_matrix, input_axis
 from onnxprune.linear.patches import patches, picked, sample_rows
@@ -31,7 +31,7 @@ MOST_INPUTS = 4608
 """Widest system whose moments are gathered; a wider layer (a fully connected one behind a map) is left out."""
 
 
-class _Sums:
+class _LayerMoments:
     """What is gathered of one layer.
 
     Attributes:
@@ -43,7 +43,7 @@ class _Sums:
     """
 
     def __init__(self, graph: Graph, layer: Layer, most_tapped: int) -> None:
-        matrix = as_matrix(layer.node, graph.facts.known[layer.node.inputs[1]].first)
+        matrix = as_matrix(layer.node, graph.facts.known[layer.weight].first)
         groups, inputs, outputs = matrix.shape
         self.layer = layer
         self.matrix = matrix * layer.slope.reshape(groups, 1, outputs)
@@ -165,18 +165,18 @@ def input_moments(
     return tuple(result for result in results if result is not None)
 
 
-def _start(analysis: Analysis, most_tapped: int) -> list[_Sums]:
+def _start(analysis: Analysis, most_tapped: int) -> list[_LayerMoments]:
     read = {member.axis for group in analysis.prunable for member in group.members if member.role == "weight"}
     found = []
     for layer in find_layers(analysis.graph, solvable=False)[0]:
-        grouped = int(layer.node.attrs.get("group", 1)) > 1
-        if _axis(layer) not in read or (layer.node.op == "ConvTranspose" and grouped):
+        layout = weight_layout_of(layer.node)
+        if _axis(layer) not in read or (layout.transposed and layout.groups > 1):
             continue  # the groups of a ConvTranspose lie on the same axis of its weight as its channels
-        found.append(_Sums(analysis.graph, layer, most_tapped))
+        found.append(_LayerMoments(analysis.graph, layer, most_tapped))
     return [sums for sums in found if sums.inputs <= MOST_INPUTS]
 
 
-def _affordable(found: list[_Sums], most: int | None) -> list[_Sums]:
+def _affordable(found: list[_LayerMoments], most: int | None) -> list[_LayerMoments]:
     """Leave out the widest until there are no more than `most` moments."""
     if most is None:
         return found
@@ -187,7 +187,7 @@ def _affordable(found: list[_Sums], most: int | None) -> list[_Sums]:
 
 
 def _axis(layer: Layer) -> Axis:
-    return Axis(Ref(layer.node.inputs[1], layer.node.index, 1), input_axis(layer.node))
+    return Axis(Ref(layer.weight, layer.node.index, weight_layout_of(layer.node).weight), input_axis(layer.node))
 
 
 def _session(analysis: Analysis, names: Iterable[str]) -> Session:

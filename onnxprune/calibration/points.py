@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.graph.model import Graph, Node
 from onnxprune.values.axes import Axis
 from onnxprune.values.statistics import LayerKind
@@ -16,7 +16,6 @@ _PRIVATE = frozenset(
 )
 # So do these when the other operand is one constant per channel, or one for all: a bias or a scale written as a node.
 _AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
-_VECTOR_LAYERS = frozenset({"Gemm", "MatMul", "QGemm", "QLinearMatMul", "MatMulInteger"})
 _ACTIVATIONS = frozenset("Relu LeakyRelu PRelu Clip HardSwish Gelu Swish Mish Elu Selu Celu Mul".split())
 
 
@@ -69,7 +68,8 @@ def _point(graph: Graph, axis: Axis) -> Point | None:
     for place, size in enumerate(shape):
         if place not in (0, axis.dim):
             positions *= size
-    dense = graph.producers[layer].op in _VECTOR_LAYERS
+    weight = graph.producers[layer].weight_layout
+    dense = weight is not None and not weight.convolves
     kind: LayerKind = "vector" if dense or positions == 1 else "map"
     activity = _activity(graph, tensor)
     pool = _pool(graph, activity) if axis.dim == 1 else None
@@ -146,7 +146,7 @@ def _per_channel(graph: Graph, other: str, tensor: str, channels: int) -> bool:
     Such are constants, and numbers or vectors computed at run time (the scale of a tensor quantized dynamically).
     """
     shape, rank = graph.facts.shapes[0].get(other), len(graph.facts.shapes[0][tensor])
-    if shape is None or not (graph.is_leaf(other) or other in graph.settled or len(shape) <= 1 < rank):
+    if shape is None or not (graph.is_leaf(other) or other in graph.constant_derived or len(shape) <= 1 < rank):
         return False
     return all(size == 1 or rank - len(shape) + place == channels for place, size in enumerate(shape))
 

@@ -27,7 +27,7 @@ from onnxprune.calibration.accumulators import (
 from onnxprune.calibration.instrument import Probe
 from onnxprune.calibration.points import Point
 from onnxprune.calibration.thinning import MOST_COUNTED, MOST_POSITIONS, steps
-from onnxprune.graph.constants.scales import scale_of
+from onnxprune.graph.activation_scales import scale_of
 from onnxprune.graph.model import Graph
 from onnxprune.values.axes import IntArray
 

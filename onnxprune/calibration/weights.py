@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
+from onnxprune.graph.layers.weight_layout import WeightLayout
 from onnxprune.graph.model import Graph, Node
 from onnxprune.values.axes import Axis, FloatArray, frozen_array
 from onnxprune.values.statistics import BN_SCALE, WEIGHTS, LayerStatistics
@@ -48,23 +49,24 @@ def weight_rows(graph: Graph, node: Node) -> Array | None:
     if node.domain:
         return None
     known = [graph.facts.known.get(name) if name else None for name in node.inputs]
-    if node.op in ("Conv", "Gemm", "MatMul", "ConvTranspose") and known[1] is not None:
-        return _by_output(node, known[1].first)
+    layout = node.weight_layout
+    if layout is None or layout.quantized:
+        return None
+    weight = known[layout.weight]
+    if weight is not None:
+        return _by_output(layout, weight.first)
     if node.op == "MatMul" and known[0] is not None and known[0].first.ndim == 2:
         return known[0].first
     return None
 
 
-def _by_output(node: Node, weight: Array) -> Array:
-    if node.op == "Conv":
-        return weight.reshape(len(weight), -1)
-    if node.op == "ConvTranspose":
-        groups = int(node.attrs.get("group", 1))
-        split = weight.reshape(groups, len(weight) // groups, weight.shape[1], -1)
-        return split.transpose(0, 2, 1, 3).reshape(groups * weight.shape[1], -1)
-    if node.op == "Gemm" and node.attrs.get("transB", 0):
-        return weight
-    return np.moveaxis(weight, -1, 0).reshape(weight.shape[-1], -1)
+def _by_output(layout: WeightLayout, weight: Array) -> Array:
+    if layout.transposed:
+        split = weight.reshape(layout.groups, len(weight) // layout.groups, weight.shape[1], -1)
+        return split.transpose(0, 2, 1, 3).reshape(layout.groups * weight.shape[1], -1)
+    if layout.outputs == 0:
+        return weight if weight.ndim == 2 else weight.reshape(len(weight), -1)
+    return np.moveaxis(weight, layout.outputs, 0).reshape(weight.shape[layout.outputs], -1)
 
 
 def _bn_scale(graph: Graph, axis: Axis) -> FloatArray | None:

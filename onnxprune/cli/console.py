@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.cli.preprocessing import describe
 from onnxprune.cli.progress import Meter
 from onnxprune.pipeline import events

@@ -23,7 +23,7 @@ MAIN_JOB = "prune"
 _OWN = ("--help", "-h", "--version")
 
 
-class Program(WithExamples, click.Group):
+class CommandGroup(WithExamples, click.Group):
     """A group whose unknown first argument means the main job, and whose failures are one sentence."""
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **extra: Any) -> NoReturn:
@@ -58,7 +58,7 @@ class Program(WithExamples, click.Group):
 
 @click.group(
     "onnxprune",
-    cls=Program,
+    cls=CommandGroup,
     examples=(
         "onnxprune model.onnx --data calib/ --method entropy    prune, check, measure, write",
         "onnxprune prune --help                                 all options of that",

@@ -10,7 +10,7 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Option(click.Option):
+class SectionedOption(click.Option):
     """An option with the heading that it is listed under."""
 
     def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
@@ -62,12 +62,12 @@ def sections(command: click.Command, ctx: click.Context) -> list[tuple[str, list
 
 
 def _section(option: click.Parameter) -> str:
-    return option.section if isinstance(option, Option) else "Messages"
+    return option.section if isinstance(option, SectionedOption) else "Messages"
 
 
 def section(title: str) -> Callable[..., Callable[[F], F]]:
     """Return a `click.option` for options under `title`."""
-    return partial(click.option, cls=Option, section=title)
+    return partial(click.option, cls=SectionedOption, section=title)
 
 
 def stack(*options: Callable[[F], F]) -> Callable[[F], F]:

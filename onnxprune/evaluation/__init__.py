@@ -1,6 +1,6 @@
 """Measuring what a model does: top-1, per class, paired change, drift of outputs, preprocessing presets."""
 
-from onnxprune.evaluation.chance_level import chance_message, is_near_chance
+from onnxprune.evaluation.chance_level import chance_level_message, is_near_chance_level
 from onnxprune.evaluation.classes import class_output, declared_classes
 from onnxprune.evaluation.drift import Drift, drift
 from onnxprune.evaluation.presets import PresetScore, auto_preprocess
@@ -12,12 +12,12 @@ __all__ = [
     "Predictions",
     "PresetScore",
     "auto_preprocess",
-    "chance_message",
+    "chance_level_message",
     "class_output",
     "declared_classes",
     "drift",
     "evaluate",
-    "is_near_chance",
+    "is_near_chance_level",
     "paired",
     "predict",
 ]

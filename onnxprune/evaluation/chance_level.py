@@ -5,7 +5,7 @@ from onnxprune.values.accuracy import Accuracy, wilson
 _Z_ONE_SIDED = 1.6448536269514722  # normal quantile of 95 %
 
 
-def is_near_chance(accuracy: Accuracy) -> bool:
+def is_near_chance_level(accuracy: Accuracy) -> bool:
     """Whether the model does not show to be better than guessing.
 
     With C classes, guessing is right in 1/C. The verdict is "near chance" if both hold:
@@ -22,8 +22,8 @@ def is_near_chance(accuracy: Accuracy) -> bool:
     return low <= chance + min(chance / 2, 0.05) and accuracy.top1 < (1 + chance) / 2
 
 
-def chance_message(accuracy: Accuracy) -> str:
-    """What to tell the user when `is_near_chance`: the numbers, the likely causes, what to set for each."""
+def chance_level_message(accuracy: Accuracy) -> str:
+    """What to tell the user when `is_near_chance_level`: the numbers, the likely causes, what to set for each."""
     return (
         f"the original model has {accuracy.correct} of {accuracy.total} samples right ({accuracy.top1:.1%}), "
         f"about what guessing among {accuracy.classes} classes gives ({1 / accuracy.classes:.1%}), so it is "

@@ -47,7 +47,7 @@ class Drift:
 
 
 @dataclass
-class _Sums:
+class _DriftSums:
     """Running totals of one output."""
 
     change: float = 0.0
@@ -61,7 +61,7 @@ class _Sums:
 
 @dataclass
 class _Totals:
-    sums: dict[str, _Sums] = field(default_factory=dict)
+    sums: dict[str, _DriftSums] = field(default_factory=dict)
 
     def add(
         self, name: str, old: NDArray[Any], new: NDArray[Any], size: int, count: int, classes: Sequence[int]
@@ -73,7 +73,7 @@ class _Totals:
         wide = [axis for axis in range(1, old.ndim) if old.shape[axis] != 1]
         if len(wide) == 1 and new.ndim == old.ndim and new.shape[wide[0]] == len(classes) > 0:
             old = old if old.shape == new.shape else old.take(classes, wide[0])
-        sums = self.sums.setdefault(name, _Sums())
+        sums = self.sums.setdefault(name, _DriftSums())
         if old.shape != new.shape:
             sums.fault = f"its shape differs between the models ({list(old.shape)} and {list(new.shape)})"
             return
@@ -148,7 +148,7 @@ def drift(
     )
 
 
-def _ratio(sums: _Sums) -> float:
+def _ratio(sums: _DriftSums) -> float:
     if sums.norm > 0:
         return math.sqrt(sums.change / sums.norm)
     return math.inf if sums.change > 0 else 0.0

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.calibration.points import Point, find_points
 from onnxprune.data import Dataset
 from onnxprune.errors import InputError

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import onnx
 
 from onnxprune.errors import VerificationError
-from onnxprune.graph.storage.detached import light_copy
+from onnxprune.graph.storage.detached import without_heavy_initializers
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 
 _COMPLAINTS = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError)
@@ -49,7 +49,7 @@ def _complaints(model: onnx.ModelProto, weights: Weights) -> Iterator[str]:
 
     The checker stops at the first fault, so after one every node is checked by itself as well.
     """
-    light = light_copy(model, weights)
+    light = without_heavy_initializers(model, weights)
     first = _complaint(lambda: onnx.checker.check_model(light))
     if first:
         yield first

@@ -10,6 +10,7 @@ import onnx
 
 from onnxprune.graph.constants.folding import RANDOM
 from onnxprune.graph.layers.quantized import weight_slots
+from onnxprune.graph.layers.weight_layout import WeightLayout, weight_layout
 from onnxprune.graph.shapes.propagate import Facts, captured_names, propagate
 from onnxprune.graph.storage.measures import FLOATS
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights, is_external
@@ -30,6 +31,11 @@ class Node:
     version: int
     captured: tuple[str, ...] = ()
 
+    @cached_property
+    def weight_layout(self) -> WeightLayout | None:
+        """Which input is its weight and where channels lie, None where it is no op that multiplies by a weight."""
+        return weight_layout(self.op, self.attrs, domain=self.domain, inputs=self.inputs)
+
     @property
     def has_subgraph(self) -> bool:
         """Whether it runs graphs of its own: If, Loop, Scan."""
@@ -37,13 +43,20 @@ class Node:
 
     @property
     def kind(self) -> str:
-        """The op type, behind its domain where that is not the standard one."""
+        """The op type, after its domain where that is not the standard one."""
         return f"{self.domain}.{self.op}" if self.domain else self.op
 
     @property
     def title(self) -> str:
         """How messages name this node."""
         return f"{self.op} {self.name!r}" if self.name else f"{self.op} (node {self.index})"
+
+
+def weight_layout_of(node: Node) -> WeightLayout:
+    """Return where the weight and the channels of a node lie that is known to be a layer."""
+    layout = node.weight_layout
+    assert layout is not None
+    return layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +88,7 @@ class Graph:
         return name in self.facts.known
 
     @cached_property
-    def settled(self) -> frozenset[str]:
+    def constant_derived(self) -> frozenset[str]:
         """Tensors that follow from constants alone although their values are not known: dequantized weights."""
         found: set[str] = set()
         for node in self.nodes:
@@ -107,7 +120,7 @@ class Graph:
             name = self.producers[name].inputs[0]
         return name
 
-    def moved(self, name: str) -> tuple[str, tuple[int, ...]] | None:
+    def layout_source(self, name: str) -> tuple[str, tuple[int, ...]] | None:
         """Return the constant that a Cast or Transpose made `name` of, and which of its axes each axis of `name` is."""
         node = self.producers.get(name)
         if node is None or node.op not in ("Cast", "Transpose") or node.domain or not self.is_leaf(node.inputs[0]):

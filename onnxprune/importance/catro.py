@@ -172,7 +172,11 @@ register(
         score=catro_scores,
         options={
             "feature": Option("gap", "the spatial mean of a map, or the map at sampled positions", ("gap", "map")),
-            "widths": Option("loss", "by what the next layers lose, or by stage 2 of the paper", ("loss", "greedy")),
+            "widths": Option(
+                "loss",
+                "by the reconstruction loss of the consumer layers, or by stage 2 of the paper",
+                ("loss", "greedy"),
+            ),
             "tau": Option(0.0, "how much within-class scatter counts against a channel", low=0.0, high=1.0),
         },
         policy=lambda options: options["widths"],

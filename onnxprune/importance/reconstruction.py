@@ -1,9 +1,9 @@
-"""Backward elimination by what the next layers lose: the channel whose removal they can make up for best goes first.
+"""Backward elimination by the reconstruction loss of the consumer layers: what they make up for best goes first.
 
 Optimal brain surgeon on whole channels. A layer with weight W that reads inputs with second moments H loses
 tr(W_c' (inv(H)_cc)^-1 W_c) when channel c goes (the block of its taps) and the remaining weights are re-solved by least
 squares; inv(H) and W follow every removal by the usual block updates. Losses count relative to the standard deviation
-of the tensor in which the error of the layer shows, and add up over all layers that read a group.
+of the tensor in which the error of the layer shows, and add up over all consumer layers of a group.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,9 +55,9 @@ class _System:
 def eliminate(systems: Sequence[_System], channels: int) -> tuple[IntArray, FloatArray]:
     """Remove channels one after the other, cheapest first.
 
-    Returns the channels in the order of removal, [channels], and what has been lost after each removal, [channels].
-    What the layers lose by the same missing channels is the same information, so their amplitudes add up, not their
-    squares: a channel of a residual stream is missed by every block alike.
+    Returns the channels in the order of removal, [channels], and the reconstruction loss after each, [channels].
+    The layers miss the same information by the same missing channels, so the amplitudes of their losses add up, not
+    their squares: a channel of a residual stream is missed by every block alike.
     """
     alive = np.arange(channels)
     order: list[int] = []
@@ -119,8 +119,8 @@ def _systems(group: ChannelGroup, consumers: Sequence[Consumer]) -> list[_System
 register(
     Method(
         name="reconstruction",
-        summary="What the next layers lose, if they make up for the missing channel as well as they can.",
-        formula="s_c = tr(W_c' (inv(H)_cc)^-1 W_c), H the covariance of what the next layers read; greedy, backward",
+        summary="The reconstruction loss of the consumer layers that make up for the channel by least squares.",
+        formula="s_c = tr(W_c' (inv(H)_cc)^-1 W_c), H the covariance of what these read; greedy, backward",
         source="our own, after optimal brain surgeon (Hassibi & Stork 1993) on whole channels",
         cost="one pass over the data, all inputs of the readers leave the runtime; cubic in the inputs of a layer",
         needs=lambda options: frozenset({MOMENTS}),

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from onnxprune._version import __version__
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import InputError
-from onnxprune.graph.layers.single import DATA, KERNELS, Layer, layer_model, probe, single_layer
 from onnxprune.graph.loaded import Model
+from onnxprune.graph.single_layer import DATA, KERNELS, SingleLayer, layer_model, probe, single_layer
 from onnxprune.graph.storage.cache import read_cache, write_cache
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import Staging, explained, write_bytes
@@ -176,7 +176,7 @@ def layer_jobs(analysis: Analysis, folder: Path) -> tuple[list[dict[str, Any]], 
     return list(jobs.values()), layers
 
 
-def timed_layers(analysis: Analysis) -> Iterator[tuple[Layer, tuple[int | None, int | None]]]:
+def timed_layers(analysis: Analysis) -> Iterator[tuple[SingleLayer, tuple[int | None, int | None]]]:
     """Yield the layers that are timed alone, with the columns of the widths of their weights' first two axes."""
     graph = analysis.graph
     for node in graph.nodes:

@@ -11,7 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
-from onnxprune.graph.model import Graph, Node
+from onnxprune.graph.layers.weight_layout import WEIGHTED
+from onnxprune.graph.model import Graph, Node, weight_layout_of
 from onnxprune.values.axes import FloatArray
 
 _SMALLEST_SLOPE = 1e-6
@@ -44,12 +45,12 @@ class Layer:
     @property
     def source(self) -> str:
         """The tensor that the layer reads."""
-        return self.node.inputs[0]
+        return self.node.inputs[weight_layout_of(self.node).data]
 
     @property
     def kernel(self) -> tuple[int, ...]:
         """The taps of the kernel by spatial axis; () for a fully connected layer."""
-        return self.shape[2:] if self.node.op in ("Conv", "ConvTranspose") else ()
+        return weight_layout_of(self.node).kernel(self.shape)
 
     def space(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the sizes of an output of `shape` that are neither samples nor channels."""
@@ -70,20 +71,17 @@ def find_layers(graph: Graph, *, solvable: bool = True) -> tuple[tuple[Layer, ..
     finder = _Finder(graph, solvable)
     layers, skipped = [], {}
     for node in graph.nodes:
-        if node.domain or node.op not in _WEIGHTED or graph.is_folded(node):
+        if node.domain or node.op not in WEIGHTED or graph.is_folded(node):
             continue
         try:
             layers.append(finder.layer(node))
-        except _CannotError as reason:
+        except _UnsolvableError as reason:
             skipped[node.outputs[0]] = str(reason)
     return tuple(layers), skipped
 
 
-class _CannotError(Exception):
+class _UnsolvableError(Exception):
     """Why a layer is left as it is."""
-
-
-_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 class _Finder:
@@ -92,22 +90,22 @@ class _Finder:
         self.solvable = solvable
 
     def layer(self, node: Node) -> Layer:
-        weight = self._stored(node.inputs[1])
-        graph = self.graph
-        if node.inputs[0] in graph.facts.known:
-            raise _CannotError("its input is a constant")
-        if node.op == "Gemm" and node.attrs.get("transA", 0):
-            raise _CannotError("its input is transposed")
+        graph, layout = self.graph, weight_layout_of(node)
+        weight = self._stored(node.inputs[layout.weight])
+        if node.inputs[layout.data] in graph.facts.known:
+            raise _UnsolvableError("its input is a constant")
+        if layout.data_axis == 0:
+            raise _UnsolvableError("its input is transposed")
         if node.op == "Gemm" and (node.attrs.get("alpha", 1.0), node.attrs.get("beta", 1.0)) != (1.0, 1.0):
-            raise _CannotError("its product is scaled")
-        if node.op == "MatMul" and graph.facts.known[node.inputs[1]].first.ndim != 2:
-            raise _CannotError("its weight is not a matrix")
+            raise _UnsolvableError("its product is scaled")
+        if not layout.convolves and graph.facts.known[weight].first.ndim != 2:
+            raise _UnsolvableError("its weight is not a matrix")
         shape = graph.facts.shape_pair(node.outputs[0])
         if shape is None:
-            raise _CannotError("the shape of its output is unknown")
-        channels = len(shape[0]) - 1 if node.op in ("Gemm", "MatMul") else 1
+            raise _UnsolvableError("the shape of its output is unknown")
+        channels = layout.output_axis % len(shape[0])
         if channels == 0:
-            raise _CannotError("its output has no axis for samples")
+            raise _UnsolvableError("its output has no axis for samples")
         bias = self._bias(node)
         target, slope, alone = self._target(node, channels, shape[0][channels])
         return Layer(node, weight, graph.facts.known[weight].first.shape, bias, channels, target, slope, alone)
@@ -116,22 +114,21 @@ class _Finder:
         """Return the tensor that holds a constant; if it is to be solved for, nothing else may read it."""
         graph = self.graph
         if not graph.is_leaf(name) or not graph.facts.known[name].is_constant:
-            raise _CannotError("its weight is computed at run time")
+            raise _UnsolvableError("its weight is computed at run time")
         if graph.facts.known[name].first.dtype not in (np.float32, np.float64):
-            raise _CannotError("its weight is not stored in single precision")
+            raise _UnsolvableError("its weight is not stored in single precision")
         if not self.solvable:
             return name
         root = graph.root(name)
         if root not in graph.initializers and graph.producers[root].op != "Constant":
-            raise _CannotError("its weight is computed from other constants")
+            raise _UnsolvableError("its weight is computed from other constants")
         if sum(read == name for reader in graph.readers.get(name, ()) for read in reader.inputs) > 1 or root != name:
-            raise _CannotError("its weight is shared")
+            raise _UnsolvableError("its weight is shared")
         return root
 
     def _bias(self, node: Node) -> str | None:
-        if len(node.inputs) < 3 or not node.inputs[2] or not self.solvable:
-            return None
-        return self._stored(node.inputs[2])
+        bias = weight_layout_of(node).bias_of(node.inputs)
+        return None if bias is None or not self.solvable else self._stored(bias)
 
     def _target(self, node: Node, channels: int, width: int) -> tuple[str, FloatArray, bool]:
         graph, tensor = self.graph, node.outputs[0]
@@ -196,7 +193,7 @@ class _Finder:
         last: dict[str, int] = {}
         for node in self.graph.nodes:
             number = max((last.get(name, -1) for name in (*node.inputs, *node.captured)), default=-1)
-            if node.op in _WEIGHTED and not node.domain:
+            if node.op in WEIGHTED and not node.domain:
                 number = node.index
             last.update(dict.fromkeys(node.outputs, number))
         return last

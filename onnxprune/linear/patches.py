@@ -7,21 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.graph.model import Node
+from onnxprune.graph.model import Node, weight_layout_of
 from onnxprune.values.axes import IntArray
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class SampledPositions:
     """Sampled output positions of one batch: sample `image` and place `at` [rows, spatial axes] of each row."""
 
     image: IntArray
     at: IntArray
 
 
-def sample_rows(shape: tuple[int, ...], channels: int, per_sample: int, rng: np.random.Generator) -> Rows:
+def sample_rows(shape: tuple[int, ...], channels: int, per_sample: int, rng: np.random.Generator) -> SampledPositions:
     """Draw `per_sample` output positions of every sample of an output of `shape` (all, where there are fewer)."""
     space = [size for axis, size in enumerate(shape) if axis not in (0, channels)]
     total = math.prod(space)
@@ -32,29 +32,29 @@ def sample_rows(shape: tuple[int, ...], channels: int, per_sample: int, rng: np.
         flat = np.argsort(rng.random((shape[0], total)), axis=1)[:, :count]
     image = np.repeat(np.arange(shape[0]), count)
     at = np.stack(np.unravel_index(flat.ravel(), space), axis=1) if space else np.zeros((len(image), 0), dtype=np.int64)
-    return Rows(image, at.astype(np.int64))
+    return SampledPositions(image, at.astype(np.int64))
 
 
-def picked(tensor: Array, channels: int, rows: Rows) -> Array:
+def picked(tensor: Array, channels: int, rows: SampledPositions) -> Array:
     """Return the channels of `tensor` at `rows`: [rows, channels]."""
     moved = np.moveaxis(tensor, channels, -1)
     return np.asarray(moved[(rows.image, *rows.at.T)])
 
 
-def patches(node: Node, x: Array, kernel: tuple[int, ...], rows: Rows, out_shape: tuple[int, ...]) -> Array:
+def patches(node: Node, x: Array, kernel: tuple[int, ...], rows: SampledPositions, out_shape: tuple[int, ...]) -> Array:
     """Return what the weight of a layer sees at `rows`: [rows, groups, inputs of a group].
 
     The order of the inputs is that of the flattened weight: channels, then taps of the kernel.
     """
-    if node.op in ("Gemm", "MatMul"):
+    layout = weight_layout_of(node)
+    if not layout.convolves:
         return picked(x, x.ndim - 1, rows)[:, None, :]
-    groups = int(node.attrs.get("group", 1))
     taken = _gather(x, _tap_places(node, x.shape[2:], kernel, rows, out_shape), rows)
-    return taken.reshape(len(rows.image), groups, -1)
+    return taken.reshape(len(rows.image), layout.groups, -1)
 
 
 def _tap_places(
-    node: Node, space: tuple[int, ...], kernel: tuple[int, ...], rows: Rows, out_shape: tuple[int, ...]
+    node: Node, space: tuple[int, ...], kernel: tuple[int, ...], rows: SampledPositions, out_shape: tuple[int, ...]
 ) -> list[tuple[IntArray, NDArray[np.bool_]]]:
     """Return by spatial axis where each tap of the kernel reads for each row, [rows, taps], and whether it does."""
     rank = len(kernel)
@@ -64,7 +64,7 @@ def _tap_places(
     places = []
     for axis in range(rank):
         taps = np.arange(kernel[axis]) * dilations[axis]
-        if node.op == "Conv":
+        if not weight_layout_of(node).transposed:
             place = rows.at[:, axis, None] * strides[axis] + taps - pads[axis]
             valid = np.ones_like(place, dtype=bool)
         else:
@@ -90,19 +90,19 @@ def _begin_pads(
         return list(node.attrs.get("pads", [0] * 2 * rank))[:rank]
     if mode == "VALID":
         return [0] * rank
-    pads = []
+    pads, transposed = [], weight_layout_of(node).transposed
     for axis in range(rank):
         reach = (kernel[axis] - 1) * dilations[axis] + 1
-        small, large = (out_shape[axis], space[axis]) if node.op == "Conv" else (space[axis], out_shape[axis])
+        small, large = (space[axis], out_shape[axis]) if transposed else (out_shape[axis], space[axis])
         total = (small - 1) * strides[axis] + reach - large
-        if node.op == "ConvTranspose":
+        if transposed:
             total += (node.attrs.get("output_padding") or [0] * rank)[axis]
         total = max(0, total)
         pads.append(total - total // 2 if mode == "SAME_LOWER" else total // 2)
     return pads
 
 
-def _gather(x: Array, places: list[tuple[IntArray, NDArray[np.bool_]]], rows: Rows) -> Array:
+def _gather(x: Array, places: list[tuple[IntArray, NDArray[np.bool_]]], rows: SampledPositions) -> Array:
     """Return [rows, channels, taps...], zero outside of the map."""
     rank = len(places)
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from onnxprune.graph.layers.quantized import MICROSOFT, OPS, Data
+from onnxprune.graph.layers.quantized import MICROSOFT, OPS, QuantizedOperand
 from onnxprune.ops.facts import Fact, Sums, Tie
 from onnxprune.ops.rules import RULES, rule
 from onnxprune.ops.view import NodeView, Operand, RefusedError
@@ -44,7 +44,7 @@ def _channel_axis(floats: NodeView, name: str) -> int | None:
     return -1 if floats.op in ("Gemm", "MatMul") and name == "b" else None
 
 
-def _parameters(node: NodeView, data: Data, along: int | None) -> Iterator[Fact]:
+def _parameters(node: NodeView, data: QuantizedOperand, along: int | None) -> Iterator[Fact]:
     """Tie a scale and a zero point that vary along axis `along` of their data."""
     for slot in (data.scale, data.zero):
         parameter: Operand | None = node.optional(slot) if slot >= 0 else None

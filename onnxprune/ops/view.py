@@ -176,7 +176,7 @@ def _operand(graph: Graph, name: str, node: int = -1, slot: int = -1) -> Operand
     known = graph.facts.known.get(name)
     ref = Ref(name, node, slot) if known is not None else Ref(name)
     if known is None:
-        return Operand(ref, graph.facts.shape_pair(name), None, None, name in graph.settled)
+        return Operand(ref, graph.facts.shape_pair(name), None, None, name in graph.constant_derived)
     shapes = (known.first.shape, known.second.shape)
     small = known.first.size <= 1 << 16
     return Operand(ref, shapes, known.first, known.fixed if small else None, known.is_constant)

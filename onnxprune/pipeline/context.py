@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.graph.loaded import Model
 from onnxprune.graph.storage.staging import Staging
 from onnxprune.importance.method import Method

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from onnxprune.values.progress import Item
 
 if TYPE_CHECKING:
-    from onnxprune.analysis.analyse import Analysis
+    from onnxprune.analysis.analysis import Analysis
     from onnxprune.finetune.training.checkpoint import Epoch
     from onnxprune.pipeline.samples import Samples
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune._version import __version__
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.inspect import inspect
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.finetune.installed import require_torch

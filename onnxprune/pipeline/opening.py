@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from onnxprune.analysis.analyse import counts
+from onnxprune.analysis.analysis import counts
 from onnxprune.analysis.inspect import inspect
 from onnxprune.errors import InputError
 from onnxprune.graph.loaded import load

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune._version import __version__
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.pipeline.samples import Samples
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.plan import Plan

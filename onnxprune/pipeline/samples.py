@@ -6,7 +6,14 @@ from pathlib import Path
 
 from onnxprune.data import Dataset, open_data, split
 from onnxprune.errors import InputError
-from onnxprune.evaluation import PresetScore, auto_preprocess, chance_message, declared_classes, is_near_chance, predict
+from onnxprune.evaluation import (
+    PresetScore,
+    auto_preprocess,
+    chance_level_message,
+    declared_classes,
+    is_near_chance_level,
+    predict,
+)
 from onnxprune.graph.loaded import Model
 from onnxprune.graph.storage.metadata import classes_left
 from onnxprune.pipeline.config import Settings
@@ -89,8 +96,8 @@ def scale_pixels(samples: Samples, config: Settings, session: Session, track: Tr
     original = None
     if whole.labels is not None and config.check_accuracy:
         original = predict(session, whole, batch_size=config.batch_size, track=track).accuracy
-        if is_near_chance(original):
-            raise InputError(chance_message(original))
+        if is_near_chance_level(original):
+            raise InputError(chance_level_message(original))
     if whole is samples.whole:
         return replace(samples, scaling=scaling, presets=presets, original=original)
     treatment = whole.preprocess

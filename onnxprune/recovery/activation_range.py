@@ -28,7 +28,7 @@ MOST_ELEMENTS = 1 << 25
 
 
 @dataclass(frozen=True)
-class Band:
+class ActivationRange:
     """The values that an activation passes on as they are, from `low` to `high`."""
 
     low: float
@@ -40,20 +40,20 @@ class Band:
         return np.where(truth >= self.high, np.maximum(found, self.high), beyond)
 
 
-def find_band(graph: Graph, tensor: str) -> Band | None:
-    """Return the band in which a tensor's value matters to all that read it, or None where every value may."""
-    bands = [_band(graph, reader, tensor) for reader in graph.readers.get(tensor, ())]
-    if not bands or tensor in graph.outputs or any(band is None for band in bands):
+def find_activation_range(graph: Graph, tensor: str) -> ActivationRange | None:
+    """Return the range in which a tensor's value matters to all that read it, or None where every value may."""
+    intervals = [_range_passed_by(graph, reader, tensor) for reader in graph.readers.get(tensor, ())]
+    if not intervals or tensor in graph.outputs or any(interval is None for interval in intervals):
         return None
-    found = [band for band in bands if band is not None]
-    return Band(min(band.low for band in found), max(band.high for band in found))
+    found = [interval for interval in intervals if interval is not None]
+    return ActivationRange(min(interval.low for interval in found), max(interval.high for interval in found))
 
 
-def _band(graph: Graph, reader: Node, tensor: str) -> Band | None:
+def _range_passed_by(graph: Graph, reader: Node, tensor: str) -> ActivationRange | None:
     if reader.domain or reader.inputs[0] != tensor:
         return None
     if reader.op == "Relu":
-        return Band(0.0, np.inf)
+        return ActivationRange(0.0, np.inf)
     if reader.op != "Clip":
         return None
     limits = [reader.attrs.get("min", -np.inf), reader.attrs.get("max", np.inf)]
@@ -63,11 +63,11 @@ def _band(graph: Graph, reader: Node, tensor: str) -> Band | None:
             if known is None or not known.is_constant:
                 return None
             limits[place] = float(known.first)
-    return Band(*limits)
+    return ActivationRange(*limits)
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class TargetRows:
     """Sampled places of a layer: inputs [rows, groups, inputs], and its target [rows, channels] as it should be and is.
 
     Attributes:
@@ -79,17 +79,17 @@ class Rows:
     found: Array
     slope: Array
 
-    def wanted(self, change: Change | None = None, band: Band | None = None) -> Array:
-        """Return what the layer's output lacks, [rows, groups, outputs], behind a change and with regard to a band."""
+    def wanted(self, change: Change | None = None, interval: ActivationRange | None = None) -> Array:
+        """Return what the layer's output lacks, [rows, groups, outputs], behind a change and with regard to a range."""
         truth = self.truth
-        if change is not None and band is not None:
-            truth = band.aim(truth, self._behind(change))
+        if change is not None and interval is not None:
+            truth = interval.aim(truth, self._behind(change))
         return self._by_group((truth - self.found) / self.slope)
 
-    def error(self, change: Change | None, band: Band | None) -> float:
+    def error(self, change: Change | None, interval: ActivationRange | None) -> float:
         """Return the sum of the squared errors of the target, as far as they count."""
         found = self.found if change is None else self._behind(change)
-        truth = self.truth if band is None else band.aim(self.truth, found)
+        truth = self.truth if interval is None else interval.aim(self.truth, found)
         return float(np.square(truth - found, dtype=np.float64).sum())
 
     def _behind(self, change: Change) -> Array:
@@ -102,17 +102,19 @@ class Rows:
         return values.astype(np.float32, copy=False).reshape(len(values), groups, values.shape[1] // groups)
 
     @staticmethod
-    def joined(parts: Sequence["Rows"]) -> "Rows":
+    def joined(parts: Sequence["TargetRows"]) -> "TargetRows":
         """Return the rows of all parts."""
         x, truth, found = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "truth", "found"))
-        return Rows(x, truth, found, parts[0].slope)
+        return TargetRows(x, truth, found, parts[0].slope)
 
-    def __getitem__(self, chosen: NDArray[np.bool_] | slice) -> "Rows":
+    def __getitem__(self, chosen: NDArray[np.bool_] | slice) -> "TargetRows":
         """Return some of the rows."""
         return replace(self, x=self.x[chosen], truth=self.truth[chosen], found=self.found[chosen])
 
 
-def descend(system: Moments, rows: Rows, change: Change, ridge: float, band: Band, *, biased: bool) -> Change:
+def descend(
+    system: Moments, rows: TargetRows, change: Change, ridge: float, interval: ActivationRange, *, biased: bool
+) -> Change:
     """Go on from the plain solution of `rows` towards the least error that counts (Nesterov's steps)."""
     before = change
     for step in range(STEPS):
@@ -122,5 +124,5 @@ def descend(system: Moments, rows: Rows, change: Change, ridge: float, band: Ban
             change.bias + momentum * (change.bias - before.bias),
         )
         before = change
-        change = system.aimed_at(rows.x, rows.wanted(ahead, band)).solve(ridge, biased=biased)
+        change = system.aimed_at(rows.x, rows.wanted(ahead, interval)).solve(ridge, biased=biased)
     return change

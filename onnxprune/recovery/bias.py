@@ -14,10 +14,10 @@ from onnxprune.graph.model import read_graph
 from onnxprune.linear.layers import Layer, find_layers
 from onnxprune.linear.matrix import as_matrix, from_matrix
 from onnxprune.linear.walk import Walk
-from onnxprune.recovery.downstream import behind, is_reached, masks_of
-from onnxprune.recovery.recovery import Recovered, Recovery, Task, register
+from onnxprune.recovery.downstream import downstream, is_reached, masks_of
+from onnxprune.recovery.recovery import Recovered, Recovery, RecoveryTask, register
 from onnxprune.recovery.shifts import find_shift
-from onnxprune.recovery.stored import Weights, kept_values
+from onnxprune.recovery.stored import WeightEditor, kept_values
 from onnxprune.values.axes import FloatArray
 
 NARROWEST, WIDEST = 0.5, 2.0
@@ -32,19 +32,19 @@ class _Spread:
     deviation: FloatArray
 
 
-def bias(task: Task) -> Recovered:
+def bias(task: RecoveryTask) -> Recovered:
     """Match the moments of every layer behind the cut."""
-    weights = Weights(task.pruned)
+    weights = WeightEditor(task.pruned)
     graph = read_graph(task.pruned)
     layers, skipped = find_layers(graph)
-    reached = behind(task.pruned, task.masks)
+    reached = downstream(task.pruned, task.masks)
     teacher, student = Walk(task.original, task.calls), Walk(weights.model, task.calls)
     solved, left_alone = {}, {name: reason for name, reason in skipped.items() if name in reached}
     for layer in layers:
         if not is_reached(layer, reached):
             continue
         shift = find_shift(graph, layer)
-        own = len(layer.node.inputs) > 2 and bool(layer.node.inputs[2])
+        own = layer.bias is not None
         if own and shift is None:
             left_alone[layer.output] = "its bias is shared, computed or not one number a channel"
             continue
@@ -66,7 +66,7 @@ def bias(task: Task) -> Recovered:
     return Recovered(weights.model, solved, left_alone)
 
 
-def _spreads(layer: Layer, teacher: Walk, student: Walk, task: Task) -> tuple[_Spread, _Spread]:
+def _spreads(layer: Layer, teacher: Walk, student: Walk, task: RecoveryTask) -> tuple[_Spread, _Spread]:
     kept = masks_of(task.masks, layer.output)
     both = zip(teacher.run([layer.output]), student.run([layer.source], [layer.output]), strict=True)
     pairs = [

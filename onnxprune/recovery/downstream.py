@@ -8,7 +8,7 @@ from onnxprune.linear.layers import Layer
 from onnxprune.values.axes import Axis, BoolArray, Ref
 
 
-def behind(model: onnx.ModelProto, masks: Mapping[Axis, BoolArray]) -> frozenset[str]:
+def downstream(model: onnx.ModelProto, masks: Mapping[Axis, BoolArray]) -> frozenset[str]:
     """Return the tensors of `model` that a cut changes: those that lost channels, and what is computed from them."""
     reached = {axis.ref.name for axis in masks if not axis.ref.is_use}
     for node in model.graph.node:

@@ -18,10 +18,10 @@ from onnxprune.linear.matrix import as_matrix, from_matrix
 from onnxprune.linear.patches import picked, sample_rows
 from onnxprune.linear.walk import Walk
 from onnxprune.recovery.downstream import masks_of
-from onnxprune.recovery.recovery import HELD, Recovered, Recovery, Task, register
+from onnxprune.recovery.recovery import HELD, Recovered, Recovery, RecoveryTask, register
 from onnxprune.recovery.ridge import Change, System, best_change, new_system
 from onnxprune.recovery.shifts import find_shift
-from onnxprune.recovery.stored import Weights
+from onnxprune.recovery.stored import WeightEditor
 from onnxprune.values.axes import BoolArray
 
 Array = NDArray[Any]
@@ -38,13 +38,13 @@ class _Group:
     first: int
 
 
-class _CannotError(Exception):
+class _UnfoldableError(Exception):
     """Why nothing is folded into a layer."""
 
 
-def fold(task: Task) -> Recovered:
+def fold(task: RecoveryTask) -> Recovered:
     """Fold the removed inputs of every layer into the kept ones."""
-    weights = Weights(task.pruned)
+    weights = WeightEditor(task.pruned)
     graph, whole = read_graph(task.pruned), read_graph(task.original)
     before = {layer.output: layer for layer in find_layers(whole)[0]}
     layers, reasons = find_layers(graph)
@@ -59,7 +59,7 @@ def fold(task: Task) -> Recovered:
             solved[layer.output] = _fold_into(
                 layer, before[layer.output], mask, task, weights, (whole, graph), walk, rng
             )
-        except _CannotError as reason:
+        except _UnfoldableError as reason:
             skipped[layer.output] = str(reason)
     reading = {node.outputs[0] for node in graph.nodes if node.inputs and masks_of(task.masks, node.inputs[0])}
     skipped.update({name: reason for name, reason in reasons.items() if name in reading})
@@ -70,24 +70,24 @@ def _fold_into(
     layer: Layer,
     before: Layer,
     mask: BoolArray,
-    task: Task,
-    weights: Weights,
+    task: RecoveryTask,
+    weights: WeightEditor,
     graphs: tuple[Graph, Graph],
     walk: Walk,
     rng: np.random.Generator,
 ) -> float:
     """Fold into one layer; returns the share of the removed channels' squared values left on held-out samples."""
     whole, graph = graphs
-    matrix = as_matrix(before.node, whole.facts.known[before.node.inputs[1]].first)
+    matrix = as_matrix(before.node, whole.facts.known[before.weight].first)
     groups = _groups(before, mask, masks_of(task.masks, layer.output).get(layer.channels), matrix)
     slim = as_matrix(layer.node, weights[layer.weight])
     taps = matrix.shape[1] // (len(mask) // len(matrix))
     if len(groups) != len(slim) or any(
         slim.shape[1:] != (len(group.kept) * taps, len(group.outputs)) for group in groups
     ):
-        raise _CannotError("its groups were cut in a way that none of them is left as it was")
+        raise _UnfoldableError("its groups were cut in a way that none of them is left as it was")
     if all(not len(group.removed) for group in groups):
-        raise _CannotError("none of its groups has both removed and kept inputs")
+        raise _UnfoldableError("none of its groups has both removed and kept inputs")
     shift = find_shift(graph, layer)
     changes, left = _relations(groups, before, task, walk, rng, biased=shift is not None)
     delta = np.zeros(slim.shape)
@@ -121,7 +121,7 @@ def _groups(layer: Layer, mask: BoolArray, out_mask: BoolArray | None, matrix: A
 
 
 def _relations(
-    groups: list[_Group], layer: Layer, task: Task, walk: Walk, rng: np.random.Generator, *, biased: bool
+    groups: list[_Group], layer: Layer, task: RecoveryTask, walk: Walk, rng: np.random.Generator, *, biased: bool
 ) -> tuple[list[Change | None], float]:
     """Return by group how its removed channels follow from the kept ones, and the share of their squares left."""
     systems: dict[int, tuple[System, System]] = {}
@@ -130,7 +130,7 @@ def _relations(
             most = task.samples * task.positions
             fit, held = (new_system(1, len(group.kept), len(group.removed), most) for _ in range(2))
             if fit is None or held is None:
-                raise _CannotError("its input is too wide")
+                raise _UnfoldableError("its input is too wide")
             systems[number] = fit, held
     seen = 0
     for found in walk.run([layer.source]):

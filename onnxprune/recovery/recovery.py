@@ -18,7 +18,7 @@ HELD = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class RecoveryTask:
     """What there is to recover. Both models hold their weights themselves.
 
     Attributes:
@@ -67,7 +67,7 @@ class Recovery:
 
     name: str
     summary: str
-    run: Callable[[Task], Recovered]
+    run: Callable[[RecoveryTask], Recovered]
     after: str | None = None
 
 

@@ -18,22 +18,29 @@ from onnxprune.linear.layers import Layer, find_layers
 from onnxprune.linear.matrix import as_matrix, from_matrix
 from onnxprune.linear.patches import patches, picked, sample_rows
 from onnxprune.linear.walk import Walk
-from onnxprune.recovery.activation_range import MOST_ELEMENTS, MOST_PRODUCTS, Band, Rows, descend, find_band
-from onnxprune.recovery.downstream import behind, is_reached, masks_of
-from onnxprune.recovery.recovery import HELD, Recovered, Recovery, Task, register
+from onnxprune.recovery.activation_range import (
+    MOST_ELEMENTS,
+    MOST_PRODUCTS,
+    ActivationRange,
+    TargetRows,
+    descend,
+    find_activation_range,
+)
+from onnxprune.recovery.downstream import downstream, is_reached, masks_of
+from onnxprune.recovery.recovery import HELD, Recovered, Recovery, RecoveryTask, register
 from onnxprune.recovery.ridge import Change, Moments, best_ridge, new_system
 from onnxprune.recovery.shifts import find_shift
-from onnxprune.recovery.stored import Weights, kept_values
+from onnxprune.recovery.stored import WeightEditor, kept_values
 
 Array = NDArray[Any]
 
 
-def refit(task: Task) -> Recovered:
+def refit(task: RecoveryTask) -> Recovered:
     """Solve every layer behind the cut again."""
-    weights = Weights(task.pruned)
+    weights = WeightEditor(task.pruned)
     graph = read_graph(task.pruned)
     layers, skipped = find_layers(graph)
-    reached = behind(task.pruned, task.masks)
+    reached = downstream(task.pruned, task.masks)
     teacher, student = Walk(task.original, task.calls), Walk(weights.model, task.calls)
     rng = np.random.default_rng(task.seed)
     solved = {}
@@ -62,30 +69,30 @@ def refit(task: Task) -> Recovered:
 class _Sample:
     """The rows of one layer, apart for the fit and for the choice of the ridge."""
 
-    def __init__(self, graph: Graph, layer: Layer, matrix: tuple[int, int, int], task: Task) -> None:
+    def __init__(self, graph: Graph, layer: Layer, matrix: tuple[int, int, int], task: RecoveryTask) -> None:
         shape = graph.facts.shapes[0][layer.output]
         rows = task.samples * min(task.positions, int(np.prod(layer.space(shape), dtype=np.int64)))
         groups, inputs, outputs = matrix
         self._fit, self._held = (new_system(groups, inputs, outputs, rows) for _ in range(2))
-        self._band = find_band(graph, layer.target)
+        self._range = find_activation_range(graph, layer.target)
         elements = rows * groups * inputs
         if elements > MOST_ELEMENTS or elements * outputs > MOST_PRODUCTS or not isinstance(self._fit, Moments):
-            self._band = None
-        self._kept: tuple[list[Rows], list[Rows]] = [], []
+            self._range = None
+        self._kept: tuple[list[TargetRows], list[TargetRows]] = [], []
 
     @property
     def fits(self) -> bool:
         """Whether the layer is narrow enough to be solved."""
         return self._fit is not None and self._held is not None
 
-    def add(self, rows: Rows, images: NDArray[np.int64]) -> None:
+    def add(self, rows: TargetRows, images: NDArray[np.int64]) -> None:
         """Take the rows of a call."""
         hold = images % HELD == HELD - 1
         for system, kept, chosen in zip((self._fit, self._held), self._kept, (~hold, hold), strict=True):
             assert system is not None
             part = rows[chosen]
             system.add(part.x, part.wanted())
-            if self._band is not None:
+            if self._range is not None:
                 kept.append(part)
 
     def solve(self, *, biased: bool) -> tuple[Change | None, float]:
@@ -98,31 +105,38 @@ class _Sample:
             return None, left
         joined = fit.joined(held)
         change = joined.solve(ridge, biased=biased)
-        if self._band is None or not isinstance(fit, Moments) or not isinstance(joined, Moments):
+        if self._range is None or not isinstance(fit, Moments) or not isinstance(joined, Moments):
             return change, left
-        return self._descended(fit, joined, change, ridge, left, self._band, biased)
+        return self._descended(fit, joined, change, ridge, left, self._range, biased)
 
     def _descended(
-        self, fit: Moments, joined: Moments, change: Change, ridge: float, left: float, band: Band, biased: bool
+        self,
+        fit: Moments,
+        joined: Moments,
+        change: Change,
+        ridge: float,
+        left: float,
+        interval: ActivationRange,
+        biased: bool,
     ) -> tuple[Change, float]:
         """Go on from the plain solution where that does better on the held rows, by what the activation leaves."""
         seen, unseen = self._kept
-        rows = Rows.joined([*seen, *unseen])
+        rows = TargetRows.joined([*seen, *unseen])
         count = sum(len(part.x) for part in seen)
         some, others = rows[:count], rows[count:]
         plain = fit.solve(ridge, biased=biased)
-        further = descend(fit, some, plain, ridge, band, biased=biased)
-        error = others.error(further, band)
-        if error >= others.error(plain, band):
+        further = descend(fit, some, plain, ridge, interval, biased=biased)
+        error = others.error(further, interval)
+        if error >= others.error(plain, interval):
             return change, left
-        return descend(joined, rows, change, ridge, band, biased=biased), error / max(
-            others.error(None, band), np.finfo(np.float64).tiny
+        return descend(joined, rows, change, ridge, interval, biased=biased), error / max(
+            others.error(None, interval), np.finfo(np.float64).tiny
         )
 
 
 def _rows(
-    layer: Layer, teacher: Walk, student: Walk, task: Task, rng: np.random.Generator
-) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
+    layer: Layer, teacher: Walk, student: Walk, task: RecoveryTask, rng: np.random.Generator
+) -> Iterator[tuple[TargetRows, NDArray[np.int64]]]:
     """Yield by call the rows of a layer and the number of the sample of each row."""
     kept = masks_of(task.masks, layer.target)
     slope = layer.slope.astype(np.float32)
@@ -132,7 +146,7 @@ def _rows(
         places = sample_rows(output.shape, layer.channels, task.positions, rng)
         x = patches(layer.node, found[layer.source], layer.kernel, places, layer.space(output.shape))
         right, is_now = (picked(tensor, layer.channels, places).astype(np.float32) for tensor in (wanted, output))
-        yield Rows(x.astype(np.float32, copy=False), right, is_now, slope), seen + places.image
+        yield TargetRows(x.astype(np.float32, copy=False), right, is_now, slope), seen + places.image
         seen += len(output)
 
 

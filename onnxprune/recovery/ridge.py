@@ -122,7 +122,7 @@ class Moments:
         return total
 
 
-class Rows:
+class RowSystem:
     """A system held row by row and solved by inner products of rows, for more inputs than rows. One group only."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -170,8 +170,8 @@ class Rows:
 
     def joined(self, other: System) -> System:
         """Append the other's rows."""
-        assert isinstance(other, Rows)
-        total = Rows(self.x.shape[1], self.d.shape[1])
+        assert isinstance(other, RowSystem)
+        total = RowSystem(self.x.shape[1], self.d.shape[1])
         total._parts = [self._joined(), other._joined()]
         total.wanted = self.wanted + other.wanted
         return total
@@ -189,7 +189,7 @@ def new_system(groups: int, inputs: int, outputs: int, rows: int) -> System | No
     if inputs <= MOST_INPUTS and outputs <= MOST_INPUTS:
         return Moments(groups, inputs, outputs)
     small = groups == 1 and rows * (inputs + outputs) <= MOST_ELEMENTS and rows <= MOST_INPUTS
-    return Rows(inputs, outputs) if small else None
+    return RowSystem(inputs, outputs) if small else None
 
 
 def _factored(matrix: FloatArray) -> Factor | None:

@@ -12,7 +12,7 @@ from onnxprune.data import Dataset
 from onnxprune.graph.layers.quantized import layout
 from onnxprune.graph.model import Graph
 from onnxprune.graph.storage.weights import Weights, is_external, mark_changed, named_tensors, stored_tensors
-from onnxprune.recovery.recovery import HELD, Calls, Recovery, Task, steps
+from onnxprune.recovery.recovery import HELD, Calls, Recovery, RecoveryTask, steps
 from onnxprune.recovery.samples import choose_calls
 from onnxprune.runtime.session import open_session
 from onnxprune.surgery.cut import Cut
@@ -23,7 +23,7 @@ HEAVIEST = 1 << 28
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class RecoveryStep:
     """One step of a recovery.
 
     Attributes:
@@ -56,7 +56,7 @@ def obstacle(graph: Graph) -> str | None:
 
 def recover_steps(
     graph: Graph, cut: Cut, dataset: Dataset, name: str, *, samples: int, batch: int | None = None, seed: int = 0
-) -> Iterator[Step]:
+) -> Iterator[RecoveryStep]:
     """Run the steps of the recovery `name` on a cut of the model of `graph`, with at most `samples` samples.
 
     Raises:
@@ -72,7 +72,7 @@ def recover_steps(
     error = judge.error(pruned)
     solved, skipped = 0, cast(Mapping[str, str], {})
     for recovery in todo:
-        found = recovery.run(Task(original, pruned, cut.masks, calls, count, seed))
+        found = recovery.run(RecoveryTask(original, pruned, cut.masks, calls, count, seed))
         now = judge.error(found.model)
         dropped = not now <= error
         if not dropped:
@@ -80,7 +80,7 @@ def recover_steps(
         values = named_tensors(pruned.graph)
         changed = {key: tensor for key, tensor in values.items() if tensor.raw_data != first[key].raw_data}
         slim = with_values(cut, changed)
-        yield Step(recovery.name, slim, frozenset(changed), solved, skipped, count, dropped)
+        yield RecoveryStep(recovery.name, slim, frozenset(changed), solved, skipped, count, dropped)
 
 
 class _Judge:

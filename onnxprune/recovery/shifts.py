@@ -6,7 +6,7 @@ import numpy as np
 
 from onnxprune.graph.model import Graph, Node
 from onnxprune.linear.layers import Layer
-from onnxprune.recovery.stored import Weights, sole_constant
+from onnxprune.recovery.stored import WeightEditor, sole_constant
 from onnxprune.values.axes import FloatArray
 
 
@@ -17,7 +17,7 @@ class Shift:
     tensor: str
     factor: FloatArray
 
-    def add(self, weights: Weights, amount: FloatArray) -> None:
+    def add(self, weights: WeightEditor, amount: FloatArray) -> None:
         """Raise the output of every channel of the layer by `amount`."""
         value = weights[self.tensor]
         weights.replace(self.tensor, value + (amount.ravel() * self.factor).reshape(value.shape))
@@ -26,10 +26,9 @@ class Shift:
 def find_shift(graph: Graph, layer: Layer) -> Shift | None:
     """Return where `layer` takes a bias, or None where it has no place for one."""
     width = len(layer.slope)
-    node = layer.node
-    if len(node.inputs) > 2 and node.inputs[2]:
-        return _shift(graph, node.inputs[2], np.ones(width))
-    tensor = node.outputs[0]
+    if layer.bias is not None:
+        return _shift(graph, layer.bias, np.ones(width))
+    tensor = layer.output
     while tensor != layer.target:
         reader = graph.readers[tensor][0]
         if reader.op == "BatchNormalization":

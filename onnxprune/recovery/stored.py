@@ -11,7 +11,7 @@ from onnxprune.graph.model import Graph
 from onnxprune.graph.storage.weights import named_tensors
 
 
-class Weights:
+class WeightEditor:
     """The stored tensors of a copy of a model: initializers and the values of Constant nodes, by name."""
 
     def __init__(self, model: onnx.ModelProto) -> None:

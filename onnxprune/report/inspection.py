@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from onnxprune.analysis.analyse import Analysis
-from onnxprune.analysis.explain import Explanation, Step
+from onnxprune.analysis.analysis import Analysis
+from onnxprune.analysis.explain import Explanation, TieStep
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table, filled
 from onnxprune.values.groups import ChannelGroup
@@ -151,7 +151,7 @@ def explanation_blocks(explanation: Explanation) -> tuple[Block, ...]:
     return filled(Lines((head,)), *coupled)
 
 
-def _chain(title: str, steps: tuple[Step, ...]) -> Lines:
+def _chain(title: str, steps: tuple[TieStep, ...]) -> Lines:
     return Lines(tuple(f"{step.source} -> {step.node} -> {step.target}" for step in steps), title)
 
 

@@ -204,7 +204,11 @@ def verification_lines(equality: Equality | None) -> Lines | None:
     return Lines((f"Verification: cut equals mask: {figures}, checked on {_PLACES[equality.where]}.",))
 
 
-_PLACES = {"outputs": "the outputs", "layers": "the layers inside", "shaken weights": "the outputs with shaken weights"}
+_PLACES = {
+    "outputs": "the outputs",
+    "layers": "the layers inside",
+    "perturbed weights": "the outputs with perturbed weights",
+}
 
 
 def width_table(plan: Plan) -> Table:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.latency.model import LatencyTable
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table, filled

@@ -1,4 +1,4 @@
-"""What the next layers lose when the worst channels of a group go, however these were ranked.
+"""The reconstruction loss of the consumer layers when the worst channels of a group go, however these were ranked.
 
 A layer that reads inputs with second moments H through a weight W, and whose remaining weights are re-solved by least
 squares when the inputs R go, loses tr(W_R' S W_R), S being the Schur complement of the inputs that stay. With the
@@ -28,8 +28,8 @@ SMALLEST_VARIANCE = 1e-9
 def loss_curves(groups: Sequence[ChannelGroup], scores: Scores, consumers: Sequence[Consumer]) -> dict[str, FloatArray]:
     """Return by group [channels + 1], minus the loss at which the d best channels by `scores` stay, d = 0 .. channels.
 
-    What the layers that read a group lose by the same missing channels is the same information, so amplitudes add up.
-    A group that none of `consumers` reads is taken to lose as the others do on the average. Without any there are no
+    The consumer layers of a group miss the same information by the same missing channels, so amplitudes add up.
+    A group that none of `consumers` reads is given the average loss of the others. Without any there are no
     curves.
     """
     orders = {group.name: _order(scores, group) for group in groups}
@@ -56,7 +56,7 @@ def _order(scores: Scores, group: ChannelGroup) -> IntArray:
 
 
 def tail_losses(moments: FloatArray, weight: FloatArray, groups: Sequence[IntArray]) -> list[FloatArray]:
-    """Return by group what is lost when the channels behind its first d go, for d = 0 .. channels: [channels + 1] each.
+    """Return by group the reconstruction loss when the channels after its first d go, [d = 0 .. channels].
 
     For a group of some of the inputs S is the inverse of its block of inv(H), which all groups share: with that block
     K K', K upper triangular, the Schur complement is L L' with L = inv(K)'.

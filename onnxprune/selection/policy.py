@@ -11,7 +11,8 @@ from onnxprune.selection.widths import Width
 from onnxprune.values.statistics import Scores
 
 Curves = Literal["none", "losses", "gains", "measured"]
-"""Which curves a policy goes by: none, what the next layers lose, the method's own, or the outputs' measured change."""
+"""Which curves a policy goes by: none, the reconstruction loss of the consumer layers, the gains of the method, or
+the measured change of the outputs."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,7 @@ WORST = 1e6
 
 
 @dataclass(frozen=True)
-class Point:
+class TriedCut:
     """A cut that was tried.
 
     Attributes:
@@ -54,8 +54,8 @@ class Point:
 class Found:
     """What a search came to: the cheapest cut that holds (None: not even the dearest does), and all that were tried."""
 
-    best: Point | None
-    points: tuple[Point, ...]
+    best: TriedCut | None
+    points: tuple[TriedCut, ...]
 
 
 def find_cheapest(
@@ -64,20 +64,20 @@ def find_cheapest(
     """Return the cheapest cut that was found to hold.
 
     Args:
-        evaluate: from the most that a cut may cost to what it costs and its excess, see `Point`. Cuts of the same cost
-            are the same cut, which is measured once.
+        evaluate: from the most that a cut may cost to what it costs and its excess, see `TriedCut`. Cuts of the same
+            cost are the same cut, which is measured once.
         low: what every cut costs at least, above 0.
         high: what the dearest costs.
         most: cuts that are tried at most.
     """
-    points: list[Point] = []
+    points: list[TriedCut] = []
 
-    def attempt(asked: float) -> Point:
-        point = Point(asked, *evaluate(asked))
+    def attempt(asked: float) -> TriedCut:
+        point = TriedCut(asked, *evaluate(asked))
         known = next((other for other in points if other.cost == point.cost), None)
         if known is None:
             points.append(point)
-        return Point(asked, point.cost, (known or point).excess)
+        return TriedCut(asked, point.cost, (known or point).excess)
 
     good = top = attempt(high)
     if not top.holds:
@@ -104,7 +104,7 @@ def find_cheapest(
     return Found(good, tuple(points))
 
 
-def _between(floor: float, good: Point, bad: Point | None, stuck: int) -> float:
+def _between(floor: float, good: TriedCut, bad: TriedCut | None, stuck: int) -> float:
     """Return where to try next: where a line through both ends meets the limit, well inside the bracket.
 
     `stuck` counts how often in a row the same end has moved; from the second time on the middle is taken.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import onnx
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 from onnxprune.surgery.edits import Edits, plan_edits
 from onnxprune.surgery.rewrite import rewrite

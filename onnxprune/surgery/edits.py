@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.sizes import fixed_parts, written_down
 from onnxprune.graph.constants.folding import Known
 from onnxprune.graph.model import Graph, Node
@@ -217,7 +217,7 @@ def _hand_up(graph: Graph, needs: dict[str, list[Need]]) -> dict[str, Need]:
     for node in reversed(graph.nodes):
         name = node.outputs[0] if node.outputs else ""
         uses = needs.get(name, [])
-        source = graph.moved(name) if uses else None
+        source = graph.layout_source(name) if uses else None
         if source is None or len({need.key for need in uses}) > 1 or uses[0].numbers or not uses[0].cuts:
             continue
         if _read_elsewhere(graph, name, moved):

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.values.axes import Axis, BoolArray, IntArray, Ref
 
 
@@ -61,8 +61,8 @@ class _Oracle:
 
     def slice_around_norms(self) -> None:
         """Give ops that a cut changes inexactly the kept positions alone, and spread their results out again."""
-        frosts = [f for f in self.analysis.labelled.frosts if f.approximate and f.axis in self.masks]
-        for index in sorted({frost.node for frost in frosts}):
+        frozen_axes = [f for f in self.analysis.labelled.frozen_axes if f.approximate and f.axis in self.masks]
+        for index in sorted({frozen.node for frozen in frozen_axes}):
             node = self.analysis.graph.nodes[index]
             for slot, name in enumerate(node.inputs):
                 for ref in (Ref(name), Ref(name, index, slot)):

@@ -19,17 +19,17 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxprune.analysis.analyse import Analysis
-from onnxprune.graph.constants.scales import step_of
+from onnxprune.analysis.analysis import Analysis
+from onnxprune.graph.activation_scales import step_of
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 from onnxprune.runtime.session import Optimization, open_session
 from onnxprune.surgery.mask import masked_model
 from onnxprune.values.axes import Axis, BoolArray, Ref
-from onnxprune.verification.random_ops import seeded
+from onnxprune.verification.random_ops import with_seeds
 from onnxprune.verification.segments import fed, quantized_tensors, segmented
 
 Status = Literal["equal", "unproven", "different"]
-Place = Literal["outputs", "layers", "shaken weights"]
+Place = Literal["outputs", "layers", "perturbed weights"]
 Values = Mapping[str, NDArray[Any]]
 
 BASE_TOLERANCE = 1e-5
@@ -50,7 +50,7 @@ class Equality:
         tolerance: what was allowed there.
         power: largest relative change that masking itself made.
         noise: relative difference of the masked network between two optimisation levels.
-        where: the outputs, the layers inside, or either of these with shaken weights.
+        where: the outputs, the layers inside, or either of these with perturbed weights.
         tensor: the tensor with the worst error.
         dtype: the integer type where that tensor is quantized, else empty.
         steps: by how many steps of that type cut and mask differ.
@@ -273,7 +273,7 @@ def _outputs(
     optimize: bool = True,
 ) -> dict[str, list[NDArray[Any]]]:
     """Run `model` on every call in `feeds` and return `tensors`, made outputs where they are not."""
-    model = seeded(model)
+    model = with_seeds(model)
     present = {value.name for value in model.graph.output}
     missing = [name for name in tensors if name not in present]
     if missing:

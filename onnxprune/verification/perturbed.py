@@ -1,4 +1,4 @@
-"""Power for a check that has none: the same cut on a copy of the model with shaken weights.
+"""Power for a check that has none: the same cut on a copy of the model with perturbed weights.
 
 Where the removed channels are dead, masking them changes nothing and equality proves nothing. Which channels live or
 die together does not depend on the weights, so the cut is checked again on weights that leave no channel dead.
@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.graph.model import Graph
 from onnxprune.graph.storage.measures import FLOATS
 from onnxprune.graph.storage.weights import Weights, is_external, mark_changed, named_tensors
@@ -24,12 +24,12 @@ STRENGTH = 0.5
 """Size of the noise, as a share of each tensor's root mean square (or of 0.1 for a tensor of zeros)."""
 
 
-def shaken_model(analysis: Analysis, seed: int) -> tuple[onnx.ModelProto, Weights]:
+def perturbed_model(analysis: Analysis, seed: int) -> tuple[onnx.ModelProto, Weights]:
     """Return a copy of the model with noise on every weight that has a channel axis, and what it refers to.
 
-    Vectors (scales, shifts, variances) move upwards only, so that a variance stays positive. Integers are shaken within
-    their type; scales and zero points of quantized tensors stay, because the runtime relies on how they fit together.
-    What lies outside the model is shaken when it is asked for.
+    Vectors (scales, shifts, variances) move upwards only, so that a variance stays positive. Integers are perturbed
+    within their type; scales and zero points of quantized tensors stay, because the runtime relies on how they fit
+    together. What lies outside the model is perturbed when it is asked for.
     """
     graph = analysis.graph
     result = onnx.ModelProto()
@@ -41,16 +41,16 @@ def shaken_model(analysis: Analysis, seed: int) -> tuple[onnx.ModelProto, Weight
         value = graph.weights.array(tensor)
         if tensor.data_type not in FLOATS and value.dtype.kind not in "iu":
             continue
-        shaken = partial(_shaken, value, [seed, number])
+        perturbed = partial(_perturbed, value, [seed, number])
         if is_external(tensor):
             mark_changed(tensor, name)
-            changed[name] = shaken
+            changed[name] = perturbed
         else:
-            tensor.CopyFrom(onnx.numpy_helper.from_array(shaken(), tensor.name))
+            tensor.CopyFrom(onnx.numpy_helper.from_array(perturbed(), tensor.name))
     return result, replace(graph.weights, changed=changed)
 
 
-def _shaken(value: Array, seed: Sequence[int]) -> Array:
+def _perturbed(value: Array, seed: Sequence[int]) -> Array:
     noise = np.random.default_rng(seed).standard_normal(value.shape) * STRENGTH * (_rms(value) or 0.1)
     return _fitted(np.asarray(value + (np.abs(noise) if value.ndim < 2 else noise)), value.dtype)
 
@@ -72,7 +72,7 @@ def _stored_weights(analysis: Analysis) -> set[str]:
 def _stored(graph: Graph, name: str) -> str:
     """Follow a constant back to where it is stored, through Identity, Cast and Transpose."""
     root = graph.root(name)
-    source = graph.moved(root)
+    source = graph.layout_source(root)
     return root if source is None else _stored(graph, source[0])
 
 

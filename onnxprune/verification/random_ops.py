@@ -1,4 +1,4 @@
-"""Networks that draw random numbers."""
+"""Networks with ops that draw random numbers, and seeds for these."""
 
 import zlib
 
@@ -9,7 +9,7 @@ _DRAWING = frozenset(
 )
 
 
-def seeded(model: onnx.ModelProto) -> onnx.ModelProto:
+def with_seeds(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return `model` with a seed, made of its output's name, on every node that draws random numbers and has none.
 
     The runtime seeds them by their place among the nodes, so two networks with one node more or less would draw

@@ -19,7 +19,7 @@ def quantized_tensors(graph: Graph, cut: onnx.ModelProto) -> dict[str, int]:
     for node in graph.nodes:
         about = layout(node.domain, node.op, node.inputs)
         name = node.outputs[0]
-        if about is not None and about.result.scale >= 0 and name in remaining - graph.settled:
+        if about is not None and about.result.scale >= 0 and name in remaining - graph.constant_derived:
             found[name] = graph.facts.types[0][name].tensor_type.elem_type
     return found
 

@@ -3,7 +3,7 @@
 import pytest
 from nets import analysed, net
 
-from onnxprune.analysis.explain import Step, explain
+from onnxprune.analysis.explain import TieStep, explain
 from onnxprune.errors import InputError
 
 TEXT = """(float[n, 3, 5, 5] x) => (float[n, 8, 5, 5] y, float[n, 4, 5, 5] z)
@@ -23,9 +23,9 @@ def test_a_frozen_axis_comes_with_the_way_to_its_reason() -> None:
     assert found.reason == "y:1 is part of the graph output 'y'"
     assert (found.axis, found.size, found.frozen, found.coupled) == ("w0:0", 8, 8, ())
     assert found.chain == (
-        Step("w0:0", "Conv (node 0)", "a:1"),
-        Step("a:1", "Relu 'act'", "r:1"),
-        Step("r:1", "Sigmoid (node 2)", "y:1"),
+        TieStep("w0:0", "Conv (node 0)", "a:1"),
+        TieStep("a:1", "Relu 'act'", "r:1"),
+        TieStep("r:1", "Sigmoid (node 2)", "y:1"),
     )
 
 

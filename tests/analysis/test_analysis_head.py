@@ -3,7 +3,8 @@
 import pytest
 from nets import frozen_reasons, net
 
-from onnxprune.analysis.analyse import Analysis, analyse
+from onnxprune.analysis.analyse import analyse
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.head import class_axis, head_obstacle
 from onnxprune.graph.model import read_graph
 from onnxprune.values.axes import Axis, Ref

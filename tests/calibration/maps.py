@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 from nets import Array
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.data import Dataset, open_data
 from onnxprune.values.preprocess import Preprocess
 

@@ -8,7 +8,7 @@ import pytest
 from maps import dataset, full_maps
 from nets import Array, analysed, net
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.calibration.collect import COARSE_IMAGES, collect
 from onnxprune.calibration.moments import input_moments
 from onnxprune.data import Dataset

@@ -157,7 +157,7 @@ def test_no_session_is_opened_with_weights_in_memory(
     assert max(sources) < 10_000  # 33 kB of weights; a mask takes 8
 
 
-def test_a_check_without_power_is_made_again_on_shaken_weights(data: Path, tmp_path: Path) -> None:
+def test_a_check_without_power_is_made_again_on_perturbed_weights(data: Path, tmp_path: Path) -> None:
     whole = model()
     for tensor in whole.graph.initializer:
         if tensor.name in ("w1", "w3"):
@@ -165,7 +165,7 @@ def test_a_check_without_power_is_made_again_on_shaken_weights(data: Path, tmp_p
     path = outside(whole, tmp_path / "in", packed(whole, NAMES, align=4096))
     result = prune(path, data, tmp_path / "out" / "net.onnx")
     assert result.equality is not None
-    assert (result.equality.status, result.equality.where) == ("equal", "shaken weights")
+    assert (result.equality.status, result.equality.where) == ("equal", "perturbed weights")
     assert sorted(contents(tmp_path / "out")) == ["net.onnx", "net.plan.json", "weights.bin"]
 
 

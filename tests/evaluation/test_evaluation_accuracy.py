@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onnxprune.errors import InputError
-from onnxprune.evaluation import PairedChange, Predictions, chance_message, is_near_chance, paired
+from onnxprune.evaluation import PairedChange, Predictions, chance_level_message, is_near_chance_level, paired
 from onnxprune.values.accuracy import Accuracy, count_accuracy, wilson
 from onnxprune.values.progress import silent
 
@@ -100,11 +100,11 @@ def test_paired_refuses_missing_or_other_labels() -> None:
     ],
 )
 def test_near_chance(correct: int, total: int, classes: int, verdict: bool) -> None:
-    assert is_near_chance(plain(correct, total, classes)) is verdict
+    assert is_near_chance_level(plain(correct, total, classes)) is verdict
 
 
 def test_chance_message_names_causes_and_options() -> None:
-    message = chance_message(plain(98, 1000))
+    message = chance_level_message(plain(98, 1000))
     for part in ("98 of 1000", "9.8%", "10.0%", "--labels", "--preprocess auto", "--mean", "--channel-order bgr"):
         assert part in message
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from training_nets import CONVNET, PLAIN, samples
 
-from onnxprune.analysis.analyse import Analysis, analyse
+from onnxprune.analysis.analyse import analyse
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.data.dataset import Dataset
 from onnxprune.errors import InputError
 from onnxprune.importance.method import find_method

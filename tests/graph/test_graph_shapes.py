@@ -9,7 +9,7 @@ from nets import net
 
 from onnxprune.graph.model import read_graph
 from onnxprune.graph.shapes.propagate import refold
-from onnxprune.graph.storage.detached import HEAVY_ELEMENTS, light_copy
+from onnxprune.graph.storage.detached import HEAVY_ELEMENTS, without_heavy_initializers
 
 
 def test_free_sizes_differ_between_the_trials_and_equal_names_agree() -> None:
@@ -115,10 +115,10 @@ def test_nodes_know_their_readers_titles_and_versions() -> None:
 
 
 @pytest.mark.parametrize("size", [HEAVY_ELEMENTS, HEAVY_ELEMENTS + 1])
-def test_a_light_copy_has_heavy_weights_as_inputs(size: int) -> None:
+def test_a_copy_without_heavy_initializers_has_these_weights_as_inputs(size: int) -> None:
     model = net(f"(float[n, {size}] x) => (float[n, {size}] y) <float[{size}] w> {{ c = Add(x, w) y = Relu(c) }}")
     model.graph.value_info.append(onnx.helper.make_tensor_value_info("c", 1, ["n", size]))
-    light = light_copy(model)
+    light = without_heavy_initializers(model)
     heavy = size > HEAVY_ELEMENTS
     assert [value.name for value in light.graph.input] == (["x", "w"] if heavy else ["x"])
     assert len(light.graph.initializer) == (0 if heavy else 1)

@@ -271,7 +271,7 @@ def test_by_alpha_the_methods_own_rule_decides(tmp_path: Path) -> None:
     assert result.quality is not None
     assert result.quality.change == 0.0
     assert result.equality is not None
-    assert result.equality.where == "shaken weights"
+    assert result.equality.where == "perturbed weights"
 
 
 def test_a_collapse_that_no_budget_asked_for_is_refused_and_nothing_is_written(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import onnxprune
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.data import Dataset
 from onnxprune.evaluation import drift
 from onnxprune.graph.storage import cache as kept

@@ -10,7 +10,7 @@ import pytest
 from nets import analysed, net
 
 import onnxprune
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config import Settings

@@ -15,7 +15,7 @@ from onnxprune.graph.loaded import Model
 from onnxprune.graph.storage.load import load_model
 from onnxprune.graph.storage.weights import named_tensors
 from onnxprune.recovery import samples
-from onnxprune.recovery.recovery import RECOVERIES, Recovered, Recovery, Task
+from onnxprune.recovery.recovery import RECOVERIES, Recovered, Recovery, RecoveryTask
 from onnxprune.recovery.run import recover_steps
 from onnxprune.recovery.samples import choose_calls
 from onnxprune.runtime import Session
@@ -64,7 +64,7 @@ def test_none_leaves_the_cut_as_it_is(model: Model) -> None:
 
 
 def test_a_step_that_makes_it_worse_is_undone(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoil(task: Task) -> Recovered:
+    def spoil(task: RecoveryTask) -> Recovered:
         found = onnx.ModelProto()
         found.CopyFrom(task.pruned)
         tensor = named_tensors(found.graph)["v"]

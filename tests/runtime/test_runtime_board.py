@@ -11,7 +11,7 @@ from typing import Any
 import onnx
 import pytest
 
-from onnxprune.graph.layers.single import KERNELS, probe
+from onnxprune.graph.single_layer import KERNELS, probe
 from onnxprune.latency import board
 
 

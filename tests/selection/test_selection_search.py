@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxprune.selection.search import CLOSE, MOST, Found, Point, find_cheapest
+from onnxprune.selection.search import CLOSE, MOST, Found, TriedCut, find_cheapest
 
 LOW = 0.02
 
@@ -69,7 +69,7 @@ def test_typical_curves_take_ten_trials_at_most() -> None:
 
 def test_where_the_dearest_misses_nothing_is_found() -> None:
     found = Curve(lambda cost: 2 - cost).search()
-    assert found == Found(None, (Point(1.0, 1.0, 1.0),))
+    assert found == Found(None, (TriedCut(1.0, 1.0, 1.0),))
 
 
 def test_where_only_the_dearest_holds_the_mildest_cut_was_tried() -> None:
@@ -80,7 +80,7 @@ def test_where_only_the_dearest_holds_the_mildest_cut_was_tried() -> None:
 
 def test_where_nothing_can_go_nothing_is_asked_for() -> None:
     found = Curve(lambda cost: -1.0).search(low=1.0)
-    assert found == Found(Point(1.0, 1.0, -1.0), (Point(1.0, 1.0, -1.0),))
+    assert found == Found(TriedCut(1.0, 1.0, -1.0), (TriedCut(1.0, 1.0, -1.0),))
 
 
 def test_where_everything_holds_the_least_is_left() -> None:

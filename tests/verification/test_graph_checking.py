@@ -7,7 +7,7 @@ from nets import net
 
 from onnxprune.errors import VerificationError
 from onnxprune.graph.checking import check_structure
-from onnxprune.graph.storage.detached import HEAVY_ELEMENTS, light_copy
+from onnxprune.graph.storage.detached import HEAVY_ELEMENTS, without_heavy_initializers
 from onnxprune.graph.storage.measures import count_params, digest
 
 # w0 has more elements than a light copy keeps
@@ -69,7 +69,7 @@ def test_a_stale_value_info_is_refused() -> None:
 
 def test_heavy_weights_become_typed_inputs_and_light_ones_stay() -> None:
     model = net(HEAVY)
-    light = light_copy(model)
+    light = without_heavy_initializers(model)
     assert [tensor.name for tensor in light.graph.initializer] == ["b0", "w1"]
     (detached,) = [value for value in light.graph.input if value.name == "w0"]
     assert [dim.dim_value for dim in detached.type.tensor_type.shape.dim] == [40, 60]

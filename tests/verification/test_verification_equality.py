@@ -10,7 +10,7 @@ import onnx
 import pytest
 from nets import Array, analysed, net, random_feed
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import VerificationError
 from onnxprune.graph import loaded
 from onnxprune.graph.model import read_graph
@@ -18,7 +18,7 @@ from onnxprune.pipeline.execution import cut as cutting
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.axes import BoolArray
 from onnxprune.verification.equality import Equality, check_equality
-from onnxprune.verification.perturbed import shaken_model
+from onnxprune.verification.perturbed import perturbed_model
 
 CHAIN = """(float[n, 3, 6, 6] x) => (float[n, 4] y)
     <float[8, 3, 3, 3] w0, float[8] b0, float[6, 8, 1, 1] w1, float[4, 6] w2, float[4] b2> {
@@ -130,15 +130,15 @@ def verified(model: onnx.ModelProto, result: Cut, analysis: Analysis) -> Equalit
     return cutting.verify(loaded.Model(Path("net.onnx"), model, read_graph(model)), analysis, result, None)
 
 
-def test_dead_channels_are_proven_on_shaken_weights() -> None:
+def test_dead_channels_are_proven_on_perturbed_weights() -> None:
     model = dead(net(CHAIN), 1, 4, 6)
     analysis = analysed(model)
     found = verified(model, cut(analysis, {"a": KEEP["a"]}), analysis)
-    assert (found.status, found.where) == ("equal", "shaken weights")
+    assert (found.status, found.where) == ("equal", "perturbed weights")
     assert found.power >= 100 * found.tolerance
 
 
-def test_surgery_that_removes_another_dead_channel_is_caught_on_shaken_weights(
+def test_surgery_that_removes_another_dead_channel_is_caught_on_perturbed_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def faulty(analysis: Analysis, keep: Mapping[str, BoolArray]) -> Cut:
@@ -255,10 +255,10 @@ def weights_of(model: onnx.ModelProto) -> dict[str, Array]:
     return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
-def test_shaken_weights_keep_shapes_and_types_and_leave_no_channel_dead() -> None:
+def test_perturbed_weights_keep_shapes_and_types_and_leave_no_channel_dead() -> None:
     model = dead(net(CHAOTIC.replace("a = Conv(x, w0)", "a = Conv(x, w0, b0)").replace("float[4] s", "float[8] b0, float[4] s")), 1, 2)  # noqa: E501  # fmt: skip
     before = model.SerializeToString(deterministic=True)
-    old, new = weights_of(model), weights_of(shaken_model(analysed(model), 0)[0])
+    old, new = weights_of(model), weights_of(perturbed_model(analysed(model), 0)[0])
     assert model.SerializeToString(deterministic=True) == before
     for name in ("w0", "w1", "b0"):
         assert (new[name].shape, new[name].dtype) == (old[name].shape, old[name].dtype)
@@ -266,25 +266,25 @@ def test_shaken_weights_keep_shapes_and_types_and_leave_no_channel_dead() -> Non
     assert new["gain"] == old["gain"]
 
 
-def test_variances_stay_positive_when_shaken() -> None:
+def test_variances_stay_positive_when_perturbed() -> None:
     analysis = analysed(net(CHAOTIC))
     for seed in range(20):
-        assert (weights_of(shaken_model(analysis, seed)[0])["v"] > weights_of(analysis.graph.model)["v"]).all()
+        assert (weights_of(perturbed_model(analysis, seed)[0])["v"] > weights_of(analysis.graph.model)["v"]).all()
 
 
 def test_shaking_is_seeded() -> None:
     analysis = analysed(net(CHAIN))
-    first, again, other = (weights_of(shaken_model(analysis, seed)[0])["w0"] for seed in (1, 1, 2))
+    first, again, other = (weights_of(perturbed_model(analysis, seed)[0])["w0"] for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-def test_weights_in_constant_nodes_are_shaken() -> None:
+def test_weights_in_constant_nodes_are_perturbed() -> None:
     value = onnx.numpy_helper.from_array(np.zeros((4, 3), dtype=np.float32), "inner")
     model = net("(float[n, 3] x) => (float[n, 2] y) <float[2, 4] w1> { r = Gemm<transB = 1>(x, w0) y = Gemm<transB = 1>(r, w1) }")  # noqa: E501  # fmt: skip
     model.graph.node.insert(0, onnx.helper.make_node("Constant", [], ["w0"], value=value))
-    shaken: Any = shaken_model(analysed(model), 0)[0]
-    assert (onnx.numpy_helper.to_array(shaken.graph.node[0].attribute[0].t) != 0).all()
+    perturbed: Any = perturbed_model(analysed(model), 0)[0]
+    assert (onnx.numpy_helper.to_array(perturbed.graph.node[0].attribute[0].t) != 0).all()
 
 
 @pytest.mark.parametrize("drawn", ["RandomUniformLike(x)", "RandomNormal<shape = [1, 3, 6, 6]>()", "Bernoulli(q)"])

@@ -9,7 +9,8 @@ import pytest
 from nets import net, random_feed, random_keep, run
 from numpy.typing import NDArray
 
-from onnxprune.analysis.analyse import Analysis, analyse
+from onnxprune.analysis.analyse import analyse
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.head import class_axis
 from onnxprune.graph.checking import check_structure
 from onnxprune.graph.model import read_graph

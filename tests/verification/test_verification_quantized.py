@@ -15,7 +15,7 @@ from onnxprune.report.outcome import verification_lines
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.surgery.mask import masked_model
 from onnxprune.verification.equality import Equality, _figures, _Models, check_equality
-from onnxprune.verification.perturbed import shaken_model
+from onnxprune.verification.perturbed import perturbed_model
 
 FLOAT = """(float[n, 3, 6, 6] x) => (float[n, 4, 6, 6] y)
     <float[16, 3, 3, 3] w0, float[16] b0, float[16, 16, 1, 1] w1, float[16] b1, float[4, 16, 1, 1] w2> {
@@ -148,7 +148,7 @@ def test_steps_that_add_up_are_taken_apart_layer_by_layer() -> None:
     assert check_equality(analysis, wrong, result.masks, feeds).status == "different"
 
 
-def test_dead_channels_are_checked_on_shaken_integers() -> None:
+def test_dead_channels_are_checked_on_perturbed_integers() -> None:
     model = quantized(net(FLOAT), "QDQ", per_channel=True)
     dead = tampered(model, {"b0_quantized": lambda value: np.full_like(value, -(10**8))})
     analysis = analysed(dead)
@@ -157,9 +157,11 @@ def test_dead_channels_are_checked_on_shaken_integers() -> None:
     result = cut(analysis, keep)
     feeds = [random_feed(dead, free={"n": 4})]
     assert check_equality(analysis, result.model, result.masks, feeds).status == "unproven"
-    shaken, _ = shaken_model(analysis, seed=0)
+    perturbed, _ = perturbed_model(analysis, seed=0)
     before = {tensor.name: tensor for tensor in dead.graph.initializer}
-    changed = {t.name for t in shaken.graph.initializer if t.SerializeToString() != before[t.name].SerializeToString()}
+    changed = {
+        t.name for t in perturbed.graph.initializer if t.SerializeToString() != before[t.name].SerializeToString()
+    }
     assert changed == {"w0_quantized", "b0_quantized", "w1_quantized", "b1_quantized", "w2_quantized"}
 
 

@@ -29,7 +29,7 @@ BLOCK = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
+class DecodedSamples:
     """Every sample of a data set, decoded once.
 
     Attributes:
@@ -87,7 +87,7 @@ class Scaling:
         return values.permute(0, 2, 3, 1).contiguous() if target.channels_last else values
 
 
-def decoded(dataset: Dataset, track: Track = silent) -> Samples:
+def decoded(dataset: Dataset, track: Track = silent) -> DecodedSamples:
     """Read every sample of a data set once.
 
     Raises:
@@ -107,7 +107,7 @@ def decoded(dataset: Dataset, track: Track = silent) -> Samples:
                 arrays[name] = _room((len(dataset), *value.shape[1:]), value.dtype)
             arrays[name][block.start : block.stop] = value
     scaling = None if reader.target is None else Scaling(reader.target, reader.preprocess)
-    return Samples(arrays, dataset.labels, scaling)
+    return DecodedSamples(arrays, dataset.labels, scaling)
 
 
 def _blocks(total: int) -> Iterator[range]:

@@ -15,7 +15,7 @@ from onnxprune.finetune.interpreter.calls import batched
 from onnxprune.finetune.interpreter.module import GraphModule, as_tuple
 from onnxprune.finetune.training.augment import Augment, check_kinds
 from onnxprune.finetune.training.checkpoint import Checkpoint, Epoch, State, load_checkpoint, save_checkpoint
-from onnxprune.finetune.training.feeding import Samples, in_order, shuffled
+from onnxprune.finetune.training.feeding import DecodedSamples, in_order, shuffled
 from onnxprune.finetune.training.objective import Answers, penalty, sample_losses, square_kernels
 from onnxprune.finetune.training.part import chosen
 from onnxprune.finetune.training.processes import Processes
@@ -40,8 +40,8 @@ class Task:
     """
 
     graph: Graph
-    training: Samples
-    validation: Samples
+    training: DecodedSamples
+    validation: DecodedSamples
     answers: Answers
     teacher: Graph | None = None
 

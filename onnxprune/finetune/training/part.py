@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 
 from onnxprune.errors import InputError
 from onnxprune.finetune.training.recipe import Part
+from onnxprune.graph.layers.weight_layout import CONVOLUTIONS
 from onnxprune.graph.model import Graph, Node
 
-CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 NORMS = frozenset({"BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization"})
 TAIL = 1 / 3
 """Share of the layers, from the end, that is the tail."""
@@ -87,4 +87,5 @@ def _is_shift(node: Node, name: str) -> bool:
     slots = [slot for slot, read in enumerate(node.inputs) if read == name]
     if node.op in NORMS:
         return True
-    return (node.op in {"Conv", "ConvTranspose", "Gemm"} and slots == [2]) or node.op == "Add"
+    layout = node.weight_layout
+    return (layout is not None and slots == [layout.bias]) or node.op == "Add"

@@ -38,7 +38,7 @@ OPS = tuple(_TABLE)
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
+class QuantizedOperand:
     """One tensor that a quantized op works on: input slots of it, its scale and its zero point (-1: not an input)."""
 
     name: str
@@ -52,8 +52,8 @@ class Layout:
     """The float op that a quantized op stands for, that op's operands in order, and the result."""
 
     float_op: str
-    data: tuple[Data, ...]
-    result: Data
+    data: tuple[QuantizedOperand, ...]
+    result: QuantizedOperand
 
     @property
     def slots(self) -> frozenset[int]:
@@ -73,8 +73,8 @@ def layout(domain: str, op: str, inputs: Sequence[str]) -> Layout | None:
         words += [f"{word}{len(words) // len(part)}" for word in part]
     slots = {word: slot for slot, word in enumerate(words) if slot < len(inputs) and inputs[slot]}
 
-    def data(name: str) -> Data:
-        return Data(name, slots.get(name, -1), slots.get(f"s{name}", -1), slots.get(f"z{name}", -1))
+    def data(name: str) -> QuantizedOperand:
+        return QuantizedOperand(name, slots.get(name, -1), slots.get(f"s{name}", -1), slots.get(f"z{name}", -1))
 
     return Layout(entry[0], tuple(data(word) for word in slots if word[0] not in "sz"), data("y"))
 

@@ -1,4 +1,4 @@
-"""Shapes of quantized ops that the standard does not know: those of the float op that each stands for."""
+"""Shapes of quantized ops that the standard does not know: those of the equivalent float node."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from onnx import TensorProto, TypeProto
 from onnxprune.graph.layers.quantized import MICROSOFT, layout
 
 
-def float_stand_in(node: onnx.NodeProto, opset: int) -> onnx.NodeProto | None:
+def equivalent_float_node(node: onnx.NodeProto, opset: int) -> onnx.NodeProto | None:
     """Return the standard op whose result has the shape of this node's, or None where the node is no such op."""
     found = layout(node.domain, node.op_type, node.input) if node.domain == MICROSOFT else None
     if found is None or any(attribute.name == "channels_last" and attribute.i for attribute in node.attribute):
@@ -17,10 +17,10 @@ def float_stand_in(node: onnx.NodeProto, opset: int) -> onnx.NodeProto | None:
         known = onnx.defs.get_schema(found.float_op, opset).attributes
     except onnx.defs.SchemaError:
         return None
-    stand_in = onnx.NodeProto(op_type=found.float_op, output=node.output[:1])
-    stand_in.input.extend(node.input[data.slot] for data in found.data)
-    stand_in.attribute.extend(attribute for attribute in node.attribute if attribute.name in known)
-    return stand_in
+    float_node = onnx.NodeProto(op_type=found.float_op, output=node.output[:1])
+    float_node.input.extend(node.input[data.slot] for data in found.data)
+    float_node.attribute.extend(attribute for attribute in node.attribute if attribute.name in known)
+    return float_node
 
 
 def as_floats(types: Mapping[str, TypeProto]) -> dict[str, TypeProto]:

@@ -16,8 +16,8 @@ import onnx
 from onnx import TensorProto, TypeProto
 
 from onnxprune.graph.constants.folding import Known, fold, fold_constants, known_shape
-from onnxprune.graph.shapes.float_nodes import as_floats, as_result, float_stand_in
-from onnxprune.graph.shapes.input_hints import Demand, demands
+from onnxprune.graph.shapes.float_nodes import as_floats, as_result, equivalent_float_node
+from onnxprune.graph.shapes.input_hints import ShapeHint, input_shape_hints
 
 Shape = tuple[int, ...]
 
@@ -90,11 +90,11 @@ def _declare_inputs(
 ) -> dict[str, TypeProto]:
     """Fix the free sizes of the inputs; return the recorded types of other tensors with the same sizes filled in."""
     named: dict[str, int] = {}
-    demanded = demands(model, constants)
+    hints = input_shape_hints(model, constants)
     for value in model.graph.input:
         kind = TypeProto()
         kind.CopyFrom(value.type)
-        _meet(kind, demanded.get(value.name, {}))
+        _apply_hint(kind, hints.get(value.name, {}))
         for axis, dim in enumerate(kind.tensor_type.shape.dim):
             if not dim.HasField("dim_value"):
                 size = batch if axis == 0 else _OTHER[trial]
@@ -114,13 +114,13 @@ def _declare_inputs(
     return recorded
 
 
-def _meet(kind: TypeProto, demand: Demand) -> None:
+def _apply_hint(kind: TypeProto, hint: ShapeHint) -> None:
     """Fill in what the first layers want of an input whose file does not say it: the rank, the channels."""
     tensor = kind.tensor_type
-    rank = demand.get(None)
+    rank = hint.get(None)
     if not tensor.HasField("shape") and rank is not None:
         tensor.shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in range(rank))
-    for axis, size in demand.items():
+    for axis, size in hint.items():
         if axis is not None and -len(tensor.shape.dim) <= axis < len(tensor.shape.dim):
             dim = tensor.shape.dim[axis]
             if not dim.HasField("dim_value"):
@@ -177,8 +177,8 @@ def _visit(
     if known is not None:
         _record_known(facts, node.output[0], known)
         return
-    stand_in = float_stand_in(node, versions.get("", 1))
-    asked = stand_in or node
+    float_node = equivalent_float_node(node, versions.get("", 1))
+    asked = float_node or node
     try:
         schema = onnx.defs.get_schema(asked.op_type, versions.get(asked.domain, 1), asked.domain)
     except onnx.defs.SchemaError:
@@ -196,10 +196,10 @@ def _visit(
             inferred: Mapping[str, TypeProto] = first
         else:
             types = {name: facts.types[trial][name] for name in node.input if name in facts.types[trial]}
-            if stand_in is None:
+            if float_node is None:
                 inferred = _infer(facts, node, schema, types, trial, model)
             else:
-                inferred = _infer(facts, stand_in, schema, as_floats(types), trial, model)
+                inferred = _infer(facts, float_node, schema, as_floats(types), trial, model)
                 inferred = as_result(node, types, inferred)
         if node.op_type in _LIKE_FIRST_INPUT and node.input[0] in facts.types[trial]:
             inferred = {node.output[0]: _like(facts.types[trial][node.input[0]])}

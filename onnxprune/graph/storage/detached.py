@@ -13,7 +13,7 @@ from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights, is_external, st
 HEAVY_ELEMENTS = 1024
 
 
-def light_copy(model: onnx.ModelProto, weights: Weights = NO_WEIGHTS) -> onnx.ModelProto:
+def without_heavy_initializers(model: onnx.ModelProto, weights: Weights = NO_WEIGHTS) -> onnx.ModelProto:
     """Return `model` with heavy constants (more than 1,024 elements) as graph inputs and light ones inside."""
     light = onnx.ModelProto(ir_version=model.ir_version, producer_name=model.producer_name)
     light.opset_import.extend(model.opset_import)

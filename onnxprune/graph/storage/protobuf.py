@@ -18,7 +18,7 @@ _LENGTH_DELIMITED = 2
 _FIXED_SIZES = {1: 8, 5: 4}
 
 
-class Data(Protocol):
+class ByteSource(Protocol):
     """Bytes or a mapped file."""
 
     def __len__(self) -> int: ...
@@ -29,7 +29,7 @@ Refer = Callable[[int, int, bool], bytes]
 """Makes what a tensor gets for its raw data, of the offset, the length, and whether it says where its data lies."""
 
 
-def strip(data: Data, refer: Refer) -> bytes:
+def strip(data: ByteSource, refer: Refer) -> bytes:
     """Return the serialized model `data` without heavy raw data: its tensors get `refer(...)` at their end instead.
 
     Raises:
@@ -47,7 +47,7 @@ def splice(data: bytes, marker: bytes, lengths: Sequence[int]) -> Iterator[bytes
     return iter(pieces)
 
 
-def _strip(data: Data, start: int, end: int, kind: Any, refer: Refer) -> Iterable[bytes]:
+def _strip(data: ByteSource, start: int, end: int, kind: Any, refer: Refer) -> Iterable[bytes]:
     done = start
     raw: tuple[int, int] | None = None
     located = False
@@ -103,7 +103,7 @@ def _messages(kind: Any) -> dict[int, Any]:
     return {field.number: field.message_type for field in kind.fields if field.message_type is not None}
 
 
-def _fields(data: Data, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def _fields(data: ByteSource, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Yield (number, begin, begin of the content, end) of every field."""
     place = start
     while place < end:
@@ -124,7 +124,7 @@ def _fields(data: Data, start: int, end: int) -> Iterator[tuple[int, int, int, i
         yield number, begin, payload, place
 
 
-def _varint(data: Data, place: int, end: int) -> tuple[int, int]:
+def _varint(data: ByteSource, place: int, end: int) -> tuple[int, int]:
     """Return the number at `place` and the place behind it."""
     value = 0
     for shift in range(0, 70, 7):

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from onnxprune._version import __version__
-from onnxprune.analysis.analyse import Analysis, analyse, counts
+from onnxprune.analysis.analyse import analyse
+from onnxprune.analysis.analysis import Analysis, counts
 from onnxprune.data import Dataset, take
 from onnxprune.errors import InputError, VerificationError
 from onnxprune.graph.checking import check_structure
@@ -28,7 +29,7 @@ from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.outcome import AfterStep
 from onnxprune.values.plan import Plan
 from onnxprune.verification.equality import Equality, check_equality
-from onnxprune.verification.perturbed import shaken_model
+from onnxprune.verification.perturbed import perturbed_model
 
 VERIFY_SAMPLES = 8
 """Calibration samples on which cut and mask are compared."""
@@ -162,7 +163,7 @@ def verify(
         check_structure(cut_model, model.proto, weights=weights, original_weights=model.weights)
         equality = check_equality(analysis, cut_model, result.masks, feeds, weights)
     if equality.status == "unproven" and result.masks:
-        equality = _check_shaken(analysis, result, feeds, seed, scratch) or equality
+        equality = _check_perturbed(analysis, result, feeds, seed, scratch) or equality
     if equality.status == "different":
         raise VerificationError(
             f"The cut model does not equal the masked original: {equality.tensor!r} differs by {equality.error:.1e} "
@@ -171,16 +172,16 @@ def verify(
     return equality
 
 
-def _check_shaken(
+def _check_perturbed(
     analysis: Analysis, result: Cut, feeds: Sequence[dict[str, Any]], seed: int, scratch: Path | None
 ) -> Equality | None:
-    """Make the same cut on shaken weights, where the removed channels matter; None if that proves nothing either."""
-    with on_disk(*shaken_model(analysis, seed), scratch) as (model, weights):
-        shaken = analyse(read_graph(model, weights), approximate=analysis.approximate, head=analysis.head)
-        again = cut(shaken, result.keep)
+    """Make the same cut on perturbed weights, where the removed channels matter; None if that proves nothing either."""
+    with on_disk(*perturbed_model(analysis, seed), scratch) as (model, weights):
+        perturbed = analyse(read_graph(model, weights), approximate=analysis.approximate, head=analysis.head)
+        again = cut(perturbed, result.keep)
         with on_disk(again.model, again.weights, scratch) as (cut_model, cut_weights):
-            equality = check_equality(shaken, cut_model, again.masks, feeds, cut_weights)
-    return None if equality.status == "unproven" else replace(equality, where="shaken weights")
+            equality = check_equality(perturbed, cut_model, again.masks, feeds, cut_weights)
+    return None if equality.status == "unproven" else replace(equality, where="perturbed weights")
 
 
 def verification_feeds(model: Model, dataset: Dataset | None, seed: int) -> Sequence[dict[str, Any]]:

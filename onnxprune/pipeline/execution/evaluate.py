@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import onnx
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.graph.storage.measures import count_params, file_size
 from onnxprune.latency.measure import measure
 from onnxprune.pipeline.context import Run

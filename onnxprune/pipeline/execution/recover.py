@@ -14,7 +14,7 @@ from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.execution.cut import PrunedModel, verification_feeds
 from onnxprune.pipeline.execution.store import put_in_place
 from onnxprune.recovery.recovery import steps
-from onnxprune.recovery.run import Step, obstacle, recover_steps
+from onnxprune.recovery.run import RecoveryStep, obstacle, recover_steps
 from onnxprune.recovery.samples import SAMPLES
 from onnxprune.runtime import open_session
 from onnxprune.surgery.cut import Cut
@@ -37,7 +37,7 @@ def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
     steps(str(plan.recovery["name"]))
     measured: list[AfterStep] = []
     notes: list[str] = []
-    last: Step | None = None
+    last: RecoveryStep | None = None
     for step in _tried(run.model, pruned.cut, plan, data, notes):
         measured.append(measured_step(run, CUT if last is None else last.name, current))
         last, current = step, step.cut
@@ -51,7 +51,7 @@ def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
     return replace(pruned, cut=placed, steps=tuple(measured), last=last.name, notes=tuple(notes))
 
 
-def _tried(model: Model, cut: Cut, chosen: Plan, data: Dataset, notes: list[str]) -> Iterator[Step]:
+def _tried(model: Model, cut: Cut, chosen: Plan, data: Dataset, notes: list[str]) -> Iterator[RecoveryStep]:
     """Yield the steps as far as they come: a model that the runtime cannot run piece by piece is still a good cut."""
     name, samples = str(chosen.recovery["name"]), int(chosen.recovery["samples"])
     try:
@@ -67,7 +67,7 @@ def measured_step(run: Run, name: str, cut: Cut) -> AfterStep:
         return run.evaluator.quality(open_session(proto, weights, name="the pruned model")).as_step(name)
 
 
-def _replace(run: Run, cut: Cut, step: Step, seed: int) -> Cut:
+def _replace(run: Run, cut: Cut, step: RecoveryStep, seed: int) -> Cut:
     """Write the recovered model beside the cut, check the one against the other, and move it into the cut's place."""
 
     def check(recovered: onnx.ModelProto, weights: Weights) -> None:
@@ -77,7 +77,7 @@ def _replace(run: Run, cut: Cut, step: Step, seed: int) -> Cut:
     return put_in_place(cut, step.cut.model, step.cut.weights, run.config.written, run.staging, check)
 
 
-def _summary(step: Step, available: int) -> str:
+def _summary(step: RecoveryStep, available: int) -> str:
     """Return how much was recovered, and what was left as it is."""
     few = f"{step.samples} of {available} samples" if step.samples < available else f"{step.samples} samples"
     text = f"Recovery {step.name} gave new weights to {step.solved} layers, from {few}"

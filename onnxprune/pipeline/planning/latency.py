@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import UnreachableError
 from onnxprune.graph.loaded import Model
 from onnxprune.latency.model import Foretold, LatencyTable, Whole

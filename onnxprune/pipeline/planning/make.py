@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from onnxprune.analysis.analyse import counts
+from onnxprune.analysis.analysis import counts
 from onnxprune.errors import UnreachableError
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.planning.imported import score_bytes

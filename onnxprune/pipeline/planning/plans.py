@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from onnxprune._version import __version__
-from onnxprune.analysis.analyse import Analysis, counts
+from onnxprune.analysis.analysis import Analysis, counts
 from onnxprune.errors import InputError
 from onnxprune.graph.loaded import Model
 from onnxprune.importance.method import Method, find_method

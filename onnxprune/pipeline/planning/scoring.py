@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.calibration.collect import collect as collect_statistics
 from onnxprune.data import Dataset
 from onnxprune.errors import InputError

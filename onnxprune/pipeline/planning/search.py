@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnxprune.analysis.analyse import counts
+from onnxprune.analysis.analysis import counts
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.storage.mapped import on_disk
 from onnxprune.pipeline.context import Run

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from onnxprune._version import __version__
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.data import Dataset, take
 from onnxprune.evaluation import drift
 from onnxprune.graph.storage.cache import read_cache, write_cache

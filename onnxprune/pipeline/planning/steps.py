@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnxprune.analysis.analyse import Analysis, counts
+from onnxprune.analysis.analysis import Analysis, counts
 from onnxprune.analysis.inspect import inspect
 from onnxprune.errors import UnreachableError
 from onnxprune.graph.loaded import Model

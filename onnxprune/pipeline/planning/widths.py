@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.importance.method import Method
 from onnxprune.selection.goal import Goal

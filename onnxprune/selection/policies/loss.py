@@ -1,4 +1,4 @@
-"""From the full widths down, by what the next layers lose per cost."""
+"""From the full widths down, by the reconstruction loss of the consumer layers per cost."""
 
 from onnxprune.selection.greedy import shrink
 from onnxprune.selection.policy import Policy, Problem, register
@@ -9,4 +9,11 @@ def choose(problem: Problem) -> dict[str, int]:
     return shrink(problem.widths, problem.scores.curves, problem.limits, problem.caps)
 
 
-register(Policy("loss", "from the full widths down, what the next layers lose least by first", "losses", choose))
+register(
+    Policy(
+        "loss",
+        "from the full widths down, by the least reconstruction loss of the consumer layers first",
+        "losses",
+        choose,
+    )
+)

@@ -6,13 +6,13 @@ import torch
 
 from onnxprune.finetune.interpreter.ops.site import Run, Site, Value, operator
 
-Step = Callable[[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
+CellStep = Callable[[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor, torch.Tensor], tuple[torch.Tensor, ...]]
 """From x W' + both biases where they may be added, the state, R and the bias of the recurrence to the next state."""
 
 _STANDARD = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 
 
-def _lstm(site: Site) -> Step:
+def _lstm(site: Site) -> CellStep:
     if site.has(7):
         raise site.refusal("peepholes are not computed")
 
@@ -27,7 +27,7 @@ def _lstm(site: Site) -> Step:
     return step
 
 
-def _gru(site: Site) -> Step:
+def _gru(site: Site) -> CellStep:
     before = not site.attr("linear_before_reset", 0)
 
     def step(
@@ -47,7 +47,7 @@ def _gru(site: Site) -> Step:
     return step
 
 
-def _rnn(site: Site) -> Step:
+def _rnn(site: Site) -> CellStep:
     def step(
         wx: torch.Tensor, state: tuple[torch.Tensor, ...], r: torch.Tensor, bias: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
@@ -56,7 +56,7 @@ def _rnn(site: Site) -> Step:
     return step
 
 
-def _layer(kind: str, make: Callable[[Site], Step], states: int) -> Callable[[Site], Run]:
+def _layer(kind: str, make: Callable[[Site], CellStep], states: int) -> Callable[[Site], Run]:
     def build(site: Site) -> Run:
         direction, batch_first = site.attr("direction", "forward"), site.attr("layout", 0)
         activations = [name.decode() if isinstance(name, bytes) else name for name in site.attr("activations") or []]

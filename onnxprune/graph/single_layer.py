@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from onnxprune.graph.model import Graph, Node
+from onnxprune.graph.model import Graph, Node, weight_layout_of
 
 DATA, WEIGHT, BIAS = "x", "w", "b"
 VALUE = 0.01
@@ -24,7 +24,7 @@ KERNELS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Layer:
+class SingleLayer:
     """A layer that can be had at other widths.
 
     Attributes:
@@ -48,7 +48,7 @@ class Layer:
         return self.node.op, attributes, self.weight, self.data, self.bias
 
 
-def single_layer(graph: Graph, node: Node) -> Layer | None:
+def single_layer(graph: Graph, node: Node) -> SingleLayer | None:
     """Return a node as a layer of its own; None where it is none that this module can make."""
     if node.op not in KERNELS or node.domain or len(node.inputs) < 2:
         return None
@@ -59,11 +59,12 @@ def single_layer(graph: Graph, node: Node) -> Layer | None:
     if known.first.dtype != np.float32 or known.first.ndim < 2 or (node.op == "MatMul" and known.first.ndim != 2):
         return None
     shape = tuple(known.first.shape)
-    layer = Layer(node, shape, tuple(pair[0]), len(node.inputs) > 2 and bool(node.inputs[2]), node.version)
+    biased = weight_layout_of(node).bias_of(node.inputs) is not None
+    layer = SingleLayer(node, shape, tuple(pair[0]), biased, node.version)
     return layer if _data_shape(layer, shape) == layer.data and 0 not in layer.data else None
 
 
-def layer_model(layer: Layer, weight: Sequence[int]) -> tuple[onnx.ModelProto, tuple[int, ...]]:
+def layer_model(layer: SingleLayer, weight: Sequence[int]) -> tuple[onnx.ModelProto, tuple[int, ...]]:
     """Return a model of the layer with a weight of this shape, and the shape of its input `DATA`."""
     data = _data_shape(layer, weight)
     inputs = [DATA, WEIGHT, *([BIAS] if layer.bias else [])]
@@ -81,37 +82,25 @@ def layer_model(layer: Layer, weight: Sequence[int]) -> tuple[onnx.ModelProto, t
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", layer.opset)], ir_version=8), data
 
 
-def _group(layer: Layer, weight: Sequence[int]) -> int:
+def _group(layer: SingleLayer, weight: Sequence[int]) -> int:
     """Return the number of groups of a convolution with a weight of this shape."""
-    group = int(layer.node.attrs.get("group", 1))
-    if group == 1:
-        return 1
-    if layer.node.op == "ConvTranspose":
-        return weight[0] if group == layer.data[1] else group
-    return weight[0] * layer.data[1] // layer.weight[0] if layer.weight[1] == 1 else group
+    layout = weight_layout_of(layer.node)
+    depthwise = 1 < layout.groups == layout.input_channels(layer.weight)
+    return weight[0] * layer.data[1] // layer.weight[0] if depthwise else layout.groups
 
 
-def _data_shape(layer: Layer, weight: Sequence[int]) -> tuple[int, ...]:
+def _data_shape(layer: SingleLayer, weight: Sequence[int]) -> tuple[int, ...]:
     """Return the shape of what a weight of this shape is for."""
-    attributes, data = layer.node.attrs, list(layer.data)
-    if layer.node.op == "Conv":
-        data[1] = weight[1] * _group(layer, weight)
-    elif layer.node.op == "ConvTranspose":
-        data[1] = weight[0]
-    elif layer.node.op == "Gemm":
-        data[0 if attributes.get("transA", 0) else 1] = weight[1 if attributes.get("transB", 0) else 0]
-    else:
-        data[-1] = weight[0]
+    layout, data = weight_layout_of(layer.node), list(layer.data)
+    data[layout.data_axis] = layout.input_channels(weight, _group(layer, weight))
     return tuple(data)
 
 
-def _outputs(layer: Layer, weight: Sequence[int]) -> int:
-    if layer.node.op == "ConvTranspose":
-        return weight[1] * _group(layer, weight)
-    return weight[0] if layer.node.op == "Conv" or layer.node.attrs.get("transB", 0) else weight[1]
+def _outputs(layer: SingleLayer, weight: Sequence[int]) -> int:
+    return weight_layout_of(layer.node).output_channels(weight, _group(layer, weight))
 
 
-def _attributes(layer: Layer, weight: Sequence[int]) -> dict[str, Any]:
+def _attributes(layer: SingleLayer, weight: Sequence[int]) -> dict[str, Any]:
     found = dict(layer.node.attrs)
     if "group" in found:
         found["group"] = _group(layer, weight)
@@ -123,4 +112,4 @@ def probe(width: int, other: int, size: int, opset: int, *, inputs: bool) -> tup
     """Return a 3x3 convolution of images of `size` with `width` outputs (or `inputs`) and `other` channels beside."""
     node = Node(0, "Conv", "", "probe", (DATA, WEIGHT), ("y",), {"kernel_shape": [3, 3], "pads": [1] * 4}, opset)
     weight = (other, width, 3, 3) if inputs else (width, other, 3, 3)
-    return layer_model(Layer(node, weight, (1, weight[1], size, size), False, opset), weight)
+    return layer_model(SingleLayer(node, weight, (1, weight[1], size, size), False, opset), weight)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from recoveries import case
 
 from onnxprune.graph.model import read_graph
-from onnxprune.recovery.activation_range import Band, Rows, descend, find_band
+from onnxprune.recovery.activation_range import ActivationRange, TargetRows, descend, find_activation_range
 from onnxprune.recovery.ridge import Change, Moments
 
-RELU = Band(0.0, np.inf)
+RELU = ActivationRange(0.0, np.inf)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_the_band_is_what_any_reader_lets_through(body: str, expected: tuple[flo
             + " }"
         )
     )
-    assert find_band(graph, "a") == (None if expected is None else Band(*expected))
+    assert find_activation_range(graph, "a") == (None if expected is None else ActivationRange(*expected))
 
 
 def test_limits_of_old_opsets_are_attributes_and_an_output_is_seen_whole() -> None:
@@ -46,24 +46,24 @@ def test_limits_of_old_opsets_are_attributes_and_an_output_is_seen_whole() -> No
         { a = Conv(x, w) y = Clip<min=-1.0, max=1.0>(a) b = Conv(x, w) c = Relu(b) }""",
         opset=10,
     )
-    assert find_band(read_graph(old), "a") == Band(-1.0, 1.0)
-    assert find_band(read_graph(old), "b") is None
+    assert find_activation_range(read_graph(old), "a") == ActivationRange(-1.0, 1.0)
+    assert find_activation_range(read_graph(old), "b") is None
 
 
 def test_what_is_beyond_a_limit_may_lie_anywhere_beyond_it() -> None:
     truth, found = np.array([-2.0, -2.0, 3.0, 8.0, 8.0]), np.array([-5.0, 1.0, -1.0, 9.0, 5.0])
-    assert Band(0.0, 6.0).aim(truth, found).tolist() == [-5.0, 0.0, 3.0, 9.0, 6.0]
+    assert ActivationRange(0.0, 6.0).aim(truth, found).tolist() == [-5.0, 0.0, 3.0, 9.0, 6.0]
 
 
-def example(groups: int = 1) -> Rows:
+def example(groups: int = 1) -> TargetRows:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, groups, 4)).astype(np.float32)
     truth = rng.normal(size=(300, 2 * groups)) + x.reshape(300, -1)[:, :1]
     slope = np.array([2.0, -0.5] * groups, dtype=np.float32)
-    return Rows(x, truth.astype(np.float32), rng.normal(size=(300, 2 * groups)).astype(np.float32), slope)
+    return TargetRows(x, truth.astype(np.float32), rng.normal(size=(300, 2 * groups)).astype(np.float32), slope)
 
 
-def system_of(rows: Rows) -> Moments:
+def system_of(rows: TargetRows) -> Moments:
     system = Moments(rows.x.shape[1], rows.x.shape[2], rows.truth.shape[1] // rows.x.shape[1])
     system.add(rows.x, rows.wanted())
     return system
@@ -108,7 +108,7 @@ BODY = """(float[n,2,6,6] x) => (float[n,6,6,6] y)
 def test_a_refit_in_front_of_an_activation_gives_back_more(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = case(net(BODY % activation), (2, 6, 6), n=160)
     aware = found.error(found.recovered("refit").model)
-    monkeypatch.setattr("onnxprune.recovery.refit.find_band", lambda graph, tensor: None)
+    monkeypatch.setattr("onnxprune.recovery.refit.find_activation_range", lambda graph, tensor: None)
     assert aware < 0.98 * found.error(found.recovered("refit").model)
 
 
@@ -116,7 +116,7 @@ def test_what_is_too_large_to_hold_keeps_its_plain_solution(monkeypatch: pytest.
     found = case(net(BODY % "Relu(e)"), (2, 6, 6))
     monkeypatch.setattr("onnxprune.recovery.refit.MOST_ELEMENTS", 10)
     held = found.recovered("refit").model
-    monkeypatch.setattr("onnxprune.recovery.refit.find_band", lambda graph, tensor: None)
+    monkeypatch.setattr("onnxprune.recovery.refit.find_activation_range", lambda graph, tensor: None)
     plain = found.recovered("refit").model
     assert held.SerializeToString(deterministic=True) == plain.SerializeToString(deterministic=True)
 

@@ -8,8 +8,8 @@ import onnxruntime as ort
 import pytest
 from nets import net
 
-from onnxprune.graph.layers.single import layer_model, single_layer
 from onnxprune.graph.model import read_graph
+from onnxprune.graph.single_layer import layer_model, single_layer
 
 NETS = {
     "conv": ("Conv<kernel_shape=[3,3], pads=[1,1,1,1], strides=[2,2]>(x, w, b)", "float[1,6,8,8] x", [8, 6, 3, 3], 8),
