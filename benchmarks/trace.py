@@ -5,7 +5,7 @@
 Runs `onnxprune MODEL --data FOLDER --macs 50% --threads 1 --round-to 8` in this process, through the command line,
 under `sys.setprofile`. A turn is a call of a function of onnxprune/pipeline after one that lies in another file of it,
 whatever was called in between. Functions are distinct ones of the package, without module bodies, lambdas and
-comprehensions. FUNCTION is a name whose calls are counted, whatever file it lies in; a name that nothing calls counts 0.
+comprehensions. FUNCTION is a name whose calls are counted, in whatever file it lies; one that nothing calls counts 0.
 """
 
 import argparse
