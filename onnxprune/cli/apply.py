@@ -46,9 +46,10 @@ def apply(**flags: Any) -> None:
     scores did not see, with the plan's preprocessing unless flags say otherwise.
     """
     from onnxprune.api import load_plan
-    from onnxprune.cli.console import open_voice
+    from onnxprune.cli.listening import open_listener
     from onnxprune.cli.outcome import deliver, report_of
     from onnxprune.graph.storage.paths import check_input, check_outputs
+    from onnxprune.pipeline.events import as_tell
     from onnxprune.pipeline.prune import replay
     from onnxprune.values.preprocess import Preprocess
 
@@ -68,6 +69,6 @@ def apply(**flags: Any) -> None:
         "the report": flags["report"],
     }
     check_outputs(outputs, {**input_paths(flags), "the plan": flags["plan"]})
-    with open_voice(flags) as voice:
-        result = replay(settings, plan, voice.meter, voice.tell, report_of(flags))
+    with open_listener(flags) as listener:
+        result = replay(settings, plan, listener.track, as_tell(listener), report_of(flags))
     deliver(result, flags)

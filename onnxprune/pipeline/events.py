@@ -1,14 +1,14 @@
 """What a run tells while it goes on, and who listens."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from onnxprune.values.progress import Item
+from onnxprune.values.training import Epoch
 
 if TYPE_CHECKING:
     from onnxprune.analysis.analyse import Analysis
-    from onnxprune.finetune.training.checkpoint import Epoch
     from onnxprune.pipeline.samples import Samples
 
 
@@ -77,7 +77,7 @@ class BatchTrained:
 class EpochTrained:
     """An epoch is done; `best` says that it is the best so far."""
 
-    epoch: "Epoch"
+    epoch: Epoch
     best: bool
 
 
@@ -125,3 +125,51 @@ class NullListener:
 
 
 NULL_LISTENER = NullListener()
+
+
+class as_tell:  # noqa: N801 - temporary: goes when the pipeline sends events itself
+    """Turn the stages that the pipeline names today into events for `listener`."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def __call__(self, stage: str, value: Any) -> None:
+        """Send the event of a stage; unknown stages are ignored."""
+        makers: dict[str, Callable[[Any], Event]] = {
+            "working": Working,
+            "analysis": Analysed,
+            "least": LeastLeft,
+            "samples": DataOpened,
+            "training samples": lambda samples: DataOpened(samples, training=True),
+            "resumed": Resumed,
+            "iteration": lambda title: IterationBegun(int(title.split()[-1])),
+        }
+        if stage in makers:
+            self._listener.hear(makers[stage](value))
+
+
+class as_watch:  # noqa: N801 - temporary: goes when the training sends events itself
+    """Turn the calls that the training makes today into events for `listener`."""
+
+    def __init__(self, listener: Listener, epochs: int) -> None:
+        self._listener, self._epochs, self._begun = listener, epochs, False
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._listener.hear(TrainingBegun(self._epochs))
+
+    def step(self, epoch: int, done: int, steps: int, loss: float, rate: float) -> None:
+        """Send what a step came to."""
+        self._begin()
+        self._listener.hear(BatchTrained(epoch, done, steps, loss, rate))
+
+    def epoch(self, epoch: Epoch, best: bool) -> None:
+        """Send what an epoch came to."""
+        self._begin()
+        self._listener.hear(EpochTrained(epoch, best))
+
+    def done(self) -> None:
+        """Send that the training is over."""
+        self._begun = False
+        self._listener.hear(TrainingEnded())

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onnxprune._version import __version__
 from onnxprune.data import Dataset
 from onnxprune.errors import InputError, UnreachableError, VerificationError
 from onnxprune.evaluation import class_output
@@ -27,13 +26,12 @@ from onnxprune.pipeline.execution.evaluate import Gauge
 from onnxprune.pipeline.result import Tell, unheard
 from onnxprune.pipeline.samples import Samples, measured_on, open_samples
 from onnxprune.runtime import Session, open_session
-from onnxprune.values.outcome import Quality
 from onnxprune.values.progress import Track, silent
+from onnxprune.values.results import Finetuned
 
 if TYPE_CHECKING:
     import onnx
 
-    from onnxprune.finetune.training.checkpoint import Epoch
     from onnxprune.finetune.training.loop import Trained, Watch
     from onnxprune.finetune.training.processes import Processes
     from onnxprune.graph.storage.weights import Weights
@@ -77,50 +75,6 @@ class FinetuneSettings:
     def checkpoint_written(self) -> Path:
         """Where the state is kept."""
         return self.checkpoint or self.written.with_suffix(".checkpoint")
-
-
-@dataclass(frozen=True, eq=False)
-class Finetuned:
-    """What training came to.
-
-    Attributes:
-        model, teacher: the files.
-        recipe: how it was trained.
-        history: every epoch; number 0 is before training.
-        best: the epoch whose weights are written.
-        quality: before and after, on `quality.source`; None where this process is not the first.
-        samples: training data as `calibration`, validation data as `measured`.
-        chosen_on_measured: whether the data that was measured on also chose the epoch.
-        output: what was written.
-    """
-
-    model: Path
-    teacher: Path | None
-    recipe: Recipe
-    history: "Sequence[Epoch]"
-    best: "Epoch"
-    samples: Samples
-    quality: Quality | None = None
-    chosen_on_measured: bool = True
-    warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    output: Path | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON types."""
-        return {
-            "version": __version__,
-            "model": str(self.model),
-            "teacher": None if self.teacher is None else str(self.teacher),
-            "output": None if self.output is None else str(self.output),
-            "recipe": self.recipe.to_json(),
-            "history": [vars(epoch) for epoch in self.history],
-            "best": self.best.number,
-            "quality": None if self.quality is None else self.quality.to_json(),
-            "skipped": list(self.samples.skipped),
-            "warnings": list(self.warnings),
-            "notes": list(self.notes),
-        }
 
 
 def finetune(
@@ -177,10 +131,10 @@ def finetune(
         found = Finetuned(
             settings.model,
             job.teacher,
-            job.recipe,
+            job.recipe.to_json(),
             trained.history,
             trained.best,
-            samples,
+            samples.summary,
             chosen_on_measured=job.measured is None,
             warnings=(trained.ended,) if trained.ended else (),
             notes=model.notes,

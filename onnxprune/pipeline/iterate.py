@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,15 @@ from onnxprune.pipeline.opening import inspect
 from onnxprune.pipeline.planning.latency import settle_block
 from onnxprune.pipeline.planning.widths import policy_of, refuse_unreachable
 from onnxprune.pipeline.prune import run
-from onnxprune.pipeline.result import Result, Tell, unheard
+from onnxprune.pipeline.result import Tell, unheard
 from onnxprune.pipeline.samples import Samples, measured_on, open_samples
 from onnxprune.runtime import open_session
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.goal import Wish
 from onnxprune.selection.steering import widths_by_place
-from onnxprune.values.outcome import Quality
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.progress import Track, silent
+from onnxprune.values.results import Iterated, Iteration, Result
 
 STATE = "state.json"
 FORMAT = 1
@@ -103,30 +103,6 @@ class IterateSettings:
 
 
 @dataclass(frozen=True)
-class Iteration:
-    """What one iteration came to.
-
-    Attributes:
-        number: from 1.
-        macs, params: what is left of the original's, as shares.
-        channels: channels that it removed.
-        cut, recovered, trained: top-1 on the validation data after each; None where it was not done.
-        kept: whether its result stands; else it was undone.
-        seconds: that it took.
-    """
-
-    number: int
-    macs: float
-    params: float
-    channels: int
-    cut: float | None
-    recovered: float | None
-    trained: float
-    kept: bool
-    seconds: float
-
-
-@dataclass(frozen=True)
 class State:
     """Where the run stands: `before` is the original's top-1, `data` the digest of what was scored on."""
 
@@ -145,35 +121,6 @@ class State:
     def standing(self) -> Iteration | None:
         """The last iteration that was not undone."""
         return next((found for found in reversed(self.iterations) if found.kept), None)
-
-
-@dataclass(frozen=True, eq=False)
-class Iterated:
-    """What all iterations came to; `quality` compares the result with the original."""
-
-    model: Path
-    method: str
-    state: State
-    quality: Quality
-    samples: Samples
-    output: Path
-    folder: Path
-    on_validation: bool
-    notes: tuple[str, ...] = field(default=())
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON types."""
-        return {
-            "version": __version__,
-            "model": str(self.model),
-            "output": str(self.output),
-            "method": self.method,
-            "before": self.state.before,
-            "iterations": [asdict(found) for found in self.state.iterations],
-            "ended": self.state.ended,
-            "quality": self.quality.to_json(),
-            "notes": list(self.notes),
-        }
 
 
 def iterate(job: IterateSettings, track: Track = silent, say: Tell = unheard) -> Iterated:
@@ -215,7 +162,7 @@ def iterate(job: IterateSettings, track: Track = silent, say: Tell = unheard) ->
             with suppress(OSError):
                 job.work.rmdir()
         raise UnreachableError(f"Nothing was written: {state.ended}")
-    return _write(job, original, state, measured, track)
+    return _write(job, original, state, samples, measured, track)
 
 
 def part(budget: Budget, number: int, iterations: int, share: float) -> Budget | None:
@@ -453,13 +400,15 @@ def _enough(wish: Wish, done: int) -> str:
     return f"The budget of {100 * budget.macs:.1f} % of the MACs was reached."
 
 
-def _write(job: IterateSettings, original: Model, state: State, samples: Samples, track: Track) -> Iterated:
+def _write(
+    job: IterateSettings, original: Model, state: State, samples: Samples, measured: Samples, track: Track
+) -> Iterated:
     """Measure the last result that stands against the original, and put it in its place."""
     settings = job.settings
     assert state.standing is not None
     final = load(_file(job, state.standing.number))
     session = open_session(final.proto, final.weights, name="the pruned model", threads=settings.threads)
-    quality = Gauge(settings, original, samples, track).quality(session)
+    quality = Gauge(settings, original, measured, track).quality(session)
     written = settings.written
     with Staging() as staging:
         with explained(written):
@@ -469,9 +418,11 @@ def _write(job: IterateSettings, original: Model, state: State, samples: Samples
     return Iterated(
         settings.model,
         settings.method,
-        state,
+        state.before,
+        state.iterations,
+        state.ended,
         quality,
-        samples,
+        samples.summary,
         written,
         job.work,
         job.measured is None,

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from onnxprune.data import Dataset, open_data, split
 from onnxprune.errors import InputError
-from onnxprune.evaluation import PresetScore, auto_preprocess, chance_message, declared_classes, is_near_chance, predict
+from onnxprune.evaluation import auto_preprocess, chance_message, declared_classes, is_near_chance, predict
 from onnxprune.graph.loaded import Model
 from onnxprune.graph.storage.metadata import classes_left
 from onnxprune.pipeline.config import Settings
 from onnxprune.runtime import Session
 from onnxprune.values.accuracy import Accuracy
-from onnxprune.values.preprocess import PRESETS, Preprocess
+from onnxprune.values.data import DataSummary, PresetScore
+from onnxprune.values.preprocess import PRESETS, Preprocess, describe
 from onnxprune.values.progress import Track
 
 
@@ -55,6 +56,21 @@ class Samples:
     def has_own_test(self) -> bool:
         """Whether the measured data was given apart."""
         return self.measured.reader is not self.calibration.reader
+
+    @property
+    def summary(self) -> DataSummary:
+        """The data in counts and words."""
+        data = self.calibration
+        return DataSummary(
+            calibration=len(data),
+            measured=len(self.measured),
+            held=None if self.held is None else len(self.held),
+            scaling=self.scaling if data.preprocessed else f"{self.scaling}: {describe(data.preprocess)}",
+            presets=self.presets,
+            original=self.original,
+            classes=self.classes,
+            skipped=self.skipped,
+        )
 
 
 def open_samples(settings: Settings, model: Model, session: Session, track: Track, *, tries: bool = False) -> Samples:

@@ -15,12 +15,13 @@ from onnxprune.finetune.training.recipe import Recipe
 from onnxprune.graph.model import read_graph
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.save import write_model
+from onnxprune.values.training import Epoch
 
 torch = pytest.importorskip("torch", reason="torch is not installed (the extra `torch`)")
 
 from onnxprune.finetune.interpreter.export import trained_model  # noqa: E402
 from onnxprune.finetune.interpreter.parameters import trained_constants  # noqa: E402
-from onnxprune.finetune.training.checkpoint import Epoch, load_checkpoint  # noqa: E402
+from onnxprune.finetune.training.checkpoint import load_checkpoint  # noqa: E402
 from onnxprune.finetune.training.loop import Nobody, Trained, train  # noqa: E402
 from onnxprune.finetune.training.objective import orthogonality  # noqa: E402
 from onnxprune.finetune.training.processes import Processes  # noqa: E402

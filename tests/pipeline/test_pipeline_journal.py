@@ -18,10 +18,10 @@ from onnxprune.pipeline import prune as pruning
 from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.planning.scoring import collect
 from onnxprune.pipeline.prune import run
-from onnxprune.pipeline.result import Result
 from onnxprune.pipeline.state import Journal, Progress, open_journal, read_journal
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.goal import Wish
+from onnxprune.values.results import Result
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 RESNET = SAMPLES / "digits_resnet.onnx"

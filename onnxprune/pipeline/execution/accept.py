@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.pipeline.samples import Samples
 from onnxprune.values.amount import Amount
+from onnxprune.values.equality import Equality
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.quantized import Quantized
-from onnxprune.verification.equality import Equality
 
 CLASS_DROP = "max_class_drop"
 """Under this name a plan's request has the most that a class may lose of its recall, as a share."""

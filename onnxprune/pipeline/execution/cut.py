@@ -16,8 +16,9 @@ from onnxprune.graph.model import read_graph
 from onnxprune.graph.storage.mapped import on_disk
 from onnxprune.runtime import open_session
 from onnxprune.surgery.cut import Cut, cut
+from onnxprune.values.equality import Equality
 from onnxprune.values.plan import Plan
-from onnxprune.verification.equality import Equality, check_equality
+from onnxprune.verification.equality import check_equality
 from onnxprune.verification.perturbed import shaken_model
 
 VERIFY_SAMPLES = 8

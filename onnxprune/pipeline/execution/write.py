@@ -33,12 +33,12 @@ from onnxprune.pipeline.execution.recover import Restored, restore, why_not
 from onnxprune.pipeline.execution.retrain import retrain
 from onnxprune.pipeline.execution.store import stage
 from onnxprune.pipeline.planning.limits import MAX_DRIFT, MAX_DROP, Guard, judge_final
-from onnxprune.pipeline.result import Result
 from onnxprune.pipeline.state import Journal
 from onnxprune.runtime import Session, open_session
 from onnxprune.surgery.cut import Cut
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.plan import Plan
+from onnxprune.values.results import Result
 from onnxprune.values.trials import Search
 
 
@@ -109,14 +109,15 @@ def outlined(job: Job, chosen: Plan, notes: tuple[str, ...], search: Search | No
     settings, model = job.settings, job.model
     return Result(
         settings.model,
-        job.analysis,
+        job.analysis.groups,
         chosen,
-        job.samples,
+        None if job.samples is None else job.samples.summary,
         figures(model.proto, job.analysis, model.size, channel_counts(job.analysis, chosen)[0]),
         notes=notes,
         plan_output=settings.plan_written,
         search=search,
         curve_output=settings.curve_written,
+        threads=settings.threads,
     )
 
 
@@ -169,7 +170,7 @@ def _judged(settings: Settings, result: Result, *, plan_is_new: bool) -> Result:
     if limit is not None and (quality is None or not quality.classes):
         notes = (*notes, f"No accuracy by class was measured, so the limit of {100 * limit:g} points is unchecked.")
     guard = Guard({name: chosen.request[name] for name in (MAX_DROP, MAX_DRIFT) if name in chosen.request})
-    own = result.samples is not None and result.samples.held is not None  # test data, which nothing was chosen by
+    own = result.data is not None and result.data.held is not None  # test data, which nothing was chosen by
     lost = judge_final(guard, quality, chosen_on_it=plan_is_new and not own)
     collapsed = collapses(quality)
     if plan_is_new and not settings.explicit and not settings.force:
