@@ -73,7 +73,7 @@ class BatchTrained:
     rate: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class EpochTrained:
     """An epoch is done; `best` says that it is the best so far."""
 
