@@ -2,12 +2,13 @@
 
 import io
 import json
+import time
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from onnxprune.cli import json_lines, listening
+from onnxprune.cli import listening
 from onnxprune.cli.console import ConsoleListener
 from onnxprune.cli.json_lines import JsonListener
 from onnxprune.cli.listening import Listeners, open_listener
@@ -64,8 +65,8 @@ def test_a_console_has_a_line_an_event_and_an_epoch() -> None:
     with ConsoleListener(Console(file=stream, width=200)) as listener:
         for event in (Working("Thinking"), LeastLeft({"macs": 0.25}), Resumed("Going on."), IterationBegun(2)):
             listener.hear(event)
-        for event in TRAINING:
-            listener.hear(event)
+        for trained in TRAINING:
+            listener.hear(trained)
         assert through(listener, ["aa", "b"]) == ["aa", "b"]
     assert stream.getvalue().splitlines() == [
         "The least that can be left: 25.0 % of the MACs.",
@@ -99,7 +100,7 @@ def test_a_program_reads_one_object_a_line() -> None:
 
 def test_progress_is_throttled_and_its_end_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(json_lines.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     stream = io.StringIO()
     for number, _ in enumerate(JsonListener(stream).track(["a"] * 100, total=100, what="Counting")):
         now[0] = 100 + number * 0.01
