@@ -16,7 +16,6 @@ from onnxprune.pipeline.execution.store import save
 from onnxprune.pipeline.planning.plans import plan
 from onnxprune.pipeline.planning.scoring import collect, score
 from onnxprune.pipeline.prune import prune as run
-from onnxprune.pipeline.result import Result
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.goal import Goal
 from onnxprune.selection.steering import Steering
@@ -24,6 +23,7 @@ from onnxprune.values.amount import BYTES, COUNTS, MILLISECONDS, Amount, read_am
 from onnxprune.values.plan import Plan, read_plan
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.progress import Track, silent
+from onnxprune.values.results import Result
 
 __all__ = [
     "Budget",

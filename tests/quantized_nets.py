@@ -17,7 +17,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantiz
 
 from onnxprune.graph.storage.measures import count_params
 from onnxprune.values.axes import BoolArray
-from onnxprune.verification.equality import Equality, check_equality
+from onnxprune.values.equality import Equality
+from onnxprune.verification.equality import check_equality
 
 FORMATS = {"QDQ": QuantFormat.QDQ, "QOperator": QuantFormat.QOperator}
 _NARROW = {

@@ -46,7 +46,7 @@ def apply(**flags: Any) -> None:
     scores did not see, with the plan's preprocessing unless flags say otherwise.
     """
     from onnxprune.api import load_plan
-    from onnxprune.cli.console import ConsoleListener, open_voice
+    from onnxprune.cli.listening import open_listener
     from onnxprune.cli.outcome import deliver, report_of
     from onnxprune.graph.storage.paths import check_input, check_outputs
     from onnxprune.pipeline.apply import apply_plan
@@ -68,6 +68,6 @@ def apply(**flags: Any) -> None:
         "the report": flags["report"],
     }
     check_outputs(outputs, {**input_paths(flags), "the plan": flags["plan"]})
-    with open_voice(flags) as voice:
-        result = apply_plan(settings, plan, ConsoleListener(voice), report_of(flags))
+    with open_listener(flags) as listener:
+        result = apply_plan(settings, plan, listener, report_of(flags))
     deliver(result, flags)

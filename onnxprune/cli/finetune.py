@@ -68,17 +68,15 @@ def finetune(**flags: Any) -> None:
 
     Several processes: start it with torch's launcher, torchrun. Exit codes are those of `prune`.
     """
-    from onnxprune.cli.console import ConsoleListener, open_voice
+    from onnxprune.cli.listening import open_listener
     from onnxprune.cli.printing import print_blocks, print_json
-    from onnxprune.cli.training import is_first, open_watch
     from onnxprune.pipeline.finetune import finetune as work
     from onnxprune.report.finetuning import finetuned_blocks
 
     job = read_job(flags)
-    heard = {**flags, "quiet": flags["quiet"] or not is_first()}
-    with open_voice(heard) as voice, open_watch(heard, job.recipe.epochs) as watch:
+    with open_listener(flags) as listener:
         try:
-            found = work(job, ConsoleListener(voice, watch))
+            found = work(job, listener)
         except KeyboardInterrupt:
             if not job.checkpoint_written.exists():
                 raise

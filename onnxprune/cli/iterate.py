@@ -95,16 +95,15 @@ def iterate(**flags: Any) -> None:
     Each iteration begins with the result of the one before, which stays in the work folder with its plan. An iteration
     that falls under the floor is undone, and the last one that stands is written. Exit codes are those of `prune`.
     """
-    from onnxprune.cli.console import ConsoleListener, open_voice
+    from onnxprune.cli.listening import open_listener
     from onnxprune.cli.printing import print_blocks, print_json
-    from onnxprune.cli.training import open_watch
     from onnxprune.pipeline.iterate import iterate as work
     from onnxprune.report.iterating import iterated_blocks
 
-    with open_voice(flags) as voice, open_watch(flags, flags["epochs"]) as watch:
+    with open_listener(flags) as listener:
         job = read_job(flags)
         try:
-            found = work(job, ConsoleListener(voice, watch))
+            found = work(job, listener)
         except KeyboardInterrupt:
             if not job.work.exists():
                 raise

@@ -157,6 +157,14 @@ verbose_option = _talk("-v", "--verbose", is_flag=True, help="Say more: every gr
 debug_option = _talk("--debug", is_flag=True, help="Show the traceback where something fails.")
 quiet_option = _talk("-q", "--quiet", is_flag=True, help="No messages or progress, only the result and errors.")
 
+progress_option = _talk(
+    "--progress",
+    type=click.Choice(["text", "json", "none"]),
+    default="text",
+    show_default=True,
+    help="How messages and progress are shown on stderr; json: one JSON object a line, for programs.",
+)
+
 allow_option = click.option(
     "--allow",
     type=click.Choice(["exact", "approximate"]),
@@ -165,4 +173,4 @@ allow_option = click.option(
     help="Cut exact groups only, or also those that a normalisation or softmax runs over (approximate).",
 )
 
-talk_options = stack(json_option, verbose_option, quiet_option, debug_option)
+talk_options = stack(json_option, verbose_option, quiet_option, progress_option, debug_option)

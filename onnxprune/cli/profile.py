@@ -11,6 +11,7 @@ from onnxprune.cli.options import (
     debug_option,
     json_option,
     model_argument,
+    progress_option,
     quiet_option,
     threads_option,
 )
@@ -44,6 +45,7 @@ _run = section("Running")
 @allow_option
 @json_option
 @quiet_option
+@progress_option
 @debug_option
 def profile(**flags: Any) -> None:
     """Time the layers of MODEL at the widths that matter, and the whole network at some.
@@ -52,12 +54,13 @@ def profile(**flags: Any) -> None:
     machine alone meanwhile: how far timings scatter is said at the end.
     """
     from onnxprune.analysis import inspect as inspecting
-    from onnxprune.cli.console import open_voice
+    from onnxprune.cli.listening import open_listener
     from onnxprune.cli.printing import print_blocks, print_json
     from onnxprune.graph import loaded
     from onnxprune.graph.storage.paths import check_input, check_outputs
     from onnxprune.latency.profile import Device, pack, profile_to, refuse_provider
-    from onnxprune.report.profiling import profile_blocks, profile_json
+    from onnxprune.latency.summary import profiled
+    from onnxprune.report.profiling import profile_blocks
 
     model_path: Path = flags["model"]
     check_input(model_path)
@@ -78,9 +81,10 @@ def profile(**flags: Any) -> None:
         return
     device = Device(flags["threads"], **({"provider": flags["provider"]} if flags["provider"] else {}))
     refuse_provider(device)
-    with open_voice({**flags, "verbose": False}) as voice:
-        table = profile_to(output, model, analysis, device, voice.meter)
+    with open_listener(flags) as listener:
+        table = profile_to(output, model, analysis, device, listener.track)
+    found = profiled(table, analysis, output)
     if flags["as_json"]:
-        print_json(profile_json(table, analysis, output))
+        print_json(found.to_json())
     else:
-        print_blocks(profile_blocks(table, analysis, output))
+        print_blocks(profile_blocks(found))

@@ -21,10 +21,9 @@ class Meter:
     `working` announces work whose steps cannot be counted. Use it as a context manager, so that no bar survives.
     """
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
-        """Draw on `console`, or nowhere if `quiet`."""
+    def __init__(self, console: Console) -> None:
+        """Draw on `console`."""
         self._console = console
-        self._quiet = quiet
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._bar: Progress | None = None
@@ -45,6 +44,10 @@ class Meter:
         """Show that something is begun, until the next thing is."""
         self._begin(what, None)
 
+    def stop(self) -> None:
+        """Show nothing more of what was begun."""
+        self._end()
+
     def __enter__(self) -> "Meter":
         return self
 
@@ -56,7 +59,7 @@ class Meter:
     def _begin(self, what: str, total: int | None) -> None:
         self._end()
         self._task, self._done = (what, total, time.perf_counter()), 0
-        if not self._quiet and self._console.is_terminal:
+        if self._console.is_terminal:
             self._timer = threading.Timer(PATIENCE, self._show)
             self._timer.daemon = True
             self._timer.start()
@@ -93,7 +96,7 @@ class Meter:
                 self._bar = None
         what, total, start = self._task
         took = time.perf_counter() - start
-        if what and total and took > PATIENCE and not (self._quiet or aborted or self._console.is_terminal):
+        if what and total and took > PATIENCE and not (aborted or self._console.is_terminal):
             rate = self._done / took
             self._console.print(Text(f"{what}: {self._done} of {total} in {took:.1f} s ({rate:.0f} a second)"))
         self._task = ("", None, 0.0)

@@ -226,15 +226,14 @@ def prune(**flags: Any) -> None:
 
     Exit codes: 0 done, 1 the request cannot be met, 2 bad input or usage, 3 the result failed its check.
     """
-    from onnxprune.cli.console import ConsoleListener, open_voice
+    from onnxprune.cli.listening import open_listener
     from onnxprune.cli.outcome import deliver, report_of
-    from onnxprune.cli.training import open_watch
     from onnxprune.pipeline.prune import prune as run
 
     settings = read_settings(flags)
-    with open_voice(flags) as voice, open_watch(flags, flags["finetune"] or 0) as watch:
+    with open_listener(flags) as listener:
         try:
-            result = run(settings, ConsoleListener(voice, watch), report_of(flags))
+            result = run(settings, listener, report_of(flags))
         except KeyboardInterrupt:
             if settings.journal is None or not settings.journal.exists():
                 raise

@@ -3,14 +3,13 @@
 from onnxprune.evaluation.chance_level import chance_level_message, is_near_chance_level
 from onnxprune.evaluation.classes import class_output, declared_classes
 from onnxprune.evaluation.drift import Drift, drift
-from onnxprune.evaluation.presets import PresetScore, auto_preprocess
+from onnxprune.evaluation.presets import auto_preprocess
 from onnxprune.evaluation.top1 import PairedChange, Predictions, evaluate, paired, predict
 
 __all__ = [
     "Drift",
     "PairedChange",
     "Predictions",
-    "PresetScore",
     "auto_preprocess",
     "chance_level_message",
     "class_output",

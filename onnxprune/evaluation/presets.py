@@ -2,23 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from onnxprune.data import Dataset, take
 from onnxprune.errors import InputError
 from onnxprune.evaluation.top1 import predict
 from onnxprune.runtime import Session
+from onnxprune.values.data import PresetScore
 from onnxprune.values.preprocess import PRESETS, Preprocess
 from onnxprune.values.progress import Track, silent
-
-
-@dataclass(frozen=True)
-class PresetScore:
-    """How the model does with one preset: top-1, and the mean natural log of the true class's probability."""
-
-    name: str
-    top1: float
-    log_probability: float
 
 
 def auto_preprocess(

@@ -5,8 +5,9 @@ from onnxprune.pipeline.events import NULL_LISTENER, Listener
 from onnxprune.pipeline.opening import open_replay
 from onnxprune.pipeline.planning.planned import Planned
 from onnxprune.pipeline.prune import carry_out
-from onnxprune.pipeline.result import Extra, Result, no_extra
+from onnxprune.pipeline.result import Extra, no_extra
 from onnxprune.values.plan import Plan
+from onnxprune.values.results import Result
 
 
 def apply_plan(config: Settings, plan: Plan, listener: Listener = NULL_LISTENER, extra: Extra = no_extra) -> Result:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from onnxprune.values.progress import Item
+from onnxprune.values.training import Epoch
 
 if TYPE_CHECKING:
     from onnxprune.analysis.analysis import Analysis
-    from onnxprune.finetune.training.checkpoint import Epoch
     from onnxprune.pipeline.samples import Samples
 
 
@@ -73,11 +73,11 @@ class BatchTrained:
     rate: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class EpochTrained:
     """An epoch is done; `best` says that it is the best so far."""
 
-    epoch: "Epoch"
+    epoch: Epoch
     best: bool
 
 

@@ -1,11 +1,9 @@
 """Training a model's weights in place, after a cut or as a job of its own; torch is imported when that runs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from onnxprune._version import __version__
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.finetune.installed import require_torch
 from onnxprune.finetune.training.recipe import Recipe
@@ -23,12 +21,11 @@ from onnxprune.pipeline.execution.evaluator import Evaluator
 from onnxprune.pipeline.execution.training import TrainingWatch, check_trained, check_training, tune
 from onnxprune.pipeline.samples import Samples, measured_on, open_samples, scale_pixels
 from onnxprune.runtime import open_session
-from onnxprune.values.outcome import Quality
+from onnxprune.values.results import Finetuned
 
 if TYPE_CHECKING:
     import onnx
 
-    from onnxprune.finetune.training.checkpoint import Epoch
     from onnxprune.finetune.training.loop import Trained
     from onnxprune.graph.storage.weights import Weights
 
@@ -65,50 +62,6 @@ class FinetuneSettings:
     def checkpoint_written(self) -> Path:
         """Where the state is kept."""
         return self.checkpoint or self.written.with_suffix(".checkpoint")
-
-
-@dataclass(frozen=True, eq=False)
-class Finetuned:
-    """What training came to.
-
-    Attributes:
-        model, teacher: the files.
-        recipe: how it was trained.
-        history: every epoch; number 0 is before training.
-        best: the epoch whose weights are written.
-        quality: before and after, on `quality.source`; None where this process is not the first.
-        samples: training data as `calibration`, validation data as `measured`.
-        chosen_on_measured: whether the data that was measured on also chose the epoch.
-        output: what was written.
-    """
-
-    model: Path
-    teacher: Path | None
-    recipe: Recipe
-    history: "Sequence[Epoch]"
-    best: "Epoch"
-    samples: Samples
-    quality: Quality | None = None
-    chosen_on_measured: bool = True
-    warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    output: Path | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON types."""
-        return {
-            "version": __version__,
-            "model": str(self.model),
-            "teacher": None if self.teacher is None else str(self.teacher),
-            "output": None if self.output is None else str(self.output),
-            "recipe": self.recipe.to_json(),
-            "history": [vars(epoch) for epoch in self.history],
-            "best": self.best.number,
-            "quality": None if self.quality is None else self.quality.to_json(),
-            "skipped": list(self.samples.skipped),
-            "warnings": list(self.warnings),
-            "notes": list(self.notes),
-        }
 
 
 def finetune(job: FinetuneSettings, listener: Listener = NULL_LISTENER) -> Finetuned:
@@ -163,10 +116,10 @@ def finetune(job: FinetuneSettings, listener: Listener = NULL_LISTENER) -> Finet
         found = Finetuned(
             settings.model,
             job.teacher,
-            job.recipe,
+            job.recipe.to_json(),
             trained.history,
             trained.best,
-            samples,
+            samples.summary,
             chosen_on_measured=job.measured is None,
             warnings=(trained.ended,) if trained.ended else (),
             notes=model.notes,

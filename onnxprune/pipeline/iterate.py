@@ -11,7 +11,7 @@ threshold.
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,13 @@ from onnxprune.pipeline.execution.retrain import check_retraining
 from onnxprune.pipeline.planning.latency import with_width_block
 from onnxprune.pipeline.planning.widths import policy_of, refuse_unreachable
 from onnxprune.pipeline.prune import prune
-from onnxprune.pipeline.result import Result
 from onnxprune.pipeline.samples import Samples, measured_on, open_samples, scale_pixels
 from onnxprune.runtime import open_session
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.goal import Goal
 from onnxprune.selection.steering import widths_by_place
-from onnxprune.values.outcome import Quality
 from onnxprune.values.preprocess import Preprocess
+from onnxprune.values.results import Iterated, Iteration, Result
 
 STATE = "state.json"
 ITERATIONS = Resumable("state of iterations")
@@ -103,30 +102,6 @@ class IterateSettings:
 
 
 @dataclass(frozen=True)
-class Iteration:
-    """What one iteration came to.
-
-    Attributes:
-        number: from 1.
-        macs, params: what is left of the original's, as shares.
-        channels: channels that it removed.
-        cut, recovered, trained: top-1 on the validation data after each; None where it was not done.
-        kept: whether its result stands; else it was undone.
-        seconds: that it took.
-    """
-
-    number: int
-    macs: float
-    params: float
-    channels: int
-    cut: float | None
-    recovered: float | None
-    trained: float
-    kept: bool
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Iterations:
     """Where the run stands: `before` is the original's top-1, `data` the digest of what was scored on."""
 
@@ -141,35 +116,6 @@ class Iterations:
     def standing(self) -> Iteration | None:
         """The last iteration that was not undone."""
         return next((found for found in reversed(self.iterations) if found.kept), None)
-
-
-@dataclass(frozen=True, eq=False)
-class Iterated:
-    """What all iterations came to; `quality` compares the result with the original."""
-
-    model: Path
-    method: str
-    state: Iterations
-    quality: Quality
-    samples: Samples
-    output: Path
-    folder: Path
-    on_validation: bool
-    notes: tuple[str, ...] = field(default=())
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON types."""
-        return {
-            "version": __version__,
-            "model": str(self.model),
-            "output": str(self.output),
-            "method": self.method,
-            "before": self.state.before,
-            "iterations": [asdict(found) for found in self.state.iterations],
-            "ended": self.state.ended,
-            "quality": self.quality.to_json(),
-            "notes": list(self.notes),
-        }
 
 
 def iterate(job: IterateSettings, listener: Listener = NULL_LISTENER) -> Iterated:
@@ -211,7 +157,7 @@ def iterate(job: IterateSettings, listener: Listener = NULL_LISTENER) -> Iterate
             with suppress(OSError):
                 job.work.rmdir()
         raise UnreachableError(f"Nothing was written: {state.ended}")
-    return _write(job, original, state, measured, listener)
+    return _write(job, original, state, samples, measured, listener)
 
 
 def part(budget: Budget, number: int, iterations: int, share: float) -> Budget | None:
@@ -446,13 +392,15 @@ def _enough(goal: Goal, done: int) -> str:
     return f"The budget of {100 * budget.macs:.1f} % of the MACs was reached."
 
 
-def _write(job: IterateSettings, original: Model, state: Iterations, samples: Samples, listener: Listener) -> Iterated:
+def _write(
+    job: IterateSettings, original: Model, state: Iterations, samples: Samples, measured: Samples, listener: Listener
+) -> Iterated:
     """Measure the last result that stands against the original, and put it in its place."""
     settings = job.settings
     assert state.standing is not None
     final = load(_file(job, state.standing.number))
     session = open_session(final.proto, final.weights, name="the pruned model", threads=settings.threads)
-    quality = Evaluator(settings, original, samples, listener.track).quality(session)
+    quality = Evaluator(settings, original, measured, listener.track).quality(session)
     written = settings.written
     with Staging() as staging:
         with explained(written):
@@ -462,9 +410,11 @@ def _write(job: IterateSettings, original: Model, state: Iterations, samples: Sa
     return Iterated(
         settings.model,
         settings.method,
-        state,
+        state.before,
+        state.iterations,
+        state.ended,
         quality,
-        samples,
+        samples.summary,
         written,
         job.work,
         job.measured is None,

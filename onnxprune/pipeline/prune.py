@@ -12,9 +12,10 @@ from onnxprune.pipeline.execution.write import write, write_plan
 from onnxprune.pipeline.opening import open_run
 from onnxprune.pipeline.planning.make import make_plan
 from onnxprune.pipeline.planning.planned import Planned
-from onnxprune.pipeline.result import Extra, Result, no_extra
+from onnxprune.pipeline.result import Extra, no_extra
 from onnxprune.pipeline.state import removed_once_written
 from onnxprune.selection.goal import Goal
+from onnxprune.values.results import Result
 
 
 def prune(

@@ -7,7 +7,6 @@ from pathlib import Path
 from onnxprune.data import Dataset, open_data, split
 from onnxprune.errors import InputError
 from onnxprune.evaluation import (
-    PresetScore,
     auto_preprocess,
     chance_level_message,
     declared_classes,
@@ -19,7 +18,8 @@ from onnxprune.graph.storage.metadata import classes_left
 from onnxprune.pipeline.config import Settings
 from onnxprune.runtime import Session
 from onnxprune.values.accuracy import Accuracy
-from onnxprune.values.preprocess import PRESETS, Preprocess
+from onnxprune.values.data import DataSummary, PresetScore
+from onnxprune.values.preprocess import PRESETS, Preprocess, describe
 from onnxprune.values.progress import Track
 
 
@@ -61,6 +61,21 @@ class Samples:
     def skipped(self) -> tuple[str, ...]:
         """Files that could not be decoded."""
         return (*self.calibration.skipped, *(self.measured.skipped if self.own_test else ()))
+
+    @property
+    def summary(self) -> DataSummary:
+        """The data in counts and words."""
+        data = self.calibration
+        return DataSummary(
+            calibration=len(data),
+            measured=len(self.measured),
+            held=None if self.held is None else len(self.held),
+            scaling=self.scaling if data.preprocessed else f"{self.scaling}: {describe(data.preprocess)}",
+            presets=self.presets,
+            original=self.original,
+            classes=self.classes,
+            skipped=self.skipped,
+        )
 
 
 def open_samples(config: Settings, model: Model, *, chosen_by_loss: bool = False) -> Samples:

@@ -1,16 +1,18 @@
 """What training came to."""
 
-from typing import Any
+from collections.abc import Sequence
 
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table, filled
 from onnxprune.report.quality import change_lines, class_table, drift_table, top1_rows
+from onnxprune.values.results import Finetuned
+from onnxprune.values.training import Epoch
 
 FEW = 3
 """Classes that are shown unless all are asked for."""
 
 
-def epoch_table(history: Any, best: int) -> Table:
+def epoch_table(history: Sequence[Epoch], best: int) -> Table:
     """Return every epoch: losses, accuracy, rate, time; the one whose weights were taken is marked."""
     rows = tuple(
         (
@@ -26,7 +28,7 @@ def epoch_table(history: Any, best: int) -> Table:
     return Table("Epochs (* taken)", columns, rows, frozenset({1, 2, 3, 4}))
 
 
-def finetuned_blocks(found: Any, *, verbose: bool = False) -> tuple[Block, ...]:
+def finetuned_blocks(found: Finetuned, *, verbose: bool = False) -> tuple[Block, ...]:
     """Return what a terminal shows of a `Finetuned`; warnings come first."""
     quality = found.quality
     rows = tuple(row[:3] for row in top1_rows(quality))
@@ -39,7 +41,7 @@ def finetuned_blocks(found: Any, *, verbose: bool = False) -> tuple[Block, ...]:
         Lines(tuple(f"Warning: {warning}" for warning in found.warnings), tone="warning"),
         epoch_table(found.history, found.best.number) if verbose else None,
         Table(f"{found.model.name}, trained", ("", "before", "after"), rows, frozenset({1, 2})),
-        Lines((f"Weights of epoch {found.best.number} of {found.recipe.epochs}, the best on the validation data.",)),
+        Lines((f"Weights of epoch {found.best.number} of {found.recipe['epochs']}, the best on the validation data.",)),
         change_lines(quality),
         Lines((on,) if on else ()),
         class_table(quality, None if verbose else FEW, lost_only=not verbose),

@@ -1,12 +1,13 @@
 """What is told while a run goes on: what was found in the model and in the data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from onnxprune.evaluation import PresetScore
 from onnxprune.report import numbers
-from onnxprune.report.blocks import Lines, Table
+from onnxprune.report.blocks import Block, Lines, Table
+from onnxprune.report.requests import left_words
 from onnxprune.values.accuracy import Accuracy
 from onnxprune.values.costs import Kind
+from onnxprune.values.data import DataSummary, PresetScore
 from onnxprune.values.groups import ChannelGroup
 
 
@@ -18,13 +19,9 @@ def groups_line(groups: Sequence[ChannelGroup]) -> str:
     return f"{channels} in {numbers.many(len(free), 'group')}, {numbers.many(frozen, 'group')} frozen"
 
 
-_COSTS: Mapping[Kind, str] = {"macs": "MACs", "params": "parameters", "bytes": "file", "latency": "latency"}
-
-
 def least_line(left: Mapping[Kind, float]) -> str:
     """Say what no budget can get below, as shares of what there is."""
-    shares = [f"{numbers.percent(share)} of the {_COSTS[kind]}" for kind, share in left.items()]
-    return f"The least that can be left: {', '.join(shares)}."
+    return f"The least that can be left: {', '.join(left_words(kind, share) for kind, share in left.items())}."
 
 
 def original_line(accuracy: Accuracy) -> str:
@@ -46,3 +43,22 @@ def skipped_lines(skipped: Sequence[str], limit: int | None) -> Lines:
     if limit is not None and len(skipped) > limit:
         lines.append(f"and {len(skipped) - limit} more, which -v shows")
     return Lines(tuple(lines), f"Skipped {numbers.many(len(skipped), 'file')} that cannot be read")
+
+
+SCORED = "Scores from {} samples, measured on {} others."
+TRAINED = "Training on {} samples, validation on {} others."
+
+
+def data_blocks(data: DataSummary, limit: int | None, use: str = SCORED) -> Iterator[Block]:
+    """Say what data was opened; `use` says what for, and `limit` is of the skipped files that are named."""
+    yield skipped_lines(data.skipped, limit)
+    yield preset_table(data.presets)
+    lines = [f"Preprocessing: {data.scaling}."]
+    if data.original is not None:
+        lines.append(f"{original_line(data.original)}.")
+    if data.classes:
+        lines.append(f"Classes: {', '.join(data.classes)}; all samples and accuracies are of these alone.")
+    lines.append(use.format(data.calibration, data.measured))
+    if data.held is not None:
+        lines.append(f"Plans are tried on {data.held} more of them, which no score sees.")
+    yield Lines(tuple(lines))

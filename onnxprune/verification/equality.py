@@ -13,7 +13,7 @@ has to change the tensor by 10 steps.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,11 +25,10 @@ from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 from onnxprune.runtime.session import Optimization, open_session
 from onnxprune.surgery.mask import masked_model
 from onnxprune.values.axes import Axis, BoolArray, Ref
+from onnxprune.values.equality import Equality, Place, Status
 from onnxprune.verification.random_ops import with_seeds
 from onnxprune.verification.segments import fed, quantized_tensors, segmented
 
-Status = Literal["equal", "unproven", "different"]
-Place = Literal["outputs", "layers", "perturbed weights"]
 Values = Mapping[str, NDArray[Any]]
 
 BASE_TOLERANCE = 1e-5
@@ -38,37 +37,6 @@ POWER_FACTOR = 100.0
 UNCHECKABLE_NOISE = 1e-3
 POWER_STEPS = 10.0
 _ONE_STEP = 1.01  # floats of neighbouring integers may differ by a hair more than their scale
-
-
-@dataclass(frozen=True)
-class Equality:
-    """The outcome: relative error, tolerance and power of the worst output, and where it was looked.
-
-    Attributes:
-        status: `equal`, `different`, or `unproven` where no tensor could tell.
-        error: largest relative difference between cut and mask.
-        tolerance: what was allowed there.
-        power: largest relative change that masking itself made.
-        noise: relative difference of the masked network between two optimisation levels.
-        where: the outputs, the layers inside, or either of these with perturbed weights.
-        tensor: the tensor with the worst error.
-        dtype: the integer type where that tensor is quantized, else empty.
-        steps: by how many steps of that type cut and mask differ.
-    """
-
-    status: Status
-    error: float
-    tolerance: float
-    power: float
-    noise: float
-    where: Place
-    tensor: str
-    dtype: str = ""
-    steps: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON types."""
-        return dict(vars(self))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from program import CALIB, RESNET, TEST, call, few, prune
 from rich.console import Console
 
 from onnxprune.cli.exits import guarded
-from onnxprune.cli.training import Training
+from onnxprune.cli.training import TrainingTable
+from onnxprune.pipeline.events import BatchTrained
 
 pytest.importorskip("torch", reason="torch is not installed (the extra `torch`)")
 
@@ -265,16 +266,17 @@ def test_a_training_that_cannot_be_is_refused_before_the_cut(tmp_path: Path) -> 
 
 
 def test_the_time_left_of_a_resumed_run_goes_by_its_own_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnxprune.finetune.training.checkpoint import Epoch
+    from onnxprune.values.training import Epoch
 
     now, shown = [0.0], list[str]()
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(Training, "_show", lambda self, line: shown.append(line))
-    watch = Training(Console(file=io.StringIO(), force_terminal=True), 100, quiet=False)
+    monkeypatch.setattr(TrainingTable, "_show", lambda self, line: shown.append(line))
+    table = TrainingTable(Console(file=io.StringIO(), force_terminal=True))
+    table.begin(100)
     for number in range(51):
-        watch.epoch(Epoch(number, 1.0, 1.0, None, 0.1, 9.0), best=False)
+        table.epoch(Epoch(number, 1.0, 1.0, None, 0.1, 9.0), best=False)
     now[0] = 10.0
-    watch.step(51, 1, 1, 1.0, 0.1)
+    table.step(BatchTrained(51, 1, 1, 1.0, 0.1))
     assert "8:10 left" in shown[-1]  # 49 more of 10 seconds
 
 

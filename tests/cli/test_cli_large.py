@@ -18,8 +18,8 @@ from onnxprune.graph.storage.load import load_model
 from onnxprune.graph.storage.staging import Staging
 from onnxprune.graph.storage.weights import is_external, stored_tensors
 from onnxprune.pipeline.execution import cut as cutting
-from onnxprune.pipeline.result import Result
 from onnxprune.recovery import run as recovering
+from onnxprune.values.results import Result
 
 
 @pytest.fixture(scope="module")

@@ -58,15 +58,6 @@ def test_without_a_terminal_long_work_is_one_line(monkeypatch: pytest.MonkeyPatc
     assert stream.getvalue().count("\n") == 1
 
 
-def test_quiet_means_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meter, "PATIENCE", 0.0)
-    for terminal in (True, False):
-        shown, stream = console(terminal=terminal)
-        with Meter(shown, quiet=True) as track:
-            pause(["a"] * 2, 0.02, track)
-        assert stream.getvalue() == ""
-
-
 def fail(shown: Console) -> None:
     with Meter(shown) as track:
         track.working("Thinking")

@@ -26,7 +26,7 @@ def test_a_profile_is_written_told_and_gone_by(model: Path, tmp_path: Path) -> N
     ended = call("profile", model, "-o", table, "--threads", "1", "-q")
     assert ended.code == 0, ended.stderr
     assert ended.stderr == ""
-    for part in ("Slowest layers", "foretold from the layers", "1 thread", "scatter", "device.json"):
+    for part in ("Slowest layers", "predicted from the layers", "1 thread", "scatter", "device.json"):
         assert part in ended.stdout
     content = json.loads(table.read_text())
     assert content["machine"]["threads"] == 1

@@ -14,8 +14,9 @@ from onnxprune.data import Dataset, open_data
 from onnxprune.errors import InputError
 from onnxprune.evaluation import auto_preprocess, class_output, declared_classes, drift, evaluate, predict
 from onnxprune.evaluation.classes import log_probabilities
-from onnxprune.evaluation.presets import PresetScore, _best
+from onnxprune.evaluation.presets import _best
 from onnxprune.runtime import Session
+from onnxprune.values.data import PresetScore
 from onnxprune.values.interface import TensorSpec
 from onnxprune.values.preprocess import PRESETS, Preprocess
 from onnxprune.values.progress import Item

@@ -20,10 +20,11 @@ torch = pytest.importorskip("torch", reason="torch is not installed (the extra `
 
 from onnxprune.finetune.interpreter.export import trained_model  # noqa: E402
 from onnxprune.finetune.interpreter.parameters import trained_constants  # noqa: E402
-from onnxprune.finetune.training.checkpoint import CHECKPOINT, Epoch  # noqa: E402
+from onnxprune.finetune.training.checkpoint import CHECKPOINT  # noqa: E402
 from onnxprune.finetune.training.loop import Nobody, Trained, train  # noqa: E402
 from onnxprune.finetune.training.objective import orthogonality  # noqa: E402
 from onnxprune.finetune.training.processes import Processes  # noqa: E402
+from onnxprune.values.training import Epoch  # noqa: E402
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 RECIPE = Recipe(epochs=6, batch=16, rate=0.1, decay=1e-4)

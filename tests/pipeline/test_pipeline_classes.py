@@ -38,8 +38,8 @@ def result(few: Path, tmp_path_factory: pytest.TempPathFactory) -> onnxprune.Res
 
 
 def test_scores_and_accuracy_are_of_these_classes(result: onnxprune.Result) -> None:
-    assert result.samples is not None
-    assert len(result.samples.calibration) == 24
+    assert result.data is not None
+    assert result.data.calibration == 24
     assert result.plan.classes == {"1": 1, "4": 4, "7": 7}
     assert (result.plan.data["images"], result.plan.data["classes"]) == (24, 3)
     assert result.quality is not None

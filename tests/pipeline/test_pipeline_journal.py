@@ -19,10 +19,10 @@ from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.events import Event, NullListener, Resumed
 from onnxprune.pipeline.planning.scoring import collect
 from onnxprune.pipeline.prune import prune as run
-from onnxprune.pipeline.result import Result
 from onnxprune.pipeline.state import Progress, State, open_state, read_state
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.goal import Goal
+from onnxprune.values.results import Result
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 RESNET = SAMPLES / "digits_resnet.onnx"

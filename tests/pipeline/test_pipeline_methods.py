@@ -97,7 +97,7 @@ def test_methods_that_need_no_data_run_without(tmp_path: Path, method: str) -> N
     result = prune(CONVNET, method, macs=0.5, output=tmp_path / "a.onnx")
     sound(result)
     assert result.quality is None
-    assert result.samples is None
+    assert result.data is None
     shares = prune(CONVNET, method, ratio=0.5, output=tmp_path / "b.onnx")
     beside = prune(CONVNET, method, ratio=0.5, data=CALIB, output=tmp_path / "c.onnx")
     assert beside.plan.groups == shares.plan.groups

@@ -12,6 +12,7 @@ import pytest
 from nets import net
 
 import onnxprune
+from onnxprune.data import split
 from onnxprune.errors import InputError, UnreachableError, VerificationError
 from onnxprune.graph.storage.measures import digest
 from onnxprune.pipeline.apply import apply_plan as replay
@@ -22,6 +23,7 @@ from onnxprune.pipeline.planning import make as making
 from onnxprune.selection.goal import Goal
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.plan import read_plan
+from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.trials import Search
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
@@ -121,8 +123,8 @@ def test_the_input_stays_byte_for_byte(tmp_path: Path) -> None:
 def test_the_stages_one_by_one_give_the_same_plan_and_model(halved: onnxprune.Result) -> None:
     model = onnxprune.load(RESNET)
     analysis = onnxprune.inspect(model)
-    assert halved.samples is not None
-    data = halved.samples.calibration
+    scaled = Preprocess.from_json(halved.plan.data["preprocess"])
+    data, _ = split(onnxprune.open_data(CALIB, model.graph.input_specs, scaled), 0.2, 0)
     assert len(data) == 240
     statistics = onnxprune.collect(analysis, data)
     scores = onnxprune.score(analysis, statistics)

@@ -51,8 +51,9 @@ def test_the_output_has_the_classes_in_the_models_order(result: onnxprune.Result
     assert new.type.tensor_type.shape.dim[1].dim_value == 3
     onnx.checker.check_model(after, full_check=True)
     assert classes_left(after) == ("1", "4", "7")
-    assert result.analysis.classes is not None
-    assert result.plan.groups[result.analysis.classes.name].removed == (0, 2, 3, 5, 6, 8, 9)
+    head = onnxprune.inspect(onnxprune.load(CONVNET), trim_head=True).classes
+    assert head is not None
+    assert result.plan.groups[head.name].removed == (0, 2, 3, 5, 6, 8, 9)
     assert result.plan.request == {"macs": 0.2, "round_to": 8, "trim_head": True}
 
 
@@ -74,7 +75,9 @@ def test_the_budget_counts_the_head_that_goes(result: onnxprune.Result) -> None:
     smaller = onnxprune.inspect(onnxprune.load(result.output))
     assert smaller.macs() == result.after.macs == pytest.approx(result.plan.reached["macs"] * result.before.macs)
     assert result.plan.reached["macs"] <= 0.2
-    assert result.before.channels == sum(group.size for group in result.analysis.prunable)
+    assert result.before.channels == sum(
+        group.size for group in onnxprune.inspect(onnxprune.load(CONVNET), trim_head=True).prunable
+    )
 
 
 def test_the_plan_repeats_it(few: Path, result: onnxprune.Result, tmp_path: Path) -> None:
@@ -96,10 +99,10 @@ def test_the_result_is_used_on_the_whole_data(few: Path, result: onnxprune.Resul
     again = onnxprune.prune(
         result.output, few, "l2", ratio=0.5, test=TEST, output=tmp_path / "o.onnx", preprocess="unit", dry_run=True
     )
-    assert again.samples is not None
-    assert again.samples.classes == {"1": 0, "4": 1, "7": 2}
-    assert again.samples.original is not None
-    assert again.samples.original.top1 >= 0.95
+    assert again.data is not None
+    assert again.data.classes == {"1": 0, "4": 1, "7": 2}
+    assert again.data.original is not None
+    assert again.data.original.top1 >= 0.95
 
 
 def test_classes_may_be_all_that_goes(few: Path, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from onnxprune.graph.model import read_graph
 from onnxprune.pipeline.execution import cut as cutting
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.axes import BoolArray
-from onnxprune.verification.equality import Equality, check_equality
+from onnxprune.values.equality import Equality
+from onnxprune.verification.equality import check_equality
 from onnxprune.verification.perturbed import perturbed_model
 
 CHAIN = """(float[n, 3, 6, 6] x) => (float[n, 4] y)

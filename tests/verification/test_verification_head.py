@@ -16,7 +16,8 @@ from onnxprune.graph.checking import check_structure
 from onnxprune.graph.model import read_graph
 from onnxprune.surgery.cut import cut
 from onnxprune.values.axes import BoolArray
-from onnxprune.verification.equality import Equality, check_equality
+from onnxprune.values.equality import Equality
+from onnxprune.verification.equality import check_equality
 
 NET = """(float[n, 2, 6, 6] x) => (float[n, 7{more}] y)
     <float[12, 2, 3, 3] w, float[8, 12, 1, 1] k, float[7, 8] v, float[7] b, float[7] t,

@@ -11,10 +11,11 @@ from nets import Array, analysed, net, random_feed, random_keep
 from quantized_nets import quantized
 
 from onnxprune.report.blocks import Lines
-from onnxprune.report.outcome import verification_lines
+from onnxprune.report.sections.verification import verification_lines
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.surgery.mask import masked_model
-from onnxprune.verification.equality import Equality, _figures, _Models, check_equality
+from onnxprune.values.equality import Equality
+from onnxprune.verification.equality import _figures, _Models, check_equality
 from onnxprune.verification.perturbed import perturbed_model
 
 FLOAT = """(float[n, 3, 6, 6] x) => (float[n, 4, 6, 6] y)

@@ -14,7 +14,7 @@ from onnxprune.errors import InputError
 from onnxprune.finetune.interpreter.calls import batched
 from onnxprune.finetune.interpreter.module import GraphModule, as_tuple
 from onnxprune.finetune.training.augment import Augment, check_kinds
-from onnxprune.finetune.training.checkpoint import Checkpoint, Epoch, State, load_checkpoint, save_checkpoint
+from onnxprune.finetune.training.checkpoint import Checkpoint, State, load_checkpoint, save_checkpoint
 from onnxprune.finetune.training.feeding import DecodedSamples, in_order, shuffled
 from onnxprune.finetune.training.objective import Answers, penalty, sample_losses, square_kernels
 from onnxprune.finetune.training.part import chosen
@@ -22,6 +22,7 @@ from onnxprune.finetune.training.processes import Processes
 from onnxprune.finetune.training.recentre import recentre
 from onnxprune.finetune.training.recipe import Recipe, rate_factor
 from onnxprune.graph.model import Graph
+from onnxprune.values.training import Epoch
 
 RECENTRED = 1024
 """Samples that the statistics of normalisations are taken from before training."""

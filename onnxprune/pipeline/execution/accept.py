@@ -8,11 +8,11 @@ from onnxprune.errors import UnreachableError
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.planning.limits import CLASS_DROP, COLLAPSE, MAX_DRIFT, MAX_DROP, LossLimits, collapses
 from onnxprune.pipeline.planning.planned import Planned
-from onnxprune.pipeline.result import Result
 from onnxprune.values.amount import Amount
+from onnxprune.values.equality import Equality
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.quantized import Quantized
-from onnxprune.verification.equality import Equality
+from onnxprune.values.results import Result
 
 SLOWER = 1.05
 """Latency ratio beyond which a result counts as slower."""

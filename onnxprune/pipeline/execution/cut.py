@@ -26,9 +26,10 @@ from onnxprune.pipeline.planning.planned import Planned
 from onnxprune.recovery.run import obstacle
 from onnxprune.runtime import open_session
 from onnxprune.surgery.cut import Cut, cut
+from onnxprune.values.equality import Equality
 from onnxprune.values.outcome import AfterStep
 from onnxprune.values.plan import Plan
-from onnxprune.verification.equality import Equality, check_equality
+from onnxprune.verification.equality import check_equality
 from onnxprune.verification.perturbed import perturbed_model
 
 VERIFY_SAMPLES = 8

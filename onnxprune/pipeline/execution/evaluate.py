@@ -12,10 +12,10 @@ from onnxprune.pipeline.execution.cut import PrunedModel, channel_counts
 from onnxprune.pipeline.execution.quantize import Int8, measured_int8, quantize
 from onnxprune.pipeline.planning.limits import MAX_DRIFT
 from onnxprune.pipeline.planning.planned import Planned
-from onnxprune.pipeline.result import Result
 from onnxprune.runtime import Session, open_session
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.plan import Plan
+from onnxprune.values.results import Result
 
 
 def evaluate(run: Run, pruned: PrunedModel) -> Result:
@@ -55,14 +55,15 @@ def outlined(run: Run, planned: Planned) -> Result:
     config, model = run.config, run.model
     return Result(
         config.model,
-        run.analysis,
+        run.analysis.groups,
         planned.plan,
-        run.samples,
+        None if run.samples is None else run.samples.summary,
         figures(model.proto, run.analysis, model.size, channel_counts(run.analysis, planned.plan)[0]),
         notes=planned.notes,
         plan_output=config.plan_written,
         search=planned.search,
         curve_output=config.curve_written,
+        threads=config.threads,
     )
 
 

@@ -15,11 +15,11 @@ from onnxprune.finetune.training.recipe import Recipe
 from onnxprune.graph.model import Graph
 from onnxprune.runtime import Session, open_session
 from onnxprune.values.progress import Track, silent
+from onnxprune.values.training import Epoch
 
 if TYPE_CHECKING:
     import onnx
 
-    from onnxprune.finetune.training.checkpoint import Epoch
     from onnxprune.finetune.training.loop import Trained, Watch
     from onnxprune.finetune.training.processes import Processes
     from onnxprune.graph.storage.weights import Weights

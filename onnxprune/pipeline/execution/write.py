@@ -8,8 +8,8 @@ from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.execution.cut import PrunedModel
 from onnxprune.pipeline.execution.evaluate import outlined
 from onnxprune.pipeline.planning.planned import Planned
-from onnxprune.pipeline.result import Result
 from onnxprune.pipeline.state import removed_once_written
+from onnxprune.values.results import Result
 
 
 def write(run: Run, pruned: PrunedModel, result: Result) -> Result:
