@@ -35,8 +35,10 @@ from onnxprune.analysis.analyse import Analysis, counts
 from onnxprune.data import Dataset
 from onnxprune.evaluation import evaluate
 from onnxprune.importance.method import find_method
-from onnxprune.latency.profile import Device
-from onnxprune.pipeline.planning.latency import hold_latency, settle_block, settle_timing, time_cuts
+from onnxprune.latency.block import with_width_block
+from onnxprune.latency.device import Device
+from onnxprune.latency.measure import time_cuts
+from onnxprune.pipeline.planning.latency import hold_latency, settle_timing
 from onnxprune.pipeline.planning.plans import choose, plan_of_masks
 from onnxprune.pipeline.result import unheard
 from onnxprune.runtime import open_session
@@ -131,13 +133,13 @@ def plans(
     def by_macs(left: float) -> Keep:
         return choose(analysis, scores, Wish(Budget(macs=left), 1), ranked, settled)
 
-    block = settle_block(Wish(Budget(), None), device, silent, unheard)
+    block = with_width_block(Wish(Budget(), None), device, silent, unheard)
 
     def by_ratio(left: float) -> Keep:
         other = Wish(Budget(ratio=1 - left), block.round_to, slow=block.slow)
         return choose(analysis, plain, other, find_method("l1"), find_method("l1").settle({}))
 
-    half = Wish(Budget(macs=HALF), block.round_to, slow=block.slow, barred=wish.barred)
+    half = Wish(Budget(macs=HALF), block.round_to, slow=block.slow, excluded=wish.excluded)
     return {
         "table": held(scores),
         **({} if trained else {"table for MACs": held(worth_macs(analysis, plain))}),

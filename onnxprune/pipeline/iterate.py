@@ -27,12 +27,12 @@ from onnxprune.graph.storage.paths import check_input, check_outputs, data_names
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import Staging, explained
 from onnxprune.importance.method import find_method
-from onnxprune.latency.profile import Device
+from onnxprune.latency.block import with_width_block
+from onnxprune.latency.device import Device
 from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.execution.evaluate import Gauge
 from onnxprune.pipeline.execution.retrain import check_retraining
 from onnxprune.pipeline.opening import inspect
-from onnxprune.pipeline.planning.latency import settle_block
 from onnxprune.pipeline.planning.widths import policy_of, refuse_unreachable
 from onnxprune.pipeline.prune import run
 from onnxprune.pipeline.result import Result, Tell, unheard
@@ -40,6 +40,7 @@ from onnxprune.pipeline.samples import Samples, measured_on, open_samples
 from onnxprune.runtime import open_session
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.goal import Wish
+from onnxprune.selection.schedule import left_after
 from onnxprune.selection.steering import widths_by_place
 from onnxprune.values.outcome import Quality
 from onnxprune.values.preprocess import Preprocess
@@ -186,7 +187,7 @@ def iterate(job: IterateSettings, track: Track = silent, say: Tell = unheard) ->
     """
     _check(job)
     settings = job.settings
-    settings = replace(settings, wish=settle_block(settings.wish, Device(settings.threads), track, say))
+    settings = replace(settings, wish=with_width_block(settings.wish, Device(settings.threads), track, say))
     job = replace(job, settings=settings)
     original = load(settings.model)
     analysis = inspect(original, approximate=settings.approximate)
@@ -235,7 +236,7 @@ def part(budget: Budget, number: int, iterations: int, share: float) -> Budget |
     if share <= budget.macs:
         return None
     # An iteration may take more than its ratio, as widths are rounded; then the next ones have nothing left to do.
-    ratios = (budget.macs ** (step / iterations) for step in range(min(number, iterations), iterations + 1))
+    ratios = (left_after(step / iterations, budget.macs) for step in range(min(number, iterations), iterations + 1))
     return replace(budget, macs=next(ratio for ratio in ratios if ratio < share) / share)
 
 

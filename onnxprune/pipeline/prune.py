@@ -11,7 +11,8 @@ from onnxprune.graph.loaded import load
 from onnxprune.graph.storage.paths import check_input, check_outputs, data_files
 from onnxprune.graph.storage.staging import Staging
 from onnxprune.importance.method import find_method
-from onnxprune.latency.profile import Device
+from onnxprune.latency.budget import Keep, Timing, latency_notes
+from onnxprune.latency.device import Device
 from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.context import Job, Ranking
 from onnxprune.pipeline.execution.accept import CLASS_DROP, check_class_drop
@@ -20,7 +21,7 @@ from onnxprune.pipeline.execution.retrain import check_retraining
 from onnxprune.pipeline.execution.write import finish, outlined, publish
 from onnxprune.pipeline.opening import inspect
 from onnxprune.pipeline.planning.imported import read_score_file, score_bytes
-from onnxprune.pipeline.planning.latency import Keep, Timing, hold_latency, latency_notes, settle_timing
+from onnxprune.pipeline.planning.latency import hold_latency, settle_timing
 from onnxprune.pipeline.planning.limits import MAX_DRIFT, MAX_DROP, Guard, is_wanted, open_guard
 from onnxprune.pipeline.planning.plans import choose, class_masks, plan_of_masks, recovery_settings, versions
 from onnxprune.pipeline.planning.search import Choose, find_plan

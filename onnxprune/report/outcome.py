@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from onnxprune.report.blocks import Block, Lines, Table, filled
 from onnxprune.report.quality import change_lines, class_table, drift_table, step_lines, top1_rows
 from onnxprune.report.quantized import quantized_blocks
 from onnxprune.report.trials import search_lines, trials_table
+from onnxprune.selection.budget import BUDGETS, Limited
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.plan import Plan
 from onnxprune.values.quantized import Quantized
@@ -162,15 +164,12 @@ def _points(share: float) -> str:
     return "1 point" if share == 0.01 else f"{100 * share:g} points"
 
 
-def _amount(amount: float | str) -> str:
-    return amount if isinstance(amount, str) else numbers.percent(amount)
+def _at_most(limited: Limited, amount: float | str) -> str:
+    return f"at most {amount if isinstance(amount, str) else numbers.percent(amount)} of the {limited.words}"
 
 
 _ASKED: Mapping[str, Callable[[Any], str]] = {
-    "macs": lambda share: f"at most {numbers.percent(share)} of the MACs",
-    "params": lambda amount: f"at most {_amount(amount)} of the parameters",
-    "size": lambda amount: f"at most {_amount(amount)} of the file's size",
-    "latency": lambda amount: f"at most {_amount(amount)} of the latency",
+    **{limited.name: partial(_at_most, limited) for limited in BUDGETS},
     "ratio": lambda share: f"{numbers.percent(share)} of the channels of every group removed",
     "alpha": lambda alpha: f"everything below {alpha:g} times the threshold removed",
     "max_drop": lambda share: f"at most {_points(share)} of top-1 lost on held-out data",
@@ -188,7 +187,7 @@ _ASIDE = (
     "ratio_for",
     "policy",
 )
-_LEFT = {"macs": "MACs", "params": "params", "channels": "prunable channels", "latency": "latency, as foretold,"}
+_LEFT = {"macs": "MACs", "params": "params", "channels": "prunable channels", "latency": "latency, as predicted,"}
 
 
 def verification_lines(equality: Equality | None) -> Lines | None:

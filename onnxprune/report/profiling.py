@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune.analysis.analyse import Analysis
-from onnxprune.latency.model import LatencyTable
+from onnxprune.latency.model import fitted
+from onnxprune.latency.table import LatencyTable
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table, filled
 
@@ -14,20 +15,22 @@ MOST = 10
 
 def profile_blocks(table: LatencyTable, analysis: Analysis, written: Path) -> tuple[Block, ...]:
     """Return the slowest layers, the whole network at several widths, and how far timings scatter."""
-    clock = table.clock(analysis.costs)
+    predicted = fitted(table, analysis.costs)
     layers = sorted(table.layers, key=lambda layer: -float(layer.times[-1, -1]))
     rows = tuple(
         (layer.name, numbers.latency(float(layer.times[-1, -1])), numbers.latency(float(layer.times[0, 0])))
         for layer in layers[:MOST]
     )
-    wholes = tuple(
+    networks = tuple(
         (
-            numbers.percent(analysis.costs.macs_at(whole.kept) / analysis.costs.whole) if analysis.costs.whole else "-",
-            numbers.latency(whole.median),
-            f"{numbers.latency(whole.p10)} to {numbers.latency(whole.p90)}",
-            numbers.latency(clock(analysis.costs.widths_at(whole.kept))),
+            numbers.percent(analysis.costs.macs_at(network.kept) / analysis.costs.whole)
+            if analysis.costs.whole
+            else "-",
+            numbers.latency(network.median),
+            f"{numbers.latency(network.p10)} to {numbers.latency(network.p90)}",
+            numbers.latency(predicted(analysis.costs.widths_at(network.kept))),
         )
-        for whole in table.wholes
+        for network in table.networks
     )
     rest = len(layers) - MOST
     more = (f"and {numbers.many(rest, 'layer')} more",) if rest > 0 else ()
@@ -36,8 +39,8 @@ def profile_blocks(table: LatencyTable, analysis: Analysis, written: Path) -> tu
         Lines(more),
         Table(
             "The whole network",
-            ("MACs left", "median", "10th to 90th percentile", "foretold from the layers"),
-            wholes,
+            ("MACs left", "median", "10th to 90th percentile", "predicted from the layers"),
+            networks,
             frozenset({0, 1, 2, 3}),
         ),
         Lines(
@@ -58,7 +61,7 @@ NOISY = 0.3
 
 def profile_json(table: LatencyTable, analysis: Analysis, written: Path) -> dict[str, Any]:
     """Return the same as JSON types."""
-    clock = table.clock(analysis.costs)
+    predicted = fitted(table, analysis.costs)
     return {
         "table": str(written),
         "machine": dict(table.machine),
@@ -70,12 +73,12 @@ def profile_json(table: LatencyTable, analysis: Analysis, written: Path) -> dict
         ],
         "wholes": [
             {
-                "macs": analysis.costs.macs_at(whole.kept),
-                "median_ms": whole.median,
-                "p10_ms": whole.p10,
-                "p90_ms": whole.p90,
-                "foretold_ms": clock(analysis.costs.widths_at(whole.kept)),
+                "macs": analysis.costs.macs_at(network.kept),
+                "median_ms": network.median,
+                "p10_ms": network.p10,
+                "p90_ms": network.p90,
+                "predicted_ms": predicted(analysis.costs.widths_at(network.kept)),
             }
-            for whole in table.wholes
+            for network in table.networks
         ],
     }

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from onnxprune.evaluation import PresetScore
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Lines, Table
+from onnxprune.selection.budget import BUDGETS
 from onnxprune.values.accuracy import Accuracy
 from onnxprune.values.costs import Kind
 from onnxprune.values.groups import ChannelGroup
@@ -18,7 +19,7 @@ def groups_line(groups: Sequence[ChannelGroup]) -> str:
     return f"{channels} in {numbers.many(len(free), 'group')}, {numbers.many(frozen, 'group')} frozen"
 
 
-_COSTS: Mapping[Kind, str] = {"macs": "MACs", "params": "parameters", "bytes": "file", "latency": "latency"}
+_COSTS: Mapping[Kind, str] = {limited.kind: limited.words for limited in BUDGETS}
 
 
 def least_line(left: Mapping[Kind, float]) -> str:

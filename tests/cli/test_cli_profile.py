@@ -26,7 +26,7 @@ def test_a_profile_is_written_told_and_gone_by(model: Path, tmp_path: Path) -> N
     ended = call("profile", model, "-o", table, "--threads", "1", "-q")
     assert ended.code == 0, ended.stderr
     assert ended.stderr == ""
-    for part in ("Slowest layers", "foretold from the layers", "1 thread", "scatter", "device.json"):
+    for part in ("Slowest layers", "predicted from the layers", "1 thread", "scatter", "device.json"):
         assert part in ended.stdout
     content = json.loads(table.read_text())
     assert content["machine"]["threads"] == 1
@@ -51,6 +51,7 @@ def test_the_table_goes_beside_the_model_unless_said_otherwise(model: Path) -> N
     assert Path(found["table"]).exists()
     assert found["block"] >= 1
     assert found["wholes"][0]["median_ms"] > 0
+    assert found["wholes"][0]["predicted_ms"] > 0
 
 
 def test_a_packed_file_takes_no_settings_of_a_run(model: Path, tmp_path: Path) -> None:
