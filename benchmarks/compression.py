@@ -35,7 +35,7 @@ from onnxprune.evaluation import evaluate
 from onnxprune.finetune.training.processes import Processes, find_device
 from onnxprune.finetune.training.recipe import Part, Recipe
 from onnxprune.graph.storage.mapped import on_disk
-from onnxprune.pipeline.finetune import tune
+from onnxprune.pipeline.execution.training import tune
 from onnxprune.runtime import open_session
 from onnxprune.values.plan import Plan
 

@@ -25,7 +25,7 @@ from onnxprune.data import open_data, split
 from onnxprune.evaluation import evaluate
 from onnxprune.finetune.training.processes import Processes, find_device
 from onnxprune.finetune.training.recipe import Part, Recipe
-from onnxprune.pipeline.finetune import tune
+from onnxprune.pipeline.execution.training import tune
 from onnxprune.runtime import open_session
 
 NETS = "cifar10_resnet20_bn,cifar10_resnet56_bn"

@@ -4,20 +4,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from onnxprune.analysis.inspect import inspect
 from onnxprune.data import open_data
 from onnxprune.errors import InputError
 from onnxprune.graph.loaded import Model, load
 from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.events import NullListener
 from onnxprune.pipeline.execution.cut import apply, verify
-from onnxprune.pipeline.execution.recover import recover
+from onnxprune.pipeline.execution.recover import recover_cut as recover
 from onnxprune.pipeline.execution.store import save
-from onnxprune.pipeline.opening import inspect
 from onnxprune.pipeline.planning.plans import plan
 from onnxprune.pipeline.planning.scoring import collect, score
-from onnxprune.pipeline.prune import run
+from onnxprune.pipeline.prune import prune as run
 from onnxprune.pipeline.result import Result
 from onnxprune.selection.budget import Budget, read_budget
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 from onnxprune.selection.steering import Steering
 from onnxprune.values.amount import Amount
 from onnxprune.values.plan import Plan, read_plan
@@ -145,7 +146,7 @@ def prune(
         options=options or {},
         scores=None if scores is None else Path(scores),
         scores_output=None if save_scores is None else Path(save_scores),
-        wish=Wish(budget, round_to, policy, steering or Steering()),
+        goal=Goal(budget, round_to, policy, steering or Steering()),
         latency_table=None if latency_table is None else Path(latency_table),
         max_drop=max_drop,
         max_drift=max_drift,
@@ -168,7 +169,14 @@ def prune(
         dry_run=dry_run,
         seed=seed,
     )
-    return run(settings, track)
+    return run(settings, _Tracking(track))
+
+
+class _Tracking(NullListener):
+    """Hears progress alone."""
+
+    def __init__(self, track: Track) -> None:
+        self.track = track  # type: ignore[method-assign]
 
 
 def load_plan(path: Path | str) -> Plan:

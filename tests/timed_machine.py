@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 import pytest
 
+from onnxprune.analysis import inspect as inspecting
 from onnxprune.analysis.analyse import Analysis, analyse
 from onnxprune.graph import loaded
 from onnxprune.graph.model import read_graph
 from onnxprune.latency import board
-from onnxprune.pipeline import opening
 
 RESNET = Path(__file__).resolve().parents[1] / "sample_models" / "digits_resnet.onnx"
 
@@ -40,7 +40,7 @@ def micros(model: onnx.ModelProto) -> float:
 
 def parts() -> tuple[loaded.Model, Analysis]:
     model = loaded.load(RESNET)
-    return model, opening.inspect(model)
+    return model, inspecting.inspect(model)
 
 
 def made_up(patch: pytest.MonkeyPatch, cache: Path) -> dict[str, float]:

@@ -43,29 +43,29 @@ def best_factors(reading: Reading, attempt: Attempt) -> "Analysis":
     banned: frozenset[Tie] = frozenset()
     tried = {banned}
     for propose in (_overruled, lambda analysis: _smallest(_idle(analysis), blocks), _idle, _blocking, _idle_sharing):
-        wish = propose(best) - banned
-        if wish not in tried:
-            tried.add(wish)
-            best, banned = _improved(best, banned, wish, blocks, attempt)
+        goal = propose(best) - banned
+        if goal not in tried:
+            tried.add(goal)
+            best, banned = _improved(best, banned, goal, blocks, attempt)
     return best
 
 
 def _improved(
-    best: "Analysis", banned: frozenset[Tie], wish: frozenset[Tie], blocks: Blocks, attempt: Attempt
+    best: "Analysis", banned: frozenset[Tie], goal: frozenset[Tie], blocks: Blocks, attempt: Attempt
 ) -> tuple["Analysis", frozenset[Tie]]:
-    """Try to ban `wish` and take it over in the blocks that lose more MACs by it.
+    """Try to ban `goal` and take it over in the blocks that lose more MACs by it.
 
     In the other blocks the alternative may have run into further reshapes that are cut along the factor which it is to
     replace, or be taken in vain itself, as one side of the block of a pixel shuffle after the other; these are banned
     as well, and all of it is tried again.
     """
     for _ in range(_ROUNDS):
-        if not wish:
+        if not goal:
             break
-        trial = attempt(banned | wish)
-        better = _better_blocks(best, trial, blocks, {blocks[tie.a] for tie in wish})
-        won = frozenset(tie for tie in wish if blocks[tie.a] in better)
-        rest = wish - won
+        trial = attempt(banned | goal)
+        better = _better_blocks(best, trial, blocks, {blocks[tie.a] for tie in goal})
+        won = frozenset(tie for tie in goal if blocks[tie.a] in better)
+        rest = goal - won
         open_blocks = {blocks[tie.a] for tie in rest}
         in_the_way = (trial.labelled.blocking & set(best.labelled.carriers)) or _idle(trial)
         further = frozenset(tie for tie in in_the_way if blocks[tie.a] in open_blocks) - rest
@@ -73,7 +73,7 @@ def _improved(
             banned = banned | won
             best = attempt(banned) if rest else trial
         stuck = open_blocks - {blocks[tie.a] for tie in further}
-        wish = further | frozenset(tie for tie in rest if blocks[tie.a] not in stuck)
+        goal = further | frozenset(tie for tie in rest if blocks[tie.a] not in stuck)
     return best, banned
 
 

@@ -46,10 +46,10 @@ def apply(**flags: Any) -> None:
     scores did not see, with the plan's preprocessing unless flags say otherwise.
     """
     from onnxprune.api import load_plan
-    from onnxprune.cli.console import open_voice
+    from onnxprune.cli.console import ConsoleListener, open_voice
     from onnxprune.cli.outcome import deliver, report_of
     from onnxprune.graph.storage.paths import check_input, check_outputs
-    from onnxprune.pipeline.prune import replay
+    from onnxprune.pipeline.apply import apply_plan
     from onnxprune.values.preprocess import Preprocess
 
     check_input(flags["model"])
@@ -69,5 +69,5 @@ def apply(**flags: Any) -> None:
     }
     check_outputs(outputs, {**input_paths(flags), "the plan": flags["plan"]})
     with open_voice(flags) as voice:
-        result = replay(settings, plan, voice.meter, voice.tell, report_of(flags))
+        result = apply_plan(settings, plan, ConsoleListener(voice), report_of(flags))
     deliver(result, flags)

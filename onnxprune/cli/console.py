@@ -11,6 +11,7 @@ from rich.text import Text
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.cli.preprocessing import describe
 from onnxprune.cli.progress import Meter
+from onnxprune.pipeline import events
 from onnxprune.pipeline.samples import Samples
 from onnxprune.report.blocks import Block, filled, plain
 from onnxprune.report.stages import groups_line, least_line, original_line, preset_table, skipped_lines
@@ -87,3 +88,34 @@ def open_voice(flags: Mapping[str, Any]) -> Iterator[Voice]:
         yield Voice(console, meter, verbose=flags["verbose"], quiet=flags["quiet"])
     if console.is_terminal and not flags["quiet"]:
         console.print()  # the result follows
+
+
+class ConsoleListener:
+    """Hears a run for a voice and a table of training."""
+
+    def __init__(self, voice: Voice, watch: Any = None) -> None:
+        self.track = voice.meter
+        self._voice, self._watch = voice, watch
+
+    def hear(self, event: Any) -> None:
+        """Show an event."""
+        voice, watch = self._voice, self._watch
+        match event:
+            case events.Working(what):
+                voice.tell("working", what)
+            case events.Analysed(analysis):
+                voice.tell("analysis", analysis)
+            case events.LeastLeft(shares):
+                voice.tell("least", shares)
+            case events.DataOpened(samples, training):
+                voice.tell("training samples" if training else "samples", samples)
+            case events.Resumed(message):
+                voice.say(message)
+            case events.IterationBegun(number):
+                voice.say(f"Iteration {number}:")
+            case events.BatchTrained(epoch, done, steps, loss, rate) if watch is not None:
+                watch.step(epoch, done, steps, loss, rate)
+            case events.EpochTrained(epoch, best) if watch is not None:
+                watch.epoch(epoch, best)
+            case events.TrainingEnded() if watch is not None:
+                watch.done()

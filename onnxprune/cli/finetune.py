@@ -68,7 +68,7 @@ def finetune(**flags: Any) -> None:
 
     Several processes: start it with torch's launcher, torchrun. Exit codes are those of `prune`.
     """
-    from onnxprune.cli.console import open_voice
+    from onnxprune.cli.console import ConsoleListener, open_voice
     from onnxprune.cli.printing import print_blocks, print_json
     from onnxprune.cli.training import is_first, open_watch
     from onnxprune.pipeline.finetune import finetune as work
@@ -78,7 +78,7 @@ def finetune(**flags: Any) -> None:
     heard = {**flags, "quiet": flags["quiet"] or not is_first()}
     with open_voice(heard) as voice, open_watch(heard, job.recipe.epochs) as watch:
         try:
-            found = work(job, voice.meter, voice.tell, watch)
+            found = work(job, ConsoleListener(voice, watch))
         except KeyboardInterrupt:
             if not job.checkpoint_written.exists():
                 raise

@@ -33,15 +33,15 @@ def inspect(**flags: Any) -> None:
     reason reaches an axis, node by node. The MACs of a group are those that depend on its width; a layer between two
     groups counts in both, so they add up to more than 100 %.
     """
+    from onnxprune.analysis import inspect as inspecting
     from onnxprune.analysis.explain import explain
     from onnxprune.cli.printing import print_blocks, print_json
     from onnxprune.graph import loaded
     from onnxprune.graph.storage.measures import count_params
-    from onnxprune.pipeline import opening
     from onnxprune.report.inspection import Inspection, explanation_blocks, explanation_json, inspection_blocks
 
     model = loaded.load(flags["model"])
-    analysis = opening.inspect(model, approximate=flags["allow"] == "approximate")
+    analysis = inspecting.inspect(model, approximate=flags["allow"] == "approximate")
     if flags["explain"] is not None:
         found = explain(analysis, flags["explain"])
         if flags["as_json"]:

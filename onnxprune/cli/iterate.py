@@ -95,16 +95,16 @@ def iterate(**flags: Any) -> None:
     Each iteration begins with the result of the one before, which stays in the work folder with its plan. An iteration
     that falls under the floor is undone, and the last one that stands is written. Exit codes are those of `prune`.
     """
-    from onnxprune.cli.console import open_voice
+    from onnxprune.cli.console import ConsoleListener, open_voice
     from onnxprune.cli.printing import print_blocks, print_json
     from onnxprune.cli.training import open_watch
     from onnxprune.pipeline.iterate import iterate as work
     from onnxprune.report.iterating import iterated_blocks
 
     with open_voice(flags) as voice, open_watch(flags, flags["epochs"]) as watch:
-        job = read_job(flags, watch)
+        job = read_job(flags)
         try:
-            found = work(job, voice.meter, voice.tell)
+            found = work(job, ConsoleListener(voice, watch))
         except KeyboardInterrupt:
             if not job.work.exists():
                 raise
@@ -116,7 +116,7 @@ def iterate(**flags: Any) -> None:
         print_blocks(iterated_blocks(found, verbose=flags["verbose"]))
 
 
-def read_job(flags: Mapping[str, Any], watch: Any) -> Any:
+def read_job(flags: Mapping[str, Any]) -> Any:
     """Return the `IterateSettings` of the flags.
 
     Raises:
@@ -125,7 +125,7 @@ def read_job(flags: Mapping[str, Any], watch: Any) -> Any:
     from onnxprune.graph.storage.paths import check_input, check_outputs
     from onnxprune.pipeline.iterate import IterateSettings
     from onnxprune.selection.budget import Budget
-    from onnxprune.selection.goal import Wish
+    from onnxprune.selection.goal import Goal
 
     check_input(flags["model"])
     if flags["scores"] is not None:
@@ -134,13 +134,12 @@ def read_job(flags: Mapping[str, Any], watch: Any) -> Any:
         flags,
         method=flags["method"],
         options=read_options(flags),
-        wish=Wish(
+        goal=Goal(
             Budget(None, flags["macs"], flags["alpha"]), flags["round_to"], flags["policy"], read_steering(flags)
         ),
         recovery=flags["recover"],
         recipe=read_recipe(flags),
         device=flags["device"],
-        watch=watch,
         approximate=flags["allow"] == "approximate",
     )
     check_outputs({"the model": settings.written}, input_paths(flags))

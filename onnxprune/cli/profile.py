@@ -51,6 +51,7 @@ def profile(**flags: Any) -> None:
     The table is for --latency-table. Take the threads and the provider that the network will run with, and leave the
     machine alone meanwhile: how far timings scatter is said at the end.
     """
+    from onnxprune.analysis import inspect as inspecting
     from onnxprune.cli.console import open_voice
     from onnxprune.cli.printing import print_blocks, print_json
     from onnxprune.graph import loaded
@@ -58,7 +59,6 @@ def profile(**flags: Any) -> None:
     from onnxprune.latency.device import Device, refuse_provider
     from onnxprune.latency.package import pack
     from onnxprune.latency.profile import profile_to
-    from onnxprune.pipeline import opening
     from onnxprune.report.profiling import profile_blocks, profile_json
 
     model_path: Path = flags["model"]
@@ -71,7 +71,7 @@ def profile(**flags: Any) -> None:
     written = {"the latency table": output} if flags["pack"] is None else {"the packed file": flags["pack"]}
     check_outputs(written, {"the input model": model_path})
     model = loaded.load(model_path)
-    analysis = opening.inspect(model, approximate=flags["allow"] == "approximate")
+    analysis = inspecting.inspect(model, approximate=flags["allow"] == "approximate")
     if flags["pack"] is not None:
         jobs = pack(model, analysis, flags["pack"])
         click.echo(

@@ -1,7 +1,6 @@
 """`onnxprune MODEL --data PATH`: the main job."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -227,15 +226,15 @@ def prune(**flags: Any) -> None:
 
     Exit codes: 0 done, 1 the request cannot be met, 2 bad input or usage, 3 the result failed its check.
     """
-    from onnxprune.cli.console import open_voice
+    from onnxprune.cli.console import ConsoleListener, open_voice
     from onnxprune.cli.outcome import deliver, report_of
     from onnxprune.cli.training import open_watch
-    from onnxprune.pipeline.prune import run
+    from onnxprune.pipeline.prune import prune as run
 
     settings = read_settings(flags)
     with open_voice(flags) as voice, open_watch(flags, flags["finetune"] or 0) as watch:
         try:
-            result = run(replace(settings, watch=watch), voice.meter, voice.tell, report_of(flags))
+            result = run(settings, ConsoleListener(voice, watch), report_of(flags))
         except KeyboardInterrupt:
             if settings.journal is None or not settings.journal.exists():
                 raise
@@ -252,7 +251,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
     """
     from onnxprune.graph.storage.paths import check_input, check_outputs
     from onnxprune.selection.budget import BUDGETS, read_budget
-    from onnxprune.selection.goal import Wish
+    from onnxprune.selection.goal import Goal
 
     check_input(flags["model"])
     budget = read_budget(flags["ratio"], flags["alpha"], **{each.name: flags[each.name] for each in BUDGETS})
@@ -263,7 +262,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         options=read_options(flags),
         scores=flags["scores"],
         scores_output=flags["save_scores"],
-        wish=Wish(budget, flags["round_to"], flags["policy"], read_steering(flags)),
+        goal=Goal(budget, flags["round_to"], flags["policy"], read_steering(flags)),
         latency_table=flags["latency_table"],
         max_drop=flags["max_drop"],
         max_drift=flags["max_drift"],
@@ -289,7 +288,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         "the report": flags["report"],
         "the saved scores": settings.scores_output,
         **settings.curve_outputs,
-        "the journal": settings.journal,
+        "the state": settings.journal,
     }
     check_outputs(outputs, input_paths(flags))
     return settings

@@ -194,7 +194,9 @@ def _cast(array: NDArray[Any], spec: TensorSpec, where: str) -> NDArray[Any]:
     except TypeError as error:
         raise InputError(f"input '{spec.name}' has type {spec.dtype}, which numpy has no arrays of") from error
     if array.dtype.kind != wanted.kind and not {array.dtype.kind, wanted.kind} <= set("iu"):
-        advice = "store floats that are already preprocessed" if wanted.kind == "f" else f"store {wanted}"
+        advice = {"f": "store floats that are already preprocessed", "V": "export the model in float32"}.get(
+            wanted.kind, f"store {wanted}"
+        )
         raise InputError(f"array '{spec.name}' of {where} has type {array.dtype}: {advice}")
     if wanted.kind in "iu" and array.size:
         limits = np.iinfo(wanted)

@@ -1,7 +1,6 @@
 """How many channels fill one block of a machine's kernels, and which narrower widths are not worth choosing."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,7 +11,6 @@ from onnxprune.graph.layers.single import KERNELS, probe
 from onnxprune.latency.cache import keep_block, kept_block
 from onnxprune.latency.device import Device
 from onnxprune.latency.jobs import NARROW, kernel_job, run_jobs
-from onnxprune.selection.goal import Wish
 from onnxprune.values.progress import Track, silent
 
 BLOCK_JOBS = ("outputs", "inputs")
@@ -96,12 +94,3 @@ def width_block(device: Device, track: Track = silent) -> tuple[int, frozenset[i
             found = block_found(run_jobs(folder, block_jobs(folder), device, track, "Timing kernels"))
         keep_block(device, *found)
     return found
-
-
-def with_width_block(wish: Wish, device: Device, track: Track, say: Callable[[str, Any], None]) -> Wish:
-    """Return the wish with this machine's width block, where none was named; `say` hears of the stage."""
-    if wish.round_to is not None:
-        return wish
-    say("working", "Finding the width block of this machine's kernels")
-    block, slow = width_block(device, track)
-    return replace(wish, round_to=block, slow=slow)

@@ -5,7 +5,7 @@ budget corrected by what was missed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -38,9 +38,9 @@ class Timing:
         device: threads and provider on it.
     """
 
-    table: LatencyTable | None
-    here: bool
-    device: Device
+    table: LatencyTable | None = None
+    here: bool = True
+    device: Device = field(default_factory=Device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.latency.block import SLOWER
 from onnxprune.latency.table import LatencyTable
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 from onnxprune.values.costs import CostTable
 
 
-def excluded_widths(table: LatencyTable, analysis: Analysis, wish: Wish) -> dict[str, frozenset[int]]:
+def excluded_widths(table: LatencyTable, analysis: Analysis, goal: Goal) -> dict[str, frozenset[int]]:
     """Return by group those of the widths it may take that are slower than a wider one."""
     found = {}
     for group in analysis.prunable:
-        width = wish.width(group)
+        width = goal.width(group)
         widths = [width.floor]
         while widths[-1] < group.size:
             widths.append(width.up_one(widths[-1]))

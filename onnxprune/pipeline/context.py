@@ -1,50 +1,101 @@
 """What every stage of a run is given, in one value."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.graph.loaded import Model
+from onnxprune.graph.storage.staging import Staging
 from onnxprune.importance.method import Method
+from onnxprune.latency.budget import Timing
 from onnxprune.pipeline.config import Settings
-from onnxprune.pipeline.result import Extra, Tell, no_extra, unheard
+from onnxprune.pipeline.events import Listener, Working
+from onnxprune.pipeline.execution.evaluator import Evaluator
+from onnxprune.pipeline.planning.imported import ScoreFile
+from onnxprune.pipeline.planning.limits import LossLimits
+from onnxprune.pipeline.result import Extra
 from onnxprune.pipeline.samples import Samples
-from onnxprune.selection.goal import Wish
-from onnxprune.values.progress import Track, silent
+from onnxprune.pipeline.state import State
+from onnxprune.selection.goal import Goal
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class ConfiguredMethod:
+    """The method that a run ranks channels by, and its settings."""
+
+    method: Method
+    options: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return self.method.name
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether it cannot score without samples."""
+        return self.method.needs_data(self.options)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
     """A run whose model and data are open.
 
     Attributes:
-        settings: what it was told.
+        config: what it was told.
+        goal: what is asked for, with the width block that was found.
+        listener: hears what is done.
+        extra: makes what is written beside the model.
+        staging: files on their way to their places.
         model: what is pruned.
         analysis: of the model.
-        samples: the data; None: there is none, or it is not open yet.
-        track: receives progress.
-        say: hears of the stages.
-        extra: makes what is written beside the model.
+        method: what channels are ranked by.
+        samples: the data; None: there are none.
+        imported: scores or keep masks from a file; None: there is no file.
+        timing: what is known of the latency.
+        limits: on what may be lost; None: there are none.
+        state: where the steps that are done are kept; None: nowhere.
     """
 
-    settings: Settings
+    config: Settings
+    goal: Goal
+    listener: Listener
+    extra: Extra
+    staging: Staging
     model: Model
     analysis: Analysis
+    method: ConfiguredMethod
     samples: Samples | None = None
-    track: Track = silent
-    say: Tell = unheard
-    extra: Extra = no_extra
+    imported: ScoreFile | None = None
+    timing: Timing = field(default_factory=Timing)
+    limits: LossLimits | None = None
+    state: State | None = None
 
     @property
-    def required_samples(self) -> Samples:
+    def asked_explicitly(self) -> bool:
+        """Whether anything was said of how much goes, or of how much may be lost in all."""
+        return self.goal.explicit or self.config.max_drop is not None or self.config.max_drift is not None
+
+    def working(self, what: str) -> None:
+        """Tell that work is begun."""
+        self.listener.hear(Working(what))
+
+    @property
+    def calibration_samples(self) -> Samples:
         """The data, where what is done has made sure that there are some."""
         assert self.samples is not None
         return self.samples
 
-    def wishing(self, wish: Wish) -> "Job":
-        """Return the same for another wish."""
-        return replace(self, settings=replace(self.settings, wish=wish))
+    @cached_property
+    def evaluator(self) -> Evaluator | None:
+        """What measures models on the data that is measured on; None without any."""
+        return None if self.samples is None else self.evaluator_on(self.samples)
+
+    def evaluator_on(self, samples: Samples) -> Evaluator:
+        """Return what measures models on the data of `samples` that is measured on."""
+        return Evaluator(self.config, self.model, samples, self.listener.track)
 
     @property
     def classes(self) -> Mapping[str, int]:
@@ -56,7 +107,7 @@ class Job:
         """The outputs of the chosen classes."""
         return tuple(self.classes.values())
 
-    @property
+    @cached_property
     def data_facts(self) -> Mapping[str, Any]:
         """What a plan says of the data: enough to judge the scores by, no path of this machine."""
         if self.samples is None:
@@ -68,16 +119,3 @@ class Job:
             "digest": data.digest(),
             "preprocess": None if data.preprocessed else data.preprocess.to_json(),
         }
-
-
-@dataclass(frozen=True, eq=False)
-class Ranking:
-    """The method that a run ranks channels by, and its settled options."""
-
-    method: Method
-    options: Mapping[str, Any]
-
-    @property
-    def needs_data(self) -> bool:
-        """Whether it cannot score without samples."""
-        return self.method.needs_data(self.options)

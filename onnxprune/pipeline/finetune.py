@@ -1,48 +1,36 @@
 """Training a model's weights in place, after a cut or as a job of its own; torch is imported when that runs."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from onnxprune._version import __version__
-from onnxprune.data import Dataset
-from onnxprune.errors import InputError, UnreachableError, VerificationError
-from onnxprune.evaluation import class_output
+from onnxprune.errors import InputError, UnreachableError
 from onnxprune.finetune.installed import require_torch
 from onnxprune.finetune.training.recipe import Recipe
 from onnxprune.graph.checking import check_structure
 from onnxprune.graph.loaded import Model, load
-from onnxprune.graph.model import Graph
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.metadata import classes_left
 from onnxprune.graph.storage.paths import check_input, check_outputs, data_files, data_names
+from onnxprune.graph.storage.resumable import refuse_to_begin_over
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import Staging, explained, with_metadata
 from onnxprune.pipeline.config import Settings
-from onnxprune.pipeline.execution.evaluate import Gauge
-from onnxprune.pipeline.result import Tell, unheard
-from onnxprune.pipeline.samples import Samples, measured_on, open_samples
-from onnxprune.runtime import Session, open_session
+from onnxprune.pipeline.events import NULL_LISTENER, DataOpened, Listener, Working
+from onnxprune.pipeline.execution.evaluator import Evaluator
+from onnxprune.pipeline.execution.training import TrainingWatch, check_trained, check_training, tune
+from onnxprune.pipeline.samples import Samples, measured_on, open_samples, scale_pixels
+from onnxprune.runtime import open_session
 from onnxprune.values.outcome import Quality
-from onnxprune.values.progress import Track, silent
 
 if TYPE_CHECKING:
     import onnx
 
     from onnxprune.finetune.training.checkpoint import Epoch
-    from onnxprune.finetune.training.loop import Trained, Watch
-    from onnxprune.finetune.training.processes import Processes
+    from onnxprune.finetune.training.loop import Trained
     from onnxprune.graph.storage.weights import Weights
-
-CLOSE = 1e-3
-"""Largest relative difference between torch and the runtime on the trained model."""
-
-PROBED = 8
-"""Samples on which they are compared."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +111,7 @@ class Finetuned:
         }
 
 
-def finetune(
-    job: FinetuneSettings, track: Track = silent, say: Tell = unheard, watch: "Watch | None" = None
-) -> Finetuned:
+def finetune(job: FinetuneSettings, listener: Listener = NULL_LISTENER) -> Finetuned:
     """Train a model and write it with the weights of the best epoch.
 
     Of several processes that torch's launcher started only the first measures and writes.
@@ -151,16 +137,16 @@ def finetune(
     check_input(settings.model)
     check_outputs(outputs, inputs)
     with joined(job.device) as processes, limited_threads(settings.threads):
-        say("working", "Reading the model")
+        listener.hear(Working("Reading the model"))
         model = load(settings.model)
         check_outputs(outputs, data_files(model.weights))
         teacher = None if job.teacher is None else load(job.teacher)
         if teacher is not None:
             check_outputs(outputs, data_files(teacher.weights))
-        if job.checkpoint_written.exists() and not job.resume:
-            raise InputError(f"'{job.checkpoint_written}' is there already; go on with --resume, or remove it.")
+        if not job.resume:
+            refuse_to_begin_over(job.checkpoint_written)
         check_training(job.recipe, model.graph)
-        samples, measured = _samples(job, model, teacher, track, say)
+        samples, measured = _samples(job, model, teacher, listener)
         trained, proto, weights = tune(
             model.graph,
             samples.calibration,
@@ -170,8 +156,8 @@ def finetune(
             processes,
             checkpoint=job.checkpoint_written,
             resume=job.resume,
-            track=track,
-            watch=watch,
+            track=listener.track,
+            watch=TrainingWatch(listener, job.recipe.epochs),
             seen=(model.digest, None if teacher is None else teacher.digest),
         )
         found = Finetuned(
@@ -194,22 +180,20 @@ def finetune(
             )
         if not processes.first:
             return found
-        return _write(job, model, found, measured, trained, proto, weights, track, say)
+        return _write(job, model, found, measured, trained, proto, weights, listener)
 
 
-def _samples(
-    job: FinetuneSettings, model: Model, teacher: Model | None, track: Track, say: Tell
-) -> tuple[Samples, Samples]:
+def _samples(job: FinetuneSettings, model: Model, teacher: Model | None, listener: Listener) -> tuple[Samples, Samples]:
     """Open the data, and what is measured on; pixels are scaled as the teacher, where there is one, is best with."""
     settings, opened_for = job.settings, model
-    say("working", "Opening the data")
+    listener.hear(Working("Opening the data"))
     judge = model if teacher is None else teacher
     left = classes_left(model.proto)
     if left and not classes_left(judge.proto):  # cut to these classes: their numbers are those of the teacher's outputs
         settings, opened_for = replace(settings, classes=settings.classes or left), judge
     session = open_session(judge.proto, judge.weights, name=str(judge.path), threads=settings.threads)
-    samples = open_samples(settings, opened_for, session, track)
-    say("training samples", samples)
+    samples = scale_pixels(open_samples(settings, opened_for), settings, session, listener.track)
+    listener.hear(DataOpened(samples, training=True))
     if teacher is None and samples.calibration.labels is None:
         raise InputError(
             "The training data has no labels, so only another model can teach this one; name it with --teacher."
@@ -217,112 +201,6 @@ def _samples(
     if (samples.measured.labels is None) != (samples.calibration.labels is None):
         raise InputError("Either the training and the validation data have labels, or neither has.")
     return samples, measured_on(job.measured, samples, settings, opened_for)
-
-
-def check_training(recipe: Recipe, graph: Graph) -> None:
-    """Refuse at once what could only be refused after much work otherwise.
-
-    Raises:
-        InputError: torch or kornia is missing, an unknown augmentation, or a graph or part that cannot be trained.
-    """
-    require_torch()
-    from onnxprune.finetune.interpreter.module import checked
-    from onnxprune.finetune.training.augment import check_kinds
-    from onnxprune.finetune.training.part import chosen
-
-    check_kinds(recipe.augment)
-    chosen(graph, checked(graph), recipe.part)
-
-
-def tune(
-    graph: Graph,
-    training: Dataset,
-    validation: Dataset,
-    teacher: Graph | None,
-    recipe: Recipe,
-    processes: "Processes",
-    *,
-    checkpoint: Path | None = None,
-    resume: bool = False,
-    track: Track = silent,
-    watch: "Watch | None" = None,
-    seen: tuple[str | None, ...] = (),
-) -> "tuple[Trained, onnx.ModelProto, Weights]":
-    """Train a graph; return what came of it, and the model with the new weights.
-
-    Raises:
-        InputError: a graph or a part that cannot be trained, a teacher with other outputs, too few samples, a
-            checkpoint of another run.
-    """
-    from onnxprune.finetune.interpreter.export import trained_model
-    from onnxprune.finetune.training.feeding import decoded
-    from onnxprune.finetune.training.loop import Task, train
-
-    answers = _answers(graph, teacher, training)
-    task = Task(graph, decoded(training, track), decoded(validation, track), answers, teacher)
-    run = {"model": list(seen), "data": [training.digest(), validation.digest()]} if checkpoint is not None else {}
-    trained = train(task, recipe, processes, checkpoint=checkpoint, resume=resume, run=run, watch=watch)
-    return trained, *trained_model(graph, trained.module)
-
-
-def _answers(graph: Graph, teacher: Graph | None, data: Dataset) -> Any:
-    """Find out which outputs count.
-
-    Raises:
-        InputError: the teacher has other outputs, or labels come with a model that is no classifier.
-    """
-    from onnxprune.finetune.training.objective import Answers, ends_in_softmax
-
-    session = open_session(graph.model, graph.weights, name="the model")
-    first = next(data.batches(1))
-    if teacher is not None:
-        other = open_session(teacher.model, teacher.weights, name="the teacher")
-        _check_alike(session, other, first.feeds, data.outputs or ())
-    try:
-        output, _ = class_output(session, data)
-    except InputError:
-        if data.labels is not None:
-            raise
-        return Answers(None)
-    place = [spec.name for spec in session.outputs].index(output)
-    taught = None if teacher is None else ends_in_softmax(teacher, teacher.outputs[place])
-    return Answers(place, ends_in_softmax(graph, output), data.outputs, taught)
-
-
-def _check_alike(one: Session, other: Session, feeds: Mapping[str, Any], classes: Sequence[int]) -> None:
-    """Check that a teacher can teach a model, whose class scores may have been cut to those of `classes`."""
-    if [spec.name for spec in one.inputs] != [spec.name for spec in other.inputs]:
-        raise InputError("The teacher has other inputs than the model; name the model that this one was pruned from.")
-    shapes = [[value.shape[1:] for value in found.run_samples(feeds).values()] for found in (one, other)]
-    for place, (mine, taught) in enumerate(zip(*shapes, strict=False)):
-        if classes and math.prod(mine) == len(classes) and math.prod(taught) == max(taught) > max(classes):
-            shapes[1][place] = mine
-    if shapes[0] != shapes[1]:
-        raise InputError(
-            f"The teacher's outputs have shapes {shapes[1]} and the model's {shapes[0]} (per sample); name the model "
-            "that this one was pruned from."
-        )
-
-
-def check_trained(trained: "Trained", session: Session, data: Dataset) -> None:
-    """Check that the runtime computes on the written model what torch does on the trained one.
-
-    Raises:
-        VerificationError: it does not.
-    """
-    from onnxprune.finetune.interpreter.calls import run_all
-
-    some = next(data.batches(PROBED)).feeds
-    found = run_all(trained.module, some)
-    for (name, wanted), value in zip(session.run_samples(some).items(), found, strict=True):
-        if wanted.dtype.kind != "f":
-            continue
-        error = np.abs(value - wanted).max() / (np.abs(wanted).max() + 1e-12)
-        if not error <= CLOSE:
-            raise VerificationError(
-                f"onnxruntime computes something else than what was trained: output {name!r} differs by {error:.1e} "
-                f"(allowed {CLOSE:.0e}); nothing was written, please report this model."
-            )
 
 
 def _write(
@@ -333,12 +211,11 @@ def _write(
     trained: "Trained",
     proto: "onnx.ModelProto",
     weights: "Weights",
-    track: Track,
-    say: Tell,
+    listener: Listener,
 ) -> Finetuned:
     """Stage the trained model, check and measure it as it is read back, and put it in its place."""
     settings, written = job.settings, job.written
-    say("working", "Checking and measuring the trained model")
+    listener.hear(Working("Checking and measuring the trained model"))
     recipe = job.recipe
     with_metadata(proto, {"onnxprune.finetuned": f"{trained.best.number} of {recipe.epochs} epochs, {recipe.part}"})
     with Staging() as staging:
@@ -349,7 +226,7 @@ def _write(
         check_structure(proto, model.proto, weights=weights, original_weights=model.weights)
         session = open_session(proto, weights, name="the trained model", threads=settings.threads)
         check_trained(trained, session, samples.calibration)
-        quality = Gauge(settings, model, samples, track).quality(session)
+        quality = Evaluator(settings, model, samples, listener.track).quality(session)
         staging.commit(last=written)
     job.checkpoint_written.unlink(missing_ok=True)
     return replace(found, quality=quality, output=written)

@@ -8,7 +8,6 @@ that falls under the floor (stated). A budget of MACs is reached in equal ratios
 threshold.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,36 +17,37 @@ from typing import Any
 
 from onnxprune._version import __version__
 from onnxprune.analysis.analyse import Analysis
+from onnxprune.analysis.inspect import inspect
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.finetune.installed import require_torch
 from onnxprune.graph.loaded import Model, load
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.measures import count_params
 from onnxprune.graph.storage.paths import check_input, check_outputs, data_names
+from onnxprune.graph.storage.resumable import Resumable
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import Staging, explained
 from onnxprune.importance.method import find_method
-from onnxprune.latency.block import with_width_block
 from onnxprune.latency.device import Device
 from onnxprune.pipeline.config import Settings
-from onnxprune.pipeline.execution.evaluate import Gauge
+from onnxprune.pipeline.events import NULL_LISTENER, DataOpened, IterationBegun, Listener, Working
+from onnxprune.pipeline.execution.evaluator import Evaluator
 from onnxprune.pipeline.execution.retrain import check_retraining
-from onnxprune.pipeline.opening import inspect
+from onnxprune.pipeline.planning.latency import with_width_block
 from onnxprune.pipeline.planning.widths import policy_of, refuse_unreachable
-from onnxprune.pipeline.prune import run
-from onnxprune.pipeline.result import Result, Tell, unheard
-from onnxprune.pipeline.samples import Samples, measured_on, open_samples
+from onnxprune.pipeline.prune import prune
+from onnxprune.pipeline.result import Result
+from onnxprune.pipeline.samples import Samples, measured_on, open_samples, scale_pixels
 from onnxprune.runtime import open_session
 from onnxprune.selection.budget import Budget
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 from onnxprune.selection.schedule import left_after
 from onnxprune.selection.steering import widths_by_place
 from onnxprune.values.outcome import Quality
 from onnxprune.values.preprocess import Preprocess
-from onnxprune.values.progress import Track, silent
 
 STATE = "state.json"
-FORMAT = 1
+ITERATIONS = Resumable("state of iterations")
 EXACT = 1e-9
 """What rounding may add to a loss that is just what the floor allows."""
 
@@ -88,12 +88,12 @@ class IterateSettings:
             "model": digest,
             "method": settings.method,
             "options": dict(settings.options),
-            "budget": settings.wish.budget.to_json(),
-            "policy": settings.wish.policy,
-            "single layers": settings.wish.steering.to_json(),
+            "budget": settings.goal.budget.to_json(),
+            "policy": settings.goal.policy,
+            "single layers": settings.goal.steering.to_json(),
             "iterations": self.iterations,
             "floor": self.floor,
-            "round_to": settings.wish.round_to,
+            "round_to": settings.goal.round_to,
             "recovery": settings.recovery,
             "approximate": settings.approximate,
             "training": None if settings.recipe is None else settings.recipe.to_json(),
@@ -128,7 +128,7 @@ class Iteration:
 
 
 @dataclass(frozen=True)
-class State:
+class Iterations:
     """Where the run stands: `before` is the original's top-1, `data` the digest of what was scored on."""
 
     run: Mapping[str, Any]
@@ -137,10 +137,6 @@ class State:
     preprocess: Mapping[str, Any] | None = None
     iterations: tuple[Iteration, ...] = ()
     ended: str = ""
-
-    def to_text(self) -> str:
-        """The state as JSON."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2, sort_keys=True) + "\n"
 
     @property
     def standing(self) -> Iteration | None:
@@ -154,7 +150,7 @@ class Iterated:
 
     model: Path
     method: str
-    state: State
+    state: Iterations
     quality: Quality
     samples: Samples
     output: Path
@@ -177,7 +173,7 @@ class Iterated:
         }
 
 
-def iterate(job: IterateSettings, track: Track = silent, say: Tell = unheard) -> Iterated:
+def iterate(job: IterateSettings, listener: Listener = NULL_LISTENER) -> Iterated:
     """Prune and train in turns, and write the last result that stands.
 
     Raises:
@@ -187,27 +183,27 @@ def iterate(job: IterateSettings, track: Track = silent, say: Tell = unheard) ->
     """
     _check(job)
     settings = job.settings
-    settings = replace(settings, wish=with_width_block(settings.wish, Device(settings.threads), track, say))
+    settings = replace(settings, goal=with_width_block(settings.goal, Device(settings.threads), listener))
     job = replace(job, settings=settings)
     original = load(settings.model)
     analysis = inspect(original, approximate=settings.approximate)
-    refuse_unreachable(analysis, settings.wish, {})
+    refuse_unreachable(analysis, settings.goal, {})
     macs = analysis.macs()
     check_retraining(settings, original)
     state, path = _begin(job, original), job.work / STATE
-    samples, measured = _samples(job, original, state, track, say)
+    samples, measured = _samples(job, original, state, listener)
     if not job.resume:
         state = _begun(job, state, samples)
     while not state.ended:
         number = len(state.iterations) + 1
         share = 1.0 if state.standing is None else state.standing.macs
-        budget = part(settings.wish.budget, number, job.iterations, share)
-        wish = wish_of(settings.wish, budget, number, job.iterations, _present(job, state, analysis), analysis)
-        if wish is None or number > (MOST if settings.wish.budget.macs is None else job.iterations):
-            state = replace(state, ended=_enough(settings.wish, number - 1))
+        budget = part(settings.goal.budget, number, job.iterations, share)
+        goal = goal_of(settings.goal, budget, number, job.iterations, _present(job, state, analysis), analysis)
+        if goal is None or number > (MOST if settings.goal.budget.macs is None else job.iterations):
+            state = replace(state, ended=_enough(settings.goal, number - 1))
             break
-        say("iteration", f"Iteration {number}")
-        state = _iteration(job, state, original, macs, wish, track, say)
+        listener.hear(IterationBegun(number))
+        state = _iteration(job, state, original, macs, goal, listener)
         _save(path, state)
     _save(path, state)
     if state.standing is None:
@@ -216,7 +212,7 @@ def iterate(job: IterateSettings, track: Track = silent, say: Tell = unheard) ->
             with suppress(OSError):
                 job.work.rmdir()
         raise UnreachableError(f"Nothing was written: {state.ended}")
-    return _write(job, original, state, measured, track)
+    return _write(job, original, state, measured, listener)
 
 
 def part(budget: Budget, number: int, iterations: int, share: float) -> Budget | None:
@@ -240,35 +236,35 @@ def part(budget: Budget, number: int, iterations: int, share: float) -> Budget |
     return replace(budget, macs=next(ratio for ratio in ratios if ratio < share) / share)
 
 
-def wish_of(
-    wish: Wish, budget: Budget | None, number: int, iterations: int, present: Analysis, original: Analysis
-) -> Wish | None:
+def goal_of(
+    goal: Goal, budget: Budget | None, number: int, iterations: int, present: Analysis, original: Analysis
+) -> Goal | None:
     """Return what widths are chosen by in one iteration; None where nothing is left to be done.
 
     What is asked of single layers is reached in `iterations` equal ratios of the original's widths, as are budgets of
     MACs. Where nothing else is asked for, iterations in which all of these round to the widths there are are skipped.
 
     Args:
-        wish: for all iterations together.
+        goal: for all iterations together.
         budget: of this one, see `part`.
         number: of this one, from 1.
         iterations: how many there are.
         present: the network that it begins with.
         original: the network that the first began with.
     """
-    steering = replace(wish.steering, original=widths_by_place(original.groups))
-    goes_on = budget is not None and (budget.explicit or not wish.steering.ratios)
+    steering = replace(goal.steering, original=widths_by_place(original.groups))
+    goes_on = budget is not None and (budget.explicit or not goal.steering.ratios)
     for step in range(min(number, iterations), iterations + 1):
         part_of_all = steering.part(step / iterations, present.groups)
-        found = replace(wish, budget=budget or Budget(), steering=part_of_all)
+        found = replace(goal, budget=budget or Budget(), steering=part_of_all)
         if goes_on or any(found.width(group).top < group.size for group in present.prunable):
             return found
     return None
 
 
-def _present(job: IterateSettings, state: State, original: Analysis) -> Analysis:
+def _present(job: IterateSettings, state: Iterations, original: Analysis) -> Analysis:
     """Return the network that the next iteration begins with; only where single layers are steered is it another."""
-    if state.standing is None or not job.settings.wish.steering.ratios:
+    if state.standing is None or not job.settings.goal.steering.ratios:
         return original
     return inspect(load(_file(job, state.standing.number)), approximate=job.settings.approximate)
 
@@ -277,17 +273,17 @@ def _check(job: IterateSettings) -> None:
     settings = job.settings
     require_torch()
     method = find_method(settings.method)
-    policy_of(method, method.settle(settings.options), settings.wish.policy)
+    policy_of(method, method.settle(settings.options), settings.goal.policy)
     check_input(settings.model)
     if settings.recipe is None:
         raise InputError("Iterations train; give the number of --epochs.")
     if job.iterations < 1:
         raise InputError(f"--iterations is a number from 1 up, not {job.iterations}.")
-    if settings.wish.budget.macs is not None and not 0 < settings.wish.budget.macs <= 1:
-        raise InputError(f"--macs is a share above 0 and up to 100%, not {settings.wish.budget.macs:.0%}.")
+    if settings.goal.budget.macs is not None and not 0 < settings.goal.budget.macs <= 1:
+        raise InputError(f"--macs is a share above 0 and up to 100%, not {settings.goal.budget.macs:.0%}.")
     if not 0 <= job.floor <= 1:
         raise InputError(f"--floor is a loss of top-1 between 0 and 100 points, not {100 * job.floor:g}.")
-    if settings.wish.budget.ratio is not None:
+    if settings.goal.budget.ratio is not None:
         raise InputError("Iterations go by --macs or by the method's own threshold; leave out --ratio.")
     inputs = {"the input model": settings.model, "the data": settings.data, "the test data": job.measured}
     check_outputs({"the model": settings.written}, inputs)
@@ -298,7 +294,7 @@ def _check(job: IterateSettings) -> None:
         raise InputError(f"The model and the work folder would both be {job.work}; name another with --work.")
 
 
-def _begin(job: IterateSettings, original: Model) -> State:
+def _begin(job: IterateSettings, original: Model) -> Iterations:
     """Return the state to go on from; without --resume nothing is written yet."""
     run_facts = job.to_json(original.digest)
     path = job.work / STATE
@@ -307,47 +303,39 @@ def _begin(job: IterateSettings, original: Model) -> State:
             raise InputError(f"'{job.work}' is there already; go on with --resume, or remove it.")
         if job.work.exists():
             raise InputError(f"'{job.work}' is there already and is not of iterations; name a new folder with --work.")
-        return State(run_facts)
+        return Iterations(run_facts)
+    fields = ITERATIONS.read(path)
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        if fields.pop("format") != FORMAT:
-            raise ValueError("another version wrote it")
         iterations = tuple(Iteration(**entry) for entry in fields.pop("iterations"))
-        state = State(**fields, iterations=iterations)
+        state = Iterations(**fields, iterations=iterations)
         if state.preprocess is not None:
             Preprocess.from_json(state.preprocess)
-        other = sorted(name for name in run_facts if state.run.get(name) != json.loads(json.dumps(run_facts[name])))
-    except FileNotFoundError:
-        raise InputError(f"There is no state '{path}' to resume from; leave out --resume to begin.") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
-        raise InputError(f"'{path}' is no state of iterations ({error}); remove '{job.work}' and begin anew.") from None
-    if other:
-        raise InputError(
-            f"'{job.work}' is of another run (other {', '.join(other)}); give what it was begun with, or a new --work."
-        )
+    except (KeyError, TypeError, AttributeError, ValueError, InputError) as error:
+        raise ITERATIONS.damaged(path, error) from None
+    ITERATIONS.check_run(path, state.run, run_facts)
     return state
 
 
-def _samples(job: IterateSettings, original: Model, state: State, track: Track, say: Tell) -> tuple[Samples, Samples]:
+def _samples(job: IterateSettings, original: Model, state: Iterations, listener: Listener) -> tuple[Samples, Samples]:
     """Open the data, and what the result is measured on, before any work is done with them.
 
     Raises:
         InputError: data that cannot be used, has no labels, or is not what the state is of.
     """
     settings = _settled(job.settings, state)
-    say("working", "Opening the data")
+    listener.hear(Working("Opening the data"))
     session = open_session(original.proto, original.weights, name=str(original.path), threads=settings.threads)
-    samples = open_samples(settings, original, session, track)
+    samples = scale_pixels(open_samples(settings, original), settings, session, listener.track)
     if samples.calibration.labels is None:
         raise InputError("Iterations need labels, to see what they lose; give one sub-folder per class, or y.")
     if state.data is not None and samples.calibration.digest() != state.data:
         raise InputError("The data is another than these iterations were begun with; give the same.")
     if samples.presets:
-        say("samples", samples)
+        listener.hear(DataOpened(samples))
     return samples, measured_on(job.measured, samples, settings, original)
 
 
-def _begun(job: IterateSettings, state: State, samples: Samples) -> State:
+def _begun(job: IterateSettings, state: Iterations, samples: Samples) -> Iterations:
     """Make the work folder and record what was found of the data, so that all iterations see the same."""
     data = samples.calibration
     state = replace(state, data=data.digest(), preprocess=None if data.preprocessed else data.preprocess.to_json())
@@ -357,17 +345,16 @@ def _begun(job: IterateSettings, state: State, samples: Samples) -> State:
     return state
 
 
-def _settled(settings: Settings, state: State) -> Settings:
+def _settled(settings: Settings, state: Iterations) -> Settings:
     """Return the settings with the pixels' treatment that was settled once, by the original."""
     if state.preprocess is None:
         return settings
     return replace(settings, preprocess=Preprocess.from_json(state.preprocess), scaling="explicit")
 
 
-def _save(path: Path, state: State) -> None:
-    with Staging() as staging:
-        staging.write(path, state.to_text().encode())
-        staging.commit(last=path)
+def _save(path: Path, state: Iterations) -> None:
+    fields = asdict(state)
+    ITERATIONS.save(path, fields.pop("run"), fields)
 
 
 def _file(job: IterateSettings, number: int) -> Path:
@@ -375,8 +362,8 @@ def _file(job: IterateSettings, number: int) -> Path:
 
 
 def _iteration(
-    job: IterateSettings, state: State, original: Model, macs: float, wish: Wish, track: Track, say: Tell
-) -> State:
+    job: IterateSettings, state: Iterations, original: Model, macs: float, goal: Goal, listener: Listener
+) -> Iterations:
     """Do one iteration and return the state after it."""
     start = time.perf_counter()
     number = len(state.iterations) + 1
@@ -386,12 +373,12 @@ def _iteration(
         model=job.settings.model if standing is None else _file(job, standing.number),
         output=_file(job, number),
         plan_output=None,
-        wish=wish if wish.explicit else replace(wish, budget=replace(wish.budget, alpha=1.0)),
+        goal=goal if goal.explicit else replace(goal, budget=replace(goal.budget, alpha=1.0)),
         teacher=job.settings.teacher or job.settings.model,
         force=True,
     )
     try:
-        result = run(settings, track, say)
+        result = prune(settings, listener)
     except UnreachableError as error:
         return replace(state, ended=str(error))
     if state.before is None:
@@ -423,7 +410,13 @@ def _before(result: Result) -> float:
 
 
 def _facts(
-    job: IterateSettings, state: State, number: int, original: Model, macs: float, result: Result, seconds: float
+    job: IterateSettings,
+    state: Iterations,
+    number: int,
+    original: Model,
+    macs: float,
+    result: Result,
+    seconds: float,
 ) -> Iteration:
     quality, after = result.quality, result.after
     assert quality is not None
@@ -445,22 +438,22 @@ def _facts(
     )
 
 
-def _enough(wish: Wish, done: int) -> str:
-    budget = wish.budget
-    if wish.steering.ratios and not budget.explicit and done < MOST:
+def _enough(goal: Goal, done: int) -> str:
+    budget = goal.budget
+    if goal.steering.ratios and not budget.explicit and done < MOST:
         return "What was asked of single layers was reached."
     if budget.macs is None:
         return f"{done} iterations are the most that are done."
     return f"The budget of {100 * budget.macs:.1f} % of the MACs was reached."
 
 
-def _write(job: IterateSettings, original: Model, state: State, samples: Samples, track: Track) -> Iterated:
+def _write(job: IterateSettings, original: Model, state: Iterations, samples: Samples, listener: Listener) -> Iterated:
     """Measure the last result that stands against the original, and put it in its place."""
     settings = job.settings
     assert state.standing is not None
     final = load(_file(job, state.standing.number))
     session = open_session(final.proto, final.weights, name="the pruned model", threads=settings.threads)
-    quality = Gauge(settings, original, samples, track).quality(session)
+    quality = Evaluator(settings, original, samples, listener.track).quality(session)
     written = settings.written
     with Staging() as staging:
         with explained(written):

@@ -1,39 +1,275 @@
-"""Reading a model, and finding the channel groups of it."""
+"""Opening a run: each check and each file once, cheap ones first."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from onnxprune.analysis.analyse import Analysis, analyse
-from onnxprune.analysis.head import class_axis, head_obstacle
-from onnxprune.errors import UnreachableError
-from onnxprune.graph.loaded import Model
-from onnxprune.graph.storage.measures import count_params
-from onnxprune.values.costs import Kind
+from onnxprune.analysis.analyse import counts
+from onnxprune.analysis.inspect import inspect
+from onnxprune.errors import InputError
+from onnxprune.graph.loaded import load
+from onnxprune.graph.storage.paths import check_input, check_outputs, data_files
+from onnxprune.graph.storage.staging import Staging
+from onnxprune.importance.method import find_method
+from onnxprune.latency.device import Device
+from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.context import ConfiguredMethod, Run
+from onnxprune.pipeline.events import NULL_LISTENER, Analysed, DataOpened, LeastLeft, Listener, Working
+from onnxprune.pipeline.execution.quantize import check_quantizing, try_quantizing
+from onnxprune.pipeline.execution.retrain import check_retraining
+from onnxprune.pipeline.planning.imported import ScoreFile, read_score_file
+from onnxprune.pipeline.planning.latency import time_network
+from onnxprune.pipeline.planning.limits import check_limits, limits_of
+from onnxprune.pipeline.planning.plans import class_masks, recovery_settings, versions
+from onnxprune.pipeline.planning.widths import least_left, policy_of, refuse_unreachable
+from onnxprune.pipeline.result import Extra, no_extra
+from onnxprune.pipeline.samples import open_samples, scale_pixels
+from onnxprune.pipeline.state import open_state, read_state
+from onnxprune.report.curve import require_plots
+from onnxprune.runtime import open_session
+from onnxprune.selection.goal import Goal
+from onnxprune.values.plan import Plan
 
 
-def inspect(model: Model, *, approximate: bool = False, trim_head: bool = False) -> Analysis:
-    """Find the channel groups of a model, what is frozen and why, and the costs.
+@contextmanager
+def open_run(
+    config: Settings, listener: Listener = NULL_LISTENER, extra: Extra = no_extra, goal: Goal | None = None
+) -> Iterator[Run]:
+    """Open a run that prunes: refuse what cannot be, read the model and the data, time what is to be timed.
 
-    With `approximate`, groups that a normalisation runs over may be cut as well: their result is not that of zeroing.
-    With `trim_head`, the classes of the classifier's output are a group of their own that can be cut, see `plan`.
+    Args:
+        config: what it is told.
+        listener: hears what is done.
+        extra: makes what is written beside the model.
+        goal: what is asked for; None: as the configuration says.
 
     Raises:
-        UnreachableError: the head is to be trimmed, and this model's cannot be.
+        InputError: bad input or usage.
+        UnreachableError: a budget that cannot be met.
     """
-    if not trim_head:
-        return _with_whole_file(analyse(model.graph, approximate=approximate), model)
-    head = class_axis(model.graph)
-    analysis = analyse(model.graph, approximate=approximate, head=head)
-    obstacle = head_obstacle(analysis.graph, analysis.labelled, analysis.groups, head)
-    if obstacle is not None:
-        raise UnreachableError(f"The classifier of {model.path.name} cannot be cut to some of its classes: {obstacle}.")
-    return _with_whole_file(analysis, model)
+    goal = config.goal if goal is None else goal
+    method = _checked(config, goal)
+    found = None if config.journal is None else read_state(config.journal, resume=config.resume)
+    with _opened(config, goal, method, listener, extra, outputs_of(config)) as run:
+        _check_training_and_quantizing(run)
+        if config.scores is not None:
+            imported = read_score_file(config.scores, run.analysis.prunable, run.model.digest)
+            run = replace(run, imported=imported, method=ConfiguredMethod(imported.method, imported.options))
+            _check_masks(config, goal, imported)
+        chosen_by_loss = goal_is_loss(config, goal) and not (run.imported is not None and run.imported.scores is None)
+        if _has_data(config) or (run.imported is None and method.needs_data):
+            run = _with_samples(run, chosen_by_loss=chosen_by_loss)
+        check_limits(config, run.samples)
+        run = _timed(run)
+        listener.hear(LeastLeft(least_left(run.analysis, run.goal)))
+        refuse_unreachable(run.analysis, run.goal, counts(class_masks(run.analysis, run.class_outputs)))
+        run = _original_checked(run)
+        run = replace(run, limits=limits_of(config, run.goal, run.samples))
+        searches = run.limits is not None and not goal.budget.explicit
+        if config.journal is not None and run.imported is None and not searches:  # a search is no sequence of steps
+            run = replace(run, state=open_state(config.journal, found, _run_facts(run), run.analysis.free))
+        yield run
 
 
-def _with_whole_file(analysis: Analysis, model: Model) -> Analysis:
-    """Count what no width has a say in: weights that nothing is cut of, and all of the file that is no weight."""
-    costs = analysis.costs
-    others: dict[Kind, float] = {
-        "params": count_params(model.proto) - costs.whole_of("params"),
-        "bytes": model.size - costs.whole_of("bytes"),
+@contextmanager
+def open_replay(config: Settings, plan: Plan, listener: Listener, extra: Extra) -> Iterator[Run]:
+    """Open a run that applies a plan.
+
+    Raises:
+        InputError: the plan's classes are not those of the data; else as `open_run`.
+    """
+    config = replace(
+        config,
+        classes=tuple(plan.classes),
+        trim_head=bool(plan.request.get("trim_head")),
+        approximate=plan.request.get("allow") == "approximate",
+    )
+    outputs = {**outputs_of(config), "the plan": None}  # it may be the given one
+    method = ConfiguredMethod(find_method(config.method), {})
+    with _opened(config, config.goal, method, listener, extra, outputs) as run:
+        _check_training_and_quantizing(run)
+        if config.data is not None:  # limits were held on a part of the data that no score saw, as here
+            run = _with_samples(run, chosen_by_loss=bool({"max_drop", "max_drift"} & set(plan.request)))
+            if run.classes != plan.classes:
+                raise InputError(
+                    f"The plan's classes are the outputs {_listed(plan.classes)} of the model, in this data "
+                    f"{_listed(run.classes)}; give the --labels that the plan was made with."
+                )
+            run = _original_checked(run)
+        yield run
+
+
+def outputs_of(config: Settings) -> dict[str, Path | None]:
+    """Return where a run writes, by what messages call it."""
+    return {
+        "the model": config.written,
+        "the plan": config.plan_written,
+        "the labels": config.labels_written,
+        "the quantized model": config.quantized_written,
+        "the saved scores": config.scores_output,
+        **config.curve_outputs,
+        "the state": config.journal,
     }
-    return replace(analysis, costs=replace(costs, others=others))
+
+
+def inputs_of(config: Settings) -> dict[str, Path | None]:
+    """Return what a run reads, by what messages call it."""
+    return {
+        "the input model": config.model,
+        "the sample data": config.data,
+        "the test data": config.test,
+        "the given labels": config.labels,
+        "the scores": config.scores,
+        "the latency table": config.latency_table,
+        "the teacher": config.teacher,
+    }
+
+
+def goal_is_loss(config: Settings, goal: Goal) -> bool:
+    """Whether a plan is to be chosen by what it loses, if there is data to see that on."""
+    return config.max_drop is not None or config.max_drift is not None or not goal.explicit
+
+
+def _checked(config: Settings, goal: Goal) -> ConfiguredMethod:
+    """Refuse what cannot be, before anything is read; return what channels are to be ranked by.
+
+    Raises:
+        InputError: see above.
+    """
+    method = find_method(config.method)
+    options = method.settle(config.options)
+    policy_of(method, options, goal.policy)
+    recovery_settings(config.recovery)
+    if config.pareto is not None:
+        require_plots()
+    if config.trim_head and not config.classes:
+        raise InputError("--trim-head cuts the classifier to the classes of --classes; name them.")
+    _check_steps(config, goal)
+    return ConfiguredMethod(method, options)
+
+
+def _check_steps(config: Settings, goal: Goal) -> None:
+    """Refuse numbers of steps, and what does not go with several.
+
+    Raises:
+        InputError: see above.
+    """
+    if config.steps < 1:
+        raise InputError(f"--steps is a number from 1 up, not {config.steps}.")
+    if config.steps > 1 and (config.scores or config.scores_output):
+        raise InputError("A file of scores holds those of one step; leave out --steps, --scores or --save-scores.")
+    if config.steps == 1 and config.resume:
+        raise InputError("--resume goes on with a run in steps; give the number of --steps that it was begun with.")
+    if config.resume and goal_is_loss(config, goal) and not goal.budget.explicit and config.data is not None:
+        raise InputError(
+            "--resume goes on with the steps of one plan, and without a budget many plans are tried; give the budget, "
+            "or the --alpha, that the run was begun with."
+        )
+
+
+def _check_masks(config: Settings, goal: Goal, imported: ScoreFile) -> None:
+    """Refuse what has no say where a file brings keep masks and no scores.
+
+    Raises:
+        InputError: see above.
+    """
+    if imported.scores is not None:
+        return
+    explicit = goal.explicit or config.max_drop is not None or config.max_drift is not None
+    if explicit or config.pareto is not None:
+        what = "budget" if explicit else "curve"
+        raise InputError(f"{config.scores} has keep masks and no scores, so no {what} can be given beside it.")
+    if config.scores_output is not None:
+        raise InputError(f"{config.scores} has keep masks and no scores, so there are none to save.")
+
+
+def _check_training_and_quantizing(run: Run) -> None:
+    check_retraining(run.config, run.model)
+    check_quantizing(run.config, run.model)
+
+
+@contextmanager
+def _opened(
+    config: Settings,
+    goal: Goal,
+    method: ConfiguredMethod,
+    listener: Listener,
+    extra: Extra,
+    outputs: Mapping[str, Path | None],
+) -> Iterator[Run]:
+    """Read and analyse the model, after making sure that nothing that is read would be overwritten."""
+    check_input(config.model)
+    check_outputs(outputs, inputs_of(config))
+    listener.hear(Working("Reading the model"))
+    model = load(config.model)
+    check_outputs(outputs, data_files(model.weights))
+    analysis = inspect(model, approximate=config.approximate, trim_head=config.trim_head)
+    listener.hear(Analysed(analysis))
+    with Staging() as staging:
+        yield Run(config, goal, listener, extra, staging, model, analysis, method)
+
+
+def _has_data(config: Settings) -> bool:
+    """Whether anything is named that is data, or makes sense with data alone."""
+    return config.data is not None or config.test is not None or bool(config.classes)
+
+
+def _with_samples(run: Run, *, chosen_by_loss: bool) -> Run:
+    """Open the data, and part them, before anything is run on them."""
+    run.working("Opening the data")
+    return replace(run, samples=open_samples(run.config, run.model, chosen_by_loss=chosen_by_loss))
+
+
+def _original_checked(run: Run) -> Run:
+    """Find out how pixels are scaled and how good the original is.
+
+    The session that this takes does not outlive it, as no two large ones should live at once.
+    """
+    if run.samples is None:
+        return run
+    config, model = run.config, run.model
+    session = open_session(model.proto, model.weights, name=str(config.model), threads=config.threads)
+    run = replace(run, samples=scale_pixels(run.samples, config, session, run.listener.track))
+    del session
+    run.listener.hear(DataOpened(run.calibration_samples))
+    if config.quantize is not None:
+        run.working("Trying to quantize the original")
+        try_quantizing(run)
+    return run
+
+
+def _timed(run: Run) -> Run:
+    """Find out what a run goes by of latency, and the width block."""
+    device = Device(run.config.threads)
+    analysis, goal, timing = time_network(
+        run.model, run.analysis, run.goal, run.config.latency_table, device, run.listener
+    )
+    return replace(run, analysis=analysis, goal=goal, timing=timing)
+
+
+def _run_facts(run: Run) -> dict[str, Any]:
+    """Return what the masks of a run follow from, by names that people know: its state is of no other run."""
+    config, data = run.config, run.data_facts
+    return {
+        "model": run.model.digest,
+        "data": data.get("digest"),
+        "preprocessing": data.get("preprocess"),
+        "classes": dict(run.classes),
+        "method": run.method.name,
+        "method settings": dict(run.method.options),
+        **run.goal.to_json(),
+        "steps": config.steps,
+        "recovery": config.recovery,
+        "approximate groups": config.approximate,
+        "trim_head": config.trim_head,
+        "seed": config.seed,
+        "batch_size": config.batch_size,
+        "threads": config.threads,
+        "versions": versions(),
+    }
+
+
+def _listed(classes: Mapping[str, int]) -> str:
+    return ", ".join(f"{output} ({name})" for name, output in classes.items())

@@ -21,20 +21,24 @@ class Samples:
     """The data of a run.
 
     Attributes:
+        whole: all of `--data`.
         calibration: what scores are computed from.
         measured: what accuracy is measured on; scores never see it.
         scaling: how pixels were scaled, in words.
         presets: what every preset scored, where they were tried.
         original: accuracy of the original model on all of `--data`; None without labels.
         held: what plans are tried on, where `measured` is data of its own that nothing may be chosen by.
+        own_test: whether what is measured on was given apart.
     """
 
+    whole: Dataset
     calibration: Dataset
     measured: Dataset
-    scaling: str
-    presets: tuple[PresetScore, ...]
-    original: Accuracy | None
+    scaling: str = ""
+    presets: tuple[PresetScore, ...] = ()
+    original: Accuracy | None = None
     held: Dataset | None = None
+    own_test: bool = False
 
     @property
     def tried_on(self) -> Dataset:
@@ -49,48 +53,64 @@ class Samples:
     @property
     def skipped(self) -> tuple[str, ...]:
         """Files that could not be decoded."""
-        return (*self.calibration.skipped, *(self.measured.skipped if self.has_own_test else ()))
-
-    @property
-    def has_own_test(self) -> bool:
-        """Whether the measured data was given apart."""
-        return self.measured.reader is not self.calibration.reader
+        return (*self.calibration.skipped, *(self.measured.skipped if self.own_test else ()))
 
 
-def open_samples(settings: Settings, model: Model, session: Session, track: Track, *, tries: bool = False) -> Samples:
-    """Open the data, settle the scaling, and check that the original model is better than guessing on it.
+def open_samples(config: Settings, model: Model, *, chosen_by_loss: bool = False) -> Samples:
+    """Open the data and part them; nothing is run on them yet, see `scale_pixels`.
 
-    Where plans are to be chosen by what they lose (`tries`), a part of `--data` is held out for that beside `--test`.
+    Where plans are to be chosen by what they lose, a part of `--data` is held out for that beside `--test`.
 
     Raises:
-        InputError: data that cannot be used, or an original model near chance.
+        InputError: data that cannot be used.
     """
-    if settings.data is None and settings.classes:
+    if config.data is None and config.classes:
         raise InputError(
             "--classes needs labelled data to choose from; name a folder of images or an .npz with --data."
         )
-    if settings.data is None:
+    if config.data is None:
         raise InputError("There is no sample data; name a folder of images or an .npz file with --data.")
-    whole = _opened(settings, model, settings.data, settings.preprocess)
-    whole, scaling, presets = _scaled(settings, session, whole, track)
+    whole = _opened(config, model, config.data, config.preprocess)
+    if config.test is None:
+        calibration, held = split(whole, config.holdout, config.seed)
+        return Samples(whole, calibration, held)
+    test = open_test(config, model, config.test, whole)
+    calibration, tried_on = _split_to_try(whole, config) if chosen_by_loss else (whole, None)
+    return Samples(whole, calibration, test, held=tried_on, own_test=True)
+
+
+def scale_pixels(samples: Samples, config: Settings, session: Session, track: Track) -> Samples:
+    """Settle how pixels are scaled, and check that the original model is better than guessing.
+
+    Raises:
+        InputError: a scaling that the data cannot have, or an original model near chance.
+    """
+    whole, scaling, presets = _scaled(config, session, samples.whole, track)
     original = None
-    if whole.labels is not None and settings.check_accuracy:
-        original = predict(session, whole, batch_size=settings.batch_size, track=track).accuracy
+    if whole.labels is not None and config.check_accuracy:
+        original = predict(session, whole, batch_size=config.batch_size, track=track).accuracy
         if is_near_chance(original):
             raise InputError(chance_message(original))
-    if settings.test is not None:
-        test = open_test(settings, model, settings.test, whole)
-        calibration, held = _split_to_try(whole, settings) if tries else (whole, None)
-        return Samples(calibration, test, scaling, presets, original, held)
-    calibration, held = split(whole, settings.holdout, settings.seed)
-    return Samples(calibration, held, scaling, presets, original)
+    if whole is samples.whole:
+        return replace(samples, scaling=scaling, presets=presets, original=original)
+    treatment = whole.preprocess
+    return Samples(
+        whole,
+        samples.calibration.with_preprocess(treatment),
+        samples.measured if samples.measured.preprocessed else samples.measured.with_preprocess(treatment),
+        scaling,
+        presets,
+        original,
+        None if samples.held is None else samples.held.with_preprocess(treatment),
+        samples.own_test,
+    )
 
 
-def _split_to_try(whole: Dataset, settings: Settings) -> tuple[Dataset, Dataset]:
+def _split_to_try(whole: Dataset, config: Settings) -> tuple[Dataset, Dataset]:
     try:
-        return split(whole, settings.holdout, settings.seed)
+        return split(whole, config.holdout, config.seed)
     except InputError:
-        if not 0 < settings.holdout < 1:
+        if not 0 < config.holdout < 1:
             raise
         raise InputError(
             f"No class of {whole.source} has two samples, so none can be held out to try plans on, which --test data "
@@ -98,7 +118,7 @@ def _split_to_try(whole: Dataset, settings: Settings) -> tuple[Dataset, Dataset]
         ) from None
 
 
-def measured_on(path: Path | None, samples: Samples, settings: Settings, model: Model) -> Samples:
+def measured_on(path: Path | None, samples: Samples, config: Settings, model: Model) -> Samples:
     """Return the samples with the data of `path` as what is measured on; None: as they are.
 
     Raises:
@@ -106,25 +126,25 @@ def measured_on(path: Path | None, samples: Samples, settings: Settings, model: 
     """
     if path is None:
         return samples
-    return replace(samples, measured=open_test(settings, model, path, samples.calibration))
+    return replace(samples, measured=open_test(config, model, path, samples.calibration), own_test=True)
 
 
-def open_test(settings: Settings, model: Model, path: Path, like: Dataset) -> Dataset:
+def open_test(config: Settings, model: Model, path: Path, like: Dataset) -> Dataset:
     """Open more data, whose pixels are treated as those of `like`, a part of the run's data.
 
     Raises:
         InputError: data that cannot be used, or that numbers its classes otherwise.
     """
-    found = _opened(settings, model, path, like.preprocess)
+    found = _opened(config, model, path, like.preprocess)
     if found.outputs != like.outputs:
         raise InputError(
-            f"'{settings.data}' and '{path}' number the classes differently: pass --labels FILE with the "
+            f"'{config.data}' and '{path}' number the classes differently: pass --labels FILE with the "
             "class names, one per line, in the order of the model's outputs"
         )
     return found
 
 
-def _opened(settings: Settings, model: Model, path: Path, preprocess: Preprocess) -> Dataset:
+def _opened(config: Settings, model: Model, path: Path, preprocess: Preprocess) -> Dataset:
     specs = model.graph.input_specs
     for spec in specs:
         if model.graph.facts.shape_pair(spec.name) is None:
@@ -132,35 +152,35 @@ def _opened(settings: Settings, model: Model, path: Path, preprocess: Preprocess
                 f"input '{spec.name}' has no recorded shape, and no layer that reads it says how many axes it has: "
                 "export the model with the shapes of its inputs"
             )
-    left = () if settings.labels is not None else classes_left(model.proto)
+    left = () if config.labels is not None else classes_left(model.proto)
     return open_data(
         path,
         specs,
         preprocess,
-        labels_file=settings.labels,
+        labels_file=config.labels,
         names=left,
         classes=declared_classes(model.graph.output_specs),
-        only=settings.classes or left,
+        only=config.classes or left,
     )
 
 
 def _scaled(
-    settings: Settings, session: Session, data: Dataset, track: Track
+    config: Settings, session: Session, data: Dataset, track: Track
 ) -> tuple[Dataset, str, tuple[PresetScore, ...]]:
     """Return the data with its final scaling, in words, and the presets' table where they were tried."""
     if data.preprocessed:
         return data, "as given (already preprocessed)", ()
-    scaling = settings.scaling
+    scaling = config.scaling
     if scaling is None:
-        scaling = "auto" if data.labels is not None and settings.check_accuracy else "unit"
+        scaling = "auto" if data.labels is not None and config.check_accuracy else "unit"
     if scaling == "explicit":
         return data, "as given", ()
     if scaling != "auto":
-        return data.with_preprocess(settings.preprocess.with_preset(scaling)), f"preset {scaling}", ()
+        return data.with_preprocess(config.preprocess.with_preset(scaling)), f"preset {scaling}", ()
     chosen, presets = auto_preprocess(
-        session, data, settings.preprocess, seed=settings.seed, batch_size=settings.batch_size, track=track
+        session, data, config.preprocess, seed=config.seed, batch_size=config.batch_size, track=track
     )
-    return data.with_preprocess(chosen), f"preset {_preset_name(settings.preprocess, chosen)} (found)", presets
+    return data.with_preprocess(chosen), f"preset {_preset_name(config.preprocess, chosen)} (found)", presets
 
 
 def _preset_name(base: Preprocess, chosen: Preprocess) -> str:

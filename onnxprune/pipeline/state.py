@@ -1,10 +1,9 @@
-"""The journal of a run in steps: a small file from which a run that was stopped goes on.
+"""The state of a run in steps: a small file from which a run that was stopped goes on.
 
 The state after a step is the keep masks alone, as every step cuts the original by all that went so far. It is written
 in one step after each, so that whoever stops the run at any moment finds the state before or after.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from onnxprune.errors import InputError, UnreachableError, VerificationError
-from onnxprune.graph.storage.staging import write_bytes
+from onnxprune.errors import UnreachableError, VerificationError
+from onnxprune.graph.storage.resumable import Resumable
 from onnxprune.values.axes import BoolArray
 from onnxprune.values.groups import ChannelGroup
 
-FORMAT = 1
+STEPS = Resumable("state of a run in steps")
 
 Facts = Mapping[str, Any]
 
@@ -45,14 +44,14 @@ class Progress:
         return len(self.left)
 
     @property
-    def gone(self) -> int:
+    def removed_channels(self) -> int:
         """How many channels have gone."""
         return self.removed[-1] if self.removed else 0
 
     @property
-    def stands(self) -> bool:
+    def converged(self) -> bool:
         """Whether the last step removed nothing."""
-        return self.done > 0 and self.gone == (self.removed[-2] if self.done > 1 else 0)
+        return self.done > 0 and self.removed_channels == (self.removed[-2] if self.done > 1 else 0)
 
     def after(self, keep: Mapping[str, BoolArray], left: float, notes: Iterable[str]) -> "Progress":
         """Return what one more step makes of it; `notes` are those of its scores."""
@@ -67,7 +66,7 @@ class Progress:
 
 
 @dataclass(frozen=True, eq=False)
-class Journal:
+class State:
     """Where the progress of a run is kept.
 
     Attributes:
@@ -88,8 +87,7 @@ class Journal:
         Raises:
             InputError: it cannot be written there.
         """
-        content = {"format": FORMAT, "run": dict(self.run), **progress.to_json()}
-        write_bytes(self.path, (json.dumps(content, indent=1) + "\n").encode())
+        STEPS.save(self.path, self.run, progress.to_json())
 
     def data_files(self, chosen: Mapping[str, str]) -> Mapping[str, str]:
         """Return the names of the result's data files: those of before, else `chosen`, which are noted.
@@ -98,73 +96,58 @@ class Journal:
         somebody else's, whose names are not taken.
 
         Raises:
-            InputError: the journal cannot be written.
+            InputError: the state cannot be written.
         """
         if self.files is not None:
             return self.files
-        files = dict(chosen)
-        content = json.loads(self.path.read_text(encoding="utf-8"))
-        write_bytes(self.path, (json.dumps({**content, "files": files}, indent=1) + "\n").encode())
-        return files
+        fields = STEPS.read(self.path)
+        STEPS.save(self.path, fields.pop("run"), {**fields, "files": dict(chosen)})
+        return dict(chosen)
 
-    def forget(self) -> None:
+    def remove(self) -> None:
         """Remove the file: there is nothing to go on with any more."""
         self.path.unlink(missing_ok=True)
 
 
 @contextmanager
-def forgotten_if_refused(journal: Journal | None) -> Iterator[None]:
-    """Forget the journal of a run that is refused while it chooses: going on would end there again."""
+def removed_if_refused(state: State | None) -> Iterator[None]:
+    """Forget the state of a run that is refused while it chooses: going on would end there again."""
     try:
         yield
     except UnreachableError:
-        if journal is not None:
-            journal.forget()
+        if state is not None:
+            state.remove()
         raise
 
 
 @contextmanager
-def kept_until_written(journal: Journal | None) -> Iterator[None]:
-    """Forget the journal once all is written; keep it for a result that is refused, as other limits may let it pass."""
+def removed_once_written(state: State | None) -> Iterator[None]:
+    """Forget the state once all is written; keep it for a result that is refused, as other limits may let it pass."""
     try:
         yield
     except (UnreachableError, VerificationError) as error:
-        if journal is None:
+        if state is None:
             raise
-        raise type(error)(f"{error} The steps are in '{journal.path}'; --resume goes on from them.") from None
-    if journal is not None:
-        journal.forget()
+        raise type(error)(f"{error} The steps are in '{state.path}'; --resume goes on from them.") from None
+    if state is not None:
+        state.remove()
 
 
-def read_journal(path: Path, *, resume: bool) -> Facts | None:
+def read_state(path: Path, *, resume: bool) -> Facts | None:
     """Return what an earlier part of a run left to go on with; None where the run is to begin.
 
     Raises:
         InputError: there is nothing to resume, it is damaged, or there is something that would be begun anew over.
     """
-    if not resume:
-        if path.exists():
-            raise InputError(f"'{path}' is there already; go on with --resume, or remove it.")
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise ValueError("another version wrote it")
-        if not isinstance(content["run"], dict):
-            raise ValueError("it does not say of which run it is")
-    except FileNotFoundError:
-        raise InputError(f"There is no journal '{path}' to resume from; leave out --resume to begin.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(_damaged(path, error)) from None
-    return dict(content)
+    return STEPS.read_if(path, resume=resume)
 
 
-def open_journal(path: Path, content: Facts | None, run: Facts, groups: Iterable[ChannelGroup]) -> Journal:
-    """Return the journal of a run, which goes on from `content` (None: begins).
+def open_state(path: Path, content: Facts | None, run: Facts, groups: Iterable[ChannelGroup]) -> State:
+    """Return the state of a run, which goes on from `content` (None: begins).
 
     Args:
         path: of the file.
-        content: what `read_journal` found.
+        content: what `read_state` found.
         run: what tells this run from others.
         groups: of the original that may be cut.
 
@@ -172,26 +155,19 @@ def open_journal(path: Path, content: Facts | None, run: Facts, groups: Iterable
         InputError: the content is of another run, or damaged.
     """
     if content is None:
-        return Journal(path, run)
-    known, mine = content["run"], json.loads(json.dumps(run))
-    other = sorted(
-        name for name in {*known, *mine} if name not in known or name not in mine or known[name] != mine[name]
-    )
-    if other:
-        raise InputError(
-            f"'{path}' is of another run (other {', '.join(other)}); give what it was begun with, or remove it."
-        )
+        return State(path, run)
+    STEPS.check_run(path, content["run"], run)
     try:
         files = content.get("files")
         if files is not None and any(type(name) is not str for name in (*files.keys(), *files.values())):
             raise ValueError("its files have no names")
-        return Journal(path, run, _progress(content, {group.name: group.size for group in groups}), files)
+        return State(path, run, _progress(content, {group.name: group.size for group in groups}), files)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(_damaged(path, error)) from None
+        raise STEPS.damaged(path, error) from None
 
 
 def _progress(content: Facts, sizes: Mapping[str, int]) -> Progress:
-    """Return the progress that a journal holds.
+    """Return the progress that a state holds.
 
     Raises:
         ValueError, KeyError, TypeError, AttributeError: it holds none, or one that contradicts itself.
@@ -214,8 +190,3 @@ def _progress(content: Facts, sizes: Mapping[str, int]) -> Progress:
     if not all(isinstance(note, str) for note in notes):
         raise ValueError("its notes are none")
     return Progress(keep, tuple(map(float, left)), tuple(removed), tuple(notes))
-
-
-def _damaged(path: Path, error: Exception) -> str:
-    reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return f"'{path}' is no journal of a run in steps, or damaged ({reason}); remove it and begin anew."

@@ -15,12 +15,12 @@ ROUND_TO = 8
 
 
 @dataclass(frozen=True)
-class Wish:
+class Goal:
     """What widths are to be chosen by.
 
     Attributes:
         budget: how much may be left.
-        round_to: width block; None: that of this machine's kernels, see `latency.block.with_width_block`.
+        round_to: width block; None: that of this machine's kernels, see `latency.block.width_block`.
         slow: widths below one block that are not worth choosing.
         excluded: by group widths that are not to be chosen, as a wider layer was timed to be faster.
         policy: how the budget is shared out over the groups, by name; None: as the method says.

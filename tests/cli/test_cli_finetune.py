@@ -226,8 +226,9 @@ def test_threads_are_those_of_torch_too(tmp_path: Path, small: Path, monkeypatch
     import torch
 
     from onnxprune.pipeline import finetune as finetuning
+    from onnxprune.pipeline.execution.training import tune
 
-    seen, tune = [], finetuning.tune
+    seen = []
     before = torch.get_num_threads()
 
     def watched(*args: object, **more: object) -> object:

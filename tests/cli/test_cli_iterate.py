@@ -9,7 +9,7 @@ from program import CALIB, RESNET, TEST, Ended, call, few, save_images
 
 from onnxprune.pipeline import iterate as iterating
 from onnxprune.pipeline.config import Settings
-from onnxprune.pipeline.iterate import IterateSettings, State, part
+from onnxprune.pipeline.iterate import IterateSettings, Iterations, part
 from onnxprune.selection.budget import Budget
 
 pytest.importorskip("torch", reason="torch is not installed (the extra `torch`)")
@@ -117,7 +117,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: py
     args = ("--method", "l1", "--macs", "20%", "--iterations", 3, "--floor", 100, "-q")
     assert iterate(tmp_path / "whole.onnx", *args, data=few()).code == 0
     runs = []
-    plain = vars(iterating)["run"]
+    plain = vars(iterating)["prune"]
 
     def interrupted(*more: object) -> object:
         runs.append(1)
@@ -126,7 +126,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: py
         return plain(*more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(iterating, "run", interrupted)
+        patch.setattr(iterating, "prune", interrupted)
         assert iterate(tmp_path / "parts.onnx", *args, data=few()).code != 0
     assert not (tmp_path / "parts.onnx").exists()
     again = iterate(tmp_path / "parts.onnx", *args, data=few())
@@ -239,7 +239,7 @@ def test_a_loss_that_is_just_the_floor_is_allowed() -> None:
     facts = vars(iterating)["_facts"]
     for floor, kept in ((0.05, True), (0.049, False)):
         job = IterateSettings(settings, floor=floor)
-        assert facts(job, State({}, before=12 / 60), 1, original, 1, result, 0.0).kept is kept
+        assert facts(job, Iterations({}, before=12 / 60), 1, original, 1, result, 0.0).kept is kept
 
 
 def test_an_undone_model_goes_with_its_data_files(tmp_path: Path) -> None:

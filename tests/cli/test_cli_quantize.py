@@ -8,7 +8,7 @@ import pytest
 from program import RESNET, TEST, call, few, prune, save_images
 
 from onnxprune.errors import UnreachableError
-from onnxprune.pipeline.execution import write as finishing
+from onnxprune.pipeline.execution import quantize as quantizing
 
 ARGS = ("--method", "l1", "--macs", "50%", "--recover", "none", "--quantize", "int8")
 
@@ -72,7 +72,8 @@ def test_a_quantization_that_fails_at_the_end_is_said_and_the_pruned_model_stays
     def fails(*_: Any) -> None:
         raise UnreachableError("onnxruntime cannot quantize 'it' (no way); leave out --quantize.")
 
-    monkeypatch.setattr(finishing, "quantize", fails)
+    monkeypatch.setattr("onnxprune.pipeline.opening.try_quantizing", lambda run: None)
+    monkeypatch.setattr(quantizing, "quantize_int8", fails)
     ended = prune(tmp_path / "a.onnx", *ARGS, "-q")
     assert ended.code == 1
     assert ended.sentence == (

@@ -157,7 +157,7 @@ REFUSED: dict[str, tuple[onnx.ModelProto, int, str]] = {
     "a type that the runtime has no kernel for": (
         net(ROWS.replace("TYPE", "bfloat16"), opset=22, ir=10),
         2,
-        "it has no kernel for this op and type on this machine; export the model in float32.",
+        "has type float32: export the model in float32.",
     ),
     "nodes of one name": (spoiled(same_names), 2, "give every node a name of its own, or none."),
     "no shape at all": (

@@ -21,7 +21,7 @@ LONG = 120.0
 
 
 def steps_done(folder: Path) -> int:
-    """Return how many steps the journal has, which is whole whenever it is there."""
+    """Return how many steps the state has, which is whole whenever it is there."""
     try:
         return len(json.loads((folder / "a.steps.json").read_text())["left"])
     except FileNotFoundError:
@@ -93,10 +93,10 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, monkeypatch: pytes
 
     args = (MODEL, "--data", few(), *ARGS, "-o", tmp_path / "a.onnx")
     with monkeypatch.context() as patch:
-        patch.setattr(pruning, "open_journal", interrupted)
+        patch.setattr("onnxprune.pipeline.opening.open_state", interrupted)
         assert call(*args).sentence == "interrupted; nothing was written"
     with monkeypatch.context() as patch:
-        patch.setattr(pruning, "finish", interrupted)
+        patch.setattr(pruning, "cut_and_verify", interrupted)
         ended = call(*args)
     assert ended.code == 130
     assert ended.sentence == (
@@ -108,7 +108,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, monkeypatch: pytes
     ("args", "said"),
     [
         (("--macs", "50%", "--resume"), "--resume goes on with a run in steps; give the number of --steps"),
-        (("--macs", "50%", "--steps", "2", "--resume"), "There is no journal"),
+        (("--macs", "50%", "--steps", "2", "--resume"), "There is no state"),
         (("--macs", "50%", "--steps", "0"), "--steps"),
         (("--macs", "50%", "--steps", "2", "--plan", "a.steps.json"), "would both be written to"),
     ],

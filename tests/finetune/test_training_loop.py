@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (the extra `
 
 from onnxprune.finetune.interpreter.export import trained_model  # noqa: E402
 from onnxprune.finetune.interpreter.parameters import trained_constants  # noqa: E402
-from onnxprune.finetune.training.checkpoint import Epoch, load_checkpoint  # noqa: E402
+from onnxprune.finetune.training.checkpoint import CHECKPOINT, Epoch  # noqa: E402
 from onnxprune.finetune.training.loop import Nobody, Trained, train  # noqa: E402
 from onnxprune.finetune.training.objective import orthogonality  # noqa: E402
 from onnxprune.finetune.training.processes import Processes  # noqa: E402
@@ -117,7 +117,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path, optimizer: Any, 
     path = tmp_path / "state"
     with pytest.raises(KeyboardInterrupt):
         train(task(), recipe, ALONE, checkpoint=path, run=run, watch=StopsAfter(3, step))
-    assert len(load_checkpoint(path, {}).history) == 4
+    assert len(CHECKPOINT.read(path)["history"]) == 4
     resumed = train(task(), recipe, ALONE, checkpoint=path, run=run, resume=True)
     assert values(resumed) == values(whole)
     figures = [[(e.loss, e.validation_loss, e.top1) for e in found.history] for found in (resumed, whole)]
@@ -133,7 +133,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no checkpoint of a training run"):
         train(task(), RECIPE, ALONE, checkpoint=path, resume=True)
     path.unlink()
-    with pytest.raises(InputError, match=r"no checkpoint .* to resume from"):
+    with pytest.raises(InputError, match=r"no checkpoint of a training run .* to resume from"):
         train(task(), RECIPE, ALONE, checkpoint=path, resume=True)
 
 

@@ -10,7 +10,7 @@ import pytest
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.storage.measures import count_params
-from onnxprune.pipeline.execution import write as finishing
+from onnxprune.pipeline.execution import evaluate as evaluating
 from onnxprune.values.amount import BYTES, COUNTS, Amount, read_amount
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
@@ -92,8 +92,8 @@ def test_what_no_cut_can_reach_is_refused_before_any_work(
 
 
 def test_a_file_that_came_out_larger_than_foreseen_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = vars(finishing)["file_size"]
-    monkeypatch.setattr(finishing, "file_size", lambda path, weights: size(path, weights) + 50_000)
+    size = vars(evaluating)["file_size"]
+    monkeypatch.setattr(evaluating, "file_size", lambda path, weights: size(path, weights) + 50_000)
     with pytest.raises(UnreachableError, match=r"The file came to \d+ bytes, more than the budget of \d+"):
         prune(tmp_path / "a.onnx", size="80%")
     assert not list(tmp_path.iterdir())

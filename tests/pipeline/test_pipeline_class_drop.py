@@ -10,9 +10,9 @@ import pytest
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
+from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.execution.accept import refuse_class_drop
-from onnxprune.pipeline.prune import replay
 from onnxprune.values.accuracy import Accuracy
 from onnxprune.values.outcome import Quality
 

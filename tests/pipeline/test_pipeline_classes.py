@@ -9,8 +9,8 @@ import pytest
 
 import onnxprune
 from onnxprune.errors import InputError
+from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config import Settings
-from onnxprune.pipeline.prune import replay
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 RESNET = SAMPLES / "digits_resnet.onnx"

@@ -15,14 +15,16 @@ import onnxprune
 from onnxprune.data import Dataset
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.evaluation import Drift
-from onnxprune.pipeline import prune as job
+from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config import Settings
-from onnxprune.pipeline.execution import evaluate as measuring
-from onnxprune.pipeline.planning.limits import Guard, judge_final
+from onnxprune.pipeline.execution import evaluator as measuring
+from onnxprune.pipeline.execution.accept import missed_limits
+from onnxprune.pipeline.planning import make as making
+from onnxprune.pipeline.planning.limits import LossLimits
 from onnxprune.pipeline.planning.search import GRID, Trials, find_plan
 from onnxprune.pipeline.planning.steps import scored
-from onnxprune.pipeline.prune import replay
-from onnxprune.selection.goal import Wish
+from onnxprune.pipeline.prune import prune as run
+from onnxprune.selection.goal import Goal
 from onnxprune.selection.search import MOST
 from onnxprune.values.accuracy import Accuracy
 from onnxprune.values.outcome import Quality
@@ -88,7 +90,7 @@ def test_hardly_more_is_left_than_the_best_of_forty_budgets_leaves(
         every.append(Trials(*args))
         return find_plan(*args)
 
-    monkeypatch.setattr(job, "find_plan", noted)
+    monkeypatch.setattr(making, "find_plan", noted)
     _, chosen = searched(prune(tmp_path / "a.onnx", RESNET, max_drop=limit, dry_run=True))
     tried = [every[0].at(float(share)) for share in np.linspace(0.03, 0.99, 40)]
     best = min(one.trial.macs for one in tried if one is not None and one.trial.holds)
@@ -102,7 +104,7 @@ def test_scores_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         calls.append(args)
         return scored(*args, **more)
 
-    monkeypatch.setattr(job, "scored", noted)
+    monkeypatch.setattr(making, "scored", noted)
     monkeypatch.setattr("onnxprune.pipeline.planning.steps.scored", lambda *args, **more: pytest.fail("scored again"))
     prune(tmp_path / "a.onnx", max_drop=0.02)
     assert len(calls) == 1
@@ -198,9 +200,9 @@ def test_the_search_never_sees_the_test_data(tmp_path: Path, few: Path, monkeypa
     batches = Dataset.batches
 
     def watched(*args: Any) -> Any:
-        samples = args[0].required_samples
+        samples = args[0].calibration_samples
         assert samples.held is not None
-        assert samples.has_own_test
+        assert samples.own_test
         searching.append(samples.measured)
         try:
             return find_plan(*args)
@@ -213,7 +215,7 @@ def test_the_search_never_sees_the_test_data(tmp_path: Path, few: Path, monkeypa
             assert self.reader is not searching[0].reader
         return batches(self, *args, **more)
 
-    monkeypatch.setattr(job, "find_plan", watched)
+    monkeypatch.setattr(making, "find_plan", watched)
     monkeypatch.setattr(Dataset, "batches", noted)
     for number in range(2):
         (tmp_path / f"{number}").mkdir()
@@ -235,16 +237,16 @@ def test_the_search_never_sees_the_test_data(tmp_path: Path, few: Path, monkeypa
 
 
 def test_what_own_test_data_lose_more_is_said_and_no_reason_to_refuse() -> None:
-    guard = Guard({"max_drop": 0.01})
+    guard = LossLimits({"max_drop": 0.01})
     bad = Quality("d", 200, change=-0.05, change_interval=(-0.09, -0.01))
-    (said,) = judge_final(guard, bad, chosen_on_it=False)
+    (said,) = missed_limits(guard, bad, chosen_on_it=False)
     assert said == "On these 200 images the result loses 5.0 points of top-1, where --max-drop allows 1."
     with pytest.raises(
         UnreachableError, match=r"^The final result loses 5\.0 points of top-1, .* so nothing was written"
     ):
-        judge_final(guard, bad, chosen_on_it=True)
-    assert judge_final(guard, Quality("d", 200, moved=0.4), chosen_on_it=False) == ()
-    assert judge_final(guard, None, chosen_on_it=False) == ()
+        missed_limits(guard, bad, chosen_on_it=True)
+    assert missed_limits(guard, Quality("d", 200, moved=0.4), chosen_on_it=False) == ()
+    assert missed_limits(guard, None, chosen_on_it=False) == ()
 
 
 def accuracy(*right: int, total: int = 10) -> Accuracy:
@@ -253,37 +255,37 @@ def accuracy(*right: int, total: int = 10) -> Accuracy:
 
 def test_every_limit_counts_and_is_named() -> None:
     found = Quality("d", 20, accuracy(10, 9), accuracy(10, 6), -0.15, (-0.3, 0.0), ("cat", "dog"), moved=0.5)
-    guard = Guard({"max_drop": 0.15, "max_drift": 0.5, "max_class_drop": 0.3})
+    guard = LossLimits({"max_drop": 0.15, "max_drift": 0.5, "max_class_drop": 0.3})
     assert guard.holds(found)
     assert guard.missed(found) == ""
-    strict = Guard({"max_drop": 0.1, "max_drift": 0.25, "max_class_drop": 0.0}, by_default=True)
+    strict = LossLimits({"max_drop": 0.1, "max_drift": 0.25, "max_class_drop": 0.0}, by_default=True)
     assert strict.excess(found) == pytest.approx(30)
     assert strict.missed(found) == (
         "loses 15.0 points of top-1, where --max-drop by default allows 10 and changes an output by 50.0%, where "
         "--max-drift by default allows 25% and loses 30.0 points of class 'dog', where --max-class-drop allows 0"
     )
-    assert Guard({"max_drift": 0.5}).excess(Quality("d", 20)) == np.inf
+    assert LossLimits({"max_drift": 0.5}).excess(Quality("d", 20)) == np.inf
 
 
 def test_a_class_that_is_gone_is_no_default() -> None:
     gone = Quality("d", 40, accuracy(10, 10, 10, 3), accuracy(10, 10, 10, 0), -0.01, (-0.02, 0.0), tuple("abcd"))
-    assert not Guard({"max_drop": 0.1}, refuses_collapse=True).holds(gone)
-    assert "No image of d is classified right" in Guard({"max_drop": 0.1}, refuses_collapse=True).missed(gone)
-    assert Guard({"max_drop": 0.1}).holds(gone)
+    assert not LossLimits({"max_drop": 0.1}, refuses_collapse=True).holds(gone)
+    assert "No image of d is classified right" in LossLimits({"max_drop": 0.1}, refuses_collapse=True).missed(gone)
+    assert LossLimits({"max_drop": 0.1}).holds(gone)
     chance = Quality("d", 40, accuracy(10, 10, 10, 2), accuracy(10, 10, 10, 0), -0.01, (-0.02, 0.0), tuple("abcd"))
-    assert Guard({"max_drop": 0.1}, refuses_collapse=True).holds(chance), "two images are no class"
+    assert LossLimits({"max_drop": 0.1}, refuses_collapse=True).holds(chance), "two images are no class"
 
 
 def test_how_many_images_it_takes_is_said() -> None:
     few = Quality("d", 100, change=0.0, change_interval=(-0.03, 0.03))
-    said = Guard({"max_drop": 0.01}).too_few(few)
+    said = LossLimits({"max_drop": 0.01}).too_few(few)
     assert said == (
         "100 held-out images cannot tell 1 point of top-1 from noise: the 95 % interval of the change is -3.0 to +3.0 "
         "points; about 900 would."
     )
-    assert Guard({"max_drop": 0.03}).too_few(few) is None
-    assert Guard({"max_drift": 0.03}).too_few(few) is None
-    none = Guard({"max_drop": 0.0}).too_few(few)
+    assert LossLimits({"max_drop": 0.03}).too_few(few) is None
+    assert LossLimits({"max_drift": 0.03}).too_few(few) is None
+    none = LossLimits({"max_drop": 0.0}).too_few(few)
     assert none is not None
     assert none.endswith("-3.0 to +3.0 points.")
 
@@ -433,7 +435,7 @@ def test_a_refused_run_writes_no_curve(tmp_path: Path) -> None:
 
 def test_a_curve_takes_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxprune.report.curve.find_spec", lambda name: None)
-    monkeypatch.setattr(job, "load", lambda path: pytest.fail("work was begun"))
+    monkeypatch.setattr("onnxprune.pipeline.opening.load", lambda path: pytest.fail("work was begun"))
     with pytest.raises(InputError, match=r'matplotlib, which is not installed; pip install "onnxprune\[plot\]"'):
         prune(tmp_path / "a.onnx", macs=0.5, pareto=tmp_path / "curve")
 
@@ -448,14 +450,14 @@ def test_training_comes_after_the_search_and_is_held_to_the_limit(
         CONVNET, few, tmp_path / "a.onnx", method="l1", max_drop=0.1, recovery="none", scaling="unit",
         recipe=Recipe(epochs=1), device="cpu",
     )  # fmt: skip
-    result = job.run(settings)
+    result = run(settings)
     assert "The limits on the loss chose the plan by its recovered weights, before the training." in result.notes
     before = names(tmp_path)
     measured = Quality("d", 16, change=-0.2, change_interval=(-0.3, -0.1))
-    monkeypatch.setattr("onnxprune.pipeline.execution.write.Gauge.quality", lambda *args, **more: measured)
+    monkeypatch.setattr("onnxprune.pipeline.execution.evaluator.Evaluator.quality", lambda *args, **more: measured)
     monkeypatch.setattr(
-        job, "find_plan", lambda found, guard, choose: (choose(found.settings.wish), None)
+        making, "find_plan", lambda found, choose: (choose(found.goal), None)
     )  # the search found it good
     with pytest.raises(UnreachableError, match=r"^The final result loses 20\.0 points of top-1"):
-        job.run(replace(settings, output=tmp_path / "b.onnx", wish=Wish(onnxprune.Budget(macs=0.5))))
+        run(replace(settings, output=tmp_path / "b.onnx", goal=Goal(onnxprune.Budget(macs=0.5))))
     assert names(tmp_path) == before

@@ -16,12 +16,13 @@ from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.storage.staging import Staging
 from onnxprune.pipeline import prune as pruning
 from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.events import Event, NullListener, Resumed
 from onnxprune.pipeline.planning.scoring import collect
-from onnxprune.pipeline.prune import run
+from onnxprune.pipeline.prune import prune as run
 from onnxprune.pipeline.result import Result
-from onnxprune.pipeline.state import Journal, Progress, open_journal, read_journal
+from onnxprune.pipeline.state import Progress, State, open_state, read_state
 from onnxprune.selection.budget import Budget
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 RESNET = SAMPLES / "digits_resnet.onnx"
@@ -38,6 +39,16 @@ GROUPS = analysed(
 ONE = Progress({"a": np.array([True, False, True, True]), "b": np.ones(5, dtype=bool)}, (0.75,), (1,), ("a note",))
 
 
+class Heard(NullListener):
+    """Notes what is told."""
+
+    def __init__(self, events: list[Any]) -> None:
+        self.events = events
+
+    def hear(self, event: Event) -> None:
+        self.events.append(event)
+
+
 def same(one: Progress, other: Progress) -> bool:
     masks = {name: mask.tolist() for name, mask in one.keep.items()}
     return {name: mask.tolist() for name, mask in other.keep.items()} == masks and list(masks) == list(other.keep) and (
@@ -48,36 +59,36 @@ def same(one: Progress, other: Progress) -> bool:
 def test_what_is_written_is_read_again_to_the_last_bit(tmp_path: Path) -> None:
     path = tmp_path / "a.steps.json"
     assert [group.name for group in GROUPS] == ["a", "b"]
-    journal = open_journal(path, None, {"seed": 3, "macs": 0.1, "data": None}, GROUPS)
+    journal = open_state(path, None, {"seed": 3, "macs": 0.1, "data": None}, GROUPS)
     assert journal.begun is None
     two = ONE.after({"b": np.array([1, 0, 1, 1, 0], dtype=bool), "a": ONE.keep["a"]}, 1 / 3, ["a note", "another"])
-    assert (two.done, two.gone, two.stands) == (2, 3, False)
+    assert (two.done, two.removed_channels, two.converged) == (2, 3, False)
     assert two.notes == ("a note", "another")
     for state in (ONE, two):
         journal.save(state)
-        found = open_journal(path, read_journal(path, resume=True), dict(journal.run), GROUPS).begun
+        found = open_state(path, read_state(path, resume=True), dict(journal.run), GROUPS).begun
         assert found is not None
         assert same(found, state)
     assert [file.name for file in tmp_path.iterdir()] == ["a.steps.json"]
-    journal.forget()
-    journal.forget()
+    journal.remove()
+    journal.remove()
     assert not path.exists()
 
 
 def test_a_step_that_removed_nothing_is_known_as_one() -> None:
     nothing = Progress({"a": np.ones(4, dtype=bool)})
-    assert not nothing.stands
-    assert nothing.after(nothing.keep, 1.0, ()).stands
-    assert not ONE.stands
-    assert ONE.after(ONE.keep, 0.75, ()).stands
+    assert not nothing.converged
+    assert nothing.after(nothing.keep, 1.0, ()).converged
+    assert not ONE.converged
+    assert ONE.after(ONE.keep, 0.75, ()).converged
 
 
 def test_a_journal_of_another_run_is_refused_by_what_is_other(tmp_path: Path) -> None:
     path = tmp_path / "a.steps.json"
-    Journal(path, {"seed": 3, "macs": 0.5}).save(ONE)
-    content = read_journal(path, resume=True)
+    State(path, {"seed": 3, "macs": 0.5}).save(ONE)
+    content = read_state(path, resume=True)
     with pytest.raises(InputError) as caught:
-        open_journal(path, content, {"seed": 4, "params": "1M", "macs": 0.5}, GROUPS)
+        open_state(path, content, {"seed": 4, "params": "1M", "macs": 0.5}, GROUPS)
     assert str(caught.value) == (
         f"'{path}' is of another run (other params, seed); give what it was begun with, or remove it."
     )
@@ -85,12 +96,12 @@ def test_a_journal_of_another_run_is_refused_by_what_is_other(tmp_path: Path) ->
 
 def test_nothing_is_begun_anew_over_a_journal_and_nothing_is_resumed_without(tmp_path: Path) -> None:
     path = tmp_path / "a.steps.json"
-    assert read_journal(path, resume=False) is None
-    with pytest.raises(InputError, match=r"There is no journal '.*a\.steps\.json' to resume from; leave out --resume"):
-        read_journal(path, resume=True)
-    Journal(path, {}).save(ONE)
+    assert read_state(path, resume=False) is None
+    with pytest.raises(InputError, match=r"no state of a run in steps '.*a\.steps\.json' to resume from; leave"):
+        read_state(path, resume=True)
+    State(path, {}).save(ONE)
     with pytest.raises(InputError, match=r"a\.steps\.json' is there already; go on with --resume, or remove it\."):
-        read_journal(path, resume=False)
+        read_state(path, resume=False)
 
 
 def damaged() -> Iterator[tuple[str, Callable[[dict[str, Any]], object]]]:
@@ -121,28 +132,26 @@ def damaged() -> Iterator[tuple[str, Callable[[dict[str, Any]], object]]]:
 @pytest.mark.parametrize("change", [change for _, change in damaged()], ids=[name for name, _ in damaged()])
 def test_a_damaged_journal_is_one_sentence(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path = tmp_path / "a.steps.json"
-    Journal(path, {}).save(ONE)
+    State(path, {}).save(ONE)
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
-    with pytest.raises(
-        InputError, match=r"is no journal of a run in steps, or damaged \(.+\); remove it and begin anew"
-    ):
-        open_journal(path, read_journal(path, resume=True), {}, GROUPS)
+    with pytest.raises(InputError, match=r"is no state of a run in steps, or damaged \(.+\); remove it and begin anew"):
+        open_state(path, read_state(path, resume=True), {}, GROUPS)
 
 
 @pytest.mark.parametrize("text", ["", "{", "null", "[]", '"x"', "3", "\udce4"])
 def test_what_is_no_journal_is_one_sentence(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.steps.json"
     path.write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(InputError, match="is no journal of a run in steps, or damaged"):
-        read_journal(path, resume=True)
+    with pytest.raises(InputError, match="is no state of a run in steps, or damaged"):
+        read_state(path, resume=True)
 
 
 def settings(data: Path | None, output: Path, steps: int = 3, **more: Any) -> Settings:
     plain = Settings(CONVNET, data, output, method="catro", scaling="unit", steps=steps, recovery="bias")
-    wish = replace(plain.wish, budget=replace(plain.wish.budget, macs=0.1), round_to=1)
-    return replace(plain, **{"wish": wish, **more})
+    goal = replace(plain.goal, budget=replace(plain.goal.budget, macs=0.1), round_to=1)
+    return replace(plain, **{"goal": goal, **more})
 
 
 class Stopped(Exception):  # noqa: N818 it stands for the end of a process
@@ -151,15 +160,15 @@ class Stopped(Exception):  # noqa: N818 it stands for the end of a process
 
 def stopped(job: Settings, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Run until a step is written down, and no further."""
-    plain = Journal.save
+    plain = State.save
 
-    def last(journal: Journal, progress: Progress) -> None:
+    def last(journal: State, progress: Progress) -> None:
         plain(journal, progress)
         if progress.done == after:
             raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "save", last)
+        patch.setattr(State, "save", last)
         with pytest.raises(Stopped):
             run(job)
     assert job.journal is not None
@@ -174,7 +183,7 @@ def told(result: Result) -> tuple[Any, ...]:
     return result.plan, result.notes, result.warnings, result.quality, result.equality
 
 
-OWN_RULE = {"method": "class-aware", "options": {"cap": 0.5, "threshold": 0.1}, "wish": Wish(Budget(alpha=1.0))}
+OWN_RULE = {"method": "class-aware", "options": {"cap": 0.5, "threshold": 0.1}, "goal": Goal(Budget(alpha=1.0))}
 
 
 @pytest.mark.parametrize(
@@ -208,9 +217,9 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
             run(job)
         seen.clear()
         said: list[Any] = []
-        result = run(replace(job, resume=True), say=lambda *told, said=said: said.append(told))
+        result = run(replace(job, resume=True), Heard(said))
         assert len(seen) == 3 - after, "what is finished is not done again"
-        assert ("resumed", f"Going on after step {after} of 3.") in said
+        assert Resumed(f"Going on after step {after} of 3.") in said
         assert written(tmp_path / f"{after}") == written(tmp_path / "whole")
         assert told(result) == told(whole)
 
@@ -219,8 +228,8 @@ def test_steps_that_remove_nothing_are_gone_on_from_as_well(tmp_path: Path, monk
     """In blocks of 8 channels 2 % a step remove nothing up to step 4, and nothing again in some later."""
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
-    wish = replace(settings(None, tmp_path).wish, budget=onnxprune.Budget(ratio=0.15), round_to=8)
-    more: dict[str, Any] = {"model": RESNET, "method": "l1", "scaling": None, "wish": wish}
+    goal = replace(settings(None, tmp_path).goal, budget=onnxprune.Budget(ratio=0.15), round_to=8)
+    more: dict[str, Any] = {"model": RESNET, "method": "l1", "scaling": None, "goal": goal}
     whole = run(settings(None, tmp_path / "whole" / "a.onnx", 8, **more))
     (note,) = [note for note in whole.notes if note.startswith("Chosen in 8 of 8 steps, which left ")]
     shares = note.removeprefix("Chosen in 8 of 8 steps, which left ").split(" %")[0:8]
@@ -285,8 +294,8 @@ def test_no_model_ever_reads_the_weights_of_another(few: Path, tmp_path: Path, m
     (tmp_path / "out").mkdir()
     plain = settings(few, tmp_path / "out" / "a.onnx", 1, model=model)
     job = replace(plain, method="l1", recovery="none")
-    wider = replace(job.wish, budget=onnxprune.Budget(macs=0.5))
-    old = run(replace(job, wish=wider))
+    wider = replace(job.goal, budget=onnxprune.Budget(macs=0.5))
+    old = run(replace(job, goal=wider))
     moments: list[str] = []
     put = Staging._put
 
@@ -308,7 +317,7 @@ def test_no_model_ever_reads_the_weights_of_another(few: Path, tmp_path: Path, m
 
     monkeypatch.setattr(Staging, "_put", fails)
     with pytest.raises(Stopped):
-        run(replace(job, wish=wider))
+        run(replace(job, goal=wider))
     assert written(tmp_path / "out") == before, "what fails is undone"
 
 
@@ -326,7 +335,7 @@ def test_no_model_ever_reads_the_weights_of_another(few: Path, tmp_path: Path, m
         ({"approximate": True}, "approximate groups"),
         ({"classes": ("1", "2", "3")}, "classes, data"),
         ({"model": RESNET}, "model"),
-        ({"wish": Wish(Budget(alpha=1.0))}, "alpha, macs, round_to"),
+        ({"goal": Goal(Budget(alpha=1.0))}, "alpha, macs, round_to"),
     ],
 )
 def test_another_run_does_not_go_on(
@@ -346,8 +355,8 @@ def test_another_run_does_not_go_on(
 def test_a_refusal_at_the_end_leaves_the_steps_for_other_limits(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wish = replace(settings(None, tmp_path).wish, budget=onnxprune.Budget(macs=0.02))
-    job = settings(few, tmp_path / "a.onnx", wish=wish, method="random", recovery="none", max_class_drop=0.0)
+    goal = replace(settings(None, tmp_path).goal, budget=onnxprune.Budget(macs=0.02))
+    job = settings(few, tmp_path / "a.onnx", goal=goal, method="random", recovery="none", max_class_drop=0.0)
     with pytest.raises(
         UnreachableError, match=r"nothing was written; .* The steps are in '.*a\.steps\.json'; --resume"
     ):
@@ -369,9 +378,9 @@ def test_a_refusal_while_choosing_leaves_nothing(few: Path, tmp_path: Path, monk
         with pytest.raises(UnreachableError, match="other channel groups"):
             run(settings(few, tmp_path / "a.onnx"))
     assert not written(tmp_path)
-    wish = replace(settings(None, tmp_path).wish, budget=onnxprune.Budget(macs=1.0))
+    goal = replace(settings(None, tmp_path).goal, budget=onnxprune.Budget(macs=1.0))
     with pytest.raises(UnreachableError, match="Nothing was pruned"):
-        run(settings(few, tmp_path / "a.onnx", wish=wish))
+        run(settings(few, tmp_path / "a.onnx", goal=goal))
     assert not written(tmp_path)
 
 
@@ -384,7 +393,7 @@ def test_a_dry_run_goes_on_as_well_and_its_journal_is_that_of_the_whole_run(
     run(replace(job, dry_run=True, resume=True))
     assert set(written(tmp_path / "out")) == {"a.plan.json"}
     stopped_again = replace(job, output=tmp_path / "b.onnx", dry_run=True)
-    monkeypatch.setattr(pruning, "_carry_out", lambda *_: (_ for _ in ()).throw(Stopped))
+    monkeypatch.setattr(pruning, "write_plan", lambda *_: (_ for _ in ()).throw(Stopped))
     with pytest.raises(Stopped):
         run(stopped_again)
     monkeypatch.undo()
@@ -396,7 +405,7 @@ def test_a_dry_run_goes_on_as_well_and_its_journal_is_that_of_the_whole_run(
 def test_resuming_takes_several_steps(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--resume goes on with a run in steps; give the number of --steps"):
         run(settings(None, tmp_path / "a.onnx", 1, resume=True))
-    with pytest.raises(InputError, match="There is no journal"):
+    with pytest.raises(InputError, match="There is no state"):
         run(settings(None, tmp_path / "a.onnx", 2, resume=True))
 
 
@@ -405,10 +414,10 @@ def test_the_journal_overwrites_nothing_that_is_read(few: Path, tmp_path: Path) 
     labels.write_text("\n".join(map(str, range(10))))
     with pytest.raises(InputError, match="is there already"):
         run(settings(few, tmp_path / "a.onnx", labels=labels))
-    with pytest.raises(InputError, match=r"The journal would overwrite the given labels|is no journal"):
+    with pytest.raises(InputError, match=r"The state would overwrite the given labels|is no state"):
         run(settings(few, tmp_path / "a.onnx", labels=labels, resume=True))
 
 
 def test_a_search_has_no_steps_to_go_on_with(few: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="without a budget many plans are tried"):
-        run(replace(settings(few, tmp_path / "a.onnx"), wish=Wish(), resume=True))
+        run(replace(settings(few, tmp_path / "a.onnx"), goal=Goal(), resume=True))

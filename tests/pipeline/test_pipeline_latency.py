@@ -11,13 +11,14 @@ from timed_machine import BLOCK, RESNET, micros, parts
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
+from onnxprune.latency import board
 from onnxprune.latency.device import Device
 from onnxprune.latency.profile import profile_here
+from onnxprune.pipeline.events import NULL_LISTENER
 from onnxprune.pipeline.planning import plans, scoring
-from onnxprune.pipeline.planning.latency import hold_latency, settle_timing
-from onnxprune.selection.goal import Wish
+from onnxprune.pipeline.planning.latency import hold_latency, time_network
+from onnxprune.selection.goal import Goal
 from onnxprune.values.amount import read_amount
-from onnxprune.values.progress import silent
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 CALIB = SAMPLES / "calib"
@@ -64,9 +65,21 @@ def test_milliseconds_and_other_budgets_hold_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("machine")
-def test_what_cannot_be_met_is_refused_before_the_data_are_opened(tmp_path: Path) -> None:
+def test_data_that_are_missing_are_refused_before_anything_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board, "run", lambda *args: pytest.fail("something was timed"))
+    with pytest.raises(InputError, match="no such folder"):
+        onnxprune.prune(RESNET, tmp_path / "no such folder", latency="60%", output=tmp_path / "a.onnx")
+
+
+@pytest.mark.usefixtures("machine")
+def test_what_cannot_be_met_is_refused_before_any_model_is_run_on_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxprune.pipeline.opening.scale_pixels", lambda *_: pytest.fail("the original was run"))
     with pytest.raises(UnreachableError, match=r"cannot be met on this machine: .*\d+\.\d% of the original"):
-        onnxprune.prune(RESNET, tmp_path / "no such folder", method="l1", latency="1%", output=tmp_path / "a.onnx")
+        onnxprune.prune(RESNET, SAMPLES / "calib", method="l1", latency="1%", output=tmp_path / "a.onnx")
     assert not (tmp_path / "a.onnx").exists()
 
 
@@ -79,11 +92,11 @@ def test_policy_latency_has_the_network_timed_whatever_the_budget(tmp_path: Path
 
 def test_nothing_held_is_refused_with_what_was_reached(machine: dict[str, float]) -> None:
     model, analysis = parts()
-    wish = Wish(onnxprune.Budget(latency=read_amount("60%", {})), 1)
-    analysis, wish, timing = settle_timing(model, analysis, wish, None, Device(), silent, lambda *_: None)
+    goal = Goal(onnxprune.Budget(latency=read_amount("60%", {})), 1)
+    analysis, goal, timing = time_network(model, analysis, goal, None, Device(), NULL_LISTENER)
     keep = {group.name: np.ones(group.size, dtype=bool) for group in analysis.prunable}
     with pytest.raises(UnreachableError, match=r"60% was not met: what was chosen takes 100\.0%"):
-        hold_latency(model, analysis, wish, timing, keep, lambda _: keep, lambda *_: None)
+        hold_latency(model, analysis, goal, timing, keep, lambda _: keep, NULL_LISTENER)
 
 
 @pytest.mark.usefixtures("machine")

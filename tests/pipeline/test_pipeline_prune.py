@@ -14,12 +14,12 @@ from nets import net
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError, VerificationError
 from onnxprune.graph.storage.measures import digest
-from onnxprune.pipeline import prune as job
+from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config import Settings
-from onnxprune.pipeline.context import Job
+from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.execution import cut as cutting
-from onnxprune.pipeline.prune import replay
-from onnxprune.selection.goal import Wish
+from onnxprune.pipeline.planning import make as making
+from onnxprune.selection.goal import Goal
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.plan import read_plan
 from onnxprune.values.trials import Search
@@ -285,10 +285,10 @@ def test_a_collapse_that_no_budget_asked_for_is_refused_and_nothing_is_written(
         "test": SAMPLES / "test",
     }
 
-    def chosen_badly(found: Job, guard: Any, choose: Any) -> Any:
-        return choose(Wish(onnxprune.Budget(alpha=1.0))), Search({}, "", ())
+    def chosen_badly(found: Run, choose: Any) -> Any:
+        return choose(Goal(onnxprune.Budget(alpha=1.0))), Search({}, "", ())
 
-    monkeypatch.setattr(job, "find_plan", chosen_badly)
+    monkeypatch.setattr(making, "find_plan", chosen_badly)
     with pytest.raises(UnreachableError, match=r"^Top-1 fell by \d+\.\d points\. No budget .* nothing was written"):
         prune(RESNET, data=CALIB, **options)
     assert names(tmp_path) == []

@@ -16,7 +16,7 @@ from onnxprune.errors import InputError, UnreachableError
 from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.execution import quantize as quantizing
 from onnxprune.pipeline.execution.accept import int8_shortcomings
-from onnxprune.pipeline.prune import run
+from onnxprune.pipeline.prune import prune as run
 from onnxprune.runtime import Session, quantize_int8
 from onnxprune.values.accuracy import count_accuracy
 from onnxprune.values.outcome import Figures, Quality
@@ -33,8 +33,8 @@ SMALL = """(float[N, 1, 8, 8] x) => (float[N, 3, 8, 8] y) <float[32, 1, 3, 3] w,
 
 def job(data: Path | None, output: Path, model: Path = CONVNET, **more: Any) -> Settings:
     plain = Settings(model, data, output, method="l1", scaling="unit", recovery="none", quantize="int8")
-    wish = replace(plain.wish, budget=onnxprune.Budget(ratio=0.3))
-    return replace(plain, **{"wish": wish, **more})
+    goal = replace(plain.goal, budget=onnxprune.Budget(ratio=0.3))
+    return replace(plain, **{"goal": goal, **more})
 
 
 def images(folder: Path, count: int = 12) -> Path:
@@ -112,7 +112,7 @@ def test_the_quantized_model_can_be_inspected(few: Path, tmp_path: Path) -> None
 
 def test_what_each_of_the_two_did_is_told_apart(few: Path, tmp_path: Path) -> None:
     result = run(
-        job(few, tmp_path / "m.onnx", RESNET, wish=replace(Settings(RESNET).wish, budget=onnxprune.Budget(macs=0.02)))
+        job(few, tmp_path / "m.onnx", RESNET, goal=replace(Settings(RESNET).goal, budget=onnxprune.Budget(macs=0.02)))
     )
     told = result.to_json()["quantized"]
     assert result.after is not None
@@ -229,7 +229,7 @@ def test_what_cannot_be_quantized_is_refused_before_any_work(
     make(tmp_path)
     data = images(tmp_path)
     before = written(tmp_path)
-    monkeypatch.setattr("onnxprune.pipeline.prune.open_samples", lambda *_: pytest.fail("the data were opened"))
+    monkeypatch.setattr("onnxprune.pipeline.opening.open_samples", lambda *_: pytest.fail("the data were opened"))
     with pytest.raises(InputError, match=said):
         run(
             job(data, **{"output": Path("m.onnx"), "model": Path("net.onnx"), **change})

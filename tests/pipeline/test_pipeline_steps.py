@@ -12,10 +12,10 @@ from nets import analysed, net
 import onnxprune
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.errors import InputError, UnreachableError
+from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.planning.scoring import collect
 from onnxprune.pipeline.planning.steps import carried_back, origins_of
-from onnxprune.pipeline.prune import replay
 from onnxprune.selection.masks import keep_best
 from onnxprune.selection.threshold import by_threshold
 from onnxprune.selection.widths import Width

@@ -12,8 +12,8 @@ from nets import net
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.storage.metadata import CLASSES, classes_left
+from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config import Settings
-from onnxprune.pipeline.prune import replay
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 CONVNET = SAMPLES / "digits_convnet.onnx"

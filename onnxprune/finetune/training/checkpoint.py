@@ -1,17 +1,16 @@
 """The state of a training run in a file: written after every epoch, in one step, and read only as plain tensors."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from onnxprune.errors import InputError
-from onnxprune.graph.storage.staging import Staging
+from onnxprune.graph.storage.resumable import Resumable
 
 State = dict[str, Any]
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -58,40 +57,40 @@ class Checkpoint:
     history: tuple[Epoch, ...] = field(default=())
 
 
+def _encode(fields: Mapping[str, Any]) -> bytes:
+    content = io.BytesIO()
+    torch.save(dict(fields), content)
+    return content.getvalue()
+
+
+def _decode(content: bytes) -> Any:
+    """Return the fields; nothing but tensors and plain values is ever unpickled."""
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+CHECKPOINT = Resumable("checkpoint of a training run", encode=_encode, decode=_decode)
+
+
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint in one step: who stops the run at any moment finds the old one or the new one.
+    """Write a checkpoint in one step.
 
     Raises:
         InputError: it cannot be written there.
     """
-    content = io.BytesIO()
-    fields = {**vars(checkpoint), "history": [vars(epoch) for epoch in checkpoint.history], "format": FORMAT}
-    torch.save(fields, content)
-    with Staging() as staging:
-        staging.write(path, content.getvalue())
-        staging.commit(last=path)
+    fields = {**vars(checkpoint), "history": [vars(epoch) for epoch in checkpoint.history]}
+    CHECKPOINT.save(path, fields.pop("run"), fields)
 
 
 def load_checkpoint(path: Path, run: State) -> Checkpoint:
-    """Read the checkpoint of a run. Nothing but tensors and plain values is ever unpickled.
+    """Read the checkpoint of a run.
 
     Raises:
         InputError: it cannot be read, or is of another run; the message says in what.
     """
+    fields = CHECKPOINT.read(path)
     try:
-        fields = torch.load(path, map_location="cpu", weights_only=True)
-        if fields.pop("format") != FORMAT:
-            raise ValueError("another version wrote it")
-        history = tuple(Epoch(**entry) for entry in fields.pop("history"))
-        found = Checkpoint(**fields, history=history)
-    except FileNotFoundError:
-        raise InputError(f"There is no checkpoint '{path}' to resume from; leave out --resume to begin.") from None
-    except Exception as error:
-        raise InputError(f"'{path}' is no checkpoint of a training run ({error}); remove it and begin anew.") from error
-    other = [name for name in run if found.run.get(name) != run[name]]
-    if other:
-        raise InputError(
-            f"The checkpoint '{path}' is of another run (other {', '.join(other)}); give the options that it was "
-            "begun with, or leave out --resume."
-        )
+        found = Checkpoint(**{**fields, "history": tuple(Epoch(**entry) for entry in fields["history"])})
+    except (KeyError, TypeError) as error:
+        raise CHECKPOINT.damaged(path, error) from None
+    CHECKPOINT.check_run(path, found.run, run)
     return found

@@ -1,52 +1,57 @@
-"""Judging a result: what refuses it, and what is said of it in warnings."""
+"""Accepting a result: what refuses it, and what is said of it in warnings."""
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from onnxprune.errors import InputError, UnreachableError
-from onnxprune.pipeline.samples import Samples
+from onnxprune.errors import UnreachableError
+from onnxprune.pipeline.context import Run
+from onnxprune.pipeline.planning.limits import CLASS_DROP, COLLAPSE, MAX_DRIFT, MAX_DROP, LossLimits, collapses
+from onnxprune.pipeline.planning.planned import Planned
+from onnxprune.pipeline.result import Result
 from onnxprune.values.amount import Amount
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.quantized import Quantized
 from onnxprune.verification.equality import Equality
 
-CLASS_DROP = "max_class_drop"
-"""Under this name a plan's request has the most that a class may lose of its recall, as a share."""
-
-COLLAPSE = 0.05
-"""Loss of top-1 beyond which a run that was asked for no budget refuses its result."""
-
-DEAD = 3
-"""Images of a class that were right before, from which on it is no chance that none is."""
-
 SLOWER = 1.05
 """Latency ratio beyond which a result counts as slower."""
 
 
-def check_class_drop(
-    limit: float | None, samples: Samples | None, *, measured: bool, option: str = "--max-class-drop"
-) -> None:
-    """Refuse a limit that nothing could be held against, before any work is done.
-
-    Args:
-        limit: the most that a class may lose of its recall, or all together of top-1, as a share; None: any.
-        samples: the data.
-        measured: whether accuracy is to be measured on it.
-        option: that asks for it.
+def accept(run: Run, result: Result, planned: Planned) -> Result:
+    """Return the result with its warnings and what could not be checked.
 
     Raises:
-        InputError: the limit is no share, or there are no labels to measure classes by.
+        UnreachableError: it is not what was asked for; a plan that is given is applied whatever comes of it, but for
+            what a class may lose.
     """
-    if limit is None:
-        return
-    if not 0 <= limit <= 1:
-        raise InputError(f"The most that a class may lose is a share of its images from 0 to 1, not {limit:g}.")
-    if samples is None or samples.tried_on.labels is None or samples.measured.labels is None or not measured:
-        by_class = " by class" if option == "--max-class-drop" else ""
-        missing = "--no-accuracy-check measures none" if samples is not None and not measured else "there are no labels"
-        raise InputError(
-            f"{option} needs the accuracy{by_class}, but {missing}; give data with one sub-folder per class, or with y."
-        )
+    plan, before, after, quality = result.plan, result.before, result.after, result.quality
+    assert after is not None
+    assert result.equality is not None
+    if not planned.replayed:
+        refuse_size(run.goal.budget.size, before, after)
+    limit = plan.request.get(CLASS_DROP)
+    refuse_class_drop(quality, limit)
+    notes = result.notes
+    if limit is not None and (quality is None or not quality.classes):
+        notes = (*notes, f"No accuracy by class was measured, so the limit of {100 * limit:g} points is unchecked.")
+    limits = LossLimits({name: plan.request[name] for name in (MAX_DROP, MAX_DRIFT) if name in plan.request})
+    own = run.samples is not None and run.samples.held is not None  # test data, which nothing was chosen by
+    lost = missed_limits(limits, quality, chosen_on_it=not planned.replayed and not own)
+    collapsed = collapses(quality)
+    if not (planned.replayed or planned.given or run.asked_explicitly or run.config.force):
+        refuse_collapse(collapsed)
+    tried = None if result.search is None else result.search.chosen
+    few = None if tried is None else limits.too_few(tried.quality)
+    warnings = (
+        *lost,
+        *collapsed,
+        *shortcomings(before, after, result.equality),
+        *([] if few is None else [few]),
+        *([result.failure] if result.failure else []),
+        *([] if result.quantized is None else int8_shortcomings(after, result.quantized)),
+    )
+    return replace(result, warnings=warnings, notes=notes)
 
 
 def refuse_class_drop(quality: Quality | None, limit: float | None) -> None:
@@ -93,18 +98,6 @@ def refuse_collapse(collapsed: Sequence[str]) -> None:
         )
 
 
-def collapses(quality: Quality | None) -> tuple[str, ...]:
-    """Say what of the accuracy was lost that nobody gives away unasked."""
-    found = []
-    if quality is not None and quality.change is not None:
-        if quality.change < -COLLAPSE:
-            found.append(f"Top-1 fell by {-100 * quality.change:.1f} points.")
-        dead = [row.name for row in quality.classes if row.after == 0 and row.before * row.samples > DEAD - 0.5]
-        if dead:
-            found.append(f"No image of {', '.join(dead)} is classified right any more.")
-    return tuple(found)
-
-
 def shortcomings(before: Figures, after: Figures, equality: Equality) -> Iterator[str]:
     """Say what else is poor about the result. Latency is a measurement, too noisy here and now to refuse by."""
     if before.latency_ms and after.latency_ms and after.latency_ms > SLOWER * before.latency_ms:
@@ -128,3 +121,23 @@ def int8_shortcomings(after: Figures, found: Quantized) -> Iterator[str]:
         yield f"The quantized model is slower here: {times:.2f} times the latency of the pruned one."
     if found.size >= after.size:
         yield f"The quantized file is not smaller: {found.size} bytes instead of {after.size}."
+
+
+def missed_limits(limits: LossLimits, quality: Quality | None, *, chosen_on_it: bool) -> tuple[str, ...]:
+    """Refuse a final result that misses a limit on the data that it was chosen by; on other data, say so.
+
+    Raises:
+        UnreachableError: it does, as training can bring about after the search.
+    """
+    if quality is None:
+        return ()
+    measured = {MAX_DROP: quality.change is not None, MAX_DRIFT: quality.moved is not None}
+    known = LossLimits({name: limit for name, limit in limits.limits.items() if measured.get(name)})
+    if not known.limits or known.holds(quality):
+        return ()
+    if chosen_on_it:
+        raise UnreachableError(
+            f"The final result {known.missed(quality)} (on {quality.samples} held-out images), so nothing was written; "
+            "allow more, or train otherwise."
+        )
+    return (f"On these {quality.samples} images the result {known.missed(quality)}.",)

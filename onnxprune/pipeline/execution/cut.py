@@ -1,12 +1,14 @@
 """Cutting a model by a plan, and checking that cut equals mask."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from onnxprune._version import __version__
 from onnxprune.analysis.analyse import Analysis, analyse, counts
 from onnxprune.data import Dataset, take
 from onnxprune.errors import InputError, VerificationError
@@ -14,14 +16,106 @@ from onnxprune.graph.checking import check_structure
 from onnxprune.graph.loaded import Model
 from onnxprune.graph.model import read_graph
 from onnxprune.graph.storage.mapped import on_disk
+from onnxprune.graph.storage.metadata import CLASSES
+from onnxprune.graph.storage.paths import data_names
+from onnxprune.graph.storage.staging import with_metadata
+from onnxprune.pipeline.context import Run
+from onnxprune.pipeline.execution.store import stage
+from onnxprune.pipeline.planning.planned import Planned
+from onnxprune.recovery.run import obstacle
 from onnxprune.runtime import open_session
 from onnxprune.surgery.cut import Cut, cut
+from onnxprune.values.outcome import AfterStep
 from onnxprune.values.plan import Plan
 from onnxprune.verification.equality import Equality, check_equality
 from onnxprune.verification.perturbed import shaken_model
 
 VERIFY_SAMPLES = 8
 """Calibration samples on which cut and mask are compared."""
+
+
+@dataclass(frozen=True, eq=False)
+class PrunedModel:
+    """A cut on its way to the result.
+
+    Attributes:
+        cut: the model as it is by now; its values are in the files that will be the result.
+        planned: what it was cut by.
+        equality: what the check of the cut against the mask found.
+        recovers: whether its weights are recovered.
+        steps: how good it was after every step but the last.
+        last: the last step's name; empty: the cut.
+        notes: what the user should know.
+    """
+
+    cut: Cut
+    planned: Planned
+    equality: Equality
+    recovers: bool = False
+    steps: tuple[AfterStep, ...] = ()
+    last: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def plan(self) -> Plan:
+        """What it was cut by."""
+        return self.planned.plan
+
+
+def cut_and_verify(run: Run, planned: Planned) -> PrunedModel:
+    """Cut the model by a plan, stage the result, and check that cut equals mask.
+
+    Raises:
+        InputError: the plan is of another model, or a file cannot be written.
+        VerificationError: the cut model is not the masked original.
+    """
+    config, model, plan = run.config, run.model, planned.plan
+    run.working("Checking that cut equals mask")
+    reason = _why_not_recovered(run, plan) if plan.recovery else None
+    recovers = bool(plan.recovery) and reason is None
+    notes = (*planned.notes, *_head_notes(run.analysis, plan), *([] if reason is None else [reason]))
+    cut, plan = apply(model, run.analysis, plan)
+    with_metadata(cut.model, _metadata(plan, recovers=recovers))
+    # From here on the values that the cut made are in the files that will be the result, and no more in memory.
+    beside = [path for path in (None if planned.replayed else config.plan_written, config.labels_written) if path]
+    names = data_names(cut.model, cut.weights, config.written, beside)
+    cut = stage(cut, config.written, run.staging, beside, names if run.state is None else run.state.data_files(names))
+    data = None if run.samples is None else run.samples.calibration
+    folder = run.staging.folder(config.written)
+    equality = verify(model, run.analysis, cut, data, seed=config.seed, scratch=folder)
+    return PrunedModel(cut, replace(planned, plan=plan), equality, recovers, notes=notes)
+
+
+def _why_not_recovered(run: Run, plan: Plan) -> str | None:
+    """Return the note of why a plan's recovery is left out, or None where it can be done."""
+    name = plan.recovery.get("name")
+    if run.samples is None:
+        return f"Recovery {name} takes sample data, so this is the cut alone; give --data for it."
+    reason = obstacle(run.model.graph)
+    return None if reason is None else f"Nothing was recovered after the cut: {reason}."
+
+
+def _head_notes(analysis: Analysis, plan: Plan) -> Iterator[str]:
+    """Say what a trimmed classifier was checked against."""
+    if analysis.classes is not None and analysis.head is not None:
+        alone = ", given to the softmax alone" if analysis.renormalised else ""
+        yield (
+            f"Output {analysis.head.ref.name!r} has {len(plan.classes)} of its {analysis.classes.size} classes left, "
+            f"in their order: {', '.join(plan.classes)}; the mask is the original's scores of these classes{alone}."
+        )
+
+
+def _metadata(plan: Plan, *, recovers: bool) -> dict[str, str]:
+    cut = sum(1 for group in plan.groups.values() if group.removed)
+    channels = sum(group.size for group in plan.groups.values())
+    return {
+        "onnxprune.version": __version__,
+        "onnxprune.method": plan.method,
+        "onnxprune.cut": f"{plan.removed} of {channels} channels in {cut} of {len(plan.groups)} groups",
+        "onnxprune.original": plan.digest,
+        **({CLASSES: json.dumps(list(plan.classes))} if "trim_head" in plan.request else {}),
+        **({"onnxprune.recovery": str(plan.recovery["name"])} if recovers else {}),
+    }
 
 
 def apply(model: Model, analysis: Analysis, chosen: Plan) -> tuple[Cut, Plan]:

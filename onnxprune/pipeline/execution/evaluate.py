@@ -1,80 +1,94 @@
-"""Measuring a pruned model against the original: top-1 where there are labels, else the drift of the outputs."""
+"""Measuring a pruned model: accuracy, size, latency, and the same of its quantized copy."""
 
 from dataclasses import replace
-from functools import cached_property
-from weakref import WeakKeyDictionary
 
-from onnxprune.errors import InputError
-from onnxprune.evaluation import Drift, Predictions, drift, paired, predict
-from onnxprune.graph.loaded import Model
-from onnxprune.pipeline.config import Settings
-from onnxprune.pipeline.samples import Samples
+import onnx
+
+from onnxprune.analysis.analyse import Analysis
+from onnxprune.graph.storage.measures import count_params, file_size
+from onnxprune.latency.measure import measure
+from onnxprune.pipeline.context import Run
+from onnxprune.pipeline.execution.cut import PrunedModel, channel_counts
+from onnxprune.pipeline.execution.quantize import Int8, measured_int8, quantize
+from onnxprune.pipeline.planning.limits import MAX_DRIFT
+from onnxprune.pipeline.planning.planned import Planned
+from onnxprune.pipeline.result import Result
 from onnxprune.runtime import Session, open_session
-from onnxprune.values.outcome import Quality
-from onnxprune.values.progress import Track
+from onnxprune.values.outcome import Figures, Quality
+from onnxprune.values.plan import Plan
 
 
-class Gauge:
-    """Measures models on the data that no score saw; the original's answers are computed once."""
+def evaluate(run: Run, pruned: PrunedModel) -> Result:
+    """Measure a staged model, and quantize it where that is asked for.
 
-    def __init__(self, settings: Settings, model: Model, samples: Samples, track: Track) -> None:
-        self._settings, self._model, self._track = settings, model, track
-        self._data = samples.measured
-        self._answers: WeakKeyDictionary[Session, Predictions] = WeakKeyDictionary()
+    Raises:
+        InputError: a model cannot run on the data, or a file cannot be written.
+    """
+    config, cut, plan = run.config, pruned.cut, pruned.plan
+    session = open_session(cut.model, cut.weights, name="the pruned model", threads=config.threads)
+    quality = _quality(run, pruned, session)
+    int8, failure = quantize(run, cut, session)
+    run.working("Measuring latency")
+    size = file_size(run.staging.folder(config.written) / config.written.name, cut.weights)
+    latency = _latencies(run, session, int8)
+    after = figures(cut.model, run.analysis, size, channel_counts(run.analysis, plan)[1], plan)
+    known = run.evaluator
+    quantized = None if int8 is None or known is None else measured_int8(int8, known, session, latency)
+    result = outlined(run, replace(pruned.planned, notes=pruned.notes))
+    return replace(
+        result,
+        before=replace(result.before, latency_ms=latency.get("before")),
+        after=replace(after, latency_ms=latency.get("after")),
+        quality=quality,
+        equality=pruned.equality,
+        output=config.written,
+        plan_output=None if pruned.planned.replayed else config.plan_written,
+        labels_output=config.labels_written,
+        quantized=quantized,
+        quantized_output=None if quantized is None else config.quantized_written,
+        failure=failure,
+    )
 
-    def session(self) -> Session:
-        """Open the original model."""
-        settings, model = self._settings, self._model
-        return open_session(model.proto, model.weights, name=str(settings.model), threads=settings.threads)
 
-    @cached_property
-    def _before(self) -> Predictions:
-        return predict(self.session(), self._data, batch_size=self._settings.batch_size, track=self._track)
+def outlined(run: Run, planned: Planned) -> Result:
+    """Return the outcome of a run as far as its plan."""
+    config, model = run.config, run.model
+    return Result(
+        config.model,
+        run.analysis,
+        planned.plan,
+        run.samples,
+        figures(model.proto, run.analysis, model.size, channel_counts(run.analysis, planned.plan)[0]),
+        notes=planned.notes,
+        plan_output=config.plan_written,
+        search=planned.search,
+        curve_output=config.curve_written,
+    )
 
-    def _predicted(self, session: Session) -> Predictions:
-        """Return a model's answers, which are computed once for as long as it is open."""
-        if session not in self._answers:
-            output, batch = self._before.output, self._settings.batch_size
-            self._answers[session] = predict(session, self._data, output=output, batch_size=batch, track=self._track)
-        return self._answers[session]
 
-    def quality(self, pruned: Session, than: Session | None = None, *, moved: bool = False) -> Quality:
-        """Measure a pruned model against another one (None: the original).
+def figures(proto: onnx.ModelProto, analysis: Analysis, size: int, channels: int, plan: Plan | None = None) -> Figures:
+    """Return the figures of a model that was cut by `plan` (None: not at all), but for the latency."""
+    macs = analysis.macs(None if plan is None else plan.keep())
+    return Figures(params=count_params(proto), macs=macs, size=size, channels=channels)
 
-        With `moved` the change of its outputs is measured too where top-1 is.
 
-        Raises:
-            InputError: a model cannot run on the data, or no output can be compared that `moved` asks for.
-        """
-        data = self._data
-        if data.labels is None or not self._settings.check_accuracy:
-            change = self._change(pruned, than, needed=moved)
-            return Quality(
-                data.source, len(data), drift=change.relative_l2, agreement=change.agreement, moved=change.worst
-            )
-        old = self._before if than is None else self._predicted(than)
-        new = self._predicted(pruned)
-        difference = paired(old, new)
-        found = Quality(
-            data.source,
-            len(data),
-            before=old.accuracy,
-            after=new.accuracy,
-            change=difference.change,
-            change_interval=difference.interval,
-            class_names=data.class_names,
-            among=() if data.outputs is None else data.class_names,
-        )
-        return replace(found, moved=self._change(pruned, than, needed=True).worst) if moved else found
+def _quality(run: Run, pruned: PrunedModel, session: Session) -> Quality | None:
+    """Measure the pruned model, beside what it was after every step before the last."""
+    if run.evaluator is None:
+        return None
+    quality = run.evaluator.quality(session, moved=MAX_DRIFT in pruned.plan.request)
+    if not pruned.steps:
+        return quality
+    return replace(quality, steps=(*pruned.steps, quality.as_step(pruned.last)))
 
-    def _change(self, pruned: Session, than: Session | None, *, needed: bool) -> Drift:
-        """Compare the outputs, of which one at least has to be comparable where they are `needed`."""
-        other = self.session() if than is None else than
-        change = drift(other, pruned, self._data, batch_size=self._settings.batch_size, track=self._track)
-        if needed and not change.relative_l2 and not change.equal:
-            reasons = "; ".join(f"'{name}': {reason}" for name, reason in change.skipped.items())
-            raise InputError(
-                f"No output can be compared with the original's, so no limit on its change can be held ({reasons}); "
-                "say how much goes with a budget such as --macs 50%."
-            )
-        return change
+
+def _latencies(run: Run, pruned: Session, small: Int8 | None) -> dict[str, float]:
+    """Return the latency of one sample by model, in milliseconds, measured in turns; nothing without samples."""
+    if run.samples is None:
+        return {}
+    model, config = run.model, run.config
+    whole = open_session(model.proto, model.weights, name=str(config.model), threads=config.threads)
+    sessions = {"before": whole, "after": pruned, **({} if small is None else {"quantized": small.session})}
+    feeds = next(run.samples.calibration.batches(1)).feeds
+    calls = [chunk.feeds for chunk in whole.chunks(feeds)]
+    return {name: found.median_ms for name, found in measure(sessions, calls[0]).items()}

@@ -15,11 +15,11 @@ from onnxprune.graph.checking import check_structure
 from onnxprune.graph.layers.quantized import layout
 from onnxprune.graph.loaded import Model
 from onnxprune.graph.storage.save import PROTOBUF_LIMIT
-from onnxprune.graph.storage.staging import Staging, with_metadata
+from onnxprune.graph.storage.staging import with_metadata
 from onnxprune.graph.storage.weights import Weights
 from onnxprune.pipeline.config import Settings
-from onnxprune.pipeline.context import Job
-from onnxprune.pipeline.execution.evaluate import Gauge
+from onnxprune.pipeline.context import Run
+from onnxprune.pipeline.execution.evaluator import Evaluator
 from onnxprune.runtime import LEAST_OPSET, PER_CHANNEL_OPSET, Feeds, Session, open_session, opset, quantize_int8
 from onnxprune.surgery.cut import Cut
 from onnxprune.values.quantized import Quantized
@@ -45,21 +45,21 @@ class Int8:
     scheme: str
 
 
-def check_quantizing(settings: Settings, model: Model) -> None:
+def check_quantizing(config: Settings, model: Model) -> None:
     """Refuse a quantization that cannot be done, before any work.
 
     Raises:
         InputError: no data, a dry run, or a model that is quantized already, too old or too large.
     """
-    if settings.quantize is None:
-        if settings.quantized_output is not None:
+    if config.quantize is None:
+        if config.quantized_output is not None:
             raise InputError("--quantized names the quantized model; ask for it with --quantize int8.")
         return
-    if settings.quantize != INT8:
-        raise InputError(f"There is no quantization {settings.quantize!r}; there is {INT8}.")
-    if settings.data is None:
+    if config.quantize != INT8:
+        raise InputError(f"There is no quantization {config.quantize!r}; there is {INT8}.")
+    if config.data is None:
         raise InputError("--quantize takes samples to find the ranges of activations; name them with --data.")
-    if settings.dry_run:
+    if config.dry_run:
         raise InputError("A plan has no quantization in it; leave out --dry-run, or --quantize until it is applied.")
     for node in model.proto.graph.node:
         if layout(node.domain, node.op_type, node.input) is not None:
@@ -74,44 +74,50 @@ def check_quantizing(settings: Settings, model: Model) -> None:
         raise InputError(f"{model.path} has 2 GB or more, which the quantizer cannot take; leave out --quantize.")
 
 
-def try_quantizing(job: Job) -> None:
+def try_quantizing(run: Run) -> None:
     """Quantize the original on one sample: what the quantizer cannot do fails now, and not when all else is done.
 
     Raises:
         UnreachableError: it cannot be quantized.
     """
-    model, settings = job.model, job.settings
+    model, config = run.model, run.config
     session = open_session(model.proto, model.weights, name=str(model.path), prepack=False)
-    one = take(job.required_samples.calibration, 1, settings.seed)
-    _quantized(model.path, (model.proto, model.weights), session, one, settings)
+    one = take(run.calibration_samples.calibration, 1, config.seed)
+    _quantized(model.path, (model.proto, model.weights), session, one, config)
 
 
-def quantize(job: Job, cut: Cut, pruned: Session, staging: Staging) -> Int8:
-    """Quantize a staged model, and put the result among the files that are to be written.
+def quantize(run: Run, cut: Cut, pruned: Session) -> tuple[Int8 | None, str]:
+    """Quantize a staged model where that is asked for, and put the result among the files that are to be written.
+
+    Returns:
+        The quantized model, or why it failed: the pruned model is none the worse for that.
 
     Raises:
-        UnreachableError: it cannot be quantized.
-        InputError: none was asked for, or the file cannot be written.
+        InputError: the file cannot be written.
     """
-    settings, target = job.settings, job.settings.quantized_written
-    if target is None:
-        raise InputError("There is no quantization to be done.")
-    some = take(job.required_samples.calibration, SAMPLES, settings.seed)
-    staged = staging.folder(settings.written) / settings.written.name
-    proto = _quantized(staged, (cut.model, cut.weights), pruned, some, settings, staged.parent)
+    config, target = run.config, run.config.quantized_written
+    if target is None or run.samples is None:
+        return None, ""
+    run.working("Quantizing")
+    some = take(run.samples.calibration, SAMPLES, config.seed)
+    staged = run.staging.folder(config.written) / config.written.name
+    try:
+        proto = _quantized(staged, (cut.model, cut.weights), pruned, some, config, staged.parent)
+    except UnreachableError as error:
+        return None, str(error)
     scales = "channel" if opset(cut.model) >= PER_CHANNEL_OPSET else f"tensor, as opset {opset(cut.model)} has it"
     scheme = f"activations in uint8, ranges from {len(some)} samples; weights in int8, one scale for every {scales}"
     del proto.metadata_props[:]
     proto.metadata_props.extend(cut.model.metadata_props)
     content = with_metadata(proto, {"onnxprune.quantized": scheme}).SerializeToString()
-    staging.write(target, content)
-    session = open_session(proto, name="the quantized model", threads=settings.threads)
-    return Int8(session, len(content), scheme)
+    run.staging.write(target, content)
+    session = open_session(proto, name="the quantized model", threads=config.threads)
+    return Int8(session, len(content), scheme), ""
 
 
-def measured_int8(found: Int8, gauge: Gauge, pruned: Session, latency: Mapping[str, float]) -> Quantized:
+def measured_int8(found: Int8, evaluator: Evaluator, pruned: Session, latency: Mapping[str, float]) -> Quantized:
     """Measure a quantized model against the original and against the pruned one."""
-    against_both = gauge.quality(found.session), gauge.quality(found.session, than=pruned)
+    against_both = evaluator.quality(found.session), evaluator.quality(found.session, than=pruned)
     return Quantized(found.scheme, found.size, latency.get("quantized"), *against_both)
 
 
@@ -120,7 +126,7 @@ def _quantized(
     model: tuple[onnx.ModelProto, Weights],
     session: Session,
     data: Dataset,
-    settings: Settings,
+    config: Settings,
     scratch: Path | None = None,
 ) -> onnx.ModelProto:
     """Quantize the model in a file, and make sure that the result is one that runs.
@@ -130,13 +136,13 @@ def _quantized(
         model: the same, as it was read.
         session: the same, ready to run.
         data: what the ranges come from.
-        settings: of the run.
+        config: of the run.
         scratch: where temporary files are made; None: where the system has such.
 
     Raises:
         UnreachableError: it cannot be quantized.
     """
-    found = quantize_int8(path, _feeds(session, data, settings.batch_size), session.name, scratch)
+    found = quantize_int8(path, _feeds(session, data, config.batch_size), session.name, scratch)
     try:
         check_structure(found, model[0], original_weights=model[1])
         open_session(found, name="the quantized model").run(next(_feeds(session, data, 1)))

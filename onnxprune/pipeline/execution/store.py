@@ -1,12 +1,16 @@
 """Files of a cut model: staged, read back, and put in place."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import onnx
 
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.paths import data_names
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import Staging, explained
+from onnxprune.graph.storage.weights import Weights
 from onnxprune.surgery.cut import Cut
 
 
@@ -42,3 +46,27 @@ def stage(
     with explained(path):
         write_model(result.model, result.weights, temporary, names)
     return result.stored(*open_model(temporary))
+
+
+def put_in_place(
+    cut: Cut,
+    proto: onnx.ModelProto,
+    weights: Weights,
+    path: Path,
+    staging: Staging,
+    check: Callable[[onnx.ModelProto, Weights], None],
+) -> Cut:
+    """Put a model with other weights in the place of a staged cut, if `check` lets it pass as it is read back.
+
+    Files that are mapped are not written over: the cut goes on reading its own until it is let go of.
+    """
+    folder = staging.folder(path)
+    with TemporaryDirectory(dir=folder, prefix="onnxprune-", ignore_cleanup_errors=True) as temporary:
+        scratch = Path(temporary)
+        with explained(path):
+            write_model(proto, weights, scratch / path.name)
+        check(*open_model(scratch / path.name))
+        with explained(path):
+            for file in [file for file in scratch.rglob("*") if file.is_file()]:
+                file.replace(folder / file.relative_to(scratch))
+    return cut.stored(*open_model(folder / path.name))

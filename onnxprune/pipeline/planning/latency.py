@@ -8,7 +8,7 @@ from pathlib import Path
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.errors import UnreachableError
 from onnxprune.graph.loaded import Model
-from onnxprune.latency.block import with_width_block
+from onnxprune.latency.block import width_block
 from onnxprune.latency.budget import Keep, Timing, refuse_latency, timed_choices
 from onnxprune.latency.device import Device
 from onnxprune.latency.excluded import excluded_widths
@@ -17,71 +17,80 @@ from onnxprune.latency.measure import time_cuts
 from onnxprune.latency.model import with_latency_model
 from onnxprune.latency.profile import profile_here
 from onnxprune.latency.table import read_table, table_of
+from onnxprune.pipeline.events import Listener, Working
 from onnxprune.pipeline.planning.widths import least_left
-from onnxprune.pipeline.result import Tell
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 from onnxprune.selection.policy import find_policy
 from onnxprune.values.amount import Amount
-from onnxprune.values.progress import Track
 
 
-def settle_timing(
-    model: Model, analysis: Analysis, wish: Wish, path: Path | None, device: Device, track: Track, say: Tell
-) -> tuple[Analysis, Wish, Timing]:
+def with_width_block(goal: Goal, device: Device, listener: Listener) -> Goal:
+    """Return the goal with this machine's width block, where none was named."""
+    if goal.round_to is not None:
+        return goal
+    listener.hear(Working("Finding the width block of this machine's kernels"))
+    block, slow = width_block(device, listener.track)
+    return replace(goal, round_to=block, slow=slow)
+
+
+def time_network(
+    model: Model, analysis: Analysis, goal: Goal, path: Path | None, device: Device, listener: Listener
+) -> tuple[Analysis, Goal, Timing]:
     """Find or make the latency table that a run goes by, if it goes by any.
 
     Args:
         model: that is pruned.
         analysis: of it.
-        wish: what is asked for.
+        goal: what is asked for.
         path: a latency table; None: this machine is timed, where a budget or a policy asks for that.
         device: how this machine is timed.
-        track: receives progress.
-        say: hears of the stages.
+        listener: hears what is done.
 
     Returns:
-        The analysis with a latency model, the wish with the device's width block and the widths that are not to be
+        The analysis with a latency model, the goal with the device's width block and the widths that are not to be
         chosen, and what was timed.
 
     Raises:
         InputError: the table is none of this model, or the model cannot be timed.
         UnreachableError: the latency cannot be met, whatever is cut.
     """
-    timed = wish.budget.latency is not None or (wish.policy is not None and find_policy(wish.policy).timed)
+    timed = goal.budget.latency is not None or (goal.policy is not None and find_policy(goal.policy).timed)
     if path is None and not timed:
-        return analysis, with_width_block(wish, device, track, say), Timing(None, True, device)
+        return analysis, with_width_block(goal, device, listener), Timing(None, True, device)
     if path is not None:
         table = read_table(path, model, analysis)
     else:
         refuse_untimed(analysis)
-        say("working", "Timing the network and its layers (once: what is found is kept)")
-        found = profile_here(model, analysis, device, track, accept=partial(refuse_latency, wish.budget.latency))
+        listener.hear(Working("Timing the network and its layers (once: what is found is kept)"))
+        found = profile_here(
+            model, analysis, device, listener.track, accept=partial(refuse_latency, goal.budget.latency)
+        )
         table = table_of(found, analysis)
-    if wish.round_to is None:
-        wish = replace(wish, round_to=table.block, slow=frozenset(table.slow))
-    wish = replace(wish, excluded=excluded_widths(table, analysis, wish))
-    return with_latency_model(analysis, table), wish, Timing(table, path is None, device)
+    if goal.round_to is None:
+        goal = replace(goal, round_to=table.block, slow=frozenset(table.slow))
+    goal = replace(goal, excluded=excluded_widths(table, analysis, goal))
+    return with_latency_model(analysis, table), goal, Timing(table, path is None, device)
 
 
 def hold_latency(
     model: Model,
     analysis: Analysis,
-    wish: Wish,
+    goal: Goal,
     timing: Timing,
     first: Keep,
-    again: Callable[[Wish], Keep],
-    say: Tell,
+    again: Callable[[Goal], Keep],
+    listener: Listener,
 ) -> Keep:
     """Choose until what was chosen meets its budget of latency as timed here; else as it was chosen.
 
     Args:
         model: that is pruned.
         analysis: of it.
-        wish: what was asked for.
+        goal: what was asked for.
         timing: what is known of the latency.
         first: what was chosen, by what is predicted.
-        again: chooses under another wish.
-        say: hears of the stages.
+        again: chooses under another goal.
+        listener: hears what is done.
 
     Returns:
         Of all that was chosen and met the budget what has most MACs.
@@ -89,22 +98,22 @@ def hold_latency(
     Raises:
         UnreachableError: nothing that was chosen met it.
     """
-    budget = wish.budget.latency
+    budget = goal.budget.latency
     if budget is None or timing.table is None or not timing.here:
         return first
 
     def choose(latency: Amount) -> Keep:
-        return again(replace(wish, budget=replace(wish.budget, latency=latency)))
+        return again(replace(goal, budget=replace(goal.budget, latency=latency)))
 
     def time(number: int, keep: Keep) -> tuple[float, float]:
-        say("working", "Timing what was chosen" if number == 0 else f"Timing what was chosen anew ({number})")
+        listener.hear(Working("Timing what was chosen" if number == 0 else f"Timing what was chosen anew ({number})"))
         whole, taken = time_cuts(model, analysis, [{}, keep], timing.device)
         return whole, taken
 
     choices = timed_choices(budget, first, choose, time)
     held = [choice.keep for choice in choices if choice.met]
     if not held:
-        least, best = least_left(analysis, wish)["latency"], min(choice.share for choice in choices)
+        least, best = least_left(analysis, goal)["latency"], min(choice.share for choice in choices)
         raise UnreachableError(
             f"A latency of {budget.text} was not met: what was chosen takes {best:.1%} of the original's here, and "
             f"with every group at its least about {least:.1%} are predicted; ask for more time."

@@ -1,14 +1,23 @@
-"""The accuracy guard: limits on what may be lost, what a measured result says of them, and what is said of that."""
+"""Limits on what may be lost: which there are, what a measured result says of them, and what is said of that."""
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from onnxprune.errors import InputError, UnreachableError
+from onnxprune.errors import InputError
 from onnxprune.pipeline.config import Settings
-from onnxprune.pipeline.execution.accept import CLASS_DROP, check_class_drop, collapses
 from onnxprune.pipeline.samples import Samples
+from onnxprune.selection.goal import Goal
 from onnxprune.values.outcome import Quality
+
+CLASS_DROP = "max_class_drop"
+"""Under this name a plan's request has the most that a class may lose of its recall, as a share."""
+
+COLLAPSE = 0.05
+"""Loss of top-1 beyond which a run that was asked for no budget refuses its result."""
+
+DEAD = 3
+"""Images of a class that were right before, from which on it is no chance that none is."""
 
 MAX_DROP, MAX_DRIFT = "max_drop", "max_drift"
 """Under these names a plan's request has the most that top-1 may lose, and that an output may change, as shares."""
@@ -24,7 +33,7 @@ FINEST = 0.01
 
 
 @dataclass(frozen=True)
-class Guard:
+class LossLimits:
     """Limits on what may be lost.
 
     Attributes:
@@ -93,62 +102,80 @@ def losses(quality: Quality) -> Mapping[str, float]:
     }
 
 
-def is_wanted(settings: Settings) -> bool:
-    """Whether a plan is to be chosen by what it loses, if there is data to see that on."""
-    return settings.max_drop is not None or settings.max_drift is not None or not settings.wish.explicit
-
-
-def open_guard(settings: Settings, samples: Samples | None) -> Guard | None:
-    """Return the limits that were asked for, or where nothing was the default; None: what is lost is as it is.
+def check_limits(config: Settings, samples: Samples | None) -> None:
+    """Refuse limits that are no shares, or that nothing could be held against, before any model is run.
 
     Raises:
-        InputError: a limit is no share, or there is nothing to hold it against.
+        InputError: see above.
     """
-    given = {MAX_DROP: settings.max_drop, MAX_DRIFT: settings.max_drift, CLASS_DROP: settings.max_class_drop}
-    limits = {name: limit for name, limit in given.items() if limit is not None}
-    for name, option in ((MAX_DROP, "--max-drop"), (MAX_DRIFT, "--max-drift")):
-        if name in limits and not 0 <= limits[name] <= 1:
-            raise InputError(f"{option} is a share from 0 to 1 (of the images, of the outputs), not {limits[name]:g}.")
-    if settings.max_drop is not None:
-        check_class_drop(settings.max_drop, samples, measured=settings.check_accuracy, option="--max-drop")
-    if settings.max_drift is not None and samples is None:
+    for limit, option in ((config.max_drop, "--max-drop"), (config.max_drift, "--max-drift")):
+        if limit is not None and not 0 <= limit <= 1:
+            raise InputError(f"{option} is a share from 0 to 1 (of the images, of the outputs), not {limit:g}.")
+    for limit, option in ((config.max_class_drop, "--max-class-drop"), (config.max_drop, "--max-drop")):
+        check_class_drop(limit, samples, measured=config.check_accuracy, option=option)
+    if config.max_drift is not None and samples is None:
         raise InputError(
             "--max-drift compares outputs on samples; name a folder of images or an .npz file with --data."
         )
-    if samples is None or not is_wanted(settings):
+
+
+def limits_of(config: Settings, goal: Goal, samples: Samples | None) -> LossLimits | None:
+    """Return the limits that were asked for, or where nothing was the default; None: what is lost is as it is."""
+    given = {MAX_DROP: config.max_drop, MAX_DRIFT: config.max_drift, CLASS_DROP: config.max_class_drop}
+    limits = {name: limit for name, limit in given.items() if limit is not None}
+    chosen_by_loss = MAX_DROP in limits or MAX_DRIFT in limits
+    if samples is None or (goal.explicit and not chosen_by_loss):
         return None
-    if settings.explicit:
-        return Guard(limits)
-    default = {MAX_DROP: DROP} if has_labels(settings, samples) else {MAX_DRIFT: DRIFT}
-    return Guard({**default, **limits}, by_default=True, refuses_collapse=not settings.force)
+    if goal.explicit or chosen_by_loss:
+        return LossLimits(limits)
+    default = {MAX_DROP: DROP} if has_labels(config, samples) else {MAX_DRIFT: DRIFT}
+    return LossLimits({**default, **limits}, by_default=True, refuses_collapse=not config.force)
 
 
-def has_labels(settings: Settings, samples: Samples) -> bool:
+def has_labels(config: Settings, samples: Samples) -> bool:
     """Whether top-1 is measured."""
-    return samples.tried_on.labels is not None and settings.check_accuracy
-
-
-def judge_final(guard: Guard, quality: Quality | None, *, chosen_on_it: bool) -> tuple[str, ...]:
-    """Refuse a final result that misses a limit on the data that it was chosen by; on other data, say so.
-
-    Raises:
-        UnreachableError: it does, as training can bring about after the search.
-    """
-    if quality is None:
-        return ()
-    measured = {MAX_DROP: quality.change is not None, MAX_DRIFT: quality.moved is not None}
-    known = Guard({name: limit for name, limit in guard.limits.items() if measured.get(name)})
-    if not known.limits or known.holds(quality):
-        return ()
-    if chosen_on_it:
-        raise UnreachableError(
-            f"The final result {known.missed(quality)} (on {quality.samples} held-out images), so nothing was written; "
-            "allow more, or train otherwise."
-        )
-    return (f"On these {quality.samples} images the result {known.missed(quality)}.",)
+    return samples.tried_on.labels is not None and config.check_accuracy
 
 
 def _rounded_up(number: float) -> int:
     """Return a number to two digits, upwards."""
     unit = int(10 ** max(0, math.floor(math.log10(number)) - 1))
     return math.ceil(number / unit) * unit
+
+
+def check_class_drop(
+    limit: float | None, samples: Samples | None, *, measured: bool, option: str = "--max-class-drop"
+) -> None:
+    """Refuse a limit that nothing could be held against, before any work is done.
+
+    Args:
+        limit: the most that a class may lose of its recall, or all together of top-1, as a share; None: any.
+        samples: the data.
+        measured: whether accuracy is to be measured on it.
+        option: that asks for it.
+
+    Raises:
+        InputError: the limit is no share, or there are no labels to measure classes by.
+    """
+    if limit is None:
+        return
+    if not 0 <= limit <= 1:
+        raise InputError(f"The most that a class may lose is a share of its images from 0 to 1, not {limit:g}.")
+    if samples is None or samples.tried_on.labels is None or samples.measured.labels is None or not measured:
+        by_class = " by class" if option == "--max-class-drop" else ""
+        missing = "--no-accuracy-check measures none" if samples is not None and not measured else "there are no labels"
+        raise InputError(
+            f"{option} needs the accuracy{by_class}, but {missing}; give data with one sub-folder per class, or with y."
+        )
+
+
+def collapses(quality: Quality | None) -> tuple[str, ...]:
+    """Say what of the accuracy was lost that nobody gives away unasked."""
+    found = []
+    if quality is not None and quality.change is not None:
+        if quality.change < -COLLAPSE:
+            found.append(f"Top-1 fell by {-100 * quality.change:.1f} points.")
+        dead = [row.name for row in quality.classes if row.after == 0 and row.before * row.samples > DEAD - 0.5]
+        if dead:
+            found.append(f"No image of {', '.join(dead)} is classified right any more.")
+    return tuple(found)

@@ -9,16 +9,15 @@ import numpy as np
 from onnxprune.analysis.analyse import counts
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.storage.mapped import on_disk
-from onnxprune.pipeline.context import Job
-from onnxprune.pipeline.execution.evaluate import Gauge
-from onnxprune.pipeline.execution.recover import recovered_cut
-from onnxprune.pipeline.planning.limits import MAX_DRIFT, Guard
+from onnxprune.pipeline.context import Run
+from onnxprune.pipeline.planning.limits import MAX_DRIFT, LossLimits
 from onnxprune.pipeline.planning.plans import class_masks
 from onnxprune.pipeline.planning.steps import Chosen, Keep
+from onnxprune.pipeline.planning.trial_cut import recovered_cut
 from onnxprune.pipeline.planning.widths import least_left
 from onnxprune.runtime import open_session
 from onnxprune.selection.budget import Budget
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 from onnxprune.selection.search import find_cheapest
 from onnxprune.values.trials import Search, Trial
 
@@ -28,7 +27,7 @@ GRID = 10
 HIGHEST = 0.95
 """The mildest of them."""
 
-Choose = Callable[[Wish], Chosen]
+Choose = Callable[[Goal], Chosen]
 """From what is asked for to the channels that stay."""
 
 
@@ -43,19 +42,19 @@ class Tried:
 class Trials:
     """Tries plans, each once, by the method, policy and recovery of a run."""
 
-    def __init__(self, job: Job, guard: Guard | None, choose: Choose) -> None:
+    def __init__(self, run: Run, choose: Choose) -> None:
         """Begin without any.
 
         Raises:
             InputError: there are no samples to try plans on.
         """
-        if job.samples is None:
+        if run.samples is None:
             raise InputError(
                 "--pareto measures every plan on samples; name a folder of images or an .npz file with --data."
             )
-        self.tried_on = job.samples.tried_on
-        self._job, self._guard, self._choose = job, guard, choose
-        self._gauge = Gauge(job.settings, job.model, replace(job.samples, measured=self.tried_on), job.track)
+        self.tried_on = run.samples.tried_on
+        self._run, self._limits, self._choose = run, run.limits, choose
+        self._evaluator = run.evaluator_on(replace(run.samples, measured=self.tried_on))
         self._known: dict[bytes, Tried] = {}
         self._at: dict[float, Tried | None] = {}
 
@@ -67,8 +66,8 @@ class Trials:
     def at(self, share: float) -> Tried | None:
         """Try what leaves at most this share of the multiply-adds; None: nothing has to go for that."""
         if share not in self._at:
-            wish = replace(self._job.settings.wish, budget=Budget(macs=share))
-            self._at[share] = self.of(self._choose(wish), share)
+            goal = replace(self._run.goal, budget=Budget(macs=share))
+            self._at[share] = self.of(self._choose(goal), share)
         return self._at[share]
 
     def of(self, chosen: Chosen, asked: float | None = None) -> Tried | None:
@@ -81,21 +80,21 @@ class Trials:
         return self._known[key]
 
     def _trial(self, chosen: Chosen, asked: float | None) -> Trial:
-        job, costs, kept = self._job, self._job.analysis.costs, counts(chosen.keep)
+        run, costs, kept = self._run, self._run.analysis.costs, counts(chosen.keep)
         macs, params, size = (
             costs.cost_at(kind, kept) / max(1.0, costs.whole_of(kind)) for kind in ("macs", "params", "bytes")
         )
-        job.say("working", f"Trying plan {len(self._known) + 1}, which leaves {100 * macs:.1f} % of the MACs")
-        result = recovered_cut(job, chosen.keep)
-        moved = self._guard is not None and MAX_DRIFT in self._guard.limits
+        run.working(f"Trying plan {len(self._known) + 1}, which leaves {100 * macs:.1f} % of the MACs")
+        result = recovered_cut(run, chosen.keep)
+        moved = self._limits is not None and MAX_DRIFT in self._limits.limits
         with on_disk(result.model, result.weights, None) as (proto, weights):
-            session = open_session(proto, weights, name="the pruned model", threads=job.settings.threads)
-            quality = self._gauge.quality(session, moved=moved)
-        holds = None if self._guard is None else self._guard.holds(quality)
+            session = open_session(proto, weights, name="the pruned model", threads=run.config.threads)
+            quality = self._evaluator.quality(session, moved=moved)
+        holds = None if self._limits is None else self._limits.holds(quality)
         return Trial(asked, macs, params, size, quality, holds)
 
 
-def find_plan(job: Job, guard: Guard | None, choose: Choose) -> tuple[Chosen, Search]:
+def find_plan(run: Run, choose: Choose) -> tuple[Chosen, Search]:
     """Return the choice that is to be carried out, and what was tried.
 
     With budgets it is the one that these lead to, which has to hold the limits as well; without, the one that leaves
@@ -105,42 +104,42 @@ def find_plan(job: Job, guard: Guard | None, choose: Choose) -> tuple[Chosen, Se
         InputError: as the stages.
         UnreachableError: the budgets, or any cut at all, lose more than the limits allow.
     """
-    settings, trials = job.settings, Trials(job, guard, choose)
-    given = counts(class_masks(job.analysis, job.class_outputs))
-    least = min(1.0, least_left(job.analysis, settings.wish, given).get("macs", 1.0) * (1 + 1e-9))
-    if guard is None or settings.wish.budget.explicit:
-        chosen = choose(settings.wish)
+    limits, trials = run.limits, Trials(run, choose)
+    given = counts(class_masks(run.analysis, run.class_outputs))
+    least = min(1.0, least_left(run.analysis, run.goal, given).get("macs", 1.0) * (1 + 1e-9))
+    if limits is None or run.goal.budget.explicit:
+        chosen = choose(run.goal)
         tried = trials.of(chosen)
-        if tried is not None and guard is not None and not tried.trial.holds:
-            closest = _cheapest(trials, guard, tried.trial.macs)
-            raise UnreachableError(_beyond(guard, tried.trial, None if closest is None else closest.trial))
+        if tried is not None and limits is not None and not tried.trial.holds:
+            closest = _cheapest(trials, limits, tried.trial.macs)
+            raise UnreachableError(_beyond(limits, tried.trial, None if closest is None else closest.trial))
     else:
-        tried = _cheapest(trials, guard, least)
+        tried = _cheapest(trials, limits, least)
         if tried is None:
-            raise UnreachableError(_nothing_holds(guard, [made.trial for made in trials.made]))
+            raise UnreachableError(_nothing_holds(limits, [made.trial for made in trials.made]))
         chosen = tried.chosen
-    if settings.pareto is not None:
+    if run.config.pareto is not None:
         for share in np.linspace(HIGHEST, least, GRID):
             trials.at(float(share))
     made = tuple(replace(other.trial, chosen=other is tried) for other in trials.made)
-    return chosen, Search({} if guard is None else guard.limits, trials.tried_on.source, made)
+    return chosen, Search({} if limits is None else limits.limits, trials.tried_on.source, made)
 
 
-def _cheapest(trials: Trials, guard: Guard, low: float) -> Tried | None:
+def _cheapest(trials: Trials, limits: LossLimits, low: float) -> Tried | None:
     """Search from a share of the multiply-adds up to all of them; None: no cut that was tried holds."""
 
     def evaluate(share: float) -> tuple[float, float]:
         tried = trials.at(share)
-        return (1.0, -1.0) if tried is None else (tried.trial.macs, guard.excess(tried.trial.quality))
+        return (1.0, -1.0) if tried is None else (tried.trial.macs, limits.excess(tried.trial.quality))
 
     best = find_cheapest(evaluate, low, 1.0).best
     return None if best is None else trials.at(best.asked)
 
 
-def _beyond(guard: Guard, trial: Trial, closest: Trial | None) -> str:
+def _beyond(limits: LossLimits, trial: Trial, closest: Trial | None) -> str:
     """Return what is said of budgets that cost too much."""
     start = (
-        f"The plan at these budgets, with {100 * trial.macs:.1f} % of the MACs left, {guard.missed(trial.quality)} "
+        f"The plan at these budgets, with {100 * trial.macs:.1f} % of the MACs left, {limits.missed(trial.quality)} "
         f"(on {trial.quality.samples} held-out images), so nothing was written; "
     )
     if closest is None:
@@ -158,17 +157,17 @@ def _asking(trial: Trial) -> str:
     return f"{next((share for share in shares if share <= 100 * most), 100 * most):.9g}%"
 
 
-def _nothing_holds(guard: Guard, trials: list[Trial]) -> str:
+def _nothing_holds(limits: LossLimits, trials: list[Trial]) -> str:
     """Return what is said where every cut loses too much."""
     if not trials:
         return "Nothing was pruned: no multiply-adds hang on a channel that may go; `onnxprune inspect` says why."
     mildest = max(trials, key=lambda trial: trial.macs)
-    closest = min(trials, key=lambda trial: guard.excess(trial.quality))
+    closest = min(trials, key=lambda trial: limits.excess(trial.quality))
     less = "" if closest is mildest else (
-        f"; the closest of {len(trials)} plans, with {100 * closest.macs:.1f} % left, {guard.missed(closest.quality)}"
+        f"; the closest of {len(trials)} plans, with {100 * closest.macs:.1f} % left, {limits.missed(closest.quality)}"
     )  # fmt: skip
     return (
-        f"Even the mildest cut, with {100 * mildest.macs:.1f} % of the MACs left, {guard.missed(mildest.quality)} "
+        f"Even the mildest cut, with {100 * mildest.macs:.1f} % of the MACs left, {limits.missed(mildest.quality)} "
         f"(on {mildest.quality.samples} held-out images){less}, so nothing was written; allow more, or take what a "
         "budget such as --macs 50% costs."
     )

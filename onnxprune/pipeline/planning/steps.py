@@ -12,19 +12,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxprune.analysis.analyse import Analysis, counts
+from onnxprune.analysis.inspect import inspect
 from onnxprune.errors import UnreachableError
 from onnxprune.graph.loaded import Model
 from onnxprune.graph.model import read_graph
 from onnxprune.graph.storage.mapped import on_disk
-from onnxprune.graph.storage.staging import Staging
-from onnxprune.pipeline.context import Job, Ranking
-from onnxprune.pipeline.execution.recover import recovered_cut
-from onnxprune.pipeline.opening import inspect
-from onnxprune.pipeline.planning.plans import choose, class_masks
+from onnxprune.pipeline.context import Run
+from onnxprune.pipeline.events import Resumed
+from onnxprune.pipeline.planning.plans import choose
 from onnxprune.pipeline.planning.scoring import collect, score
 from onnxprune.pipeline.planning.sensitivity import with_sensitivity
-from onnxprune.pipeline.planning.widths import policy_of, refuse_unreachable
-from onnxprune.pipeline.state import Journal, Progress
+from onnxprune.pipeline.planning.trial_cut import recovered_cut
+from onnxprune.pipeline.planning.widths import policy_of
+from onnxprune.pipeline.state import Progress
 from onnxprune.values.axes import BoolArray, IntArray
 from onnxprune.values.statistics import Scores
 
@@ -45,34 +45,34 @@ class Chosen:
     notes: tuple[str, ...]
 
 
-def choose_in_steps(job: Job, ranking: Ranking, journal: Journal | None, first: Scores | None = None) -> Chosen:
-    """Score and choose as often as the settings say, on the recovered network after the first time.
+def choose_in_steps(run: Run, first: Scores | None = None) -> Chosen:
+    """Score and choose as often as the configuration says, on the recovered network after the first time.
 
-    `first` are the scores of the first step, where they are known already. With a `journal` the steps that it has are
-    not done again, and every other one is added to it.
+    `first` are the scores of the first step, where they are known already. Where the run keeps its state,
+    the steps that it has are not done again, and every other one is added to it.
 
     Raises:
         InputError: as the stages.
         UnreachableError: a budget that cannot be met, or a cut network with other groups than the original.
     """
-    analysis, settings, outputs = job.analysis, job.settings, job.class_outputs
-    total, whole = settings.steps, settings.wish.budget.in_shares(analysis.costs)
-    refuse_unreachable(analysis, settings.wish, counts(class_masks(analysis, outputs)))
+    analysis, config, outputs = run.analysis, run.config, run.class_outputs
+    total, whole = config.steps, run.goal.budget.in_shares(analysis.costs)
     state = Progress({group.name: np.ones(group.size, dtype=bool) for group in analysis.free})
-    if journal is not None and journal.begun is not None:
-        state = journal.begun
-        job.say("resumed", f"Going on after step {state.done} of {total}.")
+    kept = run.state
+    if kept is not None and kept.begun is not None:
+        state = kept.begun
+        run.listener.hear(Resumed(f"Going on after step {state.done} of {total}."))
     scores: Scores | None = None
-    while state.done < total and not (state.stands and settings.wish.budget.is_own_rule):
-        if scores is None or not state.stands:  # where nothing went, the network is the one that was scored last
-            known = first if not state.gone else None
-            scores = known or _scores_after(job, ranking, state)
-        wish = replace(settings.wish, budget=whole.part((state.done + 1) / total))
-        keep = choose(analysis, scores, wish, ranking.method, ranking.options, outputs, counts(state.keep))
+    while state.done < total and not (state.converged and run.goal.budget.is_own_rule):
+        if scores is None or not state.converged:  # where nothing went, the network is the one that was scored last
+            known = first if not state.removed_channels else None
+            scores = known or _scores_after(run, state)
+        goal = replace(run.goal, budget=whole.part((state.done + 1) / total))
+        keep = choose(analysis, scores, goal, run.method.method, run.method.options, outputs, counts(state.keep))
         left = analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0
         state = state.after(keep, left, scores.notes)
-        if journal is not None:
-            journal.save(state)
+        if kept is not None:
+            kept.save(state)
     return Chosen(state.keep, scores, (*state.notes, *_summary(state, total)))
 
 
@@ -83,13 +83,13 @@ def _summary(state: Progress, total: int) -> Iterator[str]:
         yield f"Chosen in {state.done} of {total} steps, which left {shares} of the MACs, one after the other."
 
 
-def _scores_after(job: Job, ranking: Ranking, state: Progress) -> Scores:
+def _scores_after(run: Run, state: Progress) -> Scores:
     """Score the network as the steps so far have left it; what comes back are scores of the original's channels."""
-    if not state.gone:
-        return scored(job, ranking)
-    job.say("working", f"Step {state.done + 1} of {job.settings.steps}: cutting and recovering")
-    with _cut_network(job, state.keep) as (present, origins):
-        found = scored(replace(job, analysis=present), ranking)
+    if not state.removed_channels:
+        return scored(run)
+    run.working(f"Step {state.done + 1} of {run.config.steps}: cutting and recovering")
+    with _cut_network(run, state.keep) as (present, origins):
+        found = scored(replace(run, analysis=present))
     return carried_back(found, origins, state.keep)
 
 
@@ -162,47 +162,44 @@ def carried_back(scores: Scores, origins: Origins, keep: Keep) -> Scores:
 
 
 @contextmanager
-def _cut_network(job: Job, keep: Keep) -> Iterator[tuple[Analysis, Origins]]:
+def _cut_network(run: Run, keep: Keep) -> Iterator[tuple[Analysis, Origins]]:
     """Cut the original, recover it as the final result will be, and read what there is."""
-    settings, result = job.settings, recovered_cut(job, keep)
+    config, result = run.config, recovered_cut(run, keep)
     # Beside the output, where the next run clears up after one that was killed.
-    with (
-        Staging() as staging,
-        on_disk(result.model, result.weights, staging.folder(settings.written)) as (proto, weights),
-    ):
-        smaller = Model(job.model.path, proto, read_graph(proto, weights))
-        present = inspect(smaller, approximate=settings.approximate, trim_head=settings.trim_head)
-        yield present, origins_of(job.analysis, keep, present)
+    with on_disk(result.model, result.weights, run.staging.folder(config.written)) as (proto, weights):
+        smaller = Model(run.model.path, proto, read_graph(proto, weights))
+        present = inspect(smaller, approximate=config.approximate, trim_head=config.trim_head)
+        yield present, origins_of(run.analysis, keep, present)
 
 
-def scored(job: Job, ranking: Ranking, *, limited: bool = False) -> Scores:
+def scored(run: Run, *, limited: bool = False) -> Scores:
     """Gather what the method needs, and score; for widths within limits too where there are such, or if `limited`."""
-    settings, analysis, policy = job.settings, job.analysis, job.settings.wish.policy
-    data = None if job.samples is None else job.samples.calibration
-    method, options = ranking.method, ranking.options
-    limited = limited or settings.wish.budget.is_limited
+    config, analysis, policy = run.config, run.analysis, run.goal.policy
+    data = None if run.samples is None else run.samples.calibration
+    method, options = run.method.method, run.method.options
+    limited = limited or run.goal.budget.is_limited
     statistics = collect(
         analysis,
         data,
         method.name,
         options,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        track=job.track,
-        widths=limited or settings.scores_output is not None,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        track=run.listener.track,
+        widths=limited or config.scores_output is not None,
         policy=policy,
     )
-    job.say("working", "Choosing what goes")
-    scores = score(analysis, statistics, method.name, options, policy=policy, seed=settings.seed)
+    run.working("Choosing what goes")
+    scores = score(analysis, statistics, method.name, options, policy=policy, seed=config.seed)
     measured = policy_of(method, options, policy).curves == "measured"
     if not measured or data is None or not limited:
         return scores
-    job.say("working", "Measuring every group by itself")
-    facts = job.data_facts
+    run.working("Measuring every group by itself")
+    facts = run.data_facts
     ranked_by = {
         "method": method.name,
         "options": options,
         "samples": facts["digest"],
         "preprocess": facts["preprocess"],
     }
-    return with_sensitivity(scores, analysis, data, ranked_by, seed=settings.seed, track=job.track)
+    return with_sensitivity(scores, analysis, data, ranked_by, seed=config.seed, track=run.listener.track)

@@ -1,0 +1,25 @@
+"""Applying a plan that was made before."""
+
+from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.events import NULL_LISTENER, Listener
+from onnxprune.pipeline.opening import open_replay
+from onnxprune.pipeline.planning.planned import Planned
+from onnxprune.pipeline.prune import carry_out
+from onnxprune.pipeline.result import Extra, Result, no_extra
+from onnxprune.values.plan import Plan
+
+
+def apply_plan(config: Settings, plan: Plan, listener: Listener = NULL_LISTENER, extra: Extra = no_extra) -> Result:
+    """Apply a plan to its model: cut, verify, recover and measure where there is data, write.
+
+    Args:
+        config: what to do, and how; what the plan says of classes and approximate groups goes before it.
+        plan: what goes.
+        listener: hears what is done.
+        extra: makes of the result what else is to be written, by path.
+
+    Raises:
+        InputError: the plan is for another model, or its classes are not those of the data; else as `prune`.
+    """
+    with open_replay(config, plan, listener, extra) as run:
+        return carry_out(run, Planned(plan, run.model.notes, replayed=True))

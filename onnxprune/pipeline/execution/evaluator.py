@@ -1,0 +1,80 @@
+"""Measuring a pruned model against the original: top-1 where there are labels, else the drift of the outputs."""
+
+from dataclasses import replace
+from functools import cached_property
+from weakref import WeakKeyDictionary
+
+from onnxprune.errors import InputError
+from onnxprune.evaluation import Drift, Predictions, drift, paired, predict
+from onnxprune.graph.loaded import Model
+from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.samples import Samples
+from onnxprune.runtime import Session, open_session
+from onnxprune.values.outcome import Quality
+from onnxprune.values.progress import Track
+
+
+class Evaluator:
+    """Measures models on the data that no score saw; the original's answers are computed once."""
+
+    def __init__(self, config: Settings, model: Model, samples: Samples, track: Track) -> None:
+        self._settings, self._model, self._track = config, model, track
+        self._data = samples.measured
+        self._answers: WeakKeyDictionary[Session, Predictions] = WeakKeyDictionary()
+
+    def session(self) -> Session:
+        """Open the original model."""
+        config, model = self._settings, self._model
+        return open_session(model.proto, model.weights, name=str(config.model), threads=config.threads)
+
+    @cached_property
+    def _before(self) -> Predictions:
+        return predict(self.session(), self._data, batch_size=self._settings.batch_size, track=self._track)
+
+    def _predicted(self, session: Session) -> Predictions:
+        """Return a model's answers, which are computed once for as long as it is open."""
+        if session not in self._answers:
+            output, batch = self._before.output, self._settings.batch_size
+            self._answers[session] = predict(session, self._data, output=output, batch_size=batch, track=self._track)
+        return self._answers[session]
+
+    def quality(self, pruned: Session, than: Session | None = None, *, moved: bool = False) -> Quality:
+        """Measure a pruned model against another one (None: the original).
+
+        With `moved` the change of its outputs is measured too where top-1 is.
+
+        Raises:
+            InputError: a model cannot run on the data, or no output can be compared that `moved` asks for.
+        """
+        data = self._data
+        if data.labels is None or not self._settings.check_accuracy:
+            change = self._change(pruned, than, needed=moved)
+            return Quality(
+                data.source, len(data), drift=change.relative_l2, agreement=change.agreement, moved=change.worst
+            )
+        old = self._before if than is None else self._predicted(than)
+        new = self._predicted(pruned)
+        difference = paired(old, new)
+        found = Quality(
+            data.source,
+            len(data),
+            before=old.accuracy,
+            after=new.accuracy,
+            change=difference.change,
+            change_interval=difference.interval,
+            class_names=data.class_names,
+            among=() if data.outputs is None else data.class_names,
+        )
+        return replace(found, moved=self._change(pruned, than, needed=True).worst) if moved else found
+
+    def _change(self, pruned: Session, than: Session | None, *, needed: bool) -> Drift:
+        """Compare the outputs, of which one at least has to be comparable where they are `needed`."""
+        other = self.session() if than is None else than
+        change = drift(other, pruned, self._data, batch_size=self._settings.batch_size, track=self._track)
+        if needed and not change.relative_l2 and not change.equal:
+            reasons = "; ".join(f"'{name}': {reason}" for name, reason in change.skipped.items())
+            raise InputError(
+                f"No output can be compared with the original's, so no limit on its change can be held ({reasons}); "
+                "say how much goes with a budget such as --macs 50%."
+            )
+        return change

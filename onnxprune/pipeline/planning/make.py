@@ -1,0 +1,130 @@
+"""Making the plan of a run: given by a file of keep masks, for a goal, or searched for by what is lost."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from onnxprune.analysis.analyse import counts
+from onnxprune.errors import UnreachableError
+from onnxprune.latency.budget import latency_notes
+from onnxprune.pipeline.context import Run
+from onnxprune.pipeline.planning.imported import score_bytes
+from onnxprune.pipeline.planning.latency import hold_latency
+from onnxprune.pipeline.planning.limits import CLASS_DROP, MAX_DRIFT, MAX_DROP
+from onnxprune.pipeline.planning.planned import Planned
+from onnxprune.pipeline.planning.plans import choose, class_masks, plan_of_masks, recovery_settings
+from onnxprune.pipeline.planning.search import Choose, find_plan
+from onnxprune.pipeline.planning.steps import Chosen, Keep, choose_in_steps, scored
+from onnxprune.pipeline.state import removed_if_refused
+from onnxprune.report.curve import curve_files
+from onnxprune.selection.goal import Goal
+from onnxprune.values.plan import Plan
+from onnxprune.values.trials import Search
+
+
+def make_plan(run: Run) -> Planned:
+    """Return the plan of a run.
+
+    Raises:
+        InputError: what the method or a search goes by is missing.
+        UnreachableError: a budget or a limit cannot be met, or nothing would be removed.
+    """
+    if run.imported is not None and run.imported.scores is None:
+        return _given(run, run.imported.keep)
+    with removed_if_refused(run.state):
+        select = _held_to_latency(run, _chooser(run))
+        found, search = find_plan(run, select) if _tries(run) else (select(run.goal), None)
+        plan = _recorded(run, found.keep)
+        if plan.removed == 0:
+            raise UnreachableError(_nothing(run))
+    notes = (*run.model.notes, *found.notes, *latency_notes(run.analysis, run.timing, counts(found.keep)))
+    if run.limits is not None and run.config.recipe is not None:
+        notes = (*notes, "The limits on the loss chose the plan by its recovered weights, before the training.")
+    return Planned(plan, notes, search, _files(run, found, search))
+
+
+def _given(run: Run, masks: Keep) -> Planned:
+    """Return the plan of the keep masks of a file, which is as explicit as a budget."""
+    keep = {**masks, **class_masks(run.analysis, run.class_outputs)}
+    plan = _as_plan(run, keep, {})
+    if plan.removed == 0:
+        raise UnreachableError(f"Nothing was pruned: {run.config.scores} keeps every channel.")
+    return Planned(plan, run.model.notes, given=True)
+
+
+def _tries(run: Run) -> bool:
+    """Whether plans are tried before one is taken."""
+    return run.limits is not None or run.config.pareto is not None
+
+
+def _chooser(run: Run) -> Choose:
+    """Return what chooses the channels that stay, for one goal after the other, by scores that are computed once."""
+    if run.imported is not None and run.imported.scores is not None:
+        known = run.imported.scores
+        rule = (run.method.method, run.method.options, run.class_outputs)
+        return lambda goal: Chosen(choose(run.analysis, known, goal, *rule), known, known.notes)
+    limited = _tries(run) or run.goal.budget.latency is not None
+    first = scored(run, limited=True) if limited else None
+    own = run.goal
+    return lambda goal: choose_in_steps(replace(run, goal=goal, state=run.state if goal == own else None), first)
+
+
+def _held_to_latency(run: Run, select: Choose) -> Choose:
+    """Return what chooses until a budget of latency holds as timed, where there is one."""
+
+    def again(goal: Goal) -> Keep:
+        return select(goal).keep
+
+    def chosen(goal: Goal) -> Chosen:
+        found = select(goal)
+        keep = hold_latency(run.model, run.analysis, goal, run.timing, found.keep, again, run.listener)
+        return replace(found, keep=keep)
+
+    return chosen
+
+
+def _recorded(run: Run, keep: Keep) -> Plan:
+    """Return the plan of what was chosen, with what was asked for in it."""
+    limits = {} if run.limits is None else run.limits.limits
+    held = {name: limits[name] for name in (MAX_DROP, MAX_DRIFT) if name in limits}
+    in_steps = {"steps": run.config.steps} if run.config.steps > 1 else {}
+    return _as_plan(run, keep, {**run.goal.to_json(), **held, **in_steps})
+
+
+def _as_plan(run: Run, keep: Keep, request: Mapping[str, object]) -> Plan:
+    config = run.config
+    plan = plan_of_masks(
+        run.model,
+        run.analysis,
+        keep,
+        run.method.name,
+        run.method.options,
+        request=request,
+        seed=config.seed,
+        data=run.data_facts,
+    )
+    limit = {} if config.max_class_drop is None else {CLASS_DROP: config.max_class_drop}
+    return replace(
+        plan,
+        request={**plan.request, **limit},
+        recovery=recovery_settings(config.recovery),
+        classes=run.classes,
+    )
+
+
+def _files(run: Run, found: Chosen, search: Search | None) -> dict[Path, bytes]:
+    """Return the scores and the curve, where they are asked for."""
+    files: dict[Path, bytes] = {}
+    if run.config.scores_output is not None and found.scores is not None:
+        keep = {group.name: found.keep[group.name] for group in run.analysis.prunable}
+        content = score_bytes(found.scores, keep, run.method.name, run.method.options, run.model.digest)
+        files[run.config.scores_output] = content
+    if search is not None:
+        files.update(curve_files(search, run.config.curve_written))
+    return files
+
+
+def _nothing(run: Run) -> str:
+    if run.goal.explicit:
+        return "Nothing was pruned: the budget already holds; ask for more (a larger --ratio, a smaller --macs)."
+    return f"Nothing was pruned: no channel is below the threshold of {run.method.name}; ask for a --ratio or --macs."
