@@ -35,9 +35,10 @@ from onnxprune.analysis.analysis import Analysis, counts
 from onnxprune.data import Dataset
 from onnxprune.evaluation import evaluate
 from onnxprune.importance.method import find_method
-from onnxprune.latency.profile import Device
+from onnxprune.latency.device import Device
+from onnxprune.latency.measure import time_cuts
 from onnxprune.pipeline.events import NULL_LISTENER
-from onnxprune.pipeline.planning.latency import hold_latency, time_cuts, time_network, with_width_block
+from onnxprune.pipeline.planning.latency import hold_latency, time_network, with_width_block
 from onnxprune.pipeline.planning.plans import choose, plan_of_masks
 from onnxprune.runtime import open_session
 from onnxprune.selection.goal import Goal
@@ -136,7 +137,7 @@ def plans(
         other = Goal(Budget(ratio=1 - left), block.round_to, slow=block.slow)
         return choose(analysis, plain, other, find_method("l1"), find_method("l1").settle({}))
 
-    half = Goal(Budget(macs=HALF), block.round_to, slow=block.slow, barred=goal.barred)
+    half = Goal(Budget(macs=HALF), block.round_to, slow=block.slow, excluded=goal.excluded)
     return {
         "table": held(scores),
         **({} if trained else {"table for MACs": held(worth_macs(analysis, plain))}),

@@ -16,10 +16,10 @@ from onnxprune.pipeline.execution.store import save
 from onnxprune.pipeline.planning.plans import plan
 from onnxprune.pipeline.planning.scoring import collect, score
 from onnxprune.pipeline.prune import prune as run
-from onnxprune.selection.budget import Budget
+from onnxprune.selection.budget import Budget, read_budget
 from onnxprune.selection.goal import Goal
 from onnxprune.selection.steering import Steering
-from onnxprune.values.amount import BYTES, COUNTS, MILLISECONDS, Amount, read_amount
+from onnxprune.values.amount import Amount
 from onnxprune.values.plan import Plan, read_plan
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.progress import Track, silent
@@ -137,14 +137,7 @@ def prune(
         InputError, UnreachableError, VerificationError: see `onnxprune.errors`; nothing is written then.
     """
     explicit = isinstance(preprocess, Preprocess)
-    budget = Budget(
-        ratio,
-        macs,
-        alpha,
-        _amount("params", params, COUNTS),
-        _amount("size", size, BYTES),
-        _amount("latency", latency, MILLISECONDS),
-    )
+    budget = read_budget(ratio, alpha, macs=macs, params=params, size=size, latency=latency)
     settings = Settings(
         model=Path(model),
         data=None if data is None else Path(data),
@@ -184,13 +177,6 @@ class _Tracking(NullListener):
 
     def __init__(self, track: Track) -> None:
         self.track = track  # type: ignore[method-assign]
-
-
-def _amount(name: str, value: Amount | float | str | None, units: Mapping[str, float]) -> Amount | None:
-    try:
-        return None if value is None else read_amount(value, units)
-    except ValueError as error:
-        raise InputError(f"{name}={value!r} is no budget ({error}).") from None
 
 
 def load_plan(path: Path | str) -> Plan:

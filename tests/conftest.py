@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from timed_machine import made_up
 
 from onnxprune.graph.storage.cache import write_cache
 from onnxprune.latency import board
-from onnxprune.latency.profile import Device, block_key
+from onnxprune.latency.cache import block_key
+from onnxprune.latency.device import Device
 
 settings.register_profile(
     "onnxprune", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
@@ -31,3 +33,9 @@ def known_block(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for threads in (None, 1, 2):
             write_cache("block", block_key(Device(threads)), {"block": 8, "slow": []})
         yield folder
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]:
+    """Have a made-up machine time everything, see `timed_machine.made_up`."""
+    return made_up(monkeypatch, tmp_path / "cache")

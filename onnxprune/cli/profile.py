@@ -58,7 +58,9 @@ def profile(**flags: Any) -> None:
     from onnxprune.cli.printing import print_blocks, print_json
     from onnxprune.graph import loaded
     from onnxprune.graph.storage.paths import check_input, check_outputs
-    from onnxprune.latency.profile import Device, pack, profile_to, refuse_provider
+    from onnxprune.latency.device import Device, refuse_provider
+    from onnxprune.latency.package import pack
+    from onnxprune.latency.profile import profile_to
     from onnxprune.latency.summary import profiled
     from onnxprune.report.profiling import profile_blocks
 

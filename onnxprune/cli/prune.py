@@ -249,11 +249,11 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         InputError: flags that contradict each other, an unknown method or setting, or paths that will not do.
     """
     from onnxprune.graph.storage.paths import check_input, check_outputs
-    from onnxprune.selection.budget import Budget
+    from onnxprune.selection.budget import BUDGETS, read_budget
     from onnxprune.selection.goal import Goal
 
     check_input(flags["model"])
-    budget = Budget(flags["ratio"], flags["macs"], flags["alpha"], flags["params"], flags["size"], flags["latency"])
+    budget = read_budget(flags["ratio"], flags["alpha"], **{each.name: flags[each.name] for each in BUDGETS})
     settings = shared_settings(
         flags,
         plan_output=flags["plan"],

@@ -201,19 +201,19 @@ def _summary(taken: Sequence[float]) -> Times:
 
 def run(
     read: Callable[[str], Model],
-    told: Callable[[int, int], None],
     jobs: Sequence[Mapping[str, Any]],
     threads: int | None = None,
     provider: str = CPU,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Times]:
     """Time jobs.
 
     Args:
         read: from a job's file to its bytes, or its path.
-        told: hears how many jobs are done, of how many.
         jobs: see above; those without ops are whole models, timed in turn.
         threads: within a kernel; None: the runtime's choice.
         provider: execution provider.
+        progress: hears how many jobs are done, of how many.
 
     Returns:
         By id as `time_layer`.
@@ -223,11 +223,13 @@ def run(
     if whole:
         taken = time_whole([read(job["file"]) for job in whole], whole[0]["feeds"], threads, provider)
         found.update({job["id"]: times for job, times in zip(whole, taken, strict=True)})
-    told(len(found), len(jobs))
+    if progress is not None:
+        progress(len(found), len(jobs))
     for job in jobs:
         if job["ops"]:
             found[job["id"]] = time_layer(read(job["file"]), job["feeds"], job["ops"], threads, provider)
-            told(len(found), len(jobs))
+            if progress is not None:
+                progress(len(found), len(jobs))
     return found
 
 
@@ -245,15 +247,15 @@ def main(archive: str | None = None, arguments: Sequence[str] | None = None) -> 
 
     begin = "\r" if sys.stderr.isatty() else ""
 
-    def told(done: int, of: int) -> None:
-        if begin:
-            print(f"{begin}{done} of {of} timed", end="", file=sys.stderr, flush=True)
+    def print_progress(done: int, of: int) -> None:
+        print(f"{begin}{done} of {of} timed", end="", file=sys.stderr, flush=True)
 
     with zipfile.ZipFile(archive or sys.argv[0]) as opened, tempfile.TemporaryDirectory() as folder:
         content = json.loads(opened.read("jobs.json"))
         opened.extractall(folder)
         paths = Path(folder)
-        times = run(lambda file: str(paths / file), told, content.pop("jobs"), options.threads, options.provider)
+        jobs, progress = content.pop("jobs"), print_progress if begin else None
+        times = run(lambda file: str(paths / file), jobs, options.threads, options.provider, progress)
     content.update(times=times, machine=machine(options.threads, options.provider))
     part = Path(f"{options.output}.part")
     part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

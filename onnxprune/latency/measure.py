@@ -1,15 +1,22 @@
-"""Wall-clock latency of models, measured side by side so that their ratio is fair."""
+"""Wall-clock latency of whole networks, measured side by side so that their ratio is fair."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from onnxprune.analysis.analysis import Analysis
+from onnxprune.graph.loaded import Model
 from onnxprune.latency import board
+from onnxprune.latency.device import Device
+from onnxprune.latency.jobs import input_shapes, write_cut
 from onnxprune.runtime.session import Feeds, Session
+from onnxprune.values.axes import BoolArray
 
 MIN_REPEATS = board.FEWEST
 """Fewer timings say nothing about their spread, so this many are made whatever the time budget is."""
@@ -64,6 +71,17 @@ def measure(
     times = board.in_turns(calls, deadline - time.perf_counter(), max(repeats, MIN_REPEATS), settle)
     batch = next((len(value) for value in feeds.values() if np.ndim(value)), 1)
     return {name: _summary([1e3 * each for each in found], batch) for name, found in zip(sessions, times, strict=True)}
+
+
+def time_cuts(
+    model: Model, analysis: Analysis, keeps: Sequence[Mapping[str, BoolArray]], device: Device
+) -> list[float]:
+    """Return the median milliseconds that the network takes with each of these cuts, timed in turn."""
+    with TemporaryDirectory(prefix="onnxprune-") as name:
+        paths = [write_cut(model, analysis, keep, Path(name) / str(number)) for number, keep in enumerate(keeps)]
+        files = [str(path) for path in paths]
+        found = board.time_whole(files, input_shapes(analysis), device.threads, device.provider)
+    return [times["median"] / 1000 for times in found]
 
 
 def _summary(times: list[float], batch: int) -> Latency:

@@ -28,7 +28,7 @@ from onnxprune.graph.storage.resumable import Resumable
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import Staging, explained
 from onnxprune.importance.method import find_method
-from onnxprune.latency.profile import Device
+from onnxprune.latency.device import Device
 from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.events import NULL_LISTENER, DataOpened, IterationBegun, Listener, Working
 from onnxprune.pipeline.execution.evaluator import Evaluator
@@ -40,6 +40,7 @@ from onnxprune.pipeline.samples import Samples, measured_on, open_samples, scale
 from onnxprune.runtime import open_session
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.goal import Goal
+from onnxprune.selection.schedule import left_after
 from onnxprune.selection.steering import widths_by_place
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.results import Iterated, Iteration, Result
@@ -177,7 +178,7 @@ def part(budget: Budget, number: int, iterations: int, share: float) -> Budget |
     if share <= budget.macs:
         return None
     # An iteration may take more than its ratio, as widths are rounded; then the next ones have nothing left to do.
-    ratios = (budget.macs ** (step / iterations) for step in range(min(number, iterations), iterations + 1))
+    ratios = (left_after(step / iterations, budget.macs) for step in range(min(number, iterations), iterations + 1))
     return replace(budget, macs=next(ratio for ratio in ratios if ratio < share) / share)
 
 

@@ -13,7 +13,7 @@ from onnxprune.graph.loaded import load
 from onnxprune.graph.storage.paths import check_input, check_outputs, data_files
 from onnxprune.graph.storage.staging import Staging
 from onnxprune.importance.method import find_method
-from onnxprune.latency.profile import Device
+from onnxprune.latency.device import Device
 from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.context import ConfiguredMethod, Run
 from onnxprune.pipeline.events import NULL_LISTENER, Analysed, DataOpened, LeastLeft, Listener, Working

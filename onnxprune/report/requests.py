@@ -5,9 +5,11 @@ A plan's request is a table by name. A name without an entry in `REQUESTS` is sh
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from onnxprune.report import numbers
+from onnxprune.selection.budget import BUDGETS, Limited
 
 Role = Literal["target", "rule"]
 """A target decides how much goes; a rule how, or within what limits."""
@@ -50,18 +52,14 @@ def left_words(name: str, share: float) -> str:
 
 
 COSTS: Mapping[str, str] = {
-    "macs": "MACs",
-    "params": "parameters",
-    "bytes": "file",
-    "size": "file's size",
+    **{limited.kind: limited.words for limited in BUDGETS},
     "channels": "prunable channels",
-    "latency": "latency",
 }
 """What is counted of a network, in words, by name."""
 
 
-def _amount(amount: float | str) -> str:
-    return amount if isinstance(amount, str) else numbers.percent(amount)
+def _at_most(limited: Limited, amount: float | str) -> str:
+    return f"at most {amount if isinstance(amount, str) else numbers.percent(amount)} of the {limited.words}"
 
 
 def _points(share: float) -> str:
@@ -87,10 +85,7 @@ def _rule(words: Callable[[Any], str]) -> Request:
 
 
 REQUESTS: Mapping[str, Request] = {
-    "macs": _target(lambda share: f"at most {numbers.percent(share)} of the MACs"),
-    "params": _target(lambda amount: f"at most {_amount(amount)} of the parameters"),
-    "size": _target(lambda amount: f"at most {_amount(amount)} of the file's size"),
-    "latency": _target(lambda amount: f"at most {_amount(amount)} of the latency"),
+    **{limited.name: _target(partial(_at_most, limited)) for limited in BUDGETS},
     "ratio": _target(lambda share: f"{numbers.percent(share)} of the channels of every group removed"),
     "alpha": _target(lambda alpha: f"everything below {alpha:g} times the threshold removed"),
     "max_drop": _target(lambda share: f"at most {_points(share)} of top-1 lost on held-out data"),

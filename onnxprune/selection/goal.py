@@ -20,9 +20,9 @@ class Goal:
 
     Attributes:
         budget: how much may be left.
-        round_to: width block; None: that of this machine's kernels, see `timing.settle_block`.
+        round_to: width block; None: that of this machine's kernels, see `latency.block.width_block`.
         slow: widths below one block that are not worth choosing.
-        barred: by group widths that are not to be chosen, as a wider layer was timed to be faster.
+        excluded: by group widths that are not to be chosen, as a wider layer was timed to be faster.
         policy: how the budget is shared out over the groups, by name; None: as the method says.
         steering: what is said of single groups.
     """
@@ -32,7 +32,7 @@ class Goal:
     policy: str | None = None
     steering: Steering = field(default_factory=Steering)
     slow: frozenset[int] = frozenset()
-    barred: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    excluded: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     @property
     def explicit(self) -> bool:
@@ -47,8 +47,8 @@ class Goal:
     def width(self, group: ChannelGroup) -> Width:
         """Return the widths that a group may take."""
         found = self.steering.width(group, _block(group, self.round_to or 1))
-        barred = self.barred.get(group.name, frozenset()) | _slow(group, self.slow)
-        return replace(found, barred=barred) if found.most is None else found
+        excluded = self.excluded.get(group.name, frozenset()) | _slow(group, self.slow)
+        return replace(found, excluded=excluded) if found.most is None else found
 
 
 def _slow(group: ChannelGroup, slow: frozenset[int]) -> frozenset[int]:

@@ -25,7 +25,7 @@ class Problem:
         limits: that have to hold.
         caps: channels that a group keeps at most.
         threshold: what a channel scores at least by the method's own rule; None: it has none.
-        clock: the milliseconds that a network takes, where that can be foretold.
+        latency: the milliseconds that a network takes, where that can be predicted.
     """
 
     widths: Sequence[Width]
@@ -33,7 +33,7 @@ class Problem:
     limits: Limits
     caps: Mapping[str, int]
     threshold: float | None = None
-    clock: Cost | None = None
+    latency: Cost | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Policy:
         curves: which curves it goes by.
         choose: the channels that every group keeps; pure. Raises UnreachableError where the limits cannot be met, and
             InputError where what it goes by is missing.
-        timed: whether it goes by the clock.
+        timed: whether it goes by the latency.
     """
 
     name: str

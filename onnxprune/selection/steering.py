@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from onnxprune.errors import InputError
+from onnxprune.selection.schedule import left_after
 from onnxprune.selection.widths import FLOOR, Width
 from onnxprune.values.groups import ChannelGroup
 
@@ -87,7 +88,7 @@ class Steering:
 
         Patterns are left out that none of the `groups` of this network fits any more, with one channel left each.
         """
-        left = tuple((pattern, 1 - (1 - ratio) ** share) for pattern, ratio in self.ratios)
+        left = tuple((pattern, 1 - left_after(share, 1 - ratio)) for pattern, ratio in self.ratios)
         return replace(self, ratios=tuple(entry for entry in left if any(fits(entry[0], group) for group in groups)))
 
 

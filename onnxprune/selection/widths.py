@@ -21,7 +21,7 @@ class Width:
         share: of the channels that always stays.
         least: channels that always stay, whatever the share says; None: as it says.
         most: channels that may stay at most; None: all.
-        barred: widths that are not to be chosen, as a wider layer is faster.
+        excluded: widths that are not to be chosen, as a wider layer is faster.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Width:
     share: float = FLOOR
     least: int | None = None
     most: int | None = None
-    barred: frozenset[int] = frozenset()
+    excluded: frozenset[int] = frozenset()
 
     @property
     def top(self) -> int:
@@ -54,7 +54,7 @@ class Width:
         # The full width needs no block: nobody asks to grow or to shrink a group that is whole.
         if self.size - count <= abs(rounded - count):
             rounded = self.size
-        if self._clip(rounded) not in self.barred:
+        if self._clip(rounded) not in self.excluded:
             return self._clip(rounded)
         below, above = self.down(rounded), self._open(rounded)
         return above if above - count <= count - below else below
@@ -63,7 +63,7 @@ class Width:
         """Round a target down to a block, within the floor."""
         while True:
             found = self._clip(count if count >= self.size or self._free(count) else count - count % self.block)
-            if found not in self.barred or found == self.floor:
+            if found not in self.excluded or found == self.floor:
                 return found
             count = found - 1
 
@@ -79,8 +79,8 @@ class Width:
         return min(self.size, (count // self.block + 1) * self.block)
 
     def _open(self, count: int) -> int:
-        """Return this width, or the next wider one that is not barred; the full one never is."""
-        while count in self.barred and count < self.size:
+        """Return this width, or the next wider one that is not excluded; the full one never is."""
+        while count in self.excluded and count < self.size:
             count = self._next(count)
         return count
 

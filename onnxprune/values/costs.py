@@ -2,7 +2,7 @@
 
 These are exact: a layer's MACs are a fixed factor times the kept widths of its weight's axes, a constant's size is the
 product of the kept widths of its axes, and a width falls by the group's multiplicity with every channel removed. The
-latency is foretold, where something was given to foretell it by.
+latency is predicted, where something was given to predict it by.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from onnxprune.values.axes import Axis, FloatArray
 Kind: TypeAlias = Literal["macs", "params", "bytes", "latency"]
 """What is counted: multiply-adds of one sample, weights, bytes of the file, milliseconds for one sample."""
 
-Clock: TypeAlias = Callable[[FloatArray], float]
+LatencyModel: TypeAlias = Callable[[FloatArray], float]
 """From the width of every axis to the milliseconds that one sample takes."""
 
 
@@ -46,7 +46,7 @@ class CostTable:
         others: by kind of cost what no width has a say in.
         numbers: which column of `widths` an axis has; axes that always change together share one.
         made: terms of the numbers that all nodes together write for one sample.
-        clock: what foretells the latency.
+        latency_model: what predicts the latency.
     """
 
     groups: tuple[str, ...]
@@ -60,7 +60,7 @@ class CostTable:
     others: Mapping[Kind, float] = field(default_factory=dict)
     numbers: Mapping[Axis, int] = field(default_factory=dict)
     made: tuple[Term, ...] = ()
-    clock: Clock | None = None
+    latency_model: LatencyModel | None = None
 
     @cached_property
     def whole(self) -> float:
@@ -91,7 +91,7 @@ class CostTable:
 
     def _at(self, kind: Kind, widths: FloatArray) -> float:
         if kind == "latency":
-            return 0.0 if self.clock is None else self.clock(widths)
+            return 0.0 if self.latency_model is None else self.latency_model(widths)
         return self._products[kind].total(widths) + self.others.get(kind, 0.0)
 
     @cached_property

@@ -293,7 +293,7 @@ class Profiled:
                     "median_ms": found.median,
                     "p10_ms": found.p10,
                     "p90_ms": found.p90,
-                    "foretold_ms": found.predicted,
+                    "predicted_ms": found.predicted,
                 }
                 for found in self.wholes
             ],

@@ -51,6 +51,7 @@ def test_the_table_goes_beside_the_model_unless_said_otherwise(model: Path) -> N
     assert Path(found["table"]).exists()
     assert found["block"] >= 1
     assert found["wholes"][0]["median_ms"] > 0
+    assert found["wholes"][0]["predicted_ms"] > 0
 
 
 def test_a_packed_file_takes_no_settings_of_a_run(model: Path, tmp_path: Path) -> None:

@@ -15,8 +15,7 @@ from onnxprune.errors import InputError, UnreachableError
 from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.planning.scoring import collect
-from onnxprune.pipeline.planning.steps import carried_back, origins_of, part_of
-from onnxprune.selection.budget import Budget
+from onnxprune.pipeline.planning.steps import carried_back, origins_of
 from onnxprune.selection.masks import keep_best
 from onnxprune.selection.threshold import by_threshold
 from onnxprune.selection.widths import Width
@@ -107,14 +106,6 @@ def test_a_cap_counts_what_is_there_still() -> None:
     assert found == {"a": 7}
     assert by_threshold([Width("a", 20)], scores, 0.85, 1.0, {"a": 10}) == {"a": 2}
     assert by_threshold([Width("a", 20)], scores, 0.0, 1.0, {"a": 10}) == {"a": 10}
-
-
-def test_what_is_left_shrinks_geometrically() -> None:
-    macs = [part_of(Budget(macs=0.25, alpha=2.0), number, 4) for number in range(1, 5)]
-    assert [budget.macs for budget in macs] == pytest.approx([0.25**0.25, 0.5, 0.25**0.75, 0.25])
-    assert {budget.alpha for budget in macs} == {2.0}
-    assert part_of(Budget(ratio=0.75), 1, 2).ratio == pytest.approx(0.5)
-    assert part_of(Budget(ratio=0.3), 3, 3) == Budget(ratio=0.3)
 
 
 def pruned(data: Path | None, output: Path, number: int, method: str = "catro", **more: Any) -> onnxprune.Result:

@@ -105,7 +105,7 @@ def test_an_unknown_policy_is_named_with_those_there_are() -> None:
         find_policy("best")
 
 
-def test_policy_latency_goes_by_the_clock_whatever_the_limit_is_of() -> None:
+def test_policy_latency_goes_by_the_latency_whatever_the_limit_is_of() -> None:
     """Both groups cost as many MACs; those of the second take ten times as long, so they go first."""
     widths = [Width("a", 10), Width("b", 10)]
     scores = Scores({"a": np.ones(10), "b": np.ones(10)}, curves={name: np.arange(11.0) for name in "ab"})
@@ -113,6 +113,6 @@ def test_policy_latency_goes_by_the_clock_whatever_the_limit_is_of() -> None:
     problem = Problem(widths, scores, Limits((limit,), lambda name: ("a", "b")), {"a": 10, "b": 10})
     with pytest.raises(InputError, match="policy latency goes by times"):
         find_policy("latency").choose(problem)
-    timed = replace(problem, clock=lambda counts: counts["a"] + 10.0 * counts["b"])
+    timed = replace(problem, latency=lambda counts: counts["a"] + 10.0 * counts["b"])
     assert find_policy("latency").choose(timed) == {"a": 10, "b": 4}
     assert find_policy("loss").choose(timed) != {"a": 10, "b": 4}

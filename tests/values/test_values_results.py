@@ -64,7 +64,7 @@ def test_timings_in_json() -> None:
     found = Profiled(Path("t.json"), "cpu", {}, 8, 0.01, (LayerTime("a", 2.0, 1.0),), (network,)).to_json()
     assert list(found) == ["table", "machine", "block", "noise", "layers", "wholes"]
     assert found["layers"] == [{"name": "a", "whole_ms": 2.0, "narrowest_ms": 1.0}]
-    assert list(found["wholes"][0]) == ["macs", "median_ms", "p10_ms", "p90_ms", "foretold_ms"]
+    assert list(found["wholes"][0]) == ["macs", "median_ms", "p10_ms", "p90_ms", "predicted_ms"]
 
 
 @pytest.mark.parametrize(("epoch", "score"), [(EPOCHS[0], (0.5, -2.0)), (Epoch(1, 1.0, 3.0, None), (-1.0, -3.0))])

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from onnxprune.analysis.analysis import counts
 from onnxprune.errors import UnreachableError
+from onnxprune.latency.budget import latency_notes
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.planning.imported import score_bytes
-from onnxprune.pipeline.planning.latency import hold_latency, latency_notes
+from onnxprune.pipeline.planning.latency import hold_latency
 from onnxprune.pipeline.planning.limits import CLASS_DROP, MAX_DRIFT, MAX_DROP
 from onnxprune.pipeline.planning.planned import Planned
 from onnxprune.pipeline.planning.plans import choose, class_masks, plan_of_masks, recovery_settings

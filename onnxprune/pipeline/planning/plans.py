@@ -118,7 +118,7 @@ def plan_of_masks(
             "macs": analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0,
             "params": analysis.params(keep) / analysis.params() if analysis.params() else 1.0,
             "channels": sum(kept[group.name] for group in analysis.prunable) / channels if channels else 1.0,
-            **({"latency": costs.cost_at("latency", kept) / costs.whole_of("latency")} if costs.clock else {}),
+            **({"latency": costs.cost_at("latency", kept) / costs.whole_of("latency")} if costs.latency_model else {}),
         },
         groups=groups,
         frozen={group.name: group.frozen for group in analysis.groups if group.frozen},

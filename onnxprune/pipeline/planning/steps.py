@@ -25,7 +25,6 @@ from onnxprune.pipeline.planning.sensitivity import with_sensitivity
 from onnxprune.pipeline.planning.trial_cut import recovered_cut
 from onnxprune.pipeline.planning.widths import policy_of
 from onnxprune.pipeline.state import Progress
-from onnxprune.selection.budget import Budget
 from onnxprune.values.axes import BoolArray, IntArray
 from onnxprune.values.statistics import Scores
 
@@ -68,7 +67,7 @@ def choose_in_steps(run: Run, first: Scores | None = None) -> Chosen:
         if scores is None or not state.converged:  # where nothing went, the network is the one that was scored last
             known = first if not state.removed_channels else None
             scores = known or _scores_after(run, state)
-        goal = replace(run.goal, budget=part_of(whole, state.done + 1, total))
+        goal = replace(run.goal, budget=whole.part((state.done + 1) / total))
         keep = choose(analysis, scores, goal, run.method.method, run.method.options, outputs, counts(state.keep))
         left = analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0
         state = state.after(keep, left, scores.notes)
@@ -92,24 +91,6 @@ def _scores_after(run: Run, state: Progress) -> Scores:
     with _cut_network(run, state.keep) as (present, origins):
         found = scored(replace(run, analysis=present))
     return carried_back(found, origins, state.keep)
-
-
-def part_of(budget: Budget, number: int, total: int) -> Budget:
-    """Return what of a budget is to be reached after step `number` of `total`: equal shares of what is there go.
-
-    What is left shrinks geometrically: after 2 of 4 steps to 25 % of the MACs, 50 % are left. A threshold is the same
-    in every step.
-    """
-    if number == total:
-        return budget
-    share = number / total
-    macs = None if budget.macs is None else max(budget.macs, 0.0) ** share
-    ratio = None if budget.ratio is None else 1 - max(1 - budget.ratio, 0.0) ** share
-    params, size, latency = (
-        None if amount is None else replace(amount, number=amount.number**share)
-        for amount in (budget.params, budget.size, budget.latency)
-    )
-    return replace(budget, macs=macs, ratio=ratio, params=params, size=size, latency=latency)
 
 
 def origins_of(whole: Analysis, keep: Keep, present: Analysis) -> Origins:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.importance.method import Method
+from onnxprune.selection.budget import BUDGETS
 from onnxprune.selection.goal import Goal
 from onnxprune.selection.policy import Policy, Problem, find_policy
 from onnxprune.selection.ratio import by_ratio
@@ -54,8 +55,8 @@ def choose_widths(
     limits = budget.limits(costs)
     if not limits.hold(kept):
         chosen = policy_of(method, options, goal.policy, scores)
-        clock = None if costs.clock is None else partial(costs.cost_at, "latency")
-        kept = chosen.choose(Problem(widths, scores, limits, kept, method.threshold, clock))
+        latency = None if costs.latency_model is None else partial(costs.cost_at, "latency")
+        kept = chosen.choose(Problem(widths, scores, limits, kept, method.threshold, latency))
     return kept
 
 
@@ -99,7 +100,7 @@ def refuse_unreachable(analysis: Analysis, goal: Goal, given: Mapping[str, int])
 def least_left(analysis: Analysis, goal: Goal, given: Mapping[str, int] | None = None) -> dict[Kind, float]:
     """Return the share of each cost that no budget can get below: with every group at its floor, or as `given`."""
     floors = _floors(analysis, replace(goal, round_to=max(1, goal.round_to or 1)))
-    costs, kinds = replace(analysis.costs, given=given or {}), get_args(Kind)
+    costs, kinds = replace(analysis.costs, given=given or {}), [each.kind for each in BUDGETS]
     return {kind: costs.cost_at(kind, floors) / costs.whole_of(kind) for kind in kinds if costs.whole_of(kind)}
 
 

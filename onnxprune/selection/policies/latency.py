@@ -13,9 +13,9 @@ def choose(problem: Problem) -> dict[str, int]:
     Raises:
         InputError: nothing was timed.
     """
-    if problem.clock is None:
+    if problem.latency is None:
         raise InputError("--policy latency goes by times; have them measured (the command line does), or give a table.")
-    limits = replace(problem.limits, price=problem.clock)
+    limits = replace(problem.limits, price=problem.latency)
     return shrink(problem.widths, problem.scores.curves, limits, problem.caps)
 
 
