@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.graph.activation_scales import step_of
+from onnxprune.graph.storage.stored import StoredModel
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 from onnxprune.runtime.session import Optimization, open_session
 from onnxprune.surgery.mask import masked_model
@@ -79,7 +80,7 @@ class _Models:
 
     whole: onnx.ModelProto
     masked: onnx.ModelProto
-    cut: tuple[onnx.ModelProto, Weights]
+    cut: StoredModel
     alone: bool = False
 
 
@@ -95,7 +96,7 @@ def check_equality(
     # Leaving classes out changes no score of the others, or their softmax alone: power has to come from the rest.
     classes = analysis.class_masks(masks)
     whole = masked_model(analysis, classes) if classes else analysis.graph.model
-    models = _Models(whole, masked, (cut, weights), alone=bool(classes) and classes.keys() == masks.keys())
+    models = _Models(whole, masked, StoredModel(cut, weights), alone=bool(classes) and classes.keys() == masks.keys())
     outputs = [spec.name for spec in analysis.graph.output_specs]
     decided = _decide(_figures(analysis, models, masks, feeds, outputs), "outputs")
     if decided.status == "equal" or not masks:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.graph.model import Graph
 from onnxprune.graph.storage.measures import FLOATS
-from onnxprune.graph.storage.weights import Weights, is_external, mark_changed, named_tensors
+from onnxprune.graph.storage.stored import StoredModel
+from onnxprune.graph.storage.weights import is_external, mark_changed, named_tensors
 
 Array = NDArray[Any]
 
@@ -24,7 +25,7 @@ STRENGTH = 0.5
 """Size of the noise, as a share of each tensor's root mean square (or of 0.1 for a tensor of zeros)."""
 
 
-def perturbed_model(analysis: Analysis, seed: int) -> tuple[onnx.ModelProto, Weights]:
+def perturbed_model(analysis: Analysis, seed: int) -> StoredModel:
     """Return a copy of the model with noise on every weight that has a channel axis, and what it refers to.
 
     Vectors (scales, shifts, variances) move upwards only, so that a variance stays positive. Integers are perturbed
@@ -47,7 +48,7 @@ def perturbed_model(analysis: Analysis, seed: int) -> tuple[onnx.ModelProto, Wei
             changed[name] = perturbed
         else:
             tensor.CopyFrom(onnx.numpy_helper.from_array(perturbed(), tensor.name))
-    return result, replace(graph.weights, changed=changed)
+    return StoredModel(result, replace(graph.weights, changed=changed))
 
 
 def _perturbed(value: Array, seed: Sequence[int]) -> Array:

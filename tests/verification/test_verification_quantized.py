@@ -10,6 +10,7 @@ import pytest
 from nets import Array, analysed, net, random_feed, random_keep
 from quantized_nets import quantized
 
+from onnxprune.graph.storage.stored import StoredModel
 from onnxprune.report.blocks import Lines
 from onnxprune.report.sections.verification import verification_lines
 from onnxprune.surgery.cut import Cut, cut
@@ -140,7 +141,7 @@ def test_steps_that_add_up_are_taken_apart_layer_by_layer() -> None:
     analysis = analysed(model)
     result = cut(analysis, random_keep(analysis))
     feeds, masked = [random_feed(model, free={"n": 4})], masked_model(analysis, result.masks)
-    models = _Models(model, masked, (result.model, result.weights))
+    models = _Models(model, masked, StoredModel(result.model, result.weights))
     (whole,) = _figures(analysis, models, result.masks, feeds, ["y"])
     assert whole.steps > 1
     found = check_equality(analysis, result.model, result.masks, feeds)

@@ -9,10 +9,11 @@ import torch
 from onnxprune.finetune.interpreter.module import GraphModule
 from onnxprune.finetune.interpreter.running import running_statistics
 from onnxprune.graph.model import Graph
-from onnxprune.graph.storage.weights import Array, Weights, is_external, mark_changed, named_tensors
+from onnxprune.graph.storage.stored import StoredModel
+from onnxprune.graph.storage.weights import Array, is_external, mark_changed, named_tensors
 
 
-def trained_model(graph: Graph, module: GraphModule) -> tuple[onnx.ModelProto, Weights]:
+def trained_model(graph: Graph, module: GraphModule) -> StoredModel:
     """Return a copy of the model with the parameters and running statistics of `module`, in the types of the file.
 
     New values of what lies outside the model are in the weights that are returned with it.
@@ -43,7 +44,7 @@ def trained_model(graph: Graph, module: GraphModule) -> tuple[onnx.ModelProto, W
         tensor.raw_data = np.ascontiguousarray(value).tobytes()
         for field in ("float_data", "double_data", "int32_data"):
             tensor.ClearField(field)
-    return model, replace(graph.weights, changed={**graph.weights.changed, **outside})
+    return StoredModel(model, replace(graph.weights, changed={**graph.weights.changed, **outside}))
 
 
 def _array(value: torch.Tensor) -> Array:

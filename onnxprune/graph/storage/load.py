@@ -11,13 +11,14 @@ from google.protobuf.message import DecodeError  # the one name of protobuf that
 
 from onnxprune.errors import InputError
 from onnxprune.graph.storage.protobuf import strip
+from onnxprune.graph.storage.stored import StoredModel
 from onnxprune.graph.storage.weights import DataFile, Reference, Weights, block, is_external, location, stored_tensors
 
 MAPPED_FROM = 1 << 26
 """A file of at least so many bytes keeps its heavy weights; a smaller one is read whole."""
 
 
-def open_model(path: Path | str) -> tuple[onnx.ModelProto, Weights]:
+def open_model(path: Path | str) -> StoredModel:
     """Return the model in `path` and the weights that it only refers to: data files, and heavy values of its own file.
 
     Raises:
@@ -41,7 +42,7 @@ def open_model(path: Path | str) -> tuple[onnx.ModelProto, Weights]:
         raise InputError(f"{path} holds no ONNX graph (no nodes, outputs or opset); export it again.")
     weights = _open_data(model, path, weights)
     _refuse_duplicates(model, path)
-    return model, weights
+    return StoredModel(model, weights)
 
 
 def load_model(path: Path | str) -> onnx.ModelProto:
@@ -57,10 +58,10 @@ def load_model(path: Path | str) -> onnx.ModelProto:
     return model
 
 
-def _parse(path: Path) -> tuple[onnx.ModelProto, Weights]:
+def _parse(path: Path) -> StoredModel:
     """Parse a file, leaving heavy weights of a large one where they are."""
     if path.stat().st_size < MAPPED_FROM:
-        return _parsed(path.read_bytes()), Weights()
+        return StoredModel(_parsed(path.read_bytes()))
     # The runtime looks for the weights in the file's real folder, whatever link the path came by.
     real = path.resolve()
     own = _map(real)
@@ -79,8 +80,8 @@ def _parse(path: Path) -> tuple[onnx.ModelProto, Weights]:
     own.release()
     others = any(is_external(tensor) and location(tensor) != real.name for tensor in stored_tensors(model))
     if others and real.parent != path.parent.resolve():
-        return _parsed(path.read_bytes()), Weights()
-    return model, Weights(real.parent, real.name, {real.name: own}, located=frozenset(located))
+        return StoredModel(_parsed(path.read_bytes()))
+    return StoredModel(model, Weights(real.parent, real.name, {real.name: own}, located=frozenset(located)))
 
 
 def _parsed(content: bytes) -> onnx.ModelProto:

@@ -10,16 +10,15 @@ import onnx
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import explained
+from onnxprune.graph.storage.stored import StoredModel
 from onnxprune.graph.storage.weights import Weights
 
 
 @contextmanager
-def on_disk(
-    model: onnx.ModelProto, weights: Weights, scratch: Path | None
-) -> Iterator[tuple[onnx.ModelProto, Weights]]:
+def on_disk(model: onnx.ModelProto, weights: Weights, scratch: Path | None) -> Iterator[StoredModel]:
     """Have a model with all its weights in files: the runtime maps these, whereas values in memory would be copied."""
     if not weights.changed:
-        yield model, weights
+        yield StoredModel(model, weights)
         return
     with TemporaryDirectory(dir=scratch, prefix="onnxprune-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "onnxprune-scratch.onnx"
