@@ -14,7 +14,6 @@ from onnxprune.cli.options import (
     run_options,
     talk_options,
 )
-from onnxprune.cli.prune import input_paths
 from onnxprune.cli.sections import Command, section
 from onnxprune.cli.shared import shared_settings
 
@@ -49,7 +48,7 @@ def apply(**flags: Any) -> None:
     from onnxprune.cli.voice import open_voice
     from onnxprune.graph.outputs import check_input, check_outputs
     from onnxprune.pipeline.api import load_plan
-    from onnxprune.pipeline.prune import replay
+    from onnxprune.pipeline.prune import by_plan, replay
     from onnxprune.values.preprocess import Preprocess
 
     check_input(flags["model"])
@@ -62,12 +61,8 @@ def apply(**flags: Any) -> None:
         seed=plan.seed,
         batch_size=flags["batch_size"],
     )
-    outputs = {
-        "the model": settings.written,
-        "the quantized model": settings.quantized_written,
-        "the report": flags["report"],
-    }
-    check_outputs(outputs, {**input_paths(flags), "the plan": flags["plan"]})
+    outputs = {**by_plan(settings, plan).outputs, "the plan": None, "the report": flags["report"]}
+    check_outputs(outputs, settings.inputs.and_files({"the plan": flags["plan"]}))
     with open_voice(flags) as voice:
         result = replay(settings, plan, voice.meter, voice.tell, report_of(flags))
     deliver(result, flags)

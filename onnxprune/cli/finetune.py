@@ -127,9 +127,11 @@ def read_job(flags: Mapping[str, Any]) -> Any:
     Raises:
         InputError: flags that contradict each other.
     """
+    from onnxprune.graph.outputs import check_folder, check_input
     from onnxprune.pipeline.finetuning import FinetuneSettings
 
-    return FinetuneSettings(
+    check_input(flags["model"])
+    job = FinetuneSettings(
         shared_settings(flags, test=flags["val"]),
         read_recipe(flags),
         teacher=flags["teacher"],
@@ -138,3 +140,6 @@ def read_job(flags: Mapping[str, Any]) -> Any:
         checkpoint=flags["checkpoint"],
         resume=flags["resume"],
     )
+    if flags["tensorboard"] is not None:
+        check_folder("the logs' folder", flags["tensorboard"], job.inputs)
+    return job

@@ -22,7 +22,7 @@ from onnxprune.cli.options import (
     threads_option,
 )
 from onnxprune.cli.parameters import multiple, points, share
-from onnxprune.cli.prune import input_paths, method_options, read_options, recovery_option
+from onnxprune.cli.prune import method_options, read_options, recovery_option
 from onnxprune.cli.sections import Command, section
 from onnxprune.cli.shared import shared_settings
 from onnxprune.cli.steering import read_steering, steering_options
@@ -106,7 +106,7 @@ def iterate(**flags: Any) -> None:
         try:
             found = work(job, voice.meter, voice.tell)
         except KeyboardInterrupt:
-            if not job.work.exists():
+            if not job.work.is_dir():
                 raise
             told = f"interrupted; the iterations that were finished are in {job.work}, go on with --resume"
             raise KeyboardInterrupt(told) from None
@@ -122,9 +122,9 @@ def read_job(flags: Mapping[str, Any], watch: Any) -> Any:
     Raises:
         InputError: flags that contradict each other.
     """
-    from onnxprune.graph.outputs import check_input, check_outputs
+    from onnxprune.graph.outputs import check_input
     from onnxprune.pipeline.choosing import Budget, Wish
-    from onnxprune.pipeline.iterating import IterateSettings
+    from onnxprune.pipeline.iterating import IterateSettings, check_places
 
     check_input(flags["model"])
     if flags["scores"] is not None:
@@ -142,8 +142,7 @@ def read_job(flags: Mapping[str, Any], watch: Any) -> Any:
         watch=watch,
         approximate=flags["allow"] == "approximate",
     )
-    check_outputs({"the model": settings.written}, input_paths(flags))
-    return IterateSettings(
+    job = IterateSettings(
         settings,
         iterations=flags["iterations"],
         floor=flags["floor"],
@@ -151,3 +150,5 @@ def read_job(flags: Mapping[str, Any], watch: Any) -> Any:
         folder=flags["work"],
         resume=flags["resume"],
     )
+    check_places(job, job.inputs.and_files({"the steering": flags["steer"]}))
+    return job

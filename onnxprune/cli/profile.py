@@ -53,8 +53,9 @@ def profile(**flags: Any) -> None:
     """
     from onnxprune.cli.printing import print_blocks, print_json
     from onnxprune.cli.voice import open_voice
-    from onnxprune.graph.outputs import check_input, check_outputs
+    from onnxprune.graph.outputs import Inputs, check_input, check_outputs
     from onnxprune.pipeline import stages
+    from onnxprune.pipeline.cache import cache_folder
     from onnxprune.pipeline.profiling import Device, pack, profile_to, refuse_provider
     from onnxprune.report.profiling import profile_blocks, profile_json
 
@@ -66,7 +67,7 @@ def profile(**flags: Any) -> None:
         )
     output = flags["output"] or model_path.with_suffix(".latency.json")
     written = {"the latency table": output} if flags["pack"] is None else {"the packed file": flags["pack"]}
-    check_outputs(written, {"the input model": model_path})
+    check_outputs(written, Inputs({}, {"the input model": model_path}, cache_folder()))
     model = stages.load(model_path)
     analysis = stages.inspect(model, approximate=flags["allow"] == "approximate")
     if flags["pack"] is not None:

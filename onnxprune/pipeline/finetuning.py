@@ -17,9 +17,10 @@ from onnxprune.graph.checking import check_structure
 from onnxprune.graph.loading import open_model
 from onnxprune.graph.metadata import classes_left
 from onnxprune.graph.model import Graph
-from onnxprune.graph.outputs import check_input, check_outputs, data_files, data_names
+from onnxprune.graph.outputs import Inputs, check_input, check_outputs, data_names
 from onnxprune.graph.saving import write_model
 from onnxprune.graph.writing import Staging, explained, with_metadata
+from onnxprune.pipeline.cache import cache_folder
 from onnxprune.pipeline.quality import Gauge
 from onnxprune.pipeline.result import Tell, unheard
 from onnxprune.pipeline.samples import Samples, measured_on, open_samples
@@ -76,6 +77,21 @@ class FinetuneSettings:
     def checkpoint_written(self) -> Path:
         """Where the state is kept."""
         return self.checkpoint or self.written.with_suffix(".checkpoint")
+
+    @property
+    def inputs(self) -> Inputs:
+        """What is read."""
+        settings = self.settings
+        return Inputs(
+            {
+                "the training data": settings.data,
+                "the validation data": settings.test,
+                "the test data": self.measured,
+                "the given labels": settings.labels,
+            },
+            {"the input model": settings.model, "the teacher": self.teacher},
+            cache_folder(),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,24 +154,12 @@ def finetune(
     from onnxprune.finetune.training.processes import joined, limited_threads
 
     settings = job.settings
-    inputs = {
-        "the input model": settings.model,
-        "the training data": settings.data,
-        "the validation data": settings.test,
-        "the test data": job.measured,
-        "the given labels": settings.labels,
-        "the teacher": job.teacher,
-    }
-    outputs = {"the model": job.written, "the checkpoint": job.checkpoint_written}
     check_input(settings.model)
-    check_outputs(outputs, inputs)
+    check_outputs({"the model": job.written, "the checkpoint": job.checkpoint_written}, job.inputs)
     with joined(job.device) as processes, limited_threads(settings.threads):
         say("working", "Reading the model")
         model = load(settings.model)
-        check_outputs(outputs, data_files(model.weights))
         teacher = None if job.teacher is None else load(job.teacher)
-        if teacher is not None:
-            check_outputs(outputs, data_files(teacher.weights))
         if job.checkpoint_written.exists() and not job.resume:
             raise InputError(f"'{job.checkpoint_written}' is there already; go on with --resume, or remove it.")
         check_training(job.recipe, model.graph)
@@ -343,7 +347,8 @@ def _write(
     with Staging() as staging:
         folder = staging.folder(written)
         with explained(written):
-            write_model(proto, weights, folder / written.name, data_names(proto, weights, written, ()))
+            taken = (job.checkpoint_written, *job.inputs.paths())
+            write_model(proto, weights, folder / written.name, data_names(proto, weights, written, taken))
         proto, weights = open_model(folder / written.name)
         check_structure(proto, model.proto, weights=weights, original_weights=model.weights)
         session = open_session(proto, weights, name="the trained model", threads=settings.threads)

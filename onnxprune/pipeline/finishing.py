@@ -63,11 +63,11 @@ def finish(
     notes = (*notes, *_head_notes(job.analysis, chosen), *([] if reason is None else [reason]))
     cut, chosen = apply(model, job.analysis, chosen)
     with_metadata(cut.model, _metadata(chosen, recovers=recovers))
-    outputs = [settings.plan_written if write_plan else None, settings.labels_written]
+    outputs = {**settings.outputs, "the model": None, **({} if write_plan else {"the plan": None})}
     with Staging() as staging:
         # From here on the values that the cut made are in the files that will be the result, and no more in memory.
-        beside = [path for path in outputs if path is not None]
-        names = data_names(cut.model, cut.weights, settings.written, beside)
+        beside = [path for path in outputs.values() if path is not None]
+        names = data_names(cut.model, cut.weights, settings.written, [*beside, *settings.inputs.paths()])
         cut = stage(cut, settings.written, staging, beside, names if journal is None else journal.data_files(names))
         folder = staging.folder(settings.written)
         data = None if job.samples is None else job.samples.calibration

@@ -21,7 +21,7 @@ from onnxprune.analysis.analyse import Analysis
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.loading import open_model
 from onnxprune.graph.measures import count_params
-from onnxprune.graph.outputs import check_input, check_outputs, data_names
+from onnxprune.graph.outputs import Inputs, check_folder, check_input, check_outputs, data_names
 from onnxprune.graph.saving import write_model
 from onnxprune.graph.writing import Staging, explained
 from onnxprune.importance.method import find_method
@@ -74,6 +74,11 @@ class IterateSettings:
     def work(self) -> Path:
         """Where state and models are kept."""
         return self.folder or self.settings.written.with_suffix(".iterations")
+
+    @property
+    def inputs(self) -> Inputs:
+        """What is read."""
+        return self.settings.inputs.and_files({"the test data": self.measured})
 
     def to_json(self, digest: str) -> dict[str, Any]:
         """What tells this run from others: a state of another run is not gone on from."""
@@ -284,12 +289,18 @@ def _check(job: IterateSettings) -> None:
         raise InputError(f"--floor is a loss of top-1 between 0 and 100 points, not {100 * job.floor:g}.")
     if settings.wish.budget.ratio is not None:
         raise InputError("Iterations go by --macs or by the method's own threshold; leave out --ratio.")
-    inputs = {"the input model": settings.model, "the data": settings.data, "the test data": job.measured}
-    check_outputs({"the model": settings.written}, inputs)
-    place = job.work.resolve()
-    if settings.data is not None and settings.data.resolve() in place.parents:
-        raise InputError(f"The work folder {job.work} would be part of the data; name another with --work.")
-    if place == settings.written.resolve():
+    check_places(job, job.inputs)
+
+
+def check_places(job: IterateSettings, inputs: Inputs) -> None:
+    """Refuse places for the model and the work folder that are read, or one and the same.
+
+    Raises:
+        InputError: see above.
+    """
+    check_outputs({"the model": job.settings.written}, inputs)
+    check_folder("the work folder", job.work, inputs, alone=True)
+    if job.work.resolve() == job.settings.written.resolve():
         raise InputError(f"The model and the work folder would both be {job.work}; name another with --work.")
 
 
@@ -459,7 +470,7 @@ def _write(job: IterateSettings, original: Model, state: State, samples: Samples
     written = settings.written
     with Staging() as staging:
         with explained(written):
-            names = data_names(final.proto, final.weights, written, ())
+            names = data_names(final.proto, final.weights, written, job.inputs.paths())
             write_model(final.proto, final.weights, staging.folder(written) / written.name, names)
         staging.commit(last=written)
     return Iterated(

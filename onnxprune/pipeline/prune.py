@@ -7,7 +7,7 @@ from typing import Any
 
 from onnxprune.analysis.analyse import counts
 from onnxprune.errors import InputError, UnreachableError
-from onnxprune.graph.outputs import check_input, check_outputs, data_files
+from onnxprune.graph.outputs import check_input, check_outputs
 from onnxprune.graph.writing import Staging
 from onnxprune.importance.method import find_method
 from onnxprune.pipeline.accuracy_guard import MAX_DRIFT, MAX_DROP, Guard, is_wanted, open_guard
@@ -61,7 +61,7 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
     """
     ranking = _checked(settings)
     begun = None if settings.journal is None else read_journal(settings.journal, resume=settings.resume)
-    job = _open(settings, _outputs(settings), track, say, extra)
+    job = _open(settings, settings.outputs, track, say, extra)
     job, timing = _timed(job)
     settings = job.settings
     say("least", least_left(job.analysis, settings.wish))
@@ -117,19 +117,6 @@ def _checked(settings: Settings) -> Ranking:
         raise InputError("--trim-head cuts the classifier to the classes of --classes; name them.")
     _check_steps(settings)
     return Ranking(method, options)
-
-
-def _outputs(settings: Settings) -> dict[str, Path | None]:
-    """Return where a run writes, by what messages call it."""
-    return {
-        "the model": settings.written,
-        "the plan": settings.plan_written,
-        "the labels": settings.labels_written,
-        "the quantized model": settings.quantized_written,
-        "the saved scores": settings.scores_output,
-        **settings.curve_outputs,
-        "the journal": settings.journal,
-    }
 
 
 def _timed(job: Job) -> tuple[Job, Timing]:
@@ -287,13 +274,8 @@ def replay(
     Raises:
         InputError: the plan is for another model, or its classes are not those of the data; else as `run`.
     """
-    settings = replace(
-        settings,
-        classes=tuple(chosen.classes),
-        trim_head=bool(chosen.request.get("trim_head")),
-        approximate=chosen.request.get("allow") == "approximate",
-    )
-    job = _open(settings, {**_outputs(settings), "the plan": None}, track, say, extra)  # it may be the given one
+    settings = by_plan(settings, chosen)
+    job = _open(settings, {**settings.outputs, "the plan": None}, track, say, extra)  # it is not written
     check_quantizing(settings, job.model)
     tried = bool({MAX_DROP, MAX_DRIFT} & set(chosen.request))  # on a part of the data that no score saw, as here
     if settings.data is not None:
@@ -306,25 +288,26 @@ def replay(
     return finish(job, chosen, notes=job.model.notes, write_plan=False)
 
 
+def by_plan(settings: Settings, chosen: Plan) -> Settings:
+    """Return the settings with what a plan decides."""
+    return replace(
+        settings,
+        classes=tuple(chosen.classes),
+        trim_head=bool(chosen.request.get("trim_head")),
+        approximate=chosen.request.get("allow") == "approximate",
+    )
+
+
 def _classes(classes: Mapping[str, int]) -> str:
     return ", ".join(f"{output} ({name})" for name, output in classes.items())
 
 
 def _open(settings: Settings, outputs: Mapping[str, Path | None], track: Track, say: Tell, extra: Extra) -> Job:
     """Read and analyse the model, after making sure that nothing that is read would be overwritten."""
-    inputs = {
-        "the input model": settings.model,
-        "the sample data": settings.data,
-        "the test data": settings.test,
-        "the given labels": settings.labels,
-        "the scores": settings.scores,
-        "the latency table": settings.latency_table,
-    }
     check_input(settings.model)
-    check_outputs(outputs, inputs)
+    check_outputs(outputs, settings.inputs)
     say("working", "Reading the model")
     model = load(settings.model)
-    check_outputs(outputs, data_files(model.weights))
     analysis = inspect(model, approximate=settings.approximate, trim_head=settings.trim_head)
     say("analysis", analysis)
     return Job(settings, model, analysis, None, track, say, extra)

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onnxprune.finetune.training.recipe import Recipe
+from onnxprune.graph.outputs import Inputs
+from onnxprune.pipeline.cache import cache_folder
 from onnxprune.pipeline.choosing import Wish
 from onnxprune.values.preprocess import Preprocess
 
@@ -104,9 +106,32 @@ class Settings:
         return {ending: self.pareto.with_name(f"{self.pareto.name}.{ending}") for ending in ("csv", "json", "svg")}
 
     @property
-    def curve_outputs(self) -> dict[str, Path]:
-        """The same by what messages call them."""
-        return {f"the curve's .{ending}": path for ending, path in self.curve_written.items()}
+    def outputs(self) -> dict[str, Path | None]:
+        """Where a run writes, by what messages call it."""
+        return {
+            "the model": self.written,
+            "the plan": self.plan_written,
+            "the labels": self.labels_written,
+            "the quantized model": self.quantized_written,
+            "the saved scores": self.scores_output,
+            **{f"the curve's .{ending}": path for ending, path in self.curve_written.items()},
+            "the journal": self.journal,
+        }
+
+    @property
+    def inputs(self) -> Inputs:
+        """What a run reads."""
+        return Inputs(
+            {
+                "the sample data": self.data,
+                "the test data": self.test,
+                "the labels": self.labels,
+                "the scores": self.scores,
+                "the latency table": self.latency_table,
+            },
+            {"the input model": self.model, "the teacher": self.teacher},
+            cache_folder(),
+        )
 
     @property
     def written(self) -> Path:

@@ -1,0 +1,143 @@
+"""Nothing that is read is ever written, whatever it is called, and only files are replaced."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from large import NAMES, model, one_file, outside, packed
+from program import RESNET, Ended, call, prune, save, save_images
+
+from onnxprune.graph.loading import load_model
+from onnxprune.pipeline.cache import cache_folder
+
+CUT = ("--method", "l1", "--ratio", "50%", "--round-to", "1", "-q")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(ended: Ended, *parts: str) -> None:
+    assert ended.code == 2, ended.stderr
+    for part in parts:
+        assert part in ended.sentence
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Iterator[Path]:
+    """A model with a data file, weights.bin; afterwards both are as they were."""
+    path = one_file(tmp_path / "in")
+    before = contents(path.parent)
+    yield path
+    assert {name: content for name, content in contents(path.parent).items() if name in before} == before
+
+
+# ---- what is read ----
+
+DATA_FILE = "the model's data file 'weights.bin'"
+
+
+@pytest.mark.parametrize(
+    "option", ["-o", "--plan", "--report", "--save-scores", "--quantized"], ids=lambda option: str(option).strip("-")
+)
+def test_no_output_of_a_run_is_the_models_data_file(large: Path, tmp_path: Path, option: str) -> None:
+    place = () if option == "-o" else ("-o", tmp_path / "a.onnx")
+    more = ("--quantize", "int8") if option == "--quantized" else ()
+    refused(call(large, *CUT, *more, *place, option, large.with_name("weights.bin")), "would overwrite", DATA_FILE)
+
+
+def test_no_default_name_or_part_of_a_curve_is_a_data_file(tmp_path: Path) -> None:
+    path = outside(model(), tmp_path, packed(model(), NAMES, "a.csv"))
+    before = contents(tmp_path)
+    refused(call(path, *CUT, "-o", tmp_path / "b.onnx", "--pareto", tmp_path / "a"), "data file 'a.csv'")
+    path = outside(model(), tmp_path, packed(model(), NAMES, "a.plan.json"), name="other.onnx")
+    before = contents(tmp_path)
+    refused(call(path, *CUT, "-o", tmp_path / "a.onnx"), "The plan", "data file 'a.plan.json'")
+    assert contents(tmp_path) == before
+
+
+def test_no_output_of_other_commands_is_the_models_data_file(large: Path, tmp_path: Path) -> None:
+    data, images = large.with_name("weights.bin"), save_images(tmp_path / "images", 4, classes=2)
+    assert call(large, *CUT, "--dry-run", "-o", tmp_path / "a.onnx").code == 0
+    plan = tmp_path / "a.plan.json"
+    refused(call("apply", large, plan, "-o", tmp_path / "b.onnx", "--report", data), "The report", DATA_FILE)
+    refused(call("apply", large, plan, "-o", data), "The model", DATA_FILE)
+    refused(call("apply", large, plan, "-o", tmp_path / "b.onnx", "--report", plan), "The report", "the plan")
+    refused(call("profile", large, "-o", data), "The latency table", DATA_FILE)
+    refused(call("profile", large, "--pack", data), "The packed file", DATA_FILE)
+    pytest.importorskip("torch")
+    refused(call("iterate", large, "--data", images, "-o", data), "The model", DATA_FILE)
+    refused(call("finetune", large, "--data", images, "-o", data), "The model", DATA_FILE)
+    refused(call("finetune", large, "--data", images, "--checkpoint", data), "The checkpoint", DATA_FILE)
+
+
+def test_the_labels_that_a_plan_asks_for_are_not_the_plan(tmp_path: Path) -> None:
+    trimmed = prune(tmp_path / "a.onnx", "--classes", "1,4", "--trim-head", "--macs", "50%", "--dry-run", "-q")
+    assert trimmed.code == 0, trimmed.stderr
+    plan = (tmp_path / "a.plan.json").rename(tmp_path / "b.labels.txt")
+    before = plan.read_bytes()
+    refused(call("apply", RESNET, plan, "-o", tmp_path / "b.onnx"), "The labels would overwrite the plan")
+    assert plan.read_bytes() == before
+
+
+@pytest.mark.parametrize("how", ["symbolic link", "hard link", "link in the folder", "linked class"])
+def test_a_file_of_the_data_is_known_under_every_name(tmp_path: Path, how: str) -> None:
+    images = save_images(tmp_path / "images", 4, classes=2)
+    image, output = images / "c0" / "000.png", tmp_path / "out.png"
+    if how == "symbolic link":
+        output.symlink_to(image)
+    elif how == "hard link":
+        output.hardlink_to(image)
+    elif how == "link in the folder":
+        image.rename(output)
+        image.symlink_to(output)
+    else:
+        (tmp_path / "other").mkdir()
+        output = image.rename(tmp_path / "other" / "000.png")
+        (images / "c2").symlink_to(tmp_path / "other")
+    before = output.read_bytes()
+    ended = prune(tmp_path / "a.onnx", "--report", output, data=images)
+    refused(ended, "The report would overwrite", "part of the sample data")
+    assert output.read_bytes() == before
+
+
+def test_nothing_is_written_among_what_is_measured_once(large: Path, tmp_path: Path) -> None:
+    known = sorted(cache_folder().iterdir())
+    for place in (known[0], cache_folder() / "new.json"):
+        refused(call(large, *CUT, "-o", tmp_path / "a.onnx", "--report", place), "The report", "cache folder")
+        refused(call("profile", large, "-o", place), "The latency table", "cache folder")
+    assert sorted(cache_folder().iterdir()) == known
+
+
+def test_folders_that_are_written_are_no_part_of_the_data(large: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    images = save_images(tmp_path / "images", 4, classes=2)
+    before = contents(images)
+    args = ("--data", images, "--epochs", 1, "-o", tmp_path / "a.onnx")
+    refused(call("finetune", large, *args, "--tensorboard", images / "logs"), "The logs' folder", "the training data")
+    refused(call("iterate", large, *args, "--work", images / "work"), "The work folder", "the sample data")
+    refused(call("iterate", large, *args, "--work", large.parent), "The work folder", "has the input model in it")
+    assert contents(images) == before
+    assert sorted(path.name for path in large.parent.iterdir()) == ["net.onnx", "weights.bin"]
+
+
+def test_names_in_another_case_are_other_files_where_the_system_says_so(tmp_path: Path) -> None:
+    path = save(model(), tmp_path / "net.onnx")
+    if (tmp_path / "NET.onnx").exists():
+        refused(call(path, *CUT, "-o", tmp_path / "NET.onnx"), "would overwrite the input model")
+        refused(call(path, *CUT, "-o", tmp_path / "a.onnx", "--plan", tmp_path / "A.onnx"), "both be written to")
+    else:
+        assert call(path, *CUT, "-o", tmp_path / "NET.onnx", "--plan", tmp_path / "Net.onnx").code == 0
+        assert sorted(contents(tmp_path)) == ["NET.onnx", "Net.onnx", "net.onnx"]
+
+
+def test_data_files_of_the_result_are_none_that_are_read(large: Path) -> None:
+    """The model has no ending by which its data file could be told from that of the model that is replaced."""
+    source = large.rename(large.with_name("net.model"))
+    old = large.with_name("slim.onnx")
+    shutil.copy(source, old)
+    before = large.with_name("weights.bin").read_bytes()
+    assert call(source, *CUT, "-o", old).code == 0
+    assert large.with_name("weights.bin").read_bytes() == before
+    assert len(load_model(old).graph.initializer) == len(load_model(source.rename(large)).graph.initializer)
