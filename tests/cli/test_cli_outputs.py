@@ -1,6 +1,8 @@
 """Nothing that is read is ever written, whatever it is called, and only files are replaced."""
 
+import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,3 +143,44 @@ def test_data_files_of_the_result_are_none_that_are_read(large: Path) -> None:
     assert call(source, *CUT, "-o", old).code == 0
     assert large.with_name("weights.bin").read_bytes() == before
     assert len(load_model(old).graph.initializer) == len(load_model(source.rename(large)).graph.initializer)
+
+
+# ---- where it is written ----
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_link_is_followed_and_stays(large: Path, tmp_path: Path, existing: bool) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "links").mkdir()
+    outputs = {"-o": "net.onnx", "--report": "r.html", "--plan": "p.json"}
+    for name in outputs.values():
+        (tmp_path / "links" / f"to-{name}").symlink_to(tmp_path / "store" / name)
+        if existing:
+            (tmp_path / "store" / name).write_bytes(b"old")
+    named = [part for option, name in outputs.items() for part in (option, tmp_path / "links" / f"to-{name}")]
+    for _ in range(2):  # the second run replaces the files of the first
+        ended = call(large, *CUT, *named)
+        assert ended.code == 0, ended.stderr
+        assert sorted(contents(tmp_path / "store")) == ["net.onnx", "p.json", "r.html", "weights.bin"]
+        links = sorted((tmp_path / "links").iterdir())
+        assert [link.name for link in links] == ["to-net.onnx", "to-p.json", "to-r.html"]
+        assert all(link.is_symlink() for link in links)
+    plain = call(large, *CUT, "-o", tmp_path / "plain.onnx")
+    assert plain.code == 0
+    assert load_model(tmp_path / "store" / "net.onnx") == load_model(tmp_path / "plain.onnx")
+
+
+def test_a_replaced_file_keeps_its_mode_and_a_new_one_has_that_of_any_file(large: Path, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        assert call(large, *CUT, "-o", tmp_path / "a.onnx", "--report", tmp_path / "r.html").code == 0
+        made = [tmp_path / name for name in ("a.onnx", "a.plan.json", "r.html", "weights.bin")]
+        assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o640] * 4
+        for path, mode in zip(made, (0o604, 0o600, 0o666, 0o444), strict=True):
+            path.chmod(mode)
+        old = [path.stat().st_ino for path in made]
+        assert call(large, *CUT, "-o", tmp_path / "a.onnx", "--report", tmp_path / "r.html").code == 0
+        assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o604, 0o600, 0o666, 0o444]
+        assert not set(old) & {path.stat().st_ino for path in made}
+    finally:
+        os.umask(before)
