@@ -80,7 +80,7 @@ def finetune(**flags: Any) -> None:
         try:
             found = work(job, voice.meter, voice.tell, watch)
         except KeyboardInterrupt:
-            if not job.checkpoint_written.exists():
+            if not job.has_checkpoint:
                 raise
             told = f"interrupted; the state after the last epoch is in {job.checkpoint_written}, go on with --resume"
             raise KeyboardInterrupt(told) from None

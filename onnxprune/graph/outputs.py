@@ -10,7 +10,7 @@ import onnx
 
 from onnxprune.errors import InputError
 from onnxprune.graph.loading import open_model
-from onnxprune.graph.places import followed
+from onnxprune.graph.places import followed, is_null
 from onnxprune.graph.saving import locations
 from onnxprune.graph.weights import Weights
 
@@ -75,7 +75,7 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Inputs) -> None:
     Raises:
         InputError: names the first path that will not do, or a model cannot be read.
     """
-    written = [(what, path, followed(path)) for what, path in _given(outputs)]
+    written = [(what, path, followed(path)) for what, path in _given(outputs) if not is_null(path)]
     read = inputs.named()
     if any(place.exists() for _, _, place in written):  # every data file exists, so what does not exist is none
         read += inputs.data_files()
@@ -103,6 +103,11 @@ def _refuse_unwritable(what: str, path: Path, place: Path) -> None:
         raise InputError(f"{_start(what)} cannot be written to {path}, which is a folder; name a file in it.")
     if place.is_symlink():
         raise InputError(f"{_start(what)} cannot be written to {path}, a link that leads nowhere; name a file.")
+    if path.exists() and not path.is_file():
+        raise InputError(
+            f"{_start(what)} cannot be written to {path}, which is a device, a pipe or a socket; name a file, or "
+            f"{os.devnull}."
+        )
     if not place.parent.is_dir() or not os.access(place.parent, os.W_OK):
         raise InputError(
             f"{_start(what)} cannot be written to {path}: {place.parent} is no folder that can be written; "

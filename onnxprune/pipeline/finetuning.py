@@ -18,6 +18,7 @@ from onnxprune.graph.loading import open_model
 from onnxprune.graph.metadata import classes_left
 from onnxprune.graph.model import Graph
 from onnxprune.graph.outputs import Inputs, check_input, check_outputs, data_names
+from onnxprune.graph.places import beside, is_null, remove
 from onnxprune.graph.saving import write_model
 from onnxprune.graph.writing import Staging, explained, with_metadata
 from onnxprune.pipeline.cache import cache_folder
@@ -76,7 +77,12 @@ class FinetuneSettings:
     @property
     def checkpoint_written(self) -> Path:
         """Where the state is kept."""
-        return self.checkpoint or self.written.with_suffix(".checkpoint")
+        return self.checkpoint or beside(self.written, ".checkpoint")
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a state is kept there."""
+        return self.checkpoint_written.exists() and not is_null(self.checkpoint_written)
 
     @property
     def inputs(self) -> Inputs:
@@ -160,7 +166,7 @@ def finetune(
         say("working", "Reading the model")
         model = load(settings.model)
         teacher = None if job.teacher is None else load(job.teacher)
-        if job.checkpoint_written.exists() and not job.resume:
+        if job.has_checkpoint and not job.resume:
             raise InputError(f"'{job.checkpoint_written}' is there already; go on with --resume, or remove it.")
         check_training(job.recipe, model.graph)
         samples, measured = _samples(job, model, teacher, track, say)
@@ -190,7 +196,7 @@ def finetune(
         )
         if trained.best.number == 0 and job.recipe.part != "none":
             if processes.first:
-                job.checkpoint_written.unlink(missing_ok=True)
+                remove(job.checkpoint_written)
             raise UnreachableError(
                 f"No epoch was better on the validation data than the model was before.{' ' + trained.ended} "
                 "Nothing was written; try another --lr, more --epochs or more data."
@@ -355,5 +361,5 @@ def _write(
         check_trained(trained, session, samples.calibration)
         quality = Gauge(settings, model, samples, track).quality(session)
         staging.commit(last=written)
-    job.checkpoint_written.unlink(missing_ok=True)
+    remove(job.checkpoint_written)
     return replace(found, quality=quality, output=written)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from onnxprune import __version__
@@ -22,6 +23,7 @@ from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.loading import open_model
 from onnxprune.graph.measures import count_params
 from onnxprune.graph.outputs import Inputs, check_folder, check_input, check_outputs, data_names
+from onnxprune.graph.places import beside, is_null
 from onnxprune.graph.saving import write_model
 from onnxprune.graph.writing import Staging, explained
 from onnxprune.importance.method import find_method
@@ -72,8 +74,8 @@ class IterateSettings:
 
     @property
     def work(self) -> Path:
-        """Where state and models are kept."""
-        return self.folder or self.settings.written.with_suffix(".iterations")
+        """Where state and models are kept; the null device: nowhere for longer than the run takes."""
+        return self.folder or beside(self.settings.written, ".iterations")
 
     @property
     def inputs(self) -> Inputs:
@@ -150,7 +152,7 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Iterated:
-    """What all iterations came to; `quality` compares the result with the original."""
+    """What all iterations came to; `quality` compares the result with the original, `folder` None was not kept."""
 
     model: Path
     method: str
@@ -158,7 +160,7 @@ class Iterated:
     quality: Quality
     samples: Samples
     output: Path
-    folder: Path
+    folder: Path | None
     on_validation: bool
     notes: tuple[str, ...] = field(default=())
 
@@ -186,6 +188,14 @@ def iterate(job: IterateSettings, track: Track = silent, say: Tell = unheard) ->
         VerificationError: a result failed its check.
     """
     _check(job)
+    if not is_null(job.work):
+        return _iterate(job, track, say)
+    with TemporaryDirectory(prefix="onnxprune-", ignore_cleanup_errors=True) as folder:
+        return replace(_iterate(replace(job, folder=Path(folder) / "work"), track, say), folder=None)
+
+
+def _iterate(job: IterateSettings, track: Track, say: Tell) -> Iterated:
+    """Do what `iterate` does, in the work folder."""
     settings = job.settings
     settings = replace(settings, wish=settle_block(settings.wish, Device(settings.threads), track, say))
     job = replace(job, settings=settings)
@@ -299,6 +309,10 @@ def check_places(job: IterateSettings, inputs: Inputs) -> None:
         InputError: see above.
     """
     check_outputs({"the model": job.settings.written}, inputs)
+    if is_null(job.work):
+        if job.resume:
+            raise InputError(f"Nothing is kept in {job.work} to resume from; name the folder with --work.")
+        return
     check_folder("the work folder", job.work, inputs, alone=True)
     if job.work.resolve() == job.settings.written.resolve():
         raise InputError(f"The model and the work folder would both be {job.work}; name another with --work.")

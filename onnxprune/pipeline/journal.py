@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from onnxprune.errors import InputError, UnreachableError, VerificationError
+from onnxprune.graph.places import remove
 from onnxprune.graph.writing import write_bytes
 from onnxprune.values.axes import BoolArray
 from onnxprune.values.groups import ChannelGroup
@@ -109,7 +110,7 @@ class Journal:
 
     def forget(self) -> None:
         """Remove the file: there is nothing to go on with any more."""
-        self.path.unlink(missing_ok=True)
+        remove(self.path)
 
 
 @contextmanager

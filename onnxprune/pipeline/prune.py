@@ -168,6 +168,8 @@ def _check_steps(settings: Settings) -> None:
         raise InputError(f"--steps is a number from 1 up, not {settings.steps}.")
     if settings.steps > 1 and (settings.scores or settings.scores_output):
         raise InputError("A file of scores holds those of one step; leave out --steps, --scores or --save-scores.")
+    if settings.steps > 1 and settings.resume and settings.journal is None:
+        raise InputError(f"A run whose model goes to {settings.written} keeps no journal; leave out --resume.")
     if settings.steps == 1 and settings.resume:
         raise InputError("--resume goes on with a run in steps; give the number of --steps that it was begun with.")
     if settings.resume and is_wanted(settings) and not settings.wish.budget.explicit and settings.data is not None:

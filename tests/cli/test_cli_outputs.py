@@ -1,14 +1,16 @@
 """Nothing that is read is ever written, whatever it is called, and only files are replaced."""
 
+import json
 import os
 import shutil
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from large import NAMES, model, one_file, outside, packed
-from program import RESNET, Ended, call, prune, save, save_images
+from program import RESNET, Ended, call, few, prune, save, save_images
 
 from onnxprune.graph.loading import load_model
 from onnxprune.pipeline.cache import cache_folder
@@ -33,6 +35,18 @@ def large(tmp_path: Path) -> Iterator[Path]:
     before = contents(path.parent)
     yield path
     assert {name: content for name, content in contents(path.parent).items() if name in before} == before
+
+
+@pytest.fixture
+def null(tmp_path: Path) -> Iterator[Path]:
+    """The null device, or another node of it where one can be made; it is there afterwards."""
+    path = tmp_path / "null"
+    try:
+        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    except OSError:
+        path = Path(os.devnull)
+    yield path
+    assert stat.S_ISCHR(path.stat().st_mode)
 
 
 # ---- what is read ----
@@ -146,6 +160,80 @@ def test_data_files_of_the_result_are_none_that_are_read(large: Path) -> None:
 
 
 # ---- where it is written ----
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "socket", "device", "link in a circle"])
+@pytest.mark.parametrize("option", ["-o", "--report"])
+def test_only_files_are_replaced(large: Path, tmp_path: Path, kind: str, option: str, null: Path) -> None:
+    path = tmp_path / "x"
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
+    elif kind == "device":
+        path = Path("/dev/zero")
+    else:
+        path.symlink_to(path)
+    mode = path.lstat().st_mode
+    more = () if option == "-o" else ("-o", tmp_path / "a.onnx")
+    refused(
+        call(large, *CUT, *more, option, path), str(path), "leads nowhere" if "link" in kind else "a device, a pipe"
+    )
+    assert path.lstat().st_mode == mode
+    assert not (tmp_path / "a.onnx").exists()
+
+
+def test_a_pipe_behind_a_link_is_no_file(large: Path) -> None:
+    reading, writing = os.pipe()
+    refused(call(large, *CUT, "-o", f"/dev/fd/{writing}"), "a device, a pipe or a socket")
+    os.close(reading)
+    os.close(writing)
+
+
+def test_what_goes_to_the_null_device_is_nowhere(large: Path, tmp_path: Path, null: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    ended = call(large, *CUT, "-o", null, "--json")
+    assert ended.code == 0, ended.stderr
+    assert json.loads(ended.stdout)["output"] == str(null)
+    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "link.onnx").symlink_to(null)
+    ended = call(large, *CUT, "-o", tmp_path / "link.onnx", "--report", tmp_path / "r.html", "--plan", tmp_path / "p")
+    assert ended.code == 0, ended.stderr
+    assert sorted({*tmp_path.iterdir()} - {*before}) == [tmp_path / "link.onnx", tmp_path / "p", tmp_path / "r.html"]
+    assert call("apply", large, tmp_path / "p", "-o", null, "--report", null, "-q").code == 0
+    assert call(large, *CUT, "-o", tmp_path / "b.onnx", "--plan", null, "--save-scores", null).code == 0
+    assert not (tmp_path / "b.plan.json").exists()
+    assert call("profile", large, "--pack", null, "-q").code == 0
+
+
+def test_all_that_belongs_to_a_model_goes_to_the_null_device_with_it(tmp_path: Path, null: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    args = ("--classes", "1,4", "--trim-head", "--macs", "50%", "--quantize", "int8", "--pareto", null, "-q")
+    ended = prune(null, *args)
+    assert ended.code == 0, ended.stderr
+    steps = ("--macs", "50%", "--steps", "2", "--recover", "none", "-q")
+    assert prune(null, *steps).code == 0
+    refused(prune(null, *steps, "--resume"), "keeps no journal")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert sorted(null.parent.glob(f"{null.name}.*")) == []
+
+
+def test_training_for_the_null_device_leaves_nothing(tmp_path: Path, null: Path) -> None:
+    pytest.importorskip("torch")
+    before = sorted(tmp_path.rglob("*"))
+    args = ("--data", few(), "--preprocess", "unit", "--epochs", 1, "-o", null, "-q")
+    for _ in range(2):
+        ended = call("finetune", RESNET, *args)
+        assert ended.code in (0, 1), ended.stderr
+    refused(call("finetune", RESNET, *args, "--resume"), "no checkpoint")
+    ended = call("iterate", RESNET, *args, "--macs", "50%", "--iterations", 1, "--floor", 100)
+    assert ended.code == 0, ended.stderr
+    assert f"Model written to {null}" in ended.stdout
+    assert "Every iteration" not in ended.stdout
+    refused(call("iterate", RESNET, *args, "--macs", "50%", "--resume"), "to resume from")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert sorted(null.parent.glob(f"{null.name}.*")) == []
 
 
 @pytest.mark.parametrize("existing", [True, False])
