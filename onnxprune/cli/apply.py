@@ -14,7 +14,6 @@ from onnxprune.cli.options import (
     run_options,
     talk_options,
 )
-from onnxprune.cli.prune import input_paths
 from onnxprune.cli.sections import Command, section
 from onnxprune.cli.shared import shared_settings
 
@@ -50,6 +49,7 @@ def apply(**flags: Any) -> None:
     from onnxprune.cli.outcome import deliver, report_of
     from onnxprune.graph.storage.paths import check_input, check_outputs
     from onnxprune.pipeline.apply import apply_plan
+    from onnxprune.pipeline.opening import by_plan
     from onnxprune.values.preprocess import Preprocess
 
     check_input(flags["model"])
@@ -62,12 +62,8 @@ def apply(**flags: Any) -> None:
         seed=plan.seed,
         batch_size=flags["batch_size"],
     )
-    outputs = {
-        "the model": settings.written,
-        "the quantized model": settings.quantized_written,
-        "the report": flags["report"],
-    }
-    check_outputs(outputs, {**input_paths(flags), "the plan": flags["plan"]})
+    outputs = {**by_plan(settings, plan).outputs, "the plan": None, "the report": flags["report"]}
+    check_outputs(outputs, settings.inputs.and_files({"the plan": flags["plan"]}))
     with open_listener(flags) as listener:
         result = apply_plan(settings, plan, listener, report_of(flags))
     deliver(result, flags)

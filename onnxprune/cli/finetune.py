@@ -78,7 +78,7 @@ def finetune(**flags: Any) -> None:
         try:
             found = work(job, listener)
         except KeyboardInterrupt:
-            if not job.checkpoint_written.exists():
+            if not job.has_checkpoint:
                 raise
             told = f"interrupted; the state after the last epoch is in {job.checkpoint_written}, go on with --resume"
             raise KeyboardInterrupt(told) from None
@@ -125,9 +125,11 @@ def read_job(flags: Mapping[str, Any]) -> Any:
     Raises:
         InputError: flags that contradict each other.
     """
+    from onnxprune.graph.storage.paths import check_folder, check_input
     from onnxprune.pipeline.finetune import FinetuneSettings
 
-    return FinetuneSettings(
+    check_input(flags["model"])
+    job = FinetuneSettings(
         shared_settings(flags, test=flags["val"]),
         read_recipe(flags),
         teacher=flags["teacher"],
@@ -136,3 +138,6 @@ def read_job(flags: Mapping[str, Any]) -> Any:
         checkpoint=flags["checkpoint"],
         resume=flags["resume"],
     )
+    if flags["tensorboard"] is not None:
+        check_folder("the logs' folder", flags["tensorboard"], job.inputs)
+    return job

@@ -22,7 +22,7 @@ from onnxprune.cli.options import (
     threads_option,
 )
 from onnxprune.cli.parameters import multiple, points, share
-from onnxprune.cli.prune import input_paths, method_options, read_options, recovery_option
+from onnxprune.cli.prune import method_options, read_options, recovery_option
 from onnxprune.cli.sections import Command, section
 from onnxprune.cli.shared import shared_settings
 from onnxprune.cli.steering import read_steering, steering_options
@@ -105,7 +105,7 @@ def iterate(**flags: Any) -> None:
         try:
             found = work(job, listener)
         except KeyboardInterrupt:
-            if not job.work.exists():
+            if not job.work.is_dir():
                 raise
             told = f"interrupted; the iterations that were finished are in {job.work}, go on with --resume"
             raise KeyboardInterrupt(told) from None
@@ -121,8 +121,8 @@ def read_job(flags: Mapping[str, Any]) -> Any:
     Raises:
         InputError: flags that contradict each other.
     """
-    from onnxprune.graph.storage.paths import check_input, check_outputs
-    from onnxprune.pipeline.iterate import IterateSettings
+    from onnxprune.graph.storage.paths import check_input
+    from onnxprune.pipeline.iterate import IterateSettings, check_places
     from onnxprune.selection.budget import Budget
     from onnxprune.selection.goal import Goal
 
@@ -141,8 +141,7 @@ def read_job(flags: Mapping[str, Any]) -> Any:
         device=flags["device"],
         approximate=flags["allow"] == "approximate",
     )
-    check_outputs({"the model": settings.written}, input_paths(flags))
-    return IterateSettings(
+    job = IterateSettings(
         settings,
         iterations=flags["iterations"],
         floor=flags["floor"],
@@ -150,3 +149,5 @@ def read_job(flags: Mapping[str, Any]) -> Any:
         folder=flags["work"],
         resume=flags["resume"],
     )
+    check_places(job, job.inputs.and_files({"the steering": flags["steer"]}))
+    return job

@@ -57,7 +57,8 @@ def profile(**flags: Any) -> None:
     from onnxprune.cli.listening import open_listener
     from onnxprune.cli.printing import print_blocks, print_json
     from onnxprune.graph import loaded
-    from onnxprune.graph.storage.paths import check_input, check_outputs
+    from onnxprune.graph.storage.cache import cache_folder
+    from onnxprune.graph.storage.paths import Inputs, check_input, check_outputs
     from onnxprune.latency.device import Device, refuse_provider
     from onnxprune.latency.package import pack
     from onnxprune.latency.profile import profile_to
@@ -72,7 +73,7 @@ def profile(**flags: Any) -> None:
         )
     output = flags["output"] or model_path.with_suffix(".latency.json")
     written = {"the latency table": output} if flags["pack"] is None else {"the packed file": flags["pack"]}
-    check_outputs(written, {"the input model": model_path})
+    check_outputs(written, Inputs({}, {"the input model": model_path}, cache_folder()))
     model = loaded.load(model_path)
     analysis = inspecting.inspect(model, approximate=flags["allow"] == "approximate")
     if flags["pack"] is not None:

@@ -1,7 +1,6 @@
 """`onnxprune MODEL --data PATH`: the main job."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -279,17 +278,8 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         dry_run=flags["dry_run"],
         batch_size=flags["batch_size"],
     )
-    outputs = {
-        "the model": settings.written,
-        "the plan": settings.plan_written,
-        "the labels": settings.labels_written,
-        "the quantized model": settings.quantized_written,
-        "the report": flags["report"],
-        "the saved scores": settings.scores_output,
-        **settings.curve_outputs,
-        "the state": settings.journal,
-    }
-    check_outputs(outputs, input_paths(flags))
+    outputs = {**settings.outputs, "the report": flags["report"]}
+    check_outputs(outputs, settings.inputs.and_files({"the steering": flags["steer"]}))
     return settings
 
 
@@ -306,13 +296,6 @@ def read_recipe(flags: Mapping[str, Any]) -> Recipe | None:
             raise InputError("--lr, --train, --augment and --device are of the training; ask for it with --finetune.")
         return None
     return Recipe(epochs=flags["finetune"], seed=flags["seed"], **given)
-
-
-def input_paths(flags: Mapping[str, Any]) -> dict[str, Path | None]:
-    """Return everything that is read, by what it is."""
-    names = {"model": "the input model", "data": "the sample data", "test": "the test data", "labels": "the labels"}
-    files = {**{what: flags[name] for name, what in names.items()}, "the scores": flags.get("scores")}
-    return {**files, "the steering": flags.get("steer"), "the latency table": flags.get("latency_table")}
 
 
 def read_options(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import stat
 import sys
 import tempfile
 import time
@@ -244,22 +245,32 @@ def main(archive: str | None = None, arguments: Sequence[str] | None = None) -> 
         parser.error(f"this onnxruntime has {', '.join(providers())}")
     if options.threads is not None and options.threads < 1:
         parser.error("--threads is a number from 1 up")
+    target, source = Path(options.output), Path(archive or sys.argv[0])
+    if target.exists() and target.samefile(source):
+        parser.error(f"{target} is this archive; name another file")
+    null = target.exists() and target.samefile(os.devnull)
+    if target.exists() and not target.is_file() and not null:
+        parser.error(f"{target} is no file; name one")
 
     begin = "\r" if sys.stderr.isatty() else ""
 
     def print_progress(done: int, of: int) -> None:
         print(f"{begin}{done} of {of} timed", end="", file=sys.stderr, flush=True)
 
-    with zipfile.ZipFile(archive or sys.argv[0]) as opened, tempfile.TemporaryDirectory() as folder:
+    with zipfile.ZipFile(source) as opened, tempfile.TemporaryDirectory() as folder:
         content = json.loads(opened.read("jobs.json"))
         opened.extractall(folder)
         paths = Path(folder)
         jobs, progress = content.pop("jobs"), print_progress if begin else None
         times = run(lambda file: str(paths / file), jobs, options.threads, options.provider, progress)
     content.update(times=times, machine=machine(options.threads, options.provider))
-    part = Path(f"{options.output}.part")
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    part.replace(options.output)
+    if not null:
+        place = Path(os.path.realpath(target))
+        part = place.with_name(f"{place.name}.part")
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        if place.exists():
+            part.chmod(stat.S_IMODE(place.stat().st_mode))
+        part.replace(place)
     print(f"{begin}{len(times)} timings written to {options.output}", file=sys.stderr)
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onnxprune.finetune.training.recipe import Recipe
+from onnxprune.graph.storage.cache import cache_folder
+from onnxprune.graph.storage.paths import Inputs
+from onnxprune.graph.storage.places import beside, is_null
 from onnxprune.selection.goal import Goal
 from onnxprune.values.preprocess import Preprocess
 
@@ -99,12 +102,37 @@ class Settings:
         """Where the parts of the curve go, by their endings."""
         if self.pareto is None:
             return {}
-        return {ending: self.pareto.with_name(f"{self.pareto.name}.{ending}") for ending in ("csv", "json", "svg")}
+        names = {ending: f"{self.pareto.name}.{ending}" for ending in ("csv", "json", "svg")}
+        null = is_null(self.pareto)
+        return {ending: self.pareto if null else self.pareto.with_name(name) for ending, name in names.items()}
 
     @property
-    def curve_outputs(self) -> dict[str, Path]:
-        """The same by what messages call them."""
-        return {f"the curve's .{ending}": path for ending, path in self.curve_written.items()}
+    def outputs(self) -> dict[str, Path | None]:
+        """Where a run writes, by what messages call it."""
+        return {
+            "the model": self.written,
+            "the plan": self.plan_written,
+            "the labels": self.labels_written,
+            "the quantized model": self.quantized_written,
+            "the saved scores": self.scores_output,
+            **{f"the curve's .{ending}": path for ending, path in self.curve_written.items()},
+            "the state": self.journal,
+        }
+
+    @property
+    def inputs(self) -> Inputs:
+        """What a run reads."""
+        return Inputs(
+            {
+                "the sample data": self.data,
+                "the test data": self.test,
+                "the labels": self.labels,
+                "the scores": self.scores,
+                "the latency table": self.latency_table,
+            },
+            {"the input model": self.model, "the teacher": self.teacher},
+            cache_folder(),
+        )
 
     @property
     def written(self) -> Path:
@@ -114,19 +142,19 @@ class Settings:
     @property
     def plan_written(self) -> Path:
         """Where the plan goes."""
-        return self.plan_output or self.written.with_suffix(".plan.json")
+        return self.plan_output or beside(self.written, ".plan.json")
 
     @property
     def journal(self) -> Path | None:
         """Where a run in several steps keeps what it has done; it goes once the result is written."""
-        return self.written.with_suffix(".steps.json") if self.steps > 1 else None
+        return self.written.with_suffix(".steps.json") if self.steps > 1 and not is_null(self.written) else None
 
     @property
     def quantized_written(self) -> Path | None:
         """Where the quantized model goes, if one is asked for."""
-        return None if self.quantize is None else self.quantized_output or self.written.with_suffix(".int8.onnx")
+        return None if self.quantize is None else self.quantized_output or beside(self.written, ".int8.onnx")
 
     @property
     def labels_written(self) -> Path | None:
         """Where the names of the classes go that a trimmed classifier has left."""
-        return self.written.with_suffix(".labels.txt") if self.trim_head else None
+        return beside(self.written, ".labels.txt") if self.trim_head else None

@@ -9,9 +9,11 @@ from onnxprune.finetune.installed import require_torch
 from onnxprune.finetune.training.recipe import Recipe
 from onnxprune.graph.checking import check_structure
 from onnxprune.graph.loaded import Model, load
+from onnxprune.graph.storage.cache import cache_folder
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.metadata import classes_left
-from onnxprune.graph.storage.paths import check_input, check_outputs, data_files, data_names
+from onnxprune.graph.storage.paths import Inputs, check_input, check_outputs, data_names
+from onnxprune.graph.storage.places import beside, is_null, remove
 from onnxprune.graph.storage.resumable import refuse_to_begin_over
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import Staging, explained, with_metadata
@@ -61,7 +63,27 @@ class FinetuneSettings:
     @property
     def checkpoint_written(self) -> Path:
         """Where the state is kept."""
-        return self.checkpoint or self.written.with_suffix(".checkpoint")
+        return self.checkpoint or beside(self.written, ".checkpoint")
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a state is kept there."""
+        return self.checkpoint_written.exists() and not is_null(self.checkpoint_written)
+
+    @property
+    def inputs(self) -> Inputs:
+        """What is read."""
+        settings = self.settings
+        return Inputs(
+            {
+                "the training data": settings.data,
+                "the validation data": settings.test,
+                "the test data": self.measured,
+                "the given labels": settings.labels,
+            },
+            {"the input model": settings.model, "the teacher": self.teacher},
+            cache_folder(),
+        )
 
 
 def finetune(job: FinetuneSettings, listener: Listener = NULL_LISTENER) -> Finetuned:
@@ -78,25 +100,13 @@ def finetune(job: FinetuneSettings, listener: Listener = NULL_LISTENER) -> Finet
     from onnxprune.finetune.training.processes import joined, limited_threads
 
     settings = job.settings
-    inputs = {
-        "the input model": settings.model,
-        "the training data": settings.data,
-        "the validation data": settings.test,
-        "the test data": job.measured,
-        "the given labels": settings.labels,
-        "the teacher": job.teacher,
-    }
-    outputs = {"the model": job.written, "the checkpoint": job.checkpoint_written}
     check_input(settings.model)
-    check_outputs(outputs, inputs)
+    check_outputs({"the model": job.written, "the checkpoint": job.checkpoint_written}, job.inputs)
     with joined(job.device) as processes, limited_threads(settings.threads):
         listener.hear(Working("Reading the model"))
         model = load(settings.model)
-        check_outputs(outputs, data_files(model.weights))
         teacher = None if job.teacher is None else load(job.teacher)
-        if teacher is not None:
-            check_outputs(outputs, data_files(teacher.weights))
-        if not job.resume:
+        if not job.resume and not is_null(job.checkpoint_written):
             refuse_to_begin_over(job.checkpoint_written)
         check_training(job.recipe, model.graph)
         samples, measured = _samples(job, model, teacher, listener)
@@ -126,7 +136,7 @@ def finetune(job: FinetuneSettings, listener: Listener = NULL_LISTENER) -> Finet
         )
         if trained.best.number == 0 and job.recipe.part != "none":
             if processes.first:
-                job.checkpoint_written.unlink(missing_ok=True)
+                remove(job.checkpoint_written)
             raise UnreachableError(
                 f"No epoch was better on the validation data than the model was before.{' ' + trained.ended} "
                 "Nothing was written; try another --lr, more --epochs or more data."
@@ -174,12 +184,13 @@ def _write(
     with Staging() as staging:
         folder = staging.folder(written)
         with explained(written):
-            write_model(proto, weights, folder / written.name, data_names(proto, weights, written, ()))
+            taken = (job.checkpoint_written, *job.inputs.paths())
+            write_model(proto, weights, folder / written.name, data_names(proto, weights, written, taken))
         proto, weights = open_model(folder / written.name)
         check_structure(proto, model.proto, weights=weights, original_weights=model.weights)
         session = open_session(proto, weights, name="the trained model", threads=settings.threads)
         check_trained(trained, session, samples.calibration)
         quality = Evaluator(settings, model, samples, listener.track).quality(session)
         staging.commit(last=written)
-    job.checkpoint_written.unlink(missing_ok=True)
+    remove(job.checkpoint_written)
     return replace(found, quality=quality, output=written)

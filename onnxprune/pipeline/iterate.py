@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from onnxprune._version import __version__
@@ -23,7 +24,8 @@ from onnxprune.finetune.installed import require_torch
 from onnxprune.graph.loaded import Model, load
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.measures import count_params
-from onnxprune.graph.storage.paths import check_input, check_outputs, data_names
+from onnxprune.graph.storage.paths import Inputs, check_folder, check_input, check_outputs, data_names
+from onnxprune.graph.storage.places import beside, is_null
 from onnxprune.graph.storage.resumable import Resumable
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import Staging, explained
@@ -76,8 +78,13 @@ class IterateSettings:
 
     @property
     def work(self) -> Path:
-        """Where state and models are kept."""
-        return self.folder or self.settings.written.with_suffix(".iterations")
+        """Where state and models are kept; the null device: nowhere for longer than the run takes."""
+        return self.folder or beside(self.settings.written, ".iterations")
+
+    @property
+    def inputs(self) -> Inputs:
+        """What is read."""
+        return self.settings.inputs.and_files({"the test data": self.measured})
 
     def to_json(self, digest: str) -> dict[str, Any]:
         """What tells this run from others: a state of another run is not gone on from."""
@@ -128,6 +135,14 @@ def iterate(job: IterateSettings, listener: Listener = NULL_LISTENER) -> Iterate
         VerificationError: a result failed its check.
     """
     _check(job)
+    if not is_null(job.work):
+        return _iterate(job, listener)
+    with TemporaryDirectory(prefix="onnxprune-", ignore_cleanup_errors=True) as folder:
+        return replace(_iterate(replace(job, folder=Path(folder) / "work"), listener), folder=None)
+
+
+def _iterate(job: IterateSettings, listener: Listener) -> Iterated:
+    """Do what `iterate` does, in the work folder."""
     settings = job.settings
     settings = replace(settings, goal=with_width_block(settings.goal, Device(settings.threads), listener))
     job = replace(job, settings=settings)
@@ -231,12 +246,22 @@ def _check(job: IterateSettings) -> None:
         raise InputError(f"--floor is a loss of top-1 between 0 and 100 points, not {100 * job.floor:g}.")
     if settings.goal.budget.ratio is not None:
         raise InputError("Iterations go by --macs or by the method's own threshold; leave out --ratio.")
-    inputs = {"the input model": settings.model, "the data": settings.data, "the test data": job.measured}
-    check_outputs({"the model": settings.written}, inputs)
-    place = job.work.resolve()
-    if settings.data is not None and settings.data.resolve() in place.parents:
-        raise InputError(f"The work folder {job.work} would be part of the data; name another with --work.")
-    if place == settings.written.resolve():
+    check_places(job, job.inputs)
+
+
+def check_places(job: IterateSettings, inputs: Inputs) -> None:
+    """Refuse places for the model and the work folder that are read, or one and the same.
+
+    Raises:
+        InputError: see above.
+    """
+    check_outputs({"the model": job.settings.written}, inputs)
+    if is_null(job.work):
+        if job.resume:
+            raise InputError(f"Nothing is kept in {job.work} to resume from; name the folder with --work.")
+        return
+    check_folder("the work folder", job.work, inputs, alone=True)
+    if job.work.resolve() == job.settings.written.resolve():
         raise InputError(f"The model and the work folder would both be {job.work}; name another with --work.")
 
 
@@ -405,7 +430,7 @@ def _write(
     written = settings.written
     with Staging() as staging:
         with explained(written):
-            names = data_names(final.proto, final.weights, written, ())
+            names = data_names(final.proto, final.weights, written, job.inputs.paths())
             write_model(final.proto, final.weights, staging.folder(written) / written.name, names)
         staging.commit(last=written)
     return Iterated(

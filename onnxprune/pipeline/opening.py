@@ -10,7 +10,7 @@ from onnxprune.analysis.analysis import counts
 from onnxprune.analysis.inspect import inspect
 from onnxprune.errors import InputError
 from onnxprune.graph.loaded import load
-from onnxprune.graph.storage.paths import check_input, check_outputs, data_files
+from onnxprune.graph.storage.paths import check_input, check_outputs
 from onnxprune.graph.storage.staging import Staging
 from onnxprune.importance.method import find_method
 from onnxprune.latency.device import Device
@@ -52,7 +52,7 @@ def open_run(
     goal = config.goal if goal is None else goal
     method = _checked(config, goal)
     found = None if config.journal is None else read_state(config.journal, resume=config.resume)
-    with _opened(config, goal, method, listener, extra, outputs_of(config)) as run:
+    with _opened(config, goal, method, listener, extra, config.outputs) as run:
         _check_training_and_quantizing(run)
         if config.scores is not None:
             imported = read_score_file(config.scores, run.analysis.prunable, run.model.digest)
@@ -80,13 +80,8 @@ def open_replay(config: Settings, plan: Plan, listener: Listener, extra: Extra) 
     Raises:
         InputError: the plan's classes are not those of the data; else as `open_run`.
     """
-    config = replace(
-        config,
-        classes=tuple(plan.classes),
-        trim_head=bool(plan.request.get("trim_head")),
-        approximate=plan.request.get("allow") == "approximate",
-    )
-    outputs = {**outputs_of(config), "the plan": None}  # it may be the given one
+    config = by_plan(config, plan)
+    outputs = {**config.outputs, "the plan": None}  # it is not written
     method = ConfiguredMethod(find_method(config.method), {})
     with _opened(config, config.goal, method, listener, extra, outputs) as run:
         _check_training_and_quantizing(run)
@@ -101,30 +96,14 @@ def open_replay(config: Settings, plan: Plan, listener: Listener, extra: Extra) 
         yield run
 
 
-def outputs_of(config: Settings) -> dict[str, Path | None]:
-    """Return where a run writes, by what messages call it."""
-    return {
-        "the model": config.written,
-        "the plan": config.plan_written,
-        "the labels": config.labels_written,
-        "the quantized model": config.quantized_written,
-        "the saved scores": config.scores_output,
-        **config.curve_outputs,
-        "the state": config.journal,
-    }
-
-
-def inputs_of(config: Settings) -> dict[str, Path | None]:
-    """Return what a run reads, by what messages call it."""
-    return {
-        "the input model": config.model,
-        "the sample data": config.data,
-        "the test data": config.test,
-        "the given labels": config.labels,
-        "the scores": config.scores,
-        "the latency table": config.latency_table,
-        "the teacher": config.teacher,
-    }
+def by_plan(config: Settings, plan: Plan) -> Settings:
+    """Return the configuration with what a plan decides."""
+    return replace(
+        config,
+        classes=tuple(plan.classes),
+        trim_head=bool(plan.request.get("trim_head")),
+        approximate=plan.request.get("allow") == "approximate",
+    )
 
 
 def goal_is_loss(config: Settings, goal: Goal) -> bool:
@@ -160,6 +139,8 @@ def _check_steps(config: Settings, goal: Goal) -> None:
         raise InputError(f"--steps is a number from 1 up, not {config.steps}.")
     if config.steps > 1 and (config.scores or config.scores_output):
         raise InputError("A file of scores holds those of one step; leave out --steps, --scores or --save-scores.")
+    if config.steps > 1 and config.resume and config.journal is None:
+        raise InputError(f"A run whose model goes to {config.written} keeps no state; leave out --resume.")
     if config.steps == 1 and config.resume:
         raise InputError("--resume goes on with a run in steps; give the number of --steps that it was begun with.")
     if config.resume and goal_is_loss(config, goal) and not goal.budget.explicit and config.data is not None:
@@ -201,10 +182,9 @@ def _opened(
 ) -> Iterator[Run]:
     """Read and analyse the model, after making sure that nothing that is read would be overwritten."""
     check_input(config.model)
-    check_outputs(outputs, inputs_of(config))
+    check_outputs(outputs, config.inputs)
     listener.hear(Working("Reading the model"))
     model = load(config.model)
-    check_outputs(outputs, data_files(model.weights))
     analysis = inspect(model, approximate=config.approximate, trim_head=config.trim_head)
     listener.hear(Analysed(analysis))
     with Staging() as staging:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from onnxprune.errors import UnreachableError, VerificationError
+from onnxprune.graph.storage.places import remove
 from onnxprune.graph.storage.resumable import Resumable
 from onnxprune.values.axes import BoolArray
 from onnxprune.values.groups import ChannelGroup
@@ -106,7 +107,7 @@ class State:
 
     def remove(self) -> None:
         """Remove the file: there is nothing to go on with any more."""
-        self.path.unlink(missing_ok=True)
+        remove(self.path)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ def iterated_blocks(found: Iterated, *, verbose: bool = False) -> tuple[Block, .
     )
     columns = ("iteration", "MACs left", "params left", "channels gone", "after the cut", "recovered", "trained")
     compared = tuple(row[:3] for row in top1_rows(quality))
+    kept = () if found.folder is None else (f"Every iteration with its plan is in {found.folder}",)
     on = "Measured on the validation data, which the floor was held against; --test names other data."
     return filled(
         Table(f"{found.model.name}, pruned by {found.method}: top-1 on the validation data", columns, rows, _NUMERIC),
@@ -33,7 +34,7 @@ def iterated_blocks(found: Iterated, *, verbose: bool = False) -> tuple[Block, .
         Lines((on,) if found.on_validation else ()),
         class_table(quality, None if verbose else FEW, lost_only=not verbose),
         Lines(tuple(f"Note: {note}" for note in found.notes)),
-        Lines((f"Model written to {found.output}", f"Every iteration with its plan is in {found.folder}")),
+        Lines((f"Model written to {found.output}", *kept)),
     )
 
 

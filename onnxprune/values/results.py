@@ -208,7 +208,7 @@ class Iterated:
     quality: Quality
     data: DataSummary
     output: Path
-    folder: Path
+    folder: Path | None
     on_validation: bool
     notes: tuple[str, ...] = ()
 

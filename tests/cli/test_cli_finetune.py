@@ -167,7 +167,7 @@ def test_a_teachers_data_file_is_not_written_over(tmp_path: Path, small: Path) -
     args = ("finetune", small, "--data", few(), "--teacher", teacher, "--preprocess", "unit", "--epochs", 1)
     ended = call(*args, "-o", tmp_path / "a.onnx", "--checkpoint", data)
     assert ended.code == 2
-    assert "would overwrite the model's data file" in ended.sentence
+    assert "would overwrite the teacher's data file" in ended.sentence
     assert data.read_bytes() == before
 
 

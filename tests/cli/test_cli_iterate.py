@@ -212,7 +212,11 @@ def test_what_cannot_be_leaves_no_work_folder(tmp_path: Path, args: tuple[str, .
 def test_a_work_folder_that_is_something_else_is_refused(tmp_path: Path) -> None:
     data = save_images(tmp_path / "data", 4)
     args = ("--method", "l1", "--macs", "50%")
-    for place, said in ((tmp_path / "a.onnx", "would both be"), (data, "is not of iterations"), (data / "w", "data")):
+    for place, said in (
+        (tmp_path / "a.onnx", "would both be"),
+        (data, "part of the sample data"),
+        (data / "w", "data"),
+    ):
         ended = iterate(tmp_path / "a.onnx", *args, "--work", place, data=data)
         assert ended.code == 2
         assert said in ended.sentence

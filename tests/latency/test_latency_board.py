@@ -1,6 +1,7 @@
 """The timer that travels: what it takes with it, what it reports, and what it says of bad arguments."""
 
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -97,6 +98,29 @@ def test_progress_is_for_terminals(
     *progress, last = capsys.readouterr().err.lstrip("\r").split("\r")
     assert last == f"2 timings written to {target}\n"
     assert progress == (["1 of 2 timed", "2 of 2 timed"] if terminal else [])
+
+
+def test_the_archive_and_devices_are_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packed = archive(tmp_path / "board.pyz")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to(packed)
+    before = packed.read_bytes()
+    for name, said in (("board.pyz", "is this archive"), ("link", "is this archive"), ("fifo", "is no file")):
+        with pytest.raises(SystemExit):
+            board.main(str(packed), ["-o", str(tmp_path / name)])
+        assert said in capsys.readouterr().err
+    assert packed.read_bytes() == before
+
+
+def test_a_link_is_followed_and_modes_are_kept(tmp_path: Path) -> None:
+    target = tmp_path / "d.json"
+    target.write_text("old")
+    target.chmod(0o604)
+    (tmp_path / "link").symlink_to(target)
+    board.main(str(archive(tmp_path / "board.pyz")), ["-o", str(tmp_path / "link")])
+    assert json.loads(target.read_text())["times"]
+    assert target.stat().st_mode & 0o777 == 0o604
+    assert (tmp_path / "link").is_symlink()
 
 
 def test_as_a_module_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

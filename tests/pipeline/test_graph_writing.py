@@ -10,7 +10,7 @@ import pytest
 from nets import net
 
 from onnxprune.errors import InputError
-from onnxprune.graph.storage.paths import check_outputs
+from onnxprune.graph.storage.paths import Inputs, check_outputs
 from onnxprune.graph.storage.staging import Staging, with_metadata, write_bytes
 
 
@@ -108,15 +108,15 @@ def test_the_input_is_never_overwritten_under_any_name(tmp_path: Path, how: str)
         (tmp_path / "again").symlink_to(tmp_path / "models")
         output = tmp_path / "again" / "net.onnx"
     with pytest.raises(InputError, match=r"The model would overwrite the input model, .*; name another file for it\."):
-        check_outputs({"the model": output}, {"the other": tmp_path / "other.onnx", "the input model": source})
+        check_outputs({"the model": output}, Inputs({"the other": tmp_path / "other.onnx", "the input model": source}))
 
 
 def test_other_files_may_be_written(tmp_path: Path) -> None:
     source = tmp_path / "net.onnx"
     source.write_bytes(b"model")
     (tmp_path / "old.onnx").write_bytes(b"model")
-    check_outputs({"the model": tmp_path / "new.onnx"}, {"the input model": source})
-    check_outputs({"the model": tmp_path / "old.onnx"}, {"the input model": source})
+    check_outputs({"the model": tmp_path / "new.onnx"}, Inputs({"the input model": source}))
+    check_outputs({"the model": tmp_path / "old.onnx"}, Inputs({"the input model": source}))
 
 
 def test_metadata_is_added_and_changed_without_touching_the_rest() -> None:

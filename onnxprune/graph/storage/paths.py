@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
 
 from onnxprune.errors import InputError
 from onnxprune.graph.storage.load import open_model
+from onnxprune.graph.storage.places import followed, is_null
 from onnxprune.graph.storage.save import locations
 from onnxprune.graph.storage.weights import Weights
 
@@ -22,34 +25,114 @@ def check_input(model: Path) -> None:
         raise InputError(f"No such model: {model}; check the path.")
 
 
-def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
-    """Refuse output paths that are an input, lie inside the sample data, coincide, or cannot be written.
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that a command reads, by what messages call it; None where it is not given.
+
+    Attributes:
+        files: files and folders of data.
+        models: the models, whose data files are read as well.
+        cache: the folder in which measurements are kept.
+    """
+
+    files: Mapping[str, Path | None]
+    models: Mapping[str, Path | None] = field(default_factory=dict)
+    cache: Path | None = None
+
+    def and_files(self, files: Mapping[str, Path | None]) -> "Inputs":
+        """Return these and more files."""
+        return replace(self, files={**self.files, **files})
+
+    def named(self) -> list[tuple[str, Path]]:
+        """Return what is given, but for the data files of models."""
+        return _given({**self.models, **self.files})
+
+    def data_files(self) -> list[tuple[str, Path]]:
+        """Return the data files of the models.
+
+        Raises:
+            InputError: a model cannot be read.
+        """
+        found = []
+        for what, path in _given(self.models):
+            _, weights = open_model(path)
+            places = [(place, file.path) for place, file in weights.files.items() if place != weights.own]
+            found += [(f"{what.replace('input ', '')}'s data file {place!r}", file) for place, file in places]
+        return found
+
+    def paths(self) -> list[Path]:
+        """Return everything that is read."""
+        return [path for _, path in (*self.named(), *self.data_files())]
+
+
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Inputs) -> None:
+    """Refuse output paths that are read, coincide, or cannot be written; links count as what they lead to.
 
     Args:
         outputs: where things go, by what they are ("the model"); None where they go nowhere.
-        inputs: what is read, by what it is; None where it is not given.
+        inputs: what is read.
 
     Raises:
-        InputError: names the first path that will not do.
+        InputError: names the first path that will not do, or a model cannot be read.
     """
+    written = [(what, path, followed(path)) for what, path in _given(outputs) if not is_null(path)]
+    read = inputs.named()
+    if any(place.exists() for _, _, place in written):  # every data file exists, so what does not exist is none
+        read += inputs.data_files()
     seen: dict[str, Path] = {}
-    for what, path in _given(outputs):
-        for other, source in _given(inputs):
-            if _same(path, source):
+    for what, path, place in written:
+        for other, source in read:
+            if _same(place, source):
                 raise InputError(f"{_start(what)} would overwrite {other}, {source}; name another file for it.")
-            if source.is_dir() and path.exists() and source.resolve() in path.resolve().parents:
+            if source.is_dir() and place.is_file() and _holds(source, place.stat()):
                 raise InputError(f"{_start(what)} would overwrite {path}, which is part of {other}; name another file.")
-        for other, taken in seen.items():
-            if _same(path, taken):
-                raise InputError(f"{_start(what)} and {other} would both be written to {path}; name two files.")
-        if path.is_dir():
-            raise InputError(f"{_start(what)} cannot be written to {path}, which is a folder; name a file in it.")
-        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        if inputs.cache is not None and _same(place.parent, inputs.cache):
             raise InputError(
-                f"{_start(what)} cannot be written to {path}: {path.parent} is no folder that can be written; "
-                "make it or name another."
+                f"{_start(what)} cannot be written to {path}, as {inputs.cache} is the cache folder; name another file."
             )
-        seen[what] = path
+        for other, taken in seen.items():
+            if _same(place, taken):
+                raise InputError(f"{_start(what)} and {other} would both be written to {path}; name two files.")
+        _refuse_unwritable(what, path, place)
+        seen[what] = place
+
+
+def _refuse_unwritable(what: str, path: Path, place: Path) -> None:
+    """Refuse to write to `path`, which leads to `place`, where no file can be put."""
+    if place.is_dir():
+        raise InputError(f"{_start(what)} cannot be written to {path}, which is a folder; name a file in it.")
+    if place.is_symlink():
+        raise InputError(f"{_start(what)} cannot be written to {path}, a link that leads nowhere; name a file.")
+    if path.exists() and not path.is_file():
+        raise InputError(
+            f"{_start(what)} cannot be written to {path}, which is a device, a pipe or a socket; name a file, or "
+            f"{os.devnull}."
+        )
+    if not place.parent.is_dir() or not os.access(place.parent, os.W_OK):
+        raise InputError(
+            f"{_start(what)} cannot be written to {path}: {place.parent} is no folder that can be written; "
+            "make it or name another."
+        )
+
+
+def check_folder(what: str, folder: Path, inputs: Inputs, *, alone: bool = False) -> None:
+    """Refuse a folder for new files that is read, or lies in data that are read.
+
+    Args:
+        what: is written there ("the logs").
+        folder: it.
+        inputs: what is read.
+        alone: whether nothing that is read may lie in it either.
+
+    Raises:
+        InputError: see above.
+    """
+    place = Path(os.path.realpath(folder))
+    for other, source in inputs.named():
+        if any(_same(part, source) for part in (place, *place.parents)):
+            raise InputError(f"{_start(what)} {folder} would be part of {other}, {source}; name another folder.")
+        if alone and any(_same(place, part) for part in Path(os.path.realpath(source)).parents):
+            raise InputError(f"{_start(what)} {folder} has {other} in it, {source}; name another folder.")
 
 
 def _given(paths: Mapping[str, Path | None]) -> list[tuple[str, Path]]:
@@ -61,26 +144,43 @@ def _start(what: str) -> str:
 
 
 def _same(path: Path, other: Path) -> bool:
+    """Whether two paths are one file, or will be: names that differ in case alone are one where the system says so."""
     if path.exists() and other.exists():
         return path.samefile(other)
-    return path.resolve() == other.resolve()
+    one, two = os.path.realpath(path), os.path.realpath(other)
+    return one == two or (one.casefold() == two.casefold() and _ignores_case(Path(one).parent))
 
 
-def data_files(weights: Weights) -> dict[str, Path]:
-    """Return the data files of a loaded model, by what messages call them."""
-    return {
-        f"the model's data file {place!r}": file.path for place, file in weights.files.items() if place != weights.own
-    }
+def _ignores_case(folder: Path) -> bool:
+    """Whether names in a folder that differ in case alone are one, as far as what is there tells."""
+    there = [*folder.iterdir(), folder] if folder.is_dir() else []
+    told = [path for path in there if path.name.swapcase() != path.name]
+    return bool(told) and os.path.exists(told[0].with_name(told[0].name.swapcase()))  # noqa: PTH110
+
+
+def _holds(folder: Path, file: os.stat_result, *, top: bool = True) -> bool:
+    """Whether a file is in a folder, under whatever name; links to folders are followed as those of classes are."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=top):
+                if _holds(Path(entry.path), file, top=False):
+                    return True
+            elif entry.is_symlink() or entry.inode() == file.st_ino:
+                with suppress(OSError):
+                    if os.path.samestat(os.stat(entry.path), file):  # noqa: PTH116
+                        return True
+    return False
 
 
 def data_names(model: onnx.ModelProto, weights: Weights, output: Path, taken: Collection[Path] = ()) -> dict[str, str]:
     """Choose where the data files of `output` go, as location in `model` -> new location.
 
-    A file keeps its name unless something else has it already: a file of another model, or one of `taken`. Then it is
-    named after the output.
+    A file keeps its name unless something else has it already: a file of another model, one that the weights are read
+    from, or one of `taken`. Then it is named after the output.
     """
     places = locations(model, weights)
-    used = [output, *taken]
+    output = followed(output)
+    used = [output, *taken, *(file.path for file in weights.files.values())]
     chosen = {}
     for place in places:
         name = next(name for name in _candidates(place, output, len(places)) if _is_free(output, name, used))
@@ -105,9 +205,9 @@ def _is_free(output: Path, name: str, used: Collection[Path]) -> bool:
     if any(_same(target, path) for path in used):
         return False
     if not target.exists():
-        return True
+        return not target.is_symlink()
     neighbours = {file for folder in (output.parent, target.parent) for file in folder.glob("*.onnx")}
-    return {file for file in neighbours if _refers(file, target)} == {output}
+    return {file.resolve() for file in neighbours if _refers(file, target)} == {output.resolve()}
 
 
 def _refers(model: Path, target: Path) -> bool:

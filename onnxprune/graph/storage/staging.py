@@ -1,24 +1,45 @@
 """Writing files so that nothing is ever half written: in temporary folders beside their places, then put there."""
 
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import onnx
 
 from onnxprune.errors import InputError
+from onnxprune.graph.storage.places import followed, is_null
 from onnxprune.graph.storage.scratch import Scratch
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Files that are made in a temporary folder: `parent` is where they go, but for one, by its name, that links."""
+
+    scratch: Scratch
+    parent: Path
+    links: dict[str, Path]
+
+    def files(self) -> list[tuple[Path, Path]]:
+        """Return every file that was made, with where it goes."""
+        found = [file for file in sorted(self.scratch.folder.rglob("*")) if file.is_file()]
+        names = [file.relative_to(self.scratch.folder) for file in found]
+        places = [self.links.get(str(name), self.parent / name) for name in names]
+        return [(file, followed(place)) for file, place in zip(found, places, strict=True)]
 
 
 class Staging:
     """Files that are made in temporary folders beside their places and put there together, or not at all.
 
-    A context manager: what was not put in place at the end is gone.
+    A link is followed: what it leads to is replaced. What goes to the null device is made and thrown away, with the
+    files that belong beside it. A context manager: what was not put in place at the end is gone.
     """
 
     def __init__(self) -> None:
-        self._folders: dict[Path, Scratch] = {}
+        self._folders: dict[Path, _Made] = {}
         self._backups: dict[Path, Path] = {}
         self._placed: list[Path] = []
 
@@ -28,8 +49,8 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for scratch in self._folders.values():
-            scratch.remove()
+        for made in self._folders.values():
+            made.scratch.remove()
 
     def folder(self, target: Path) -> Path:
         """Return the temporary folder in which the files that belong beside `target` are made, under their own names.
@@ -37,15 +58,18 @@ class Staging:
         Raises:
             InputError: the folder of `target` does not exist or cannot be written.
         """
-        parent = target.parent
-        if parent not in self._folders:
+        null, link = is_null(target), target.is_symlink()
+        key = target if null or link else target.parent
+        if key not in self._folders:
+            place = followed(target)
             try:
-                self._folders[parent] = Scratch(parent)
+                scratch = Scratch(Path(tempfile.gettempdir()) if null else place.parent)
             except OSError as error:
                 raise InputError(
                     f"Cannot write {target} ({error.strerror}); name a folder that can be written."
                 ) from None
-        return self._folders[parent].folder
+            self._folders[key] = _Made(scratch, place.parent, {target.name: place} if link else {})
+        return self._folders[key].scratch.folder
 
     def write(self, target: Path, content: bytes) -> None:
         """Make one file.
@@ -53,6 +77,8 @@ class Staging:
         Raises:
             InputError: as `folder`, or there is no space.
         """
+        if is_null(target):
+            return
         with explained(target):
             (self.folder(target) / target.name).write_bytes(content)
 
@@ -65,18 +91,14 @@ class Staging:
         Raises:
             InputError: a file cannot be put in its place.
         """
-        staged = [
-            (file, parent / file.relative_to(scratch.folder))
-            for parent, scratch in self._folders.items()
-            for file in sorted(scratch.folder.rglob("*"))
-            if file.is_file()
-        ]
-        staged.sort(key=lambda pair: pair[1] == last)
+        staged = [pair for key, made in self._folders.items() if not is_null(key) for pair in made.files()]
+        place = None if last is None else followed(last)
+        staged.sort(key=lambda pair: pair[1] == place)
         try:
-            if withdrawn and last is not None and last.is_file():
+            if withdrawn and last is not None and place is not None and place.is_file():
                 backup = self.folder(last) / f"{len(self._backups)}.old"
-                last.replace(backup)
-                self._backups[last] = backup
+                place.replace(backup)
+                self._backups[place] = backup
             for file, target in staged:
                 with explained(target):
                     self._put(file, target)
@@ -92,6 +114,9 @@ class Staging:
                 backup.hardlink_to(target)
                 self._backups[target] = backup
         existed = target.exists()
+        known = self._backups.get(target, target)
+        with suppress(OSError):  # there is none, or a file system without modes
+            file.chmod(stat.S_IMODE(known.stat().st_mode))
         file.replace(target)
         if not existed:
             self._placed.append(target)

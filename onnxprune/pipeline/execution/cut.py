@@ -79,8 +79,9 @@ def cut_and_verify(run: Run, planned: Planned) -> PrunedModel:
     cut, plan = apply(model, run.analysis, plan)
     with_metadata(cut.model, _metadata(plan, recovers=recovers))
     # From here on the values that the cut made are in the files that will be the result, and no more in memory.
-    beside = [path for path in (None if planned.replayed else config.plan_written, config.labels_written) if path]
-    names = data_names(cut.model, cut.weights, config.written, beside)
+    outputs = {**config.outputs, "the model": None, **({"the plan": None} if planned.replayed else {})}
+    beside = [path for path in outputs.values() if path is not None]
+    names = data_names(cut.model, cut.weights, config.written, [*beside, *config.inputs.paths()])
     cut = stage(cut, config.written, run.staging, beside, names if run.state is None else run.state.data_files(names))
     data = None if run.samples is None else run.samples.calibration
     folder = run.staging.folder(config.written)
