@@ -40,7 +40,7 @@ from onnxprune.pipeline.planning.latency import hold_latency, settle_block, sett
 from onnxprune.pipeline.planning.plans import choose, plan_of_masks
 from onnxprune.pipeline.result import unheard
 from onnxprune.runtime import open_session
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 from onnxprune.values.amount import read_amount
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.progress import silent
@@ -110,8 +110,8 @@ def plans(
     model: onnxprune.Model, analysis: Analysis, data: Dataset, method: str, share: float, device: Device, trained: bool
 ) -> dict[str, Keep]:
     """Return plans of the same measured latency, and one of half of the MACs, by the way they were found."""
-    wish = Wish(Budget(latency=read_amount(share, {})), None)
-    timed, wish, timing = settle_timing(model, analysis, wish, None, device, silent, unheard)
+    goal = Goal(Budget(latency=read_amount(share, {})), None)
+    timed, goal, timing = settle_timing(model, analysis, goal, None, device, silent, unheard)
     ranked, settled = find_method(method), find_method(method).settle({})
     scores, plain = (
         scored(analysis, data, method),
@@ -119,25 +119,25 @@ def plans(
     )
 
     def held(worth: Scores) -> Keep:
-        def again(other: Wish) -> Keep:
+        def again(other: Goal) -> Keep:
             return choose(timed, worth, other, ranked, settled)
 
-        return hold_latency(model, timed, wish, timing, again(wish), again, unheard)
+        return hold_latency(model, timed, goal, timing, again(goal), again, unheard)
 
     def fits(keep: Keep) -> bool:
         whole, taken = time_cuts(model, analysis, [{}, keep], device)
         return taken <= share * whole
 
     def by_macs(left: float) -> Keep:
-        return choose(analysis, scores, Wish(Budget(macs=left), 1), ranked, settled)
+        return choose(analysis, scores, Goal(Budget(macs=left), 1), ranked, settled)
 
-    block = settle_block(Wish(Budget(), None), device, silent, unheard)
+    block = settle_block(Goal(Budget(), None), device, silent, unheard)
 
     def by_ratio(left: float) -> Keep:
-        other = Wish(Budget(ratio=1 - left), block.round_to, slow=block.slow)
+        other = Goal(Budget(ratio=1 - left), block.round_to, slow=block.slow)
         return choose(analysis, plain, other, find_method("l1"), find_method("l1").settle({}))
 
-    half = Wish(Budget(macs=HALF), block.round_to, slow=block.slow, barred=wish.barred)
+    half = Goal(Budget(macs=HALF), block.round_to, slow=block.slow, barred=goal.barred)
     return {
         "table": held(scores),
         **({} if trained else {"table for MACs": held(worth_macs(analysis, plain))}),

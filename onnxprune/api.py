@@ -17,7 +17,7 @@ from onnxprune.pipeline.planning.scoring import collect, score
 from onnxprune.pipeline.prune import run
 from onnxprune.pipeline.result import Result
 from onnxprune.selection.budget import Budget
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 from onnxprune.selection.steering import Steering
 from onnxprune.values.amount import BYTES, COUNTS, MILLISECONDS, Amount, read_amount
 from onnxprune.values.plan import Plan, read_plan
@@ -152,7 +152,7 @@ def prune(
         options=options or {},
         scores=None if scores is None else Path(scores),
         scores_output=None if save_scores is None else Path(save_scores),
-        wish=Wish(budget, round_to, policy, steering or Steering()),
+        goal=Goal(budget, round_to, policy, steering or Steering()),
         latency_table=None if latency_table is None else Path(latency_table),
         max_drop=max_drop,
         max_drift=max_drift,

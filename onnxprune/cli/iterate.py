@@ -125,7 +125,7 @@ def read_job(flags: Mapping[str, Any], watch: Any) -> Any:
     from onnxprune.graph.storage.paths import check_input, check_outputs
     from onnxprune.pipeline.iterate import IterateSettings
     from onnxprune.selection.budget import Budget
-    from onnxprune.selection.goal import Wish
+    from onnxprune.selection.goal import Goal
 
     check_input(flags["model"])
     if flags["scores"] is not None:
@@ -134,7 +134,7 @@ def read_job(flags: Mapping[str, Any], watch: Any) -> Any:
         flags,
         method=flags["method"],
         options=read_options(flags),
-        wish=Wish(
+        goal=Goal(
             Budget(None, flags["macs"], flags["alpha"]), flags["round_to"], flags["policy"], read_steering(flags)
         ),
         recovery=flags["recover"],

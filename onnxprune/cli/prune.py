@@ -252,7 +252,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
     """
     from onnxprune.graph.storage.paths import check_input, check_outputs
     from onnxprune.selection.budget import Budget
-    from onnxprune.selection.goal import Wish
+    from onnxprune.selection.goal import Goal
 
     check_input(flags["model"])
     budget = Budget(flags["ratio"], flags["macs"], flags["alpha"], flags["params"], flags["size"], flags["latency"])
@@ -263,7 +263,7 @@ def read_settings(flags: Mapping[str, Any]) -> Any:
         options=read_options(flags),
         scores=flags["scores"],
         scores_output=flags["save_scores"],
-        wish=Wish(budget, flags["round_to"], flags["policy"], read_steering(flags)),
+        goal=Goal(budget, flags["round_to"], flags["policy"], read_steering(flags)),
         latency_table=flags["latency_table"],
         max_drop=flags["max_drop"],
         max_drift=flags["max_drift"],

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onnxprune.finetune.training.recipe import Recipe
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 from onnxprune.values.preprocess import Preprocess
 
 
@@ -22,7 +22,7 @@ class Settings:
         method, options: the importance method and its settings.
         scores: a file of scores or keep masks that stands in for the method and its settings.
         scores_output: where the scores and the chosen keep masks are written as well, if anywhere.
-        wish: what is asked for; nothing: as much as may go by the limits on the loss (`accuracy_guard`), and without
+        goal: what is asked for; nothing: as much as may go by the limits on the loss (`accuracy_guard`), and without
             data by the method's own threshold.
         latency_table: times of this model's layers on another device, see `onnxprune profile`; None: where times are
             asked for, this machine's.
@@ -61,7 +61,7 @@ class Settings:
     options: Mapping[str, Any] = field(default_factory=dict)
     scores: Path | None = None
     scores_output: Path | None = None
-    wish: Wish = field(default_factory=Wish)
+    goal: Goal = field(default_factory=Goal)
     latency_table: Path | None = None
     max_drop: float | None = None
     max_drift: float | None = None
@@ -94,7 +94,7 @@ class Settings:
     @property
     def explicit(self) -> bool:
         """Whether anything was said of how much goes, or of how much may be lost in all."""
-        return self.wish.explicit or self.max_drop is not None or self.max_drift is not None
+        return self.goal.explicit or self.max_drop is not None or self.max_drift is not None
 
     @property
     def curve_written(self) -> dict[str, Path]:

@@ -10,7 +10,7 @@ from onnxprune.importance.method import Method
 from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.result import Extra, Tell, no_extra, unheard
 from onnxprune.pipeline.samples import Samples
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 from onnxprune.values.progress import Track, silent
 
 
@@ -42,9 +42,9 @@ class Job:
         assert self.samples is not None
         return self.samples
 
-    def wishing(self, wish: Wish) -> "Job":
-        """Return the same for another wish."""
-        return replace(self, settings=replace(self.settings, wish=wish))
+    def wishing(self, goal: Goal) -> "Job":
+        """Return the same for another goal."""
+        return replace(self, settings=replace(self.settings, goal=goal))
 
     @property
     def classes(self) -> Mapping[str, int]:

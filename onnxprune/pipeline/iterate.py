@@ -39,7 +39,7 @@ from onnxprune.pipeline.result import Result, Tell, unheard
 from onnxprune.pipeline.samples import Samples, measured_on, open_samples
 from onnxprune.runtime import open_session
 from onnxprune.selection.budget import Budget
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 from onnxprune.selection.steering import widths_by_place
 from onnxprune.values.outcome import Quality
 from onnxprune.values.preprocess import Preprocess
@@ -87,12 +87,12 @@ class IterateSettings:
             "model": digest,
             "method": settings.method,
             "options": dict(settings.options),
-            "budget": settings.wish.budget.to_json(),
-            "policy": settings.wish.policy,
-            "single layers": settings.wish.steering.to_json(),
+            "budget": settings.goal.budget.to_json(),
+            "policy": settings.goal.policy,
+            "single layers": settings.goal.steering.to_json(),
             "iterations": self.iterations,
             "floor": self.floor,
-            "round_to": settings.wish.round_to,
+            "round_to": settings.goal.round_to,
             "recovery": settings.recovery,
             "approximate": settings.approximate,
             "training": None if settings.recipe is None else settings.recipe.to_json(),
@@ -186,11 +186,11 @@ def iterate(job: IterateSettings, track: Track = silent, say: Tell = unheard) ->
     """
     _check(job)
     settings = job.settings
-    settings = replace(settings, wish=settle_block(settings.wish, Device(settings.threads), track, say))
+    settings = replace(settings, goal=settle_block(settings.goal, Device(settings.threads), track, say))
     job = replace(job, settings=settings)
     original = load(settings.model)
     analysis = inspect(original, approximate=settings.approximate)
-    refuse_unreachable(analysis, settings.wish, {})
+    refuse_unreachable(analysis, settings.goal, {})
     macs = analysis.macs()
     check_retraining(settings, original)
     state, path = _begin(job, original), job.work / STATE
@@ -200,13 +200,13 @@ def iterate(job: IterateSettings, track: Track = silent, say: Tell = unheard) ->
     while not state.ended:
         number = len(state.iterations) + 1
         share = 1.0 if state.standing is None else state.standing.macs
-        budget = part(settings.wish.budget, number, job.iterations, share)
-        wish = wish_of(settings.wish, budget, number, job.iterations, _present(job, state, analysis), analysis)
-        if wish is None or number > (MOST if settings.wish.budget.macs is None else job.iterations):
-            state = replace(state, ended=_enough(settings.wish, number - 1))
+        budget = part(settings.goal.budget, number, job.iterations, share)
+        goal = goal_of(settings.goal, budget, number, job.iterations, _present(job, state, analysis), analysis)
+        if goal is None or number > (MOST if settings.goal.budget.macs is None else job.iterations):
+            state = replace(state, ended=_enough(settings.goal, number - 1))
             break
         say("iteration", f"Iteration {number}")
-        state = _iteration(job, state, original, macs, wish, track, say)
+        state = _iteration(job, state, original, macs, goal, track, say)
         _save(path, state)
     _save(path, state)
     if state.standing is None:
@@ -239,27 +239,27 @@ def part(budget: Budget, number: int, iterations: int, share: float) -> Budget |
     return replace(budget, macs=next(ratio for ratio in ratios if ratio < share) / share)
 
 
-def wish_of(
-    wish: Wish, budget: Budget | None, number: int, iterations: int, present: Analysis, original: Analysis
-) -> Wish | None:
+def goal_of(
+    goal: Goal, budget: Budget | None, number: int, iterations: int, present: Analysis, original: Analysis
+) -> Goal | None:
     """Return what widths are chosen by in one iteration; None where nothing is left to be done.
 
     What is asked of single layers is reached in `iterations` equal ratios of the original's widths, as are budgets of
     MACs. Where nothing else is asked for, iterations in which all of these round to the widths there are are skipped.
 
     Args:
-        wish: for all iterations together.
+        goal: for all iterations together.
         budget: of this one, see `part`.
         number: of this one, from 1.
         iterations: how many there are.
         present: the network that it begins with.
         original: the network that the first began with.
     """
-    steering = replace(wish.steering, original=widths_by_place(original.groups))
-    goes_on = budget is not None and (budget.explicit or not wish.steering.ratios)
+    steering = replace(goal.steering, original=widths_by_place(original.groups))
+    goes_on = budget is not None and (budget.explicit or not goal.steering.ratios)
     for step in range(min(number, iterations), iterations + 1):
         part_of_all = steering.part(step / iterations, present.groups)
-        found = replace(wish, budget=budget or Budget(), steering=part_of_all)
+        found = replace(goal, budget=budget or Budget(), steering=part_of_all)
         if goes_on or any(found.width(group).top < group.size for group in present.prunable):
             return found
     return None
@@ -267,7 +267,7 @@ def wish_of(
 
 def _present(job: IterateSettings, state: State, original: Analysis) -> Analysis:
     """Return the network that the next iteration begins with; only where single layers are steered is it another."""
-    if state.standing is None or not job.settings.wish.steering.ratios:
+    if state.standing is None or not job.settings.goal.steering.ratios:
         return original
     return inspect(load(_file(job, state.standing.number)), approximate=job.settings.approximate)
 
@@ -276,17 +276,17 @@ def _check(job: IterateSettings) -> None:
     settings = job.settings
     require_torch()
     method = find_method(settings.method)
-    policy_of(method, method.settle(settings.options), settings.wish.policy)
+    policy_of(method, method.settle(settings.options), settings.goal.policy)
     check_input(settings.model)
     if settings.recipe is None:
         raise InputError("Iterations train; give the number of --epochs.")
     if job.iterations < 1:
         raise InputError(f"--iterations is a number from 1 up, not {job.iterations}.")
-    if settings.wish.budget.macs is not None and not 0 < settings.wish.budget.macs <= 1:
-        raise InputError(f"--macs is a share above 0 and up to 100%, not {settings.wish.budget.macs:.0%}.")
+    if settings.goal.budget.macs is not None and not 0 < settings.goal.budget.macs <= 1:
+        raise InputError(f"--macs is a share above 0 and up to 100%, not {settings.goal.budget.macs:.0%}.")
     if not 0 <= job.floor <= 1:
         raise InputError(f"--floor is a loss of top-1 between 0 and 100 points, not {100 * job.floor:g}.")
-    if settings.wish.budget.ratio is not None:
+    if settings.goal.budget.ratio is not None:
         raise InputError("Iterations go by --macs or by the method's own threshold; leave out --ratio.")
     inputs = {"the input model": settings.model, "the data": settings.data, "the test data": job.measured}
     check_outputs({"the model": settings.written}, inputs)
@@ -374,7 +374,7 @@ def _file(job: IterateSettings, number: int) -> Path:
 
 
 def _iteration(
-    job: IterateSettings, state: State, original: Model, macs: float, wish: Wish, track: Track, say: Tell
+    job: IterateSettings, state: State, original: Model, macs: float, goal: Goal, track: Track, say: Tell
 ) -> State:
     """Do one iteration and return the state after it."""
     start = time.perf_counter()
@@ -385,7 +385,7 @@ def _iteration(
         model=job.settings.model if standing is None else _file(job, standing.number),
         output=_file(job, number),
         plan_output=None,
-        wish=wish if wish.explicit else replace(wish, budget=replace(wish.budget, alpha=1.0)),
+        goal=goal if goal.explicit else replace(goal, budget=replace(goal.budget, alpha=1.0)),
         teacher=job.settings.teacher or job.settings.model,
         force=True,
     )
@@ -444,9 +444,9 @@ def _facts(
     )
 
 
-def _enough(wish: Wish, done: int) -> str:
-    budget = wish.budget
-    if wish.steering.ratios and not budget.explicit and done < MOST:
+def _enough(goal: Goal, done: int) -> str:
+    budget = goal.budget
+    if goal.steering.ratios and not budget.explicit and done < MOST:
         return "What was asked of single layers was reached."
     if budget.macs is None:
         return f"{done} iterations are the most that are done."

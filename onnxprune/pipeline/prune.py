@@ -37,7 +37,7 @@ from onnxprune.pipeline.state import (
 )
 from onnxprune.report.curve import curve_files, require_plots
 from onnxprune.runtime import open_session
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 from onnxprune.values.plan import Plan
 from onnxprune.values.progress import Track, silent
 from onnxprune.values.statistics import Scores
@@ -59,9 +59,9 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
     job = _open(settings, _outputs(settings), track, say, extra)
     job, timing = _timed(job)
     settings = job.settings
-    say("least", least_left(job.analysis, settings.wish))
+    say("least", least_left(job.analysis, settings.goal))
     if not settings.trim_head:  # then it depends on the data how wide the head is
-        refuse_unreachable(job.analysis, settings.wish, {})
+        refuse_unreachable(job.analysis, settings.goal, {})
     check_retraining(settings, job.model)
     check_quantizing(settings, job.model)
     known = (
@@ -75,16 +75,16 @@ def run(settings: Settings, track: Track = silent, say: Tell = unheard, extra: E
         job = _with_samples(job, tries=is_wanted(settings))
     check_class_drop(settings.max_class_drop, job.samples, measured=settings.check_accuracy)
     guard = open_guard(settings, job.samples)
-    searches = guard is not None and not settings.wish.budget.explicit
+    searches = guard is not None and not settings.goal.budget.explicit
     journal: Journal | None = None
     if settings.journal is not None and known is None and not searches:  # a search is no one sequence of steps
         journal = open_journal(settings.journal, begun, _run_facts(job, ranking), job.analysis.free)
     tries = guard is not None or settings.pareto is not None
-    limited = tries or settings.wish.budget.latency is not None
+    limited = tries or settings.goal.budget.latency is not None
     scores = None if known is None else known.scores
     select = _held_to_latency(job, timing, _chooser(job, ranking, scores, journal, limited=limited))
     with forgotten_if_refused(journal):
-        found, search = find_plan(job, guard, select) if tries else (select(settings.wish), None)
+        found, search = find_plan(job, guard, select) if tries else (select(settings.goal), None)
         chosen = _plan(job, ranking, found.keep, guard)
         if chosen.removed == 0:
             raise UnreachableError(_nothing(settings, ranking.method.name))
@@ -104,7 +104,7 @@ def _checked(settings: Settings) -> Ranking:
     """
     method = find_method(settings.method)
     options = method.settle(settings.options)
-    policy_of(method, options, settings.wish.policy)
+    policy_of(method, options, settings.goal.policy)
     recovery_settings(settings.recovery)
     if settings.pareto is not None:
         require_plots()
@@ -130,10 +130,10 @@ def _outputs(settings: Settings) -> dict[str, Path | None]:
 def _timed(job: Job) -> tuple[Job, Timing]:
     """Settle what a run goes by of latency, and the width block."""
     settings, device = job.settings, Device(job.settings.threads)
-    analysis, wish, timing = settle_timing(
-        job.model, job.analysis, settings.wish, settings.latency_table, device, job.track, job.say
+    analysis, goal, timing = settle_timing(
+        job.model, job.analysis, settings.goal, settings.latency_table, device, job.track, job.say
     )
-    return replace(job.wishing(wish), analysis=analysis), timing
+    return replace(job.wishing(goal), analysis=analysis), timing
 
 
 def _plan(job: Job, ranking: Ranking, keep: Keep, guard: Guard | None) -> Plan:
@@ -147,7 +147,7 @@ def _plan(job: Job, ranking: Ranking, keep: Keep, guard: Guard | None) -> Plan:
         keep,
         ranking.method.name,
         ranking.options,
-        request={**settings.wish.to_json(), **held, **in_steps},
+        request={**settings.goal.to_json(), **held, **in_steps},
         seed=settings.seed,
         data=job.data_facts,
     )
@@ -178,7 +178,7 @@ def _check_steps(settings: Settings) -> None:
         raise InputError("A file of scores holds those of one step; leave out --steps, --scores or --save-scores.")
     if settings.steps == 1 and settings.resume:
         raise InputError("--resume goes on with a run in steps; give the number of --steps that it was begun with.")
-    if settings.resume and is_wanted(settings) and not settings.wish.budget.explicit and settings.data is not None:
+    if settings.resume and is_wanted(settings) and not settings.goal.budget.explicit and settings.data is not None:
         raise InputError(
             "--resume goes on with the steps of one plan, and without a budget many plans are tried; give the budget, "
             "or the --alpha, that the run was begun with."
@@ -195,7 +195,7 @@ def _run_facts(job: Job, ranking: Ranking) -> dict[str, Any]:
         "classes": dict(job.classes),
         "method": ranking.method.name,
         "method settings": dict(ranking.options),
-        **settings.wish.to_json(),
+        **settings.goal.to_json(),
         "steps": settings.steps,
         "recovery": settings.recovery,
         "approximate groups": settings.approximate,
@@ -208,27 +208,27 @@ def _run_facts(job: Job, ranking: Ranking) -> dict[str, Any]:
 
 
 def _chooser(job: Job, ranking: Ranking, known: Scores | None, journal: Journal | None, *, limited: bool) -> Choose:
-    """Return what chooses the channels that stay, for one wish after the other, by scores that are computed once.
+    """Return what chooses the channels that stay, for one goal after the other, by scores that are computed once.
 
     With `limited` the scores serve any budget of multiply-adds as well, whatever the settings ask for.
     """
     if known is not None:
         rule = (ranking.method, ranking.options, job.class_outputs)
-        return lambda wish: Chosen(choose(job.analysis, known, wish, *rule), known, known.notes)
+        return lambda goal: Chosen(choose(job.analysis, known, goal, *rule), known, known.notes)
     first = scored(job, ranking, limited=True) if limited else None
-    own = job.settings.wish
-    return lambda wish: choose_in_steps(job.wishing(wish), ranking, journal if wish == own else None, first)
+    own = job.settings.goal
+    return lambda goal: choose_in_steps(job.wishing(goal), ranking, journal if goal == own else None, first)
 
 
 def _held_to_latency(job: Job, timing: Timing, select: Choose) -> Choose:
     """Return what chooses until a budget of latency holds as timed, where there is one."""
 
-    def again(wish: Wish) -> Keep:
-        return select(wish).keep
+    def again(goal: Goal) -> Keep:
+        return select(goal).keep
 
-    def chosen(wish: Wish) -> Chosen:
-        found = select(wish)
-        return replace(found, keep=hold_latency(job.model, job.analysis, wish, timing, found.keep, again, job.say))
+    def chosen(goal: Goal) -> Chosen:
+        found = select(goal)
+        return replace(found, keep=hold_latency(job.model, job.analysis, goal, timing, found.keep, again, job.say))
 
     return chosen
 
@@ -339,6 +339,6 @@ def _with_samples(job: Job, *, tries: bool = False) -> Job:
 
 
 def _nothing(settings: Settings, method: str) -> str:
-    if settings.wish.explicit:
+    if settings.goal.explicit:
         return "Nothing was pruned: the budget already holds; ask for more (a larger --ratio, a smaller --macs)."
     return f"Nothing was pruned: no channel is below the threshold of {method}; ask for a --ratio or --macs."

@@ -15,7 +15,7 @@ ROUND_TO = 8
 
 
 @dataclass(frozen=True)
-class Wish:
+class Goal:
     """What widths are to be chosen by.
 
     Attributes:

@@ -22,7 +22,7 @@ from onnxprune.pipeline.planning.limits import Guard, judge_final
 from onnxprune.pipeline.planning.search import GRID, Trials, find_plan
 from onnxprune.pipeline.planning.steps import scored
 from onnxprune.pipeline.prune import replay
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 from onnxprune.selection.search import MOST
 from onnxprune.values.accuracy import Accuracy
 from onnxprune.values.outcome import Quality
@@ -454,8 +454,8 @@ def test_training_comes_after_the_search_and_is_held_to_the_limit(
     measured = Quality("d", 16, change=-0.2, change_interval=(-0.3, -0.1))
     monkeypatch.setattr("onnxprune.pipeline.execution.write.Gauge.quality", lambda *args, **more: measured)
     monkeypatch.setattr(
-        job, "find_plan", lambda found, guard, choose: (choose(found.settings.wish), None)
+        job, "find_plan", lambda found, guard, choose: (choose(found.settings.goal), None)
     )  # the search found it good
     with pytest.raises(UnreachableError, match=r"^The final result loses 20\.0 points of top-1"):
-        job.run(replace(settings, output=tmp_path / "b.onnx", wish=Wish(onnxprune.Budget(macs=0.5))))
+        job.run(replace(settings, output=tmp_path / "b.onnx", goal=Goal(onnxprune.Budget(macs=0.5))))
     assert names(tmp_path) == before

@@ -21,7 +21,7 @@ from onnxprune.pipeline.prune import run
 from onnxprune.pipeline.result import Result
 from onnxprune.pipeline.state import Journal, Progress, open_journal, read_journal
 from onnxprune.selection.budget import Budget
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 RESNET = SAMPLES / "digits_resnet.onnx"
@@ -141,8 +141,8 @@ def test_what_is_no_journal_is_one_sentence(tmp_path: Path, text: str) -> None:
 
 def settings(data: Path | None, output: Path, steps: int = 3, **more: Any) -> Settings:
     plain = Settings(CONVNET, data, output, method="catro", scaling="unit", steps=steps, recovery="bias")
-    wish = replace(plain.wish, budget=replace(plain.wish.budget, macs=0.1), round_to=1)
-    return replace(plain, **{"wish": wish, **more})
+    goal = replace(plain.goal, budget=replace(plain.goal.budget, macs=0.1), round_to=1)
+    return replace(plain, **{"goal": goal, **more})
 
 
 class Stopped(Exception):  # noqa: N818 it stands for the end of a process
@@ -174,7 +174,7 @@ def told(result: Result) -> tuple[Any, ...]:
     return result.plan, result.notes, result.warnings, result.quality, result.equality
 
 
-OWN_RULE = {"method": "class-aware", "options": {"cap": 0.5, "threshold": 0.1}, "wish": Wish(Budget(alpha=1.0))}
+OWN_RULE = {"method": "class-aware", "options": {"cap": 0.5, "threshold": 0.1}, "goal": Goal(Budget(alpha=1.0))}
 
 
 @pytest.mark.parametrize(
@@ -219,8 +219,8 @@ def test_steps_that_remove_nothing_are_gone_on_from_as_well(tmp_path: Path, monk
     """In blocks of 8 channels 2 % a step remove nothing up to step 4, and nothing again in some later."""
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
-    wish = replace(settings(None, tmp_path).wish, budget=onnxprune.Budget(ratio=0.15), round_to=8)
-    more: dict[str, Any] = {"model": RESNET, "method": "l1", "scaling": None, "wish": wish}
+    goal = replace(settings(None, tmp_path).goal, budget=onnxprune.Budget(ratio=0.15), round_to=8)
+    more: dict[str, Any] = {"model": RESNET, "method": "l1", "scaling": None, "goal": goal}
     whole = run(settings(None, tmp_path / "whole" / "a.onnx", 8, **more))
     (note,) = [note for note in whole.notes if note.startswith("Chosen in 8 of 8 steps, which left ")]
     shares = note.removeprefix("Chosen in 8 of 8 steps, which left ").split(" %")[0:8]
@@ -285,8 +285,8 @@ def test_no_model_ever_reads_the_weights_of_another(few: Path, tmp_path: Path, m
     (tmp_path / "out").mkdir()
     plain = settings(few, tmp_path / "out" / "a.onnx", 1, model=model)
     job = replace(plain, method="l1", recovery="none")
-    wider = replace(job.wish, budget=onnxprune.Budget(macs=0.5))
-    old = run(replace(job, wish=wider))
+    wider = replace(job.goal, budget=onnxprune.Budget(macs=0.5))
+    old = run(replace(job, goal=wider))
     moments: list[str] = []
     put = Staging._put
 
@@ -308,7 +308,7 @@ def test_no_model_ever_reads_the_weights_of_another(few: Path, tmp_path: Path, m
 
     monkeypatch.setattr(Staging, "_put", fails)
     with pytest.raises(Stopped):
-        run(replace(job, wish=wider))
+        run(replace(job, goal=wider))
     assert written(tmp_path / "out") == before, "what fails is undone"
 
 
@@ -326,7 +326,7 @@ def test_no_model_ever_reads_the_weights_of_another(few: Path, tmp_path: Path, m
         ({"approximate": True}, "approximate groups"),
         ({"classes": ("1", "2", "3")}, "classes, data"),
         ({"model": RESNET}, "model"),
-        ({"wish": Wish(Budget(alpha=1.0))}, "alpha, macs, round_to"),
+        ({"goal": Goal(Budget(alpha=1.0))}, "alpha, macs, round_to"),
     ],
 )
 def test_another_run_does_not_go_on(
@@ -346,8 +346,8 @@ def test_another_run_does_not_go_on(
 def test_a_refusal_at_the_end_leaves_the_steps_for_other_limits(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wish = replace(settings(None, tmp_path).wish, budget=onnxprune.Budget(macs=0.02))
-    job = settings(few, tmp_path / "a.onnx", wish=wish, method="random", recovery="none", max_class_drop=0.0)
+    goal = replace(settings(None, tmp_path).goal, budget=onnxprune.Budget(macs=0.02))
+    job = settings(few, tmp_path / "a.onnx", goal=goal, method="random", recovery="none", max_class_drop=0.0)
     with pytest.raises(
         UnreachableError, match=r"nothing was written; .* The steps are in '.*a\.steps\.json'; --resume"
     ):
@@ -369,9 +369,9 @@ def test_a_refusal_while_choosing_leaves_nothing(few: Path, tmp_path: Path, monk
         with pytest.raises(UnreachableError, match="other channel groups"):
             run(settings(few, tmp_path / "a.onnx"))
     assert not written(tmp_path)
-    wish = replace(settings(None, tmp_path).wish, budget=onnxprune.Budget(macs=1.0))
+    goal = replace(settings(None, tmp_path).goal, budget=onnxprune.Budget(macs=1.0))
     with pytest.raises(UnreachableError, match="Nothing was pruned"):
-        run(settings(few, tmp_path / "a.onnx", wish=wish))
+        run(settings(few, tmp_path / "a.onnx", goal=goal))
     assert not written(tmp_path)
 
 
@@ -411,4 +411,4 @@ def test_the_journal_overwrites_nothing_that_is_read(few: Path, tmp_path: Path) 
 
 def test_a_search_has_no_steps_to_go_on_with(few: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="without a budget many plans are tried"):
-        run(replace(settings(few, tmp_path / "a.onnx"), wish=Wish(), resume=True))
+        run(replace(settings(few, tmp_path / "a.onnx"), goal=Goal(), resume=True))

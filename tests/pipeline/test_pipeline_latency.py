@@ -22,7 +22,7 @@ from onnxprune.latency.profile import Device, knots, pack, profile_here, read_la
 from onnxprune.pipeline import opening
 from onnxprune.pipeline.planning import plans, scoring
 from onnxprune.pipeline.planning.latency import hold_latency, settle_timing
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 from onnxprune.surgery.cut import cut
 from onnxprune.values.amount import read_amount
 from onnxprune.values.progress import silent
@@ -180,11 +180,11 @@ def test_policy_latency_has_the_network_timed_whatever_the_budget(tmp_path: Path
 
 def test_nothing_held_is_refused_with_what_was_reached(machine: dict[str, float]) -> None:
     model, analysis = parts()
-    wish = Wish(onnxprune.Budget(latency=read_amount("60%", {})), 1)
-    analysis, wish, timing = settle_timing(model, analysis, wish, None, Device(), silent, lambda *_: None)
+    goal = Goal(onnxprune.Budget(latency=read_amount("60%", {})), 1)
+    analysis, goal, timing = settle_timing(model, analysis, goal, None, Device(), silent, lambda *_: None)
     keep = {group.name: np.ones(group.size, dtype=bool) for group in analysis.prunable}
     with pytest.raises(UnreachableError, match=r"60% was not met: what was chosen takes 100\.0%"):
-        hold_latency(model, analysis, wish, timing, keep, lambda _: keep, lambda *_: None)
+        hold_latency(model, analysis, goal, timing, keep, lambda _: keep, lambda *_: None)
 
 
 @pytest.mark.usefixtures("machine")

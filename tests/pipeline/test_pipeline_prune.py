@@ -19,7 +19,7 @@ from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.context import Job
 from onnxprune.pipeline.execution import cut as cutting
 from onnxprune.pipeline.prune import replay
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.plan import read_plan
 from onnxprune.values.trials import Search
@@ -286,7 +286,7 @@ def test_a_collapse_that_no_budget_asked_for_is_refused_and_nothing_is_written(
     }
 
     def chosen_badly(found: Job, guard: Any, choose: Any) -> Any:
-        return choose(Wish(onnxprune.Budget(alpha=1.0))), Search({}, "", ())
+        return choose(Goal(onnxprune.Budget(alpha=1.0))), Search({}, "", ())
 
     monkeypatch.setattr(job, "find_plan", chosen_badly)
     with pytest.raises(UnreachableError, match=r"^Top-1 fell by \d+\.\d points\. No budget .* nothing was written"):

@@ -33,8 +33,8 @@ SMALL = """(float[N, 1, 8, 8] x) => (float[N, 3, 8, 8] y) <float[32, 1, 3, 3] w,
 
 def job(data: Path | None, output: Path, model: Path = CONVNET, **more: Any) -> Settings:
     plain = Settings(model, data, output, method="l1", scaling="unit", recovery="none", quantize="int8")
-    wish = replace(plain.wish, budget=onnxprune.Budget(ratio=0.3))
-    return replace(plain, **{"wish": wish, **more})
+    goal = replace(plain.goal, budget=onnxprune.Budget(ratio=0.3))
+    return replace(plain, **{"goal": goal, **more})
 
 
 def images(folder: Path, count: int = 12) -> Path:
@@ -112,7 +112,7 @@ def test_the_quantized_model_can_be_inspected(few: Path, tmp_path: Path) -> None
 
 def test_what_each_of_the_two_did_is_told_apart(few: Path, tmp_path: Path) -> None:
     result = run(
-        job(few, tmp_path / "m.onnx", RESNET, wish=replace(Settings(RESNET).wish, budget=onnxprune.Budget(macs=0.02)))
+        job(few, tmp_path / "m.onnx", RESNET, goal=replace(Settings(RESNET).goal, budget=onnxprune.Budget(macs=0.02)))
     )
     told = result.to_json()["quantized"]
     assert result.after is not None

@@ -162,7 +162,7 @@ def _judged(settings: Settings, result: Result, *, plan_is_new: bool) -> Result:
     assert after is not None
     assert result.equality is not None
     if plan_is_new:
-        refuse_size(settings.wish.budget.size, before, after)
+        refuse_size(settings.goal.budget.size, before, after)
     limit = chosen.request.get(CLASS_DROP)
     refuse_class_drop(quality, limit)
     notes = result.notes

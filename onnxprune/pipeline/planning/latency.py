@@ -29,7 +29,7 @@ from onnxprune.latency.profile import (
 )
 from onnxprune.pipeline.planning.widths import least_left
 from onnxprune.pipeline.result import Tell
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 from onnxprune.selection.policy import find_policy
 from onnxprune.values.amount import Amount
 from onnxprune.values.axes import BoolArray
@@ -62,60 +62,60 @@ class Timing:
     device: Device
 
 
-def settle_block(wish: Wish, device: Device, track: Track, say: Tell) -> Wish:
-    """Return the wish with this machine's width block, where none was named."""
-    if wish.round_to is not None:
-        return wish
+def settle_block(goal: Goal, device: Device, track: Track, say: Tell) -> Goal:
+    """Return the goal with this machine's width block, where none was named."""
+    if goal.round_to is not None:
+        return goal
     say("working", "Finding the width block of this machine's kernels")
     block, slow = width_block(device, track)
-    return replace(wish, round_to=block, slow=slow)
+    return replace(goal, round_to=block, slow=slow)
 
 
 def settle_timing(
-    model: Model, analysis: Analysis, wish: Wish, path: Path | None, device: Device, track: Track, say: Tell
-) -> tuple[Analysis, Wish, Timing]:
+    model: Model, analysis: Analysis, goal: Goal, path: Path | None, device: Device, track: Track, say: Tell
+) -> tuple[Analysis, Goal, Timing]:
     """Find or make the latency table that a run goes by, if it goes by any.
 
     Args:
         model: that is pruned.
         analysis: of it.
-        wish: what is asked for.
+        goal: what is asked for.
         path: a latency table; None: this machine is timed, where a budget or a policy asks for that.
         device: how this machine is timed.
         track: receives progress.
         say: hears of the stages.
 
     Returns:
-        The analysis with a clock, the wish with the device's width block and the widths that are not to be chosen, and
+        The analysis with a clock, the goal with the device's width block and the widths that are not to be chosen, and
         what was timed.
 
     Raises:
         InputError: the table is none of this model, or the model cannot be timed.
         UnreachableError: the latency cannot be met, whatever is cut.
     """
-    timed = wish.budget.latency is not None or (wish.policy is not None and find_policy(wish.policy).timed)
+    timed = goal.budget.latency is not None or (goal.policy is not None and find_policy(goal.policy).timed)
     if path is None and not timed:
-        return analysis, settle_block(wish, device, track, say), Timing(None, True, device)
+        return analysis, settle_block(goal, device, track, say), Timing(None, True, device)
     if path is not None:
         table = read_latency(path, model, analysis)
     else:
         refuse_untimed(analysis)
         say("working", "Timing the network and its layers (once: what is found is kept)")
-        found = profile_here(model, analysis, device, track, accept=partial(_refuse_unreachable, wish.budget.latency))
+        found = profile_here(model, analysis, device, track, accept=partial(_refuse_unreachable, goal.budget.latency))
         table = table_of(found, analysis)
     analysis = with_clock(analysis, table)
-    if wish.round_to is None:
-        wish = replace(wish, round_to=table.block, slow=frozenset(table.slow))
-    wish = replace(wish, barred=_barred(analysis, wish))
-    return analysis, wish, Timing(table, path is None, device)
+    if goal.round_to is None:
+        goal = replace(goal, round_to=table.block, slow=frozenset(table.slow))
+    goal = replace(goal, barred=_barred(analysis, goal))
+    return analysis, goal, Timing(table, path is None, device)
 
 
-def _barred(analysis: Analysis, wish: Wish) -> dict[str, frozenset[int]]:
+def _barred(analysis: Analysis, goal: Goal) -> dict[str, frozenset[int]]:
     """Return by group the widths at which its layers were timed to be slower than at a wider one."""
     clock, found = analysis.costs.clock, {}
     if isinstance(clock, Foretold):
         for group in analysis.prunable:
-            width = wish.width(group)
+            width = goal.width(group)
             widths = [width.floor]
             while widths[-1] < group.size:
                 widths.append(width.up_one(widths[-1]))
@@ -138,10 +138,10 @@ def _refuse_unreachable(budget: Amount | None, wholes: Sequence[Whole]) -> None:
 def hold_latency(
     model: Model,
     analysis: Analysis,
-    wish: Wish,
+    goal: Goal,
     timing: Timing,
     first: Keep,
-    again: Callable[[Wish], Keep],
+    again: Callable[[Goal], Keep],
     say: Tell,
 ) -> Keep:
     """Choose until what was chosen meets its budget of latency as timed here; else as it was chosen.
@@ -149,10 +149,10 @@ def hold_latency(
     Args:
         model: that is pruned.
         analysis: of it.
-        wish: what was asked for.
+        goal: what was asked for.
         timing: what is known of the latency.
         first: what was chosen, by what is foretold.
-        again: chooses under another wish.
+        again: chooses under another goal.
         say: hears of the stages.
 
     Returns:
@@ -161,7 +161,7 @@ def hold_latency(
     Raises:
         UnreachableError: nothing that was chosen met it.
     """
-    budget = wish.budget.latency
+    budget = goal.budget.latency
     if budget is None or timing.table is None or not timing.here:
         return first
     held: list[tuple[float, Keep]] = []
@@ -181,7 +181,7 @@ def hold_latency(
         target = aim * budget.as_share(whole).number
         try:
             chosen = again(
-                replace(wish, budget=replace(wish.budget, latency=Amount(min(1.0, target), True, budget.text)))
+                replace(goal, budget=replace(goal.budget, latency=Amount(min(1.0, target), True, budget.text)))
             )
         except UnreachableError:
             break
@@ -189,7 +189,7 @@ def hold_latency(
             break
         keep = chosen
     if not held:
-        least = least_left(analysis, wish)["latency"]
+        least = least_left(analysis, goal)["latency"]
         raise UnreachableError(
             f"A latency of {budget.text} was not met: what was chosen takes {best:.1%} of the original's here, and "
             f"with every group at its least about {least:.1%} are foretold; ask for more time."

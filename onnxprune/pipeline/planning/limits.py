@@ -95,7 +95,7 @@ def losses(quality: Quality) -> Mapping[str, float]:
 
 def is_wanted(settings: Settings) -> bool:
     """Whether a plan is to be chosen by what it loses, if there is data to see that on."""
-    return settings.max_drop is not None or settings.max_drift is not None or not settings.wish.explicit
+    return settings.max_drop is not None or settings.max_drift is not None or not settings.goal.explicit
 
 
 def open_guard(settings: Settings, samples: Samples | None) -> Guard | None:

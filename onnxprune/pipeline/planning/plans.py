@@ -16,7 +16,7 @@ from onnxprune.pipeline.planning.widths import choose_widths, refuse_unreachable
 from onnxprune.recovery.recovery import steps
 from onnxprune.recovery.samples import SAMPLES
 from onnxprune.selection.budget import Budget
-from onnxprune.selection.goal import ROUND_TO, Wish
+from onnxprune.selection.goal import ROUND_TO, Goal
 from onnxprune.selection.masks import keep_best
 from onnxprune.selection.steering import Steering
 from onnxprune.values.axes import BoolArray
@@ -49,15 +49,15 @@ def plan(
     """
     chosen = find_method(method) if isinstance(method, str) else method
     settled = chosen.settle(options or {})
-    wish = Wish(budget, round_to, policy, steering or Steering())
-    keep = choose(analysis, scores, wish, chosen, settled, outputs)
-    return plan_of_masks(model, analysis, keep, chosen.name, settled, request=wish.to_json(), seed=seed, data=data)
+    goal = Goal(budget, round_to, policy, steering or Steering())
+    keep = choose(analysis, scores, goal, chosen, settled, outputs)
+    return plan_of_masks(model, analysis, keep, chosen.name, settled, request=goal.to_json(), seed=seed, data=data)
 
 
 def choose(
     analysis: Analysis,
     scores: Scores,
-    wish: Wish,
+    goal: Goal,
     method: Method,
     options: Mapping[str, Any],
     outputs: Sequence[int] = (),
@@ -65,8 +65,8 @@ def choose(
 ) -> dict[str, BoolArray]:
     """Return the keep masks of all groups that may be cut; arguments and errors as `plan` and `choose_widths`."""
     classes = class_masks(analysis, outputs)
-    refuse_unreachable(analysis, wish, counts(classes))
-    kept = choose_widths(analysis, scores, wish, method, options, counts(classes), most)
+    refuse_unreachable(analysis, goal, counts(classes))
+    kept = choose_widths(analysis, scores, goal, method, options, counts(classes), most)
     return {**keep_best(scores, kept), **classes}
 
 

@@ -18,7 +18,7 @@ from onnxprune.pipeline.planning.steps import Chosen, Keep
 from onnxprune.pipeline.planning.widths import least_left
 from onnxprune.runtime import open_session
 from onnxprune.selection.budget import Budget
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 from onnxprune.selection.search import find_cheapest
 from onnxprune.values.trials import Search, Trial
 
@@ -28,7 +28,7 @@ GRID = 10
 HIGHEST = 0.95
 """The mildest of them."""
 
-Choose = Callable[[Wish], Chosen]
+Choose = Callable[[Goal], Chosen]
 """From what is asked for to the channels that stay."""
 
 
@@ -67,8 +67,8 @@ class Trials:
     def at(self, share: float) -> Tried | None:
         """Try what leaves at most this share of the multiply-adds; None: nothing has to go for that."""
         if share not in self._at:
-            wish = replace(self._job.settings.wish, budget=Budget(macs=share))
-            self._at[share] = self.of(self._choose(wish), share)
+            goal = replace(self._job.settings.goal, budget=Budget(macs=share))
+            self._at[share] = self.of(self._choose(goal), share)
         return self._at[share]
 
     def of(self, chosen: Chosen, asked: float | None = None) -> Tried | None:
@@ -107,9 +107,9 @@ def find_plan(job: Job, guard: Guard | None, choose: Choose) -> tuple[Chosen, Se
     """
     settings, trials = job.settings, Trials(job, guard, choose)
     given = counts(class_masks(job.analysis, job.class_outputs))
-    least = min(1.0, least_left(job.analysis, settings.wish, given).get("macs", 1.0) * (1 + 1e-9))
-    if guard is None or settings.wish.budget.explicit:
-        chosen = choose(settings.wish)
+    least = min(1.0, least_left(job.analysis, settings.goal, given).get("macs", 1.0) * (1 + 1e-9))
+    if guard is None or settings.goal.budget.explicit:
+        chosen = choose(settings.goal)
         tried = trials.of(chosen)
         if tried is not None and guard is not None and not tried.trial.holds:
             closest = _cheapest(trials, guard, tried.trial.macs)

@@ -57,19 +57,19 @@ def choose_in_steps(job: Job, ranking: Ranking, journal: Journal | None, first: 
         UnreachableError: a budget that cannot be met, or a cut network with other groups than the original.
     """
     analysis, settings, outputs = job.analysis, job.settings, job.class_outputs
-    total, whole = settings.steps, settings.wish.budget.in_shares(analysis.costs)
-    refuse_unreachable(analysis, settings.wish, counts(class_masks(analysis, outputs)))
+    total, whole = settings.steps, settings.goal.budget.in_shares(analysis.costs)
+    refuse_unreachable(analysis, settings.goal, counts(class_masks(analysis, outputs)))
     state = Progress({group.name: np.ones(group.size, dtype=bool) for group in analysis.free})
     if journal is not None and journal.begun is not None:
         state = journal.begun
         job.say("resumed", f"Going on after step {state.done} of {total}.")
     scores: Scores | None = None
-    while state.done < total and not (state.stands and settings.wish.budget.is_own_rule):
+    while state.done < total and not (state.stands and settings.goal.budget.is_own_rule):
         if scores is None or not state.stands:  # where nothing went, the network is the one that was scored last
             known = first if not state.gone else None
             scores = known or _scores_after(job, ranking, state)
-        wish = replace(settings.wish, budget=part_of(whole, state.done + 1, total))
-        keep = choose(analysis, scores, wish, ranking.method, ranking.options, outputs, counts(state.keep))
+        goal = replace(settings.goal, budget=part_of(whole, state.done + 1, total))
+        keep = choose(analysis, scores, goal, ranking.method, ranking.options, outputs, counts(state.keep))
         left = analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0
         state = state.after(keep, left, scores.notes)
         if journal is not None:
@@ -196,10 +196,10 @@ def _cut_network(job: Job, keep: Keep) -> Iterator[tuple[Analysis, Origins]]:
 
 def scored(job: Job, ranking: Ranking, *, limited: bool = False) -> Scores:
     """Gather what the method needs, and score; for widths within limits too where there are such, or if `limited`."""
-    settings, analysis, policy = job.settings, job.analysis, job.settings.wish.policy
+    settings, analysis, policy = job.settings, job.analysis, job.settings.goal.policy
     data = None if job.samples is None else job.samples.calibration
     method, options = ranking.method, ranking.options
-    limited = limited or settings.wish.budget.is_limited
+    limited = limited or settings.goal.budget.is_limited
     statistics = collect(
         analysis,
         data,

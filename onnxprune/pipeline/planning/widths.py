@@ -10,7 +10,7 @@ import numpy as np
 from onnxprune.analysis.analyse import Analysis
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.importance.method import Method
-from onnxprune.selection.goal import Wish
+from onnxprune.selection.goal import Goal
 from onnxprune.selection.policy import Policy, Problem, find_policy
 from onnxprune.selection.ratio import by_ratio
 from onnxprune.selection.threshold import by_threshold
@@ -23,7 +23,7 @@ GAINS = "goes by gains that this method does not give (catro does, with --option
 def choose_widths(
     analysis: Analysis,
     scores: Scores,
-    wish: Wish,
+    goal: Goal,
     method: Method,
     options: Mapping[str, Any],
     given: Mapping[str, int] | None = None,
@@ -34,14 +34,14 @@ def choose_widths(
     `given` is what other groups keep whatever the scores say; `most` what earlier steps left of each group, whose
     channels that went score lowest.
     """
-    budget, costs = wish.budget, replace(analysis.costs, given=given or {})
-    widths = [wish.width(group) for group in analysis.prunable]
+    budget, costs = goal.budget, replace(analysis.costs, given=given or {})
+    widths = [goal.width(group) for group in analysis.prunable]
     if not widths and not given:
         raise UnreachableError(_why_nothing(analysis))
     present = kept = {width.name: min(width.top, width.size if most is None else most[width.name]) for width in widths}
     if budget.ratio is not None:
         kept = _stricter(kept, by_ratio(widths, budget.ratio))
-    if budget.alpha is not None or not wish.explicit:
+    if budget.alpha is not None or not goal.explicit:
         if method.threshold is None:
             raise InputError(
                 f"Method {method.name} only ranks channels; say how much goes with --ratio, --macs, --params or --size."
@@ -53,7 +53,7 @@ def choose_widths(
         kept = _stricter(kept, by_rule)
     limits = budget.limits(costs)
     if not limits.hold(kept):
-        chosen = policy_of(method, options, wish.policy, scores)
+        chosen = policy_of(method, options, goal.policy, scores)
         clock = None if costs.clock is None else partial(costs.cost_at, "latency")
         kept = chosen.choose(Problem(widths, scores, limits, kept, method.threshold, clock))
     return kept
@@ -76,35 +76,35 @@ def policy_of(method: Method, options: Mapping[str, Any], asked: str | None, sco
     raise InputError(f"--policy {asked} {missing}; take --policy global or uniform.")
 
 
-def refuse_unreachable(analysis: Analysis, wish: Wish, given: Mapping[str, int]) -> None:
+def refuse_unreachable(analysis: Analysis, goal: Goal, given: Mapping[str, int]) -> None:
     """Refuse budgets that the floors of all groups do not meet, before any work is done.
 
     Raises:
         InputError: it is no share, widths cannot be rounded so, or the steering has no sense.
         UnreachableError: it cannot be met.
     """
-    budget = wish.budget
-    if wish.round_to is not None and wish.round_to < 1:
-        raise InputError(f"--round-to is a number of channels from 1 up, not {wish.round_to}.")
+    budget = goal.budget
+    if goal.round_to is not None and goal.round_to < 1:
+        raise InputError(f"--round-to is a number of channels from 1 up, not {goal.round_to}.")
     if budget.macs is not None and not 0 < budget.macs <= 1:
         raise InputError(
             f"--macs is the share of MACs that may be left, above 0 and up to 100%, not {budget.macs:.0%}."
         )
-    wish.steering.check(analysis.groups)
-    floors = _floors(analysis, wish)
+    goal.steering.check(analysis.groups)
+    floors = _floors(analysis, goal)
     if floors:
         budget.limits(replace(analysis.costs, given=given)).refuse_impossible(floors)
 
 
-def least_left(analysis: Analysis, wish: Wish, given: Mapping[str, int] | None = None) -> dict[Kind, float]:
+def least_left(analysis: Analysis, goal: Goal, given: Mapping[str, int] | None = None) -> dict[Kind, float]:
     """Return the share of each cost that no budget can get below: with every group at its floor, or as `given`."""
-    floors = _floors(analysis, replace(wish, round_to=max(1, wish.round_to or 1)))
+    floors = _floors(analysis, replace(goal, round_to=max(1, goal.round_to or 1)))
     costs, kinds = replace(analysis.costs, given=given or {}), get_args(Kind)
     return {kind: costs.cost_at(kind, floors) / costs.whole_of(kind) for kind in kinds if costs.whole_of(kind)}
 
 
-def _floors(analysis: Analysis, wish: Wish) -> dict[str, int]:
-    return {group.name: wish.width(group).floor for group in analysis.prunable}
+def _floors(analysis: Analysis, goal: Goal) -> dict[str, int]:
+    return {group.name: goal.width(group).floor for group in analysis.prunable}
 
 
 def _why_nothing(analysis: Analysis) -> str:
