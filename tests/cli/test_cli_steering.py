@@ -49,12 +49,12 @@ def test_a_file_steers_and_flags_add_to_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("keep = 3", "keep is a list of patterns"),
-        ("keep = [3]", "keep is a list of patterns"),
-        ('min-keep = "half"', "is a number such as 0.3"),
-        ("ratio-for = 3", "is a number such as 0.3"),
-        ('[ratio-for]\na = "x"', "is a number such as 0.3"),
-        ("kep = []", "says 'kep'; known are min-keep, keep"),
+        ("keep = 3", "keep = 3 is no list of patterns"),
+        ("keep = [3]", "is no list of patterns"),
+        ('min-keep = "half"', "min-keep = 'half' is no percentage"),
+        ("ratio-for = 3", "ratio-for = 3 has another form"),
+        ('[ratio-for]\na = "x"', "ratio-for = 'x' is no percentage"),
+        ("kep = []", "says 'kep', which is no option; did you mean 'keep'?"),
         ("= 3", "cannot be read as TOML"),
         (None, "There is no file"),
     ],

@@ -29,7 +29,7 @@ def read_file(path: Path, config: type) -> dict[str, Any]:
     for key, value in content.items():
         plain = key.replace("_", "-")
         if plain not in names:
-            raise InputError(f"'{path}' says {key!r}, which is no option{_nearest(plain, names)}.")
+            raise InputError(f"'{path}' says {key!r}, which is no option{_nearest(plain, names)}")
         name, turned = names[plain]
         found[name] = not value if turned and isinstance(value, bool) else value
     return found
@@ -62,4 +62,4 @@ def _names(config: type) -> dict[str, tuple[str, bool]]:
 
 def _nearest(key: str, names: Mapping[str, Any]) -> str:
     close = get_close_matches(key, names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; did you mean {close[0]!r}?" if close else "."

@@ -188,7 +188,7 @@ def patterns(value: str | Iterable[str]) -> tuple[str, ...]:
     Raises:
         ValueError: one is no text.
     """
-    found = (value,) if isinstance(value, str) else tuple(value)
+    found = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else (value,)
     if not all(isinstance(pattern, str) for pattern in found):
         raise ValueError(f'{value!r} is no list of patterns such as ["stem*"]')
     return found
@@ -227,13 +227,17 @@ def settings(value: Pairs) -> dict[str, Any]:
 
 def _pairs(value: Pairs, form: str, *, last: bool = False) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        value = [value]
     for entry in value.items() if isinstance(value, Mapping) else value:
         if isinstance(entry, str):
             name, equals, each = entry.rpartition("=") if last else entry.partition("=")
             if not name.strip() or not equals:
                 raise ValueError(f"{entry!r} has another form; {form}")
             entry = (name.strip(), each.strip())
-        found.append(entry)
+        if not isinstance(entry, tuple | list) or len(entry) != 2 or not isinstance(entry[0], str):
+            raise ValueError(f"{entry!r} has another form; {form}")
+        found.append((entry[0], entry[1]))
     return found
 
 
