@@ -74,10 +74,10 @@ def test_pixels() -> None:
     assert PruneConfig(MODEL, preprocess="unit").scaling == "unit"
     own = PruneConfig(MODEL, preprocess=Preprocess(scale=1.0), mean="1,2,3")
     assert (own.pixels, own.scaling) == (Preprocess(scale=1.0, mean=(1.0, 2.0, 3.0)), "explicit")
-    assert PruneConfig(MODEL, preprocess="imagenet", scale=1).pixels == attrs_free(scale=1.0)
+    assert PruneConfig(MODEL, preprocess="imagenet", scale=1).pixels == imagenet(scale=1.0)
 
 
-def attrs_free(scale: float) -> Preprocess:
+def imagenet(scale: float) -> Preprocess:
     return Preprocess(scale=scale, mean=PRESETS["imagenet"].mean, std=PRESETS["imagenet"].std)
 
 
@@ -128,8 +128,8 @@ def test_a_field_that_is_added_appears_everywhere(tmp_path: Path) -> None:
 def test_a_file_holds_everything(tmp_path: Path) -> None:
     file = tmp_path / "all.toml"
     file.write_text(
-        'model = "m.onnx"\nmacs = "50%"\nmax_drop = "1"\nrecover = "fold"\nno-accuracy-check = true\nallow = "approximate"'
-        '\nclasses = ["a", "b"]\nkeep = ["x*"]\n[ratio-for]\n"y*" = 0.5\n[option]\nq = 0.5\n'
+        'model = "m.onnx"\nmacs = "50%"\nmax_drop = "1"\nrecover = "fold"\nno-accuracy-check = true\n'
+        'allow = "approximate"\nclasses = ["a", "b"]\nkeep = ["x*"]\n[ratio-for]\n"y*" = 0.5\n[option]\nq = 0.5\n'
     )
     read = read_file(file, PruneConfig)
     config = PruneConfig(**joined(read, {"macs": "40%", "keep": ("z",), "ratio_for": ("w=10%",)}, PruneConfig))

@@ -147,8 +147,8 @@ class Classes(Config):
 
 
 @attrs.frozen(slots=False, field_transformer=read_fields)
-class Ranking(Config):
-    """What channels are ranked by."""
+class Ranking(Samples):
+    """What channels are ranked by; after the data, so that `prune(model, data, method)` is in this order for mypy too."""
 
     method: str = field(
         default="entropy",

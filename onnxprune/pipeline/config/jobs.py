@@ -75,9 +75,8 @@ class PruneConfig(
     SingleLayers,
     Approximating,
     Choosing,
-    Ranking,
     Classes,
-    Samples,
+    Ranking,
 ):
     """What `prune` can be told."""
 
@@ -644,9 +643,8 @@ class IterateConfig(
     SingleLayers,
     Approximating,
     Choosing,
-    Ranking,
     Classes,
-    Samples,
+    Ranking,
 ):
     """What `iterate` can be told."""
 
