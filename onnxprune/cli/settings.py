@@ -11,6 +11,9 @@ def with_settings(args: Sequence[str], params: Sequence[click.Parameter]) -> lis
     Args:
         args: of the command.
         params: that the command has itself.
+
+    Raises:
+        click.UsageError: a setting without a value.
     """
     known = {word: param for param in params if isinstance(param, click.Option) for word in param.opts}
     return list(_read(list(args), known))
@@ -35,7 +38,9 @@ def _read(args: list[str], known: dict[str, click.Option]) -> Iterator[str]:
             continue
         name, stands_for = found
         if stands_for is None:
-            stands_for = value if equals or not args else args.pop(0)
+            if not equals and not args:
+                raise click.UsageError(f"Option '{word}' requires an argument.")
+            stands_for = value if equals else args.pop(0)
         yield from ("--option", f"{name}={stands_for}")
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from inspect import get_annotations, signature
+from textwrap import fill
 from typing import Any, ParamSpec, TypeVar
 
 import attrs
@@ -27,6 +28,7 @@ class Option:
     Attributes:
         help: one short line.
         more: what else there is to say, or what says it, for the reference, the docstring and `--help-all`.
+        python: the same line for Python, where a keyword says the opposite of a flag; empty: `help`.
         section: the heading that it stands under.
         flags: how the command line spells it; none: as the field is called. `-o` and the like come first.
         metavar: what stands for its value.
@@ -39,6 +41,7 @@ class Option:
 
     help: str
     section: str
+    python: str = ""
     more: str | Callable[[], str] = ""
     flags: tuple[str, ...] = ()
     metavar: str | None = None
@@ -48,8 +51,10 @@ class Option:
     many: bool = False
     argument: bool = False
 
-    def full(self) -> str:
-        """Return all that there is to say."""
+    def full(self, *, python: bool = False) -> str:
+        """Return all that there is to say, for the command line or for `python`."""
+        if python and self.python:
+            return self.python
         more = self.more if isinstance(self.more, str) else self.more()
         default = f"Default: {self.default}." if self.default is not None else ""
         return " ".join(part for part in (self.help, more, default) if part)
@@ -182,9 +187,9 @@ def _arguments(config: Any) -> str:
     lines = []
     for field in fields:
         known = option_of(field)
-        text = field.metadata.get("help", "") if known is None else known.full()
+        text = field.metadata.get("help", "") if known is None else known.full(python=True)
         spoken = re.sub(r"--[a-z][a-z-]*", lambda found: flags.get(found[0], found[0]), text)
-        lines.append(f"        {keyword_of(field)}: {spoken}")
+        lines.append(fill(f"{keyword_of(field)}: {spoken}", 118, initial_indent=" " * 8, subsequent_indent=" " * 12))
     return "\n".join(("Args:", *lines))
 
 

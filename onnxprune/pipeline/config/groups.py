@@ -123,6 +123,7 @@ class Samples(Subject):
             "Go on even if the original model is near chance.",
             DATA,
             "--no-accuracy-check",
+            python="Refuse an original model that is near chance on the data.",
             rare=True,
             more="The change of the outputs is gone by then, instead of top-1.",
         ),
@@ -148,7 +149,10 @@ class Classes(Config):
 
 @attrs.frozen(slots=False, field_transformer=read_fields)
 class Ranking(Samples):
-    """What channels are ranked by; after the data, so that `prune(model, data, method)` is in this order for mypy too."""
+    """What channels are ranked by.
+
+    It comes after the data, so that `prune(model, data, method)` has this order for mypy too.
+    """
 
     method: str = field(
         default="entropy",
