@@ -1,13 +1,11 @@
 """How every command ends: an exit code, and one sentence on stderr where it failed."""
 
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from onnxprune.errors import OnnxPruneError
-from onnxprune.report.blocks import plain
 
 INTERRUPTED = 130
 UNEXPECTED = 70
@@ -45,7 +43,11 @@ def guarded(work: Callable[[], Any], *, debug: bool) -> int:
 
 
 def _failed(sentence: str, code: int, *, debug: bool) -> int:
+    from onnxprune.report.blocks import plain
+
     if debug:
+        import traceback
+
         click.echo(traceback.format_exc(), err=True, nl=False)
     click.echo(f"onnxprune: {plain(sentence)}", err=True)
     return code

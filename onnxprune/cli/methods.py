@@ -1,24 +1,27 @@
-"""`onnxprune methods`: the importance methods there are."""
+"""`onnxprune methods [NAME]`: the importance methods there are."""
 
-from typing import Any
-
-import click
-
-from onnxprune.cli.options import debug_option, json_option
-from onnxprune.cli.sections import Command
+from onnxprune.cli.options import Talk, job
+from onnxprune.pipeline.config.jobs import MethodsConfig
 
 
-@click.command(cls=Command, short_help="List the importance methods.")
-@json_option
-@debug_option
-def methods(**flags: Any) -> None:
+@job(
+    MethodsConfig,
+    examples=(
+        "onnxprune methods",
+        "onnxprune methods entropy              one method, with its settings",
+        "onnxprune model.onnx --data calib/ --method entropy --variant gap",
+    ),
+    without=("verbose", "quiet"),
+)
+def methods(config: MethodsConfig, talk: Talk) -> None:
     """List the importance methods: how each scores a channel, what it needs, its settings and where it comes from."""
     from onnxprune.cli.printing import print_blocks, print_json
-    from onnxprune.importance.method import METHODS
+    from onnxprune.importance.method import METHODS, find_method
     from onnxprune.report.methods import broken_blocks, method_blocks, method_json
 
-    if flags["as_json"]:
-        print_json([method_json(method) for method in METHODS.values()])
+    found = list(METHODS.values()) if config.name is None else [find_method(config.name)]
+    if talk.as_json:
+        print_json([method_json(method) for method in found])
     else:
-        listed = [block for method in METHODS.values() for block in method_blocks(method)]
-        print_blocks([*listed, *broken_blocks(METHODS.broken)])
+        broken = {} if config.name is not None else METHODS.broken
+        print_blocks([*(block for method in found for block in method_blocks(method)), *broken_blocks(broken)])

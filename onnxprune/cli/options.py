@@ -1,176 +1,211 @@
-"""The options that commands share, declared once."""
+"""From a configuration to a command: its fields become options, and what was given becomes the configuration."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import attrs
 import click
+from click.core import ParameterSource
 
-from onnxprune.cli.parameters import block, names, number, numbers, share, size
-from onnxprune.cli.sections import section, stack
-from onnxprune.values.preprocess import PRESETS
-
-FILE = click.Path(path_type=Path)
-
-Decorator: TypeAlias = Callable[[Any], Any]
-
-_data = section("Data")
-_pixels = section("Preprocessing of images")
-_quantization = section("Quantization (after all else)")
-_run = section("Running")
-_output = section("Output")
-_talk = section("Messages")
-
-model_argument = click.argument("model", type=FILE, metavar="MODEL")
-
-labels_option = _data(
-    "--labels",
-    type=FILE,
-    metavar="FILE",
-    help="Class names, one a line, in the order of the model's outputs. Default: the sorted folder names.",
+from onnxprune.cli.sections import Command, Option, help_all
+from onnxprune.errors import InputError
+from onnxprune.pipeline.config.base import (
+    Config,
+    ConfigError,
+    flags_of,
+    keyword_of,
+    on_the_shell,
+    option,
+    options_of,
+    read_fields,
 )
+from onnxprune.pipeline.config.base import Option as Known
+from onnxprune.pipeline.config.file import joined, read_file
+from onnxprune.pipeline.config.groups import RUN, SECTIONS, TALK, SingleLayers
+
+if TYPE_CHECKING:
+    from onnxprune.graph.storage.paths import Inputs
+
+C = TypeVar("C", bound=Config)
+
+FILE = "config_file"
+STEER = "steer_file"
 
 
-def holdout_option(default: str, what: str) -> Decorator:
-    """Return the option that keeps a share of the data for something else."""
-    return _data("--holdout", type=share, default=default, metavar="SHARE", show_default=True, help=what)
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class Talk(Config):
+    """How a command speaks."""
 
-
-def classes_option(heading: Callable[..., Decorator], what: str) -> Decorator:
-    """Return the option that names the classes that matter."""
-    return heading("--classes", type=names, metavar="NAMES", help=f"Names (or numbers) of the classes {what}")
-
-
-def round_option(heading: Callable[..., Decorator]) -> Decorator:
-    """Return the option that rounds widths."""
-    return heading(
-        "--round-to",
-        type=block,
-        default="auto",
-        metavar="N|auto",
-        show_default=True,
-        help="Round widths to multiples of N, which kernels are fast at; 1 switches rounding off. auto measures what "
-        "this machine's kernels are fast at, once.",
+    as_json: bool = attrs.field(default=False, metadata=option("Print the result as one JSON object.", TALK, "--json"))
+    verbose: bool = attrs.field(
+        default=False, metadata=option("Say more: every group, class and reason.", TALK, "-v --verbose")
     )
-
-
-def policy_option(heading: Callable[..., Decorator]) -> Decorator:
-    """Return the option that names how a budget is shared out."""
-    return heading(
-        "--policy",
-        metavar="NAME",
-        help="How a budget is shared out over the layers: uniform (the same share of all), global (in one ranking), "
-        "threshold (the method's own, or a higher one), greedy (from the floors up, by gain per cost), loss (from "
-        "the full widths down, by what the next layers lose) or sensitivity (the same by the measured change of the "
-        "outputs). Default: as the method says, mostly loss.",
+    quiet: bool = attrs.field(
+        default=False,
+        metadata=option("No messages or progress, only the result and errors.", TALK, "-q --quiet"),
     )
+    progress: str = attrs.field(
+        default="text",
+        metadata=option(
+            "How messages and progress are shown on stderr.",
+            TALK,
+            choices=("text", "json", "none"),
+            default="text",
+            rare=True,
+            more="json: one JSON object a line, for programs.",
+        ),
+    )
+    debug: bool = attrs.field(default=False, metadata=option("Show the traceback where something fails.", TALK))
+    file: Path | None = attrs.field(default=None, metadata={"help": "The configuration file that was read."})
+
+    def flags(self, **more: Any) -> dict[str, Any]:
+        """Return the same by name, with what else messages go by."""
+        return {**attrs.asdict(self), **more}
 
 
-output_option = _output(
-    "-o", "--output", type=FILE, metavar="FILE", help="The pruned model. Default: MODEL.pruned.onnx beside the model."
-)
-seed_option = _output(
-    "--seed", type=click.IntRange(min=0), default=0, metavar="N", show_default=True, help="Seed of all chance."
-)
+class Job(Command, Generic[C]):
+    """A command that is given one configuration."""
 
-data_options = stack(
-    _data(
-        "--data",
-        type=FILE,
-        metavar="PATH",
-        help="Sample data: a folder with one sub-folder per class, a folder of images, or an .npz with x and y. "
-        "Not needed where the method reads the model alone.",
-    ),
-    _data(
-        "--test",
-        type=FILE,
-        metavar="PATH",
-        help="Measure accuracy on this data, which nothing is chosen by, instead of a held-out part of --data.",
-    ),
-    labels_option,
-    holdout_option("20%", "Share of --data that scores never see and accuracy is measured on."),
-    _data(
-        "--no-accuracy-check",
-        is_flag=True,
-        help="Go on even if the original model is near chance; go by the change of the outputs instead of top-1.",
-    ),
-)
+    def __init__(self, config: type[C], work: Callable[[C, Talk], None], without: tuple[str, ...], **more: Any) -> None:
+        """Take the class of the configuration, the work, fields of `Talk` that have no say, and what click takes."""
+        talk = {name: found for name, found in options_of(Talk).items() if name not in without}
+        known = {**options_of(config), **talk}
+        params: list[click.Parameter] = [_parameter(*found) for found in known.values()]
+        named = [param for param in params if isinstance(param, Option)]
+        named += _files(issubclass(config, SingleLayers))
+        order = {title: number for number, title in enumerate(SECTIONS)}
+        named.sort(key=lambda param: order.get(param.section, len(order)))
+        arguments = [param for param in params if isinstance(param, click.Argument)]
+        super().__init__(params=[*arguments, *named, help_all(TALK)], callback=None, **more)
+        self.config, self.work, self._talk = config, work, talk
 
-preprocessing_options = stack(
-    _pixels(
-        "--preprocess",
-        type=click.Choice(["auto", *PRESETS]),
-        help="How pixels are scaled. auto tries every preset and takes the one that the model scores best with. "
-        "Default: auto for labelled images, else unit.",
-    ),
-    _pixels("--mean", type=numbers, metavar="NUMBERS", help="Mean by channel, such as .485,.456,.406."),
-    _pixels("--std", type=numbers, metavar="NUMBERS", help="Standard deviation by channel."),
-    _pixels("--scale", type=number, metavar="NUMBER", help="Factor of the pixel value before mean and std: 1/255."),
-    _pixels(
-        "--resize", type=size, metavar="H,W|N", help="Resize images to height and width, or the shorter side to N."
-    ),
-    _pixels("--crop", type=size, metavar="H,W|N", help="Then cut this size from the centre."),
-    _pixels(
-        "--layout",
-        type=click.Choice(["auto", "nchw", "nhwc"]),
-        help="Where the model has its channels. Default: read from the shape of its input.",
-    ),
-    _pixels("--channel-order", type=click.Choice(["rgb", "bgr"]), help="Order of colours. Default: rgb."),
-)
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read settings of the method, which are no options of the command, as such."""
+        if "options" in options_of(self.config):
+            from onnxprune.cli.settings import with_settings
 
-quantize_options = stack(
-    _quantization(
-        "--quantize",
-        type=click.Choice(["int8"]),
-        help="Write a copy of the result in 8-bit integers too, quantized with the same samples, and report what "
-        "pruning and what quantization did.",
-    ),
-    _quantization(
-        "--quantized",
-        type=FILE,
-        metavar="FILE",
-        help="The quantized model. Default: the output with the ending .int8.onnx.",
-    ),
-)
+            args = with_settings(args, self.params)
+        return super().parse_args(ctx, args)
 
-threads_option = _run(
-    "--threads",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Threads of onnxruntime and torch. Default: their own choice.",
-)
+    def invoke(self, ctx: click.Context) -> Any:
+        """Do the work with what was given."""
+        with on_the_shell():
+            typed = {name: value for name, value in ctx.params.items() if _is_given(ctx, name)}
+            file = typed.get(FILE) or typed.get(STEER)
+            spoken = {name: self._talked(name, typed[name]) for name in self._talk if name in typed}
+            talk = Talk(**spoken, file=file)
+            self.work(self._configured(ctx, typed, file), talk)
 
-run_options = stack(
-    threads_option,
-    _run(
-        "--batch-size",
-        type=click.IntRange(min=1),
-        default=32,
-        metavar="N",
-        show_default=True,
-        help="Samples per call, where the model leaves the batch open.",
-    ),
-)
+    def _configured(self, ctx: click.Context, typed: dict[str, Any], file: Path | None) -> C:
+        """Return the configuration, with paths that will do.
 
-json_option = _talk("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-verbose_option = _talk("-v", "--verbose", is_flag=True, help="Say more: every group, class and reason.")
-debug_option = _talk("--debug", is_flag=True, help="Show the traceback where something fails.")
-quiet_option = _talk("-q", "--quiet", is_flag=True, help="No messages or progress, only the result and errors.")
+        Raises:
+            click.UsageError: a value that cannot be, or one that is missing.
+            InputError: values that contradict each other, or a file that will not do.
+        """
+        fields = options_of(self.config)
+        spoken = {name: self._value(name, value) for name, value in typed.items() if name in fields}
+        read = {} if file is None else read_file(file, self.config)
+        values = joined(read, spoken, self.config)
+        for name, (field, _) in fields.items():
+            if field.default is attrs.NOTHING and name not in values:
+                raise click.MissingParameter(ctx=ctx, param=_param(self, name))
+        by_keyword = {keyword_of(fields[name][0]): name for name in values}
+        try:
+            config = self.config(**{keyword: values[name] for keyword, name in by_keyword.items()})
+        except ConfigError as error:
+            name = by_keyword[error.field]
+            if name in spoken:
+                raise click.BadParameter(error.text, ctx=ctx, param=_param(self, name)) from None
+            raise InputError(f"'{file}': {flags_of(fields[name][0])[-1].removeprefix('--')} = {error.text}.") from None
+        _check_model(config)
+        return config
 
-progress_option = _talk(
-    "--progress",
-    type=click.Choice(["text", "json", "none"]),
-    default="text",
-    show_default=True,
-    help="How messages and progress are shown on stderr; json: one JSON object a line, for programs.",
-)
+    def _talked(self, name: str, value: Any) -> Any:
+        """Return what an option of `Talk` stands for.
 
-allow_option = click.option(
-    "--allow",
-    type=click.Choice(["exact", "approximate"]),
-    default="exact",
-    show_default=True,
-    help="Cut exact groups only, or also those that a normalisation or softmax runs over (approximate).",
-)
+        Raises:
+            click.BadParameter: none of the values there are.
+        """
+        _, known = self._talk[name]
+        if not known.choices:
+            return True
+        if value not in known.choices:
+            raise click.BadParameter(f"{value!r} is not one of {', '.join(known.choices)}", param=_param(self, name))
+        return value
 
-talk_options = stack(json_option, verbose_option, quiet_option, progress_option, debug_option)
+    def _value(self, name: str, value: Any) -> Any:
+        """Return what a switch stands for, and all else as it is."""
+        field, known = options_of(self.config)[name]
+        return not field.default if _is_switch(field, known) else value
+
+
+def job(
+    config: type[C], *, examples: tuple[str, ...], without: tuple[str, ...] = ()
+) -> Callable[[Callable[[C, Talk], None]], Job[C]]:
+    """Return a decorator that makes a command of a function of a configuration."""
+
+    def decorate(work: Callable[[C, Talk], None]) -> Job[C]:
+        return Job(config, work, without, name=work.__name__, help=work.__doc__, examples=examples)
+
+    return decorate
+
+
+def _is_switch(field: "attrs.Attribute[Any]", known: Known) -> bool:
+    return isinstance(field.default, bool) and not known.choices
+
+
+def _is_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and ctx.params[name] not in ((), None)
+
+
+def _parameter(field: "attrs.Attribute[Any]", known: Known) -> click.Parameter:
+    """Return the option, or the argument, that a field is."""
+    if known.argument:
+        return click.Argument([field.name], required=False, metavar=known.metavar)
+    names = [*flags_of(field), field.name]
+    shared: dict[str, Any] = {"section": known.section, "help": known.short(), "more": known.full, "rare": known.rare}
+    if _is_switch(field, known):
+        return Option(names, is_flag=True, **shared)
+    metavar = known.metavar or f"[{'|'.join(known.choices)}]"
+    return Option(names, type=str, metavar=metavar, multiple=known.many, **shared)
+
+
+def _files(steered: bool) -> list[Option]:
+    """Return the options that name a configuration file."""
+    file = click.Path(path_type=Path)
+    text = "Read options from this file; the command line goes before it."
+    named = Option(["--config", FILE], type=file, metavar="FILE.toml", help=text, section=RUN)
+    old = "Deprecated: the same as --config."
+    return [
+        named,
+        *([Option(["--steer", STEER], type=file, metavar="FILE.toml", help=old, section=RUN, rare=True)] * steered),
+    ]
+
+
+def _param(command: click.Command, name: str) -> click.Parameter:
+    return next(param for param in command.params if param.name == name)
+
+
+def _check_model(config: Any) -> None:
+    """Refuse a model that is not there, before anything else is said.
+
+    Raises:
+        InputError: there is none.
+    """
+    from onnxprune.graph.storage.paths import check_input
+
+    if hasattr(config, "model"):
+        check_input(config.model)
+
+
+def check_places(outputs: "Mapping[str, Path | None]", inputs: "Inputs", talk: Talk) -> None:
+    """Refuse outputs over what is read, the configuration file included.
+
+    Raises:
+        InputError: one of them.
+    """
+    from onnxprune.graph.storage.paths import check_outputs
+
+    check_outputs(outputs, inputs.and_files({"the configuration": talk.file}))

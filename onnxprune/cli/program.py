@@ -1,25 +1,29 @@
 """The program: a group of commands of which `prune` may go unnamed."""
 
 import sys
-from collections.abc import Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from onnxprune._version import __version__
-from onnxprune.cli.apply import apply
 from onnxprune.cli.exits import guarded
-from onnxprune.cli.finetune import finetune
-from onnxprune.cli.inspect import inspect
-from onnxprune.cli.iterate import iterate
-from onnxprune.cli.methods import methods
-from onnxprune.cli.profile import profile
-from onnxprune.cli.prune import prune
 from onnxprune.cli.sections import WithExamples
 
 MAIN_JOB = "prune"
+COMMANDS: Mapping[str, str] = {
+    "prune": "Prune a model (the word `prune` may be left out).",
+    "apply": "Cut a model by a plan that was made before.",
+    "finetune": "Train a model's weights where they are (needs torch).",
+    "iterate": "Prune and train in turns (needs torch).",
+    "inspect": "List a model's channel groups and why some are frozen.",
+    "profile": "Time a model's layers on this machine, or pack what times them on a device.",
+    "methods": "List the importance methods.",
+}
+"""What there is, one file each in this folder, which is read when its command is called."""
+
 _OWN = ("--help", "-h", "--version")
 
 
@@ -36,14 +40,32 @@ class CommandGroup(WithExamples, click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the main job's name in front where no command is named."""
-        if args and args[0] not in self.commands and args[0] not in _OWN:
+        if args and args[0] not in COMMANDS and args[0] not in _OWN:
             self._refuse_typo(ctx, args)
             args = [MAIN_JOB, *args]
         return super().parse_args(ctx, args)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Read the file of a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = getattr(import_module(f"onnxprune.cli.{cmd_name}"), cmd_name)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without reading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
     def _refuse_typo(self, ctx: click.Context, args: list[str]) -> None:
         """Tell a mistyped command from a model file."""
-        close = get_close_matches(args[0], self.commands, n=1, cutoff=0.75)
+        from difflib import get_close_matches
+
+        close = get_close_matches(args[0], COMMANDS, n=1, cutoff=0.75)
         if close and "." not in args[0] and not Path(args[0]).exists():
             raise click.UsageError(
                 f"There is no command '{args[0]}' and no such model; did you mean '{close[0]}'?", ctx
@@ -73,10 +95,6 @@ def program(ctx: click.Context) -> None:
     """Prune the channels of any ONNX network by what they mean on sample images."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
-
-
-for command in (prune, apply, finetune, iterate, inspect, profile, methods):
-    program.add_command(command)
 
 
 def main() -> NoReturn:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import click
 
 from onnxprune.cli.program import program
-from onnxprune.cli.sections import sections
+from onnxprune.cli.sections import record_of, sections
 
 
 def reference() -> str:
@@ -15,7 +15,9 @@ def reference() -> str:
 
 def commands() -> dict[str, click.Command]:
     """Return all commands by name."""
-    return dict(program.commands)
+    ctx = click.Context(program)
+    found = {name: program.get_command(ctx, name) for name in program.list_commands(ctx)}
+    return {name: command for name, command in found.items() if command is not None}
 
 
 def _lines() -> Iterator[str]:
@@ -30,7 +32,7 @@ def _lines() -> Iterator[str]:
         for title, options in sections(command, ctx):
             yield from (f"### {title}", "", "| option | meaning |", "|---|---|")
             for option in options:
-                record = option.get_help_record(ctx)
+                record = record_of(option, ctx, whole=True)
                 if record is not None:
                     yield f"| `{_cell(record[0])}` | {_cell(' '.join(record[1].split()))} |"
             yield ""

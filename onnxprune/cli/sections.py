@@ -1,22 +1,24 @@
-"""Options that know under which heading of `--help` they stand."""
+"""Commands whose help lists options by section, the common ones first and the rare ones on demand."""
 
-from collections.abc import Callable
-from functools import partial
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-F = TypeVar("F", bound=Callable[..., Any])
 
+class Option(click.Option):
+    """An option with the heading that it is listed under, and all that there is to say of it."""
 
-class SectionedOption(click.Option):
-    """An option with the heading that it is listed under."""
-
-    def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
-        """Take what click takes, and the section."""
+    def __init__(self, *args: Any, section: str, more: Any = None, rare: bool = False, **kwargs: Any) -> None:
+        """Take what click takes, the section, what returns the long help, and whether `--help` leaves it out."""
         super().__init__(*args, **kwargs)
         self.section = section
+        self.rare = rare
+        self._more = more
+
+    def full(self) -> str:
+        """Return all that there is to say."""
+        return str(self._more()) if self._more is not None else self.help or ""
 
 
 class WithExamples(click.Command):
@@ -30,27 +32,48 @@ class WithExamples(click.Command):
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the description and the examples."""
         super().format_help_text(ctx, formatter)
-        write_examples(self.examples, formatter)
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
 
 
 class Command(WithExamples):
-    """A command that shows examples and lists its options by section, in the order in which they were declared."""
+    """A command that lists its options by section."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write one list of options for each section."""
+        """Write one list of options for each section: short, or with `--help-all` everything."""
+        whole = bool(ctx.meta.get(ALL))
         for title, options in sections(self, ctx):
-            records = [record for option in options if (record := option.get_help_record(ctx)) is not None]
+            shown = [option for option in options if whole or not (isinstance(option, Option) and option.rare)]
+            records = [record for option in shown if (record := record_of(option, ctx, whole=whole)) is not None]
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
 
 
-def write_examples(examples: tuple[str, ...], formatter: click.HelpFormatter) -> None:
-    """Write command lines as they are, unwrapped."""
-    if examples:
-        with formatter.section("Examples"):
-            for example in examples:
-                formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+ALL = "onnxprune.help_all"
+
+
+def record_of(option: click.Parameter, ctx: click.Context, *, whole: bool) -> tuple[str, str] | None:
+    """Return how an option is spelled and what it does, in short or in full."""
+    record = option.get_help_record(ctx)
+    return (record[0], option.full()) if record is not None and whole and isinstance(option, Option) else record
+
+
+def _show_all(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        ctx.meta[ALL] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
+def help_all(section: str) -> Option:
+    """Return the option that shows everything there is."""
+    text = "Show all options, with all that there is to say of them."
+    return Option(
+        ["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=_show_all, help=text, section=section
+    )
 
 
 def sections(command: click.Command, ctx: click.Context) -> list[tuple[str, list[click.Parameter]]]:
@@ -62,20 +85,4 @@ def sections(command: click.Command, ctx: click.Context) -> list[tuple[str, list
 
 
 def _section(option: click.Parameter) -> str:
-    return option.section if isinstance(option, SectionedOption) else "Messages"
-
-
-def section(title: str) -> Callable[..., Callable[[F], F]]:
-    """Return a `click.option` for options under `title`."""
-    return partial(click.option, cls=SectionedOption, section=title)
-
-
-def stack(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Return one decorator out of several, listed in reading order."""
-
-    def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
+    return option.section if isinstance(option, Option) else "Messages"

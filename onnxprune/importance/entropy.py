@@ -125,8 +125,15 @@ register(
         score=entropy_scores,
         options={
             "variant": Option("map", "histogram of one image's map, or of a class's spatial means", ("map", "gap")),
-            "rule": Option("mean", "threshold on the mean over classes, or a vote of the classes", ("mean", "vote")),
-            "q": Option(1.0, "share of the classes that have to agree under the vote", low=0.0, high=1.0),
+            "rule": Option(
+                "mean",
+                "threshold on the mean over classes, or a vote of the classes (--vote)",
+                ("mean", "vote"),
+                switches={"vote": "vote"},
+            ),
+            "q": Option(
+                1.0, "share of the classes that have to agree under the vote", low=0.0, high=1.0, only=("rule", "vote")
+            ),
         },
         threshold=1.0,
     )

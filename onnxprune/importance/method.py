@@ -20,13 +20,26 @@ ScoreFunction = Callable[[Sequence[ChannelGroup], Statistics, Mapping[str, Any],
 
 @dataclass(frozen=True)
 class Option:
-    """A setting of a method: its default decides its type; `choices` restricts it; `low` and `high` bound it."""
+    """A setting of a method: its default decides its type.
+
+    On the command line it is an option under its name as well.
+
+    Attributes:
+        default: its value where none is given.
+        help: what it decides.
+        choices: restricts it.
+        low, high: bound it.
+        switches: options without a value that stand for one of its values, by their names.
+        only: another setting and the value that it has to have for this one to count.
+    """
 
     default: Any
     help: str
     choices: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
+    switches: Mapping[str, Any] = field(default_factory=dict)
+    only: tuple[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +90,58 @@ class Method:
         settled = {name: given.get(name, option.default) for name, option in self.options.items()}
         for name, value in settled.items():
             _check(self.name, name, self.options[name], value)
+        self._check_counting(settled)
         return settled
+
+    def read(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return settings with text read as the type of their defaults; what the method does not have stays.
+
+        Raises:
+            InputError: text that is nothing of that type.
+        """
+        return {
+            name: _typed(self.name, name, value, self.options[name].default)
+            if isinstance(value, str) and name in self.options
+            else value
+            for name, value in given.items()
+        }
+
+    def spelled(self, word: str) -> tuple[str, Any] | None:
+        """Return which setting `--word` is, and its value where the word stands for one; None: neither."""
+        for name, option in self.options.items():
+            if word in option.switches:
+                return name, option.switches[word]
+        name = word.replace("-", "_")
+        return (name, None) if name in self.options else None
+
+    def _check_counting(self, settled: Mapping[str, Any]) -> None:
+        for name, option in self.options.items():
+            if option.only is None or settled[name] == option.default or settled[option.only[0]] == option.only[1]:
+                continue
+            other, wanted = option.only
+            words = [f"--{word}" for word, value in self.options[other].switches.items() if value == wanted]
+            spelled = f" ({', '.join(words)})" if words else ""
+            raise InputError(
+                f"Option {name} of method {self.name} counts only where {other} is {wanted}{spelled}; add that or "
+                "leave it out."
+            )
+
+
+def _typed(method: str, name: str, text: str, default: Any) -> Any:
+    """Return `text` as the type of `default`."""
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+        if isinstance(default, float) and text.endswith("%"):
+            return float(text[:-1]) / 100
+        if isinstance(default, int | float):
+            return type(default)(text)
+    except (KeyError, ValueError):
+        kind = "true or false" if isinstance(default, bool) else "a number"
+        raise InputError(
+            f"Option {name}={text} of method {method} has to be {kind}, such as {name}={default}."
+        ) from None
+    return text
 
 
 def _check(method: str, name: str, option: Option, value: Any) -> None:

@@ -8,12 +8,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
-from typing import Any, Literal, get_args
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from onnxprune.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Layout = Literal["auto", "nchw", "nhwc"]
 ChannelOrder = Literal["rgb", "bgr"]
@@ -72,7 +73,7 @@ class Preprocess:
         preset = PRESETS[name]
         return replace(self, scale=preset.scale, mean=preset.mean, std=preset.std)
 
-    def statistics(self, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def statistics(self, channels: int) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
         """Mean and std per channel, each of shape (channels,).
 
         One value serves all channels; three values serve a one-channel model by their average.
@@ -131,7 +132,9 @@ def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
         raise InputError(f"{option} is '{value}': choose from {', '.join(choices)}")
 
 
-def _spread(option: str, values: tuple[float, ...], channels: int) -> NDArray[np.float64]:
+def _spread(option: str, values: tuple[float, ...], channels: int) -> "NDArray[np.float64]":
+    import numpy as np  # not needed by those who only read options
+
     array = np.asarray(values, dtype=np.float64)
     if array.size in (1, channels):
         return np.broadcast_to(array, (channels,)).copy()

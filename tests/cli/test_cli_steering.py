@@ -49,12 +49,12 @@ def test_a_file_steers_and_flags_add_to_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("keep = 3", "keep is a list of patterns"),
-        ("keep = [3]", "keep is a list of patterns"),
-        ('min-keep = "half"', "is a number such as 0.3"),
-        ("ratio-for = 3", "is a number such as 0.3"),
-        ('[ratio-for]\na = "x"', "is a number such as 0.3"),
-        ("kep = []", "says 'kep'; known are min-keep, keep"),
+        ("keep = 3", "keep = 3 is no list of patterns"),
+        ("keep = [3]", "is no list of patterns"),
+        ('min-keep = "half"', "min-keep = 'half' is no percentage"),
+        ("ratio-for = 3", "ratio-for = 3 has another form"),
+        ('[ratio-for]\na = "x"', "ratio-for = 'x' is no percentage"),
+        ("kep = []", "says 'kep', which is no option; did you mean 'keep'?"),
         ("= 3", "cannot be read as TOML"),
         (None, "There is no file"),
     ],
@@ -118,3 +118,33 @@ def test_losses_take_data(tmp_path: Path) -> None:
     ended = call(RESNET, *args, "--policy", "loss")
     assert ended.code == 2
     assert "--policy loss takes data to see what the next layers lose" in ended.sentence
+
+
+def test_a_file_holds_any_option_and_the_command_line_goes_before_it(tmp_path: Path) -> None:
+    file = tmp_path / "all.toml"
+    file.write_text('macs = "20%"\nmethod = "l1"\nround_to = 1\nrecover = "none"\nsave-scores = 3\n')
+    ended = prune(tmp_path / "a.onnx", "--config", file, "--macs", "60%")
+    assert ended.code == 2
+    assert f"'{file}': save-scores = 3 will not do" in ended.sentence
+    file.write_text('macs = "20%"\nmethod = "l1"\nround_to = 1\nrecover = "none"\n')
+    assert prune(tmp_path / "a.onnx", "--config", file, "--macs", "60%").code == 0
+    request = json.loads((tmp_path / "a.plan.json").read_text())["request"]
+    assert (request["macs"], request["round_to"]) == (0.6, 1)
+    assert prune(file, "--config", file).sentence.startswith("The model would overwrite the configuration")
+
+
+@pytest.mark.parametrize("spelled", [("--vote", "--q", "50%"), ("--rule=vote", "--q=0.5"), ("--option", "rule=vote")])
+def test_settings_of_the_method_are_options(tmp_path: Path, spelled: tuple[str, ...]) -> None:
+    ended = prune(tmp_path / "a.onnx", "--macs", "60%", "--recover", "none", "--dry-run", *spelled)
+    assert ended.code == 0, ended.stderr
+    settings = json.loads((tmp_path / "a.plan.json").read_text())["options"]
+    assert settings["rule"] == "vote"
+    assert settings["q"] == (1.0 if len(spelled) == 2 and spelled[0] == "--option" else 0.5)
+
+
+def test_one_method_is_shown_with_its_settings() -> None:
+    shown = call("methods", "entropy").stdout
+    assert "option q:" in shown
+    assert "--vote" in shown
+    assert "class-aware" not in shown
+    assert "Unknown method 'magic'" in call("methods", "magic").sentence

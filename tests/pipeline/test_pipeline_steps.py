@@ -205,7 +205,7 @@ def test_a_trimmed_head_stays_so_in_every_step(few: Path, tmp_path: Path, looked
 
 
 def test_what_cannot_be_is_refused_before_any_step(few: Path, tmp_path: Path, looked_at: list[Analysis]) -> None:
-    with pytest.raises(InputError, match="--steps is a number from 1 up, not 0"):
+    with pytest.raises(InputError, match="steps=0 is no whole number from 1 up"):
         pruned(few, tmp_path / "out.onnx", 0, macs=0.5)
     with pytest.raises(UnreachableError, match=r"The budget of 0\.1% of the MACs cannot be met"):
         pruned(few, tmp_path / "out.onnx", 4, macs=0.001)

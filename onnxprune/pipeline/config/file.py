@@ -1,0 +1,65 @@
+"""Configuration files: TOML whose keys are the options of a command."""
+
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from onnxprune.errors import InputError
+from onnxprune.pipeline.config.base import flags_of, options_of
+
+
+def read_file(path: Path, config: type) -> dict[str, Any]:
+    """Return what a file says, by the fields of `config`; the values are as they stand there.
+
+    Keys are the names of the options, or of the arguments, with `-` or `_`.
+
+    Raises:
+        InputError: it cannot be read, or has a key that is no option.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"There is no file '{path}' to read options from.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"'{path}' cannot be read as TOML ({error}).") from None
+    names = _names(config)
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        plain = key.replace("_", "-")
+        if plain not in names:
+            raise InputError(f"'{path}' says {key!r}, which is no option{_nearest(plain, names)}")
+        name, turned = names[plain]
+        found[name] = not value if turned and isinstance(value, bool) else value
+    return found
+
+
+def joined(first: Mapping[str, Any], then: Mapping[str, Any], config: type) -> dict[str, Any]:
+    """Return both, the second before the first, but for options that may be given several times: these add up."""
+    many = {name for name, (_, option) in options_of(config).items() if option.many}
+    both = {**first, **then}
+    return {
+        name: _sum(first[name], then[name]) if name in many and name in first and name in then else value
+        for name, value in both.items()
+    }
+
+
+def _sum(first: Any, then: Any) -> Any:
+    """Return a list or a table of a file with what the command line adds."""
+    added = [f"{name}={value}" for name, value in first.items()] if isinstance(first, Mapping) else first
+    return [*([added] if isinstance(added, str) else added), *then] if not isinstance(added, int | float) else added
+
+
+def _names(config: type) -> dict[str, tuple[str, bool]]:
+    """Return the fields by the keys that stand for them, and whether a key says the opposite."""
+    found: dict[str, tuple[str, bool]] = {}
+    for name, (field, _) in options_of(config).items():
+        key = flags_of(field)[-1].removeprefix("--")
+        found[key] = (name, key.startswith("no-"))
+    return found
+
+
+def _nearest(key: str, names: Mapping[str, Any]) -> str:
+    close = get_close_matches(key, names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else "."

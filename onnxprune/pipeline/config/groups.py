@@ -1,0 +1,531 @@
+"""The options that several commands share, by what they are about."""
+
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from attrs import field
+from attrs.converters import optional
+
+from onnxprune.errors import InputError
+from onnxprune.pipeline.config.base import Config, given, option, read_fields
+from onnxprune.pipeline.config.reading import (
+    Size,
+    approximate,
+    block,
+    multiple,
+    names,
+    natural,
+    number,
+    numbers,
+    path,
+    patterns,
+    positive,
+    ratios,
+    settings,
+    share,
+    size,
+    switch,
+)
+from onnxprune.selection.widths import FLOOR
+from onnxprune.values.preprocess import PRESETS, Preprocess
+
+if TYPE_CHECKING:
+    from onnxprune.selection.steering import Steering
+
+DATA = "Data"
+BUDGET = "Budgets (all given must hold)"
+OUTPUT = "Output"
+METHOD = "Method"
+CLASSES = "Some of the classes"
+LAYERS = "Single layers"
+RECOVERY = "Recovery (no training, no labels)"
+TRAINING = "Training (needs torch)"
+QUANTIZATION = "Quantization (after all else)"
+PIXELS = "Preprocessing of images"
+RUN = "Running"
+TALK = "Messages"
+SECTIONS = (DATA, BUDGET, OUTPUT, METHOD, CLASSES, LAYERS, RECOVERY, TRAINING, QUANTIZATION, PIXELS, RUN, TALK)
+"""The headings in the order in which they are shown."""
+
+
+def policy_names() -> tuple[str, ...]:
+    """Return the names of all policies, which are those of their files: nothing is imported."""
+    spec = find_spec("onnxprune.selection.policies")
+    places = [] if spec is None else spec.submodule_search_locations
+    return tuple(sorted(module.name.rstrip("_").replace("_", "-") for module in pkgutil.iter_modules(places)))
+
+
+def _policies() -> str:
+    """Say what each policy does."""
+    from onnxprune.selection.policy import POLICIES
+
+    return " ".join(f"{policy.name}: {policy.summary}." for policy in POLICIES.values())
+
+
+@attrs.frozen(slots=False, field_transformer=read_fields)
+class Subject(Config):
+    """The model."""
+
+    model: Path = field(
+        converter=path, metadata=option("The .onnx file; it is never changed.", DATA, metavar="MODEL", argument=True)
+    )
+
+
+@attrs.frozen(slots=False, field_transformer=read_fields)
+class Samples(Subject):
+    """Sample data, and what is measured on it."""
+
+    data: Path | None = field(
+        default=None,
+        converter=optional(path),
+        metadata=option(
+            "Samples: a folder with a sub-folder per class, one of images, or an .npz (x, y).",
+            DATA,
+            metavar="PATH",
+            more="Not needed where the method reads the model alone; nothing is measured then.",
+        ),
+    )
+    test: Path | None = field(
+        default=None,
+        converter=optional(path),
+        kw_only=True,
+        metadata=option(
+            "Measure on this data, which nothing is chosen by, not on a part of --data.", DATA, metavar="PATH"
+        ),
+    )
+    labels: Path | None = field(
+        default=None,
+        converter=optional(path),
+        kw_only=True,
+        metadata=option(
+            "Class names, one a line, in the order of the model's outputs.",
+            DATA,
+            metavar="FILE",
+            default="the sorted folder names",
+        ),
+    )
+    holdout: float = field(
+        default=0.2,
+        converter=share,
+        kw_only=True,
+        metadata=option("Share of --data that is kept for measuring.", DATA, metavar="SHARE", default="20%"),
+    )
+    check_accuracy: bool = field(
+        default=True,
+        converter=switch,
+        kw_only=True,
+        metadata=option(
+            "Go on even if the original model is near chance.",
+            DATA,
+            "--no-accuracy-check",
+            python="Refuse an original model that is near chance on the data.",
+            rare=True,
+            more="The change of the outputs is gone by then, instead of top-1.",
+        ),
+    )
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class Classes(Config):
+    """The classes that matter."""
+
+    classes: tuple[str, ...] = field(
+        default=(),
+        converter=names,
+        metadata=option(
+            "The classes that matter, by name or number, such as cat,dog,frog.",
+            CLASSES,
+            metavar="NAMES",
+            more="Scores, training and recovery see their samples alone, and accuracy is measured on these, among "
+            "these classes.",
+        ),
+    )
+
+
+@attrs.frozen(slots=False, field_transformer=read_fields)
+class Ranking(Samples):
+    """What channels are ranked by.
+
+    It comes after the data, so that `prune(model, data, method)` has this order for mypy too.
+    """
+
+    method: str = field(
+        default="entropy",
+        metadata=option(
+            "What channels are ranked by: `onnxprune methods` lists all.",
+            METHOD,
+            metavar="NAME",
+            default="entropy",
+            more="Settings of its own are options as well: `onnxprune methods NAME` lists them.",
+        ),
+    )
+    options: Mapping[str, Any] = field(
+        factory=dict,
+        converter=settings,
+        kw_only=True,
+        metadata=option(
+            "A setting of the method, as `onnxprune methods NAME` lists them.",
+            METHOD,
+            "--option",
+            metavar="NAME=VALUE",
+            many=True,
+            rare=True,
+            more="May be given several times.",
+        ),
+    )
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class Choosing(Config):
+    """How much goes, and how that is shared out."""
+
+    macs: float | None = field(
+        default=None,
+        converter=optional(share),
+        metadata=option("Leave at most this share of the multiply-adds, such as 50%.", BUDGET, metavar="SHARE"),
+    )
+    alpha: float | None = field(
+        default=None,
+        converter=optional(multiple),
+        metadata=option(
+            "Remove what scores below this multiple of the method's own threshold.", BUDGET, metavar="NUMBER", rare=True
+        ),
+    )
+    policy: str | None = field(
+        default=None,
+        metadata=option(
+            f"How a budget is shared out: {', '.join(policy_names())}.",
+            BUDGET,
+            metavar="NAME",
+            default="as the method says, mostly loss",
+            more=_policies,
+        ),
+    )
+    round_to: int | None = field(
+        default=None,
+        converter=block,
+        metadata=option(
+            "Round widths to multiples of N, which kernels are fast at; 1: no rounding.",
+            BUDGET,
+            metavar="N|auto",
+            default="auto",
+            more="auto measures what this machine's kernels are fast at, once.",
+        ),
+    )
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class Approximating(Config):
+    """Which groups may be cut."""
+
+    approximate: bool = field(
+        default=False,
+        converter=approximate,
+        metadata=option(
+            "Cut groups that a normalisation or softmax runs over as well (approximate).",
+            LAYERS,
+            "--allow",
+            choices=("exact", "approximate"),
+            default="exact",
+            more="The result is not that of zeroing these channels.",
+        ),
+    )
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class SingleLayers(Config):
+    """What is said of single layers."""
+
+    keep: tuple[str, ...] = field(
+        default=(),
+        converter=patterns,
+        metadata=option(
+            "Leave layers whole, such as 'stem*'; may be given several times.",
+            LAYERS,
+            metavar="PATTERN",
+            many=True,
+            more="Patterns are of names of layers or weights, or of parts of these between slashes. What is coupled to "
+            "them stays whole as well.",
+        ),
+    )
+    ratio_for: tuple[tuple[str, float], ...] = field(
+        default=(),
+        converter=ratios,
+        metadata=option(
+            "Remove this share of these layers' channels, whatever the budgets say.",
+            LAYERS,
+            metavar="PATTERN=SHARE",
+            many=True,
+        ),
+    )
+    min_keep: float | None = field(
+        default=None,
+        converter=optional(share),
+        metadata=option("Leave at least this share of every group.", LAYERS, metavar="SHARE", default=f"{FLOOR:.0%}"),
+    )
+    _steering: "Steering | None" = field(default=None, metadata={"help": "The same three as one value."})
+
+    @property
+    def steering(self) -> "Steering":
+        """What is said of single groups, in one value."""
+        from onnxprune.selection.steering import Steering
+
+        base = self._steering or Steering()
+        least = base.min_keep if self.min_keep is None else self.min_keep
+        return replace(base, min_keep=least, keep=(*base.keep, *self.keep), ratios=(*base.ratios, *self.ratio_for))
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class Recovering(Config):
+    """New weights in closed form."""
+
+    recovery: str = field(
+        default="refit",
+        metadata=option(
+            "Give the cut model new weights in closed form.",
+            RECOVERY,
+            "--recover",
+            choices=("none", "bias", "fold", "refit"),
+            default="refit",
+            more="bias: matched means and spreads; fold: removed channels written as sums of kept ones; refit: every "
+            "layer solved again after that.",
+        ),
+    )
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class Training(Config):
+    """What is told of any training."""
+
+    lr: float | None = field(
+        default=None,
+        converter=optional(number),
+        metadata=option(
+            "Highest learning rate.", TRAINING, metavar="RATE", default="0.02 with sgd, 0.001 with adamw", rare=True
+        ),
+    )
+    train: str | None = field(
+        default=None,
+        metadata=option(
+            "What is trained.",
+            TRAINING,
+            choices=("full", "tail", "fc", "norm", "none"),
+            default="full",
+            rare=True,
+            more="Everything (full), the last third of the layers (tail), what lies behind the last convolution (fc), "
+            "normalisations and biases (norm), or nothing (none).",
+        ),
+    )
+    augment: tuple[str, ...] = field(
+        default=(),
+        converter=names,
+        metadata=option(
+            "Change images at random: crop (shifted), flip (mirrored), or crop,flip.",
+            TRAINING,
+            metavar="NAMES",
+            default="neither",
+            rare=True,
+        ),
+    )
+    device: str = field(
+        default="auto",
+        metadata=option(
+            "Train on cpu, cuda, or auto: a GPU if there is one.",
+            TRAINING,
+            metavar="NAME",
+            default="auto",
+            rare=True,
+        ),
+    )
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class Pixels(Config):
+    """What is done to images."""
+
+    preprocess: str | Preprocess | None = field(
+        default=None,
+        metadata=option(
+            "How pixels are scaled; auto tries every preset.",
+            PIXELS,
+            choices=("auto", *PRESETS),
+            default="auto for labelled images, else unit",
+            more="auto takes the preset that the model scores best with.",
+        ),
+    )
+    mean: tuple[float, ...] | None = field(
+        default=None,
+        converter=optional(numbers),
+        metadata=option("Mean by channel, such as .485,.456,.406.", PIXELS, metavar="NUMBERS", rare=True),
+    )
+    std: tuple[float, ...] | None = field(
+        default=None,
+        converter=optional(numbers),
+        metadata=option("Standard deviation by channel.", PIXELS, metavar="NUMBERS", rare=True),
+    )
+    scale: float | None = field(
+        default=None,
+        converter=optional(number),
+        metadata=option("Factor of the pixel value before mean and std: 1/255.", PIXELS, metavar="NUMBER", rare=True),
+    )
+    resize: Size | None = field(
+        default=None,
+        converter=optional(size),
+        metadata=option("Resize images to height and width, or the shorter side to N.", PIXELS, metavar="H,W|N"),
+    )
+    crop: Size | None = field(
+        default=None,
+        converter=optional(size),
+        metadata=option("Then cut this size from the centre.", PIXELS, metavar="H,W|N"),
+    )
+    layout: str | None = field(
+        default=None,
+        metadata=option(
+            "Where the model has its channels.",
+            PIXELS,
+            choices=("auto", "nchw", "nhwc"),
+            default="read from the shape of its input",
+            rare=True,
+        ),
+    )
+    channel_order: str | None = field(
+        default=None,
+        metadata=option("Order of colours.", PIXELS, choices=("rgb", "bgr"), default="rgb", rare=True),
+    )
+
+    @property
+    def pixels(self) -> Preprocess:
+        """The treatment of pixels; see `treatment`."""
+        return self.treatment()[0]
+
+    @property
+    def scaling(self) -> str | None:
+        """Where the scaling comes from; see `treatment`."""
+        return self.treatment()[1]
+
+    def treatment(self, known: Preprocess | None = None) -> tuple[Preprocess, str | None]:
+        """Return the treatment of pixels, and where its scaling comes from: a preset, `auto`, `explicit`, or None.
+
+        Numbers alone are taken as they are; with a preset they replace the preset's; without either the scaling is
+        left to be found, unless it is `known`.
+
+        Args:
+            known: what a plan was made with; geometry and scaling that no option replaces come from it.
+
+        Raises:
+            InputError: numbers together with `auto`, which finds them itself, or values that cannot be applied.
+        """
+        geometry = given(resize=self.resize, crop=self.crop, layout=self.layout, channel_order=self.channel_order)
+        scaling = given(mean=self.mean, std=self.std, scale=self.scale)
+        preset = self.preprocess
+        if isinstance(preset, Preprocess):
+            return replace(preset, **geometry, **scaling), "explicit"
+        base = replace(known or Preprocess(), **geometry)
+        if preset == "auto" and scaling:
+            auto = f"{self.called('preprocess')} auto".replace("= ", "=")
+            raise InputError(f"{auto} finds {self.called(next(iter(scaling)))} itself; name a preset or leave it out.")
+        if preset is not None and not scaling:
+            return base, preset
+        if preset is not None:
+            return replace(base.with_preset(preset), **scaling), "explicit"
+        if scaling or known is not None:
+            return replace(base, **scaling), "explicit"
+        return base, None
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class Output(Subject):
+    """Where the result goes."""
+
+    output: Path | None = field(
+        default=None,
+        converter=optional(path),
+        metadata=option(
+            "The pruned model.",
+            OUTPUT,
+            "-o --output",
+            metavar="FILE",
+            default="MODEL.pruned.onnx beside the model",
+        ),
+    )
+
+    @property
+    def written(self) -> Path:
+        """Where the pruned model goes."""
+        return self.output or self.model.with_name(f"{self.model.stem}.pruned.onnx")
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class Quantizing(Output):
+    """A copy in 8-bit integers."""
+
+    quantize: str | None = field(
+        default=None,
+        metadata=option(
+            "Write a copy of the result in 8-bit integers too.",
+            QUANTIZATION,
+            choices=("int8",),
+            more="It is quantized with the same samples; what pruning and what quantization did is reported.",
+        ),
+    )
+    quantized_output: Path | None = field(
+        default=None,
+        converter=optional(path),
+        metadata=option(
+            "The quantized model.",
+            QUANTIZATION,
+            "--quantized",
+            metavar="FILE",
+            default="the output with the ending .int8.onnx",
+            rare=True,
+        ),
+    )
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class Reported(Config):
+    """The page of the result."""
+
+    report: Path | None = field(
+        default=None,
+        converter=optional(path),
+        metadata=option("Write the whole result as one HTML page too.", OUTPUT, metavar="FILE.html"),
+    )
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class Seeded(Config):
+    """All chance."""
+
+    seed: int = field(
+        default=0, converter=natural, metadata=option("Seed of all chance.", RUN, metavar="N", default="0", rare=True)
+    )
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class Threads(Config):
+    """Threads."""
+
+    threads: int | None = field(
+        default=None,
+        converter=optional(positive),
+        metadata=option("Threads of onnxruntime and torch.", RUN, metavar="N", default="their own choice", rare=True),
+    )
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class Batches(Config):
+    """Samples per call."""
+
+    batch_size: int = field(
+        default=32,
+        converter=positive,
+        metadata=option(
+            "Samples per call, where the model leaves the batch open.", RUN, metavar="N", default="32", rare=True
+        ),
+    )

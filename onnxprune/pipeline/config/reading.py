@@ -1,0 +1,272 @@
+"""What people give for shares, sizes, lists and paths, on a shell, in a file or in Python, and what it means.
+
+Each function is the converter of a field: text is read as on the shell, other values are taken as they are. A
+ValueError says what is wrong, beginning with the value.
+"""
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from onnxprune.values.amount import BYTES, COUNTS, MILLISECONDS, Amount, read_amount
+
+Size = int | tuple[int, int]
+"""A length in pixels, or height and width."""
+
+Pairs = Mapping[str, Any] | Iterable[str | tuple[str, Any]]
+"""Names with values."""
+
+
+def path(value: str | os.PathLike[str]) -> Path:
+    """Return a path."""
+    return Path(value)
+
+
+def share(value: float | str) -> float:
+    """Read a share of something: `50%`, `50 %`, `0.5` or 0.5.
+
+    Raises:
+        ValueError: it is none.
+    """
+    text = value.strip() if isinstance(value, str) else value
+    number = _number(text.removesuffix("%") if isinstance(text, str) else text)
+    if number is None:
+        raise ValueError(f"{text!r} is no percentage; write it as 50% or 0.5")
+    percent = isinstance(text, str) and text.endswith("%")
+    found = number / 100 if percent else number
+    if not 0 <= found <= 1:
+        hint = f"; did you mean {text}%?" if 1 < number <= 100 and not percent else ""
+        raise ValueError(f"{text!r} is not between 0% and 100%{hint}")
+    return found
+
+
+def points(value: float | str) -> float:
+    """Read percentage points, `5` or `5%`, as a share; a number is such a share already: 0.05.
+
+    Raises:
+        ValueError: they are none.
+    """
+    if not isinstance(value, str):
+        found = _number(value)
+        if found is None or not 0 <= found <= 1:
+            raise ValueError(f"{value!r} is no share from 0 to 1; write 5 points as 0.05, or as text, '5'")
+        return found
+    found = _number(value.strip().removesuffix("%"))
+    if found is None or not 0 <= found <= 100:
+        raise ValueError(f"{value!r} is no number of points from 0 to 100; write it as 5 or 5%")
+    return found / 100
+
+
+def params(value: Amount | float | str) -> Amount:
+    """Read a share of the parameters, or how many.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    return _amount(value, COUNTS)
+
+
+def file_size(value: Amount | float | str) -> Amount:
+    """Read a share of the file's bytes, or how many.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    return _amount(value, BYTES)
+
+
+def duration(value: Amount | float | str) -> Amount:
+    """Read a share of the latency, or a time.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    return _amount(value, MILLISECONDS)
+
+
+def _amount(value: Amount | float | str, units: Mapping[str, float]) -> Amount:
+    try:
+        return read_amount(value, units)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{value!r} is no budget ({error}); write it as 50% or 1.5M") from None
+
+
+def block(value: int | str | None) -> int | None:
+    """Read a number of channels; `auto` is None.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if value is None or (isinstance(value, str) and value.strip().lower() == "auto"):
+        return None
+    return _whole(value, 1, "is no number of channels from 1 up; write it as 8, or auto")
+
+
+def positive(value: int | str) -> int:
+    """Read a whole number from 1 up.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return _whole(value, 1, "is no whole number from 1 up")
+
+
+def natural(value: int | str) -> int:
+    """Read a whole number from 0 up.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return _whole(value, 0, "is no whole number from 0 up")
+
+
+def _whole(value: int | str, least: int, refusal: str) -> int:
+    try:
+        found = int(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError(f"{value!r} {refusal}") from None
+    if isinstance(found, bool) or found != int(found) or found < least:
+        raise ValueError(f"{value!r} {refusal}")
+    return int(found)
+
+
+def number(value: float | str) -> float:
+    """Read a number, or a fraction such as `1/255`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    above, slash, below = value.partition("/") if isinstance(value, str) else (value, "", "")
+    numerator, denominator = _number(above), _number(below) if slash else 1.0
+    if numerator is None or not denominator:
+        raise ValueError(f"{value!r} is no number; write it as 0.00392 or 1/255")
+    return numerator / denominator
+
+
+def multiple(value: float | str) -> float:
+    """Read a number that is not negative.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = number(value)
+    if found < 0:
+        raise ValueError(f"{value!r} is negative; write it as 0 or more")
+    return found
+
+
+def numbers(value: float | str | Sequence[float]) -> tuple[float, ...]:
+    """Read numbers with commas between them, such as `.485,.456,.406`.
+
+    Raises:
+        ValueError: they are none.
+    """
+    parts = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int | float) else value
+    found = [_number(part) for part in parts]
+    if any(each is None for each in found):
+        raise ValueError(f"{value!r} is no list of numbers; write it as .485,.456,.406")
+    return tuple(each for each in found if each is not None)
+
+
+def names(value: str | Iterable[str]) -> tuple[str, ...]:
+    """Read names with commas between them, such as `cat,dog`.
+
+    Raises:
+        ValueError: one of them is empty.
+    """
+    found = tuple(str(part).strip() for part in (value.split(",") if isinstance(value, str) else value))
+    if not all(found):
+        raise ValueError(f"{value!r} has an empty name; write it as cat,dog,frog")
+    return found
+
+
+def patterns(value: str | Iterable[str]) -> tuple[str, ...]:
+    """Read patterns of layers: one, or several.
+
+    Raises:
+        ValueError: one is no text.
+    """
+    found = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else (value,)
+    if not all(isinstance(pattern, str) for pattern in found):
+        raise ValueError(f'{value!r} is no list of patterns such as ["stem*"]')
+    return found
+
+
+def size(value: str | int | Sequence[int]) -> Size:
+    """Read a length in pixels, or `HEIGHT,WIDTH`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    text = value if isinstance(value, str) else str(value) if isinstance(value, int) else ",".join(map(str, value))
+    parts = [part.strip() for part in text.lower().replace("x", ",").split(",")]
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError(f"{value!r} is no size; write it as 224 or HEIGHT,WIDTH, such as 224,224")
+    return int(parts[0]) if len(parts) == 1 else (int(parts[0]), int(parts[1]))
+
+
+def ratios(value: Pairs) -> tuple[tuple[str, float], ...]:
+    """Read patterns of layers with the share of their channels that goes, `PATTERN=SHARE`.
+
+    Raises:
+        ValueError: one has another form.
+    """
+    return tuple((pattern, share(each)) for pattern, each in _pairs(value, "write it as 'layer3.*=70%'", last=True))
+
+
+def settings(value: Pairs) -> dict[str, Any]:
+    """Read settings of a method, `NAME=VALUE`.
+
+    Raises:
+        ValueError: one has another form.
+    """
+    return dict(_pairs(value, "write it as NAME=VALUE"))
+
+
+def _pairs(value: Pairs, form: str, *, last: bool = False) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        value = [value]
+    for entry in value.items() if isinstance(value, Mapping) else value:
+        if isinstance(entry, str):
+            name, equals, each = entry.rpartition("=") if last else entry.partition("=")
+            if not name.strip() or not equals:
+                raise ValueError(f"{entry!r} has another form; {form}")
+            entry = (name.strip(), each.strip())
+        if not isinstance(entry, tuple | list) or len(entry) != 2 or not isinstance(entry[0], str):
+            raise ValueError(f"{entry!r} has another form; {form}")
+        found.append((entry[0], entry[1]))
+    return found
+
+
+def approximate(value: bool | str) -> bool:
+    """Read which groups may be cut: `exact` ones only, or `approximate` ones as well.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    found = {"exact": False, "approximate": True}.get(value) if isinstance(value, str) else value
+    if not isinstance(found, bool):
+        raise ValueError(f"{value!r} is not one of exact, approximate")
+    return found
+
+
+def switch(value: bool) -> bool:
+    """Take a switch.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is neither true nor false")
+    return value
+
+
+def _number(value: Any) -> float | None:
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) else None
