@@ -214,7 +214,7 @@ def test_all_that_belongs_to_a_model_goes_to_the_null_device_with_it(tmp_path: P
     assert ended.code == 0, ended.stderr
     steps = ("--macs", "50%", "--steps", "2", "--recover", "none", "-q")
     assert prune(null, *steps).code == 0
-    refused(prune(null, *steps, "--resume"), "keeps no journal")
+    refused(prune(null, *steps, "--resume"), "keeps no state")
     assert sorted(tmp_path.rglob("*")) == before
     assert sorted(null.parent.glob(f"{null.name}.*")) == []
 

@@ -30,7 +30,10 @@ def steps_done(folder: Path) -> int:
 
 def is_staging(folder: Path) -> bool:
     """Whether the result is being made."""
-    return steps_done(folder) == 3 and any(folder.glob(".onnxprune-*.part/*.onnx"))
+    try:
+        return steps_done(folder) == 3 and any(folder.glob(".onnxprune-*.part/*.onnx"))
+    except FileNotFoundError:  # a temporary folder went meanwhile
+        return False
 
 
 def killed(folder: Path, moment: Callable[[Path], bool]) -> None:

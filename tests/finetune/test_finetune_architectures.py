@@ -43,6 +43,7 @@ POWER = 2
 
 REFUSED = {
     "arch/det_fasterrcnn_mobilenet_v3_large_fpn.ts17": "If .*control flow",
+    "arch/det_retinanet_resnet50_fpn.ts17": "If .*control flow",
     "arch/det_ssdlite320_mobilenet_v3_large.ts17": "If .*control flow",
     "zoo/silero_model_micro": "If .*control flow",
     "zoo/silero_vad": "If .*control flow",

@@ -8,8 +8,8 @@ import onnx
 import pytest
 from nets import analysed, assert_cut_equals_mask, net
 
+import onnxprune
 from onnxprune.graph.storage.measures import count_params
-from onnxprune.pipeline import stages
 from onnxprune.selection.budget import Budget
 
 RATIOS = [round(0.05 * step, 2) for step in range(19)]
@@ -61,14 +61,14 @@ def test_torch_pruning_417_a_higher_ratio_never_gives_a_bigger_model(kind: str, 
     """Asking for more removed LESS; channels, MACs and weights fall, or stay where rounding says so."""
     path = tmp_path / "net.onnx"
     onnx.save(net(NETS[kind]), path)
-    model = stages.load(path)
-    analysis = stages.inspect(model)
-    scores = stages.score(analysis, stages.collect(analysis, None, "random"), "random")
+    model = onnxprune.load(path)
+    analysis = onnxprune.inspect(model)
+    scores = onnxprune.score(analysis, onnxprune.collect(analysis, None, "random"), "random")
     found, last = [], None
     for ratio in RATIOS:
-        plan = stages.plan(model, analysis, scores, Budget(ratio=ratio), "random", round_to=round_to)
+        plan = onnxprune.plan(model, analysis, scores, Budget(ratio=ratio), "random", round_to=round_to)
         keep = plan.keep()
-        slim = stages.apply(model, analysis, plan)[0].model
+        slim = onnxprune.apply(model, analysis, plan)[0].model
         again = analysed(slim)
         assert again.macs() == analysis.macs(keep)
         for name, mask in keep.items():

@@ -1,6 +1,5 @@
 """What each command can be told."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -269,14 +268,6 @@ class PruneConfig(
         budget = read_budget(self.ratio, self.alpha, **amounts)
         return Goal(budget, self.round_to, self.policy, self.steering)
 
-
-
-
-
-
-
-
-
     def settings(self) -> "Settings":
         """Return what the pipeline goes by.
 
@@ -332,8 +323,6 @@ class ApplyConfig(Batches, Threads, Reported, Quantizing, Pixels, Samples):
     plan: Path = field(
         converter=path, metadata=option("The plan, made for this very model.", DATA, metavar="PLAN", argument=True)
     )
-
-
 
     def settings(self, plan: "Plan") -> "Settings":
         """Return what the pipeline goes by, with the plan's treatment of pixels where nothing else is said.
@@ -627,8 +616,6 @@ class IterateConfig(
         default=False, converter=switch, metadata=option("Go on from the last finished iteration there.", OUTPUT)
     )
 
-
-
     def settings(self) -> "IterateSettings":
         """Return what the pipeline goes by.
 
@@ -715,8 +702,6 @@ class ProfileConfig(Threads, Approximating, Subject):
         return self.output or self.model.with_suffix(".latency.json")
 
 
-
-
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
 class InspectConfig(Approximating, Subject):
     """What `inspect` can be told."""
@@ -736,5 +721,3 @@ class MethodsConfig(Config):
     name: str | None = field(
         default=None, metadata=option("The one to show.", METHOD, metavar="[NAME]", default="all", argument=True)
     )
-
-
