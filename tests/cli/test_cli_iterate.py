@@ -110,7 +110,7 @@ def test_the_file_that_steers_is_not_overwritten(tmp_path: Path) -> None:
     steer.write_text('keep = ["stem*"]\n')
     ended = iterate(steer, "--method", "l1", "--macs", "50%", "--steer", steer, data=few())
     assert ended.code == 2
-    assert "would overwrite the steering" in ended.sentence
+    assert "would overwrite the configuration" in ended.sentence
 
 
 def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +199,7 @@ def test_what_took_more_than_its_ratio_leaves_less_to_the_next() -> None:
         (("--keep", "sterm*"), 2, "'sterm*' fits no layer or weight of this model"),
         (("--ratio-for", "stem"), 2, "write it as 'layer3.*=70%'"),
         (("--policy", "best"), 2, "best"),
-        (("--steer", "nowhere.toml"), 2, "There is no file 'nowhere.toml' to steer by"),
+        (("--steer", "nowhere.toml"), 2, "There is no file 'nowhere.toml' to read options from"),
     ],
 )
 def test_what_cannot_be_leaves_no_work_folder(tmp_path: Path, args: tuple[str, ...], code: int, said: str) -> None:

@@ -334,8 +334,8 @@ def test_without_data_the_own_rule_or_a_budget_decides(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"max_drop": 1.5}, "share of its images from 0 to 1|is a share from 0 to 1"),
-        ({"max_drift": -0.1}, "--max-drift is a share from 0 to 1"),
+        ({"max_drop": 1.5}, "is no share from 0 to 1"),
+        ({"max_drift": -0.1}, "is not between 0% and 100%"),
         (
             {"max_drop": 0.01, "check_accuracy": False},
             "--max-drop needs the accuracy, but --no-accuracy-check measures",
@@ -344,7 +344,7 @@ def test_without_data_the_own_rule_or_a_budget_decides(tmp_path: Path) -> None:
         ({"max_drift": 0.01, "data": None}, "--max-drift compares outputs on samples; name a folder"),
         ({"pareto": Path("/nowhere/c"), "macs": 0.5}, r"The curve's \.csv cannot be written to /nowhere/c\.csv"),
         ({"pareto": "c", "macs": 0.5, "data": None}, "--pareto measures every plan on samples"),
-        ({"max_drop": 0.01, "recovery": "magic"}, "There is no recovery 'magic'"),
+        ({"max_drop": 0.01, "recovery": "magic"}, "recovery='magic' is not one of"),
     ],
 )
 def test_bad_requests_are_refused_before_any_plan_is_tried(

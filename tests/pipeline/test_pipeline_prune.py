@@ -228,7 +228,7 @@ def test_a_recovery_that_cannot_run_leaves_the_cut(tmp_path: Path, monkeypatch: 
 
 
 def test_an_unknown_recovery_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="There is no recovery 'magic'; choose from none, bias, fold, refit"):
+    with pytest.raises(InputError, match="recovery='magic' is not one of none, bias, fold, refit"):
         prune(RESNET, data=CALIB, macs=0.5, output=tmp_path / "out.onnx", recovery="magic")
 
 
