@@ -9,16 +9,16 @@ from onnxprune.analysis.analysis import Analysis
 from onnxprune.graph.loaded import Model
 from onnxprune.graph.storage.staging import Staging
 from onnxprune.importance.method import Method
+from onnxprune.importance.score_file import ScoreFile
 from onnxprune.latency.budget import Timing
 from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.evaluator import Evaluator
 from onnxprune.pipeline.events import Listener, Working
-from onnxprune.pipeline.execution.evaluator import Evaluator
-from onnxprune.pipeline.planning.imported import ScoreFile
-from onnxprune.pipeline.planning.limits import LossLimits
 from onnxprune.pipeline.result import Extra
 from onnxprune.pipeline.samples import Samples
 from onnxprune.pipeline.state import State
 from onnxprune.selection.goal import Goal
+from onnxprune.selection.loss_limits import LossLimits
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,25 +1,21 @@
 """Training a model's weights in place, after a cut or as a job of its own; torch is imported when that runs."""
 
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.finetune.installed import require_torch
-from onnxprune.finetune.training.recipe import Recipe
 from onnxprune.graph.checking import check_structure
 from onnxprune.graph.loaded import Model, load
-from onnxprune.graph.storage.cache import cache_folder
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.metadata import classes_left
-from onnxprune.graph.storage.paths import Inputs, check_input, check_outputs, data_names
-from onnxprune.graph.storage.places import beside, is_null, remove
+from onnxprune.graph.storage.paths import check_input, check_outputs, data_names
+from onnxprune.graph.storage.places import is_null, remove
 from onnxprune.graph.storage.resumable import refuse_to_begin_over
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import Staging, explained, with_metadata
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.evaluator import Evaluator
 from onnxprune.pipeline.events import NULL_LISTENER, DataOpened, Listener, Working
-from onnxprune.pipeline.execution.evaluator import Evaluator
 from onnxprune.pipeline.execution.training import TrainingWatch, check_trained, check_training, tune
 from onnxprune.pipeline.samples import Samples, measured_on, open_samples, scale_pixels
 from onnxprune.runtime import open_session
@@ -30,60 +26,7 @@ if TYPE_CHECKING:
 
     from onnxprune.finetune.training.loop import Trained
     from onnxprune.graph.storage.weights import Weights
-
-
-@dataclass(frozen=True)
-class FinetuneSettings:
-    """What to train and how.
-
-    Attributes:
-        settings: the model, the data and its treatment; its `test` is the validation data, else `holdout` of the data.
-        recipe: how.
-        teacher: the model whose answers are learnt.
-        measured: data of its own to measure on; None: the validation data.
-        device: auto, cpu or cuda.
-        checkpoint: where the state is kept; None: beside the output.
-        resume: go on from there.
-    """
-
-    settings: Settings
-    recipe: Recipe = field(default_factory=Recipe)
-    teacher: Path | None = None
-    measured: Path | None = None
-    device: str = "auto"
-    checkpoint: Path | None = None
-    resume: bool = False
-
-    @property
-    def written(self) -> Path:
-        """Where the trained model goes."""
-        model = self.settings.model
-        return self.settings.output or model.with_name(f"{model.stem}.finetuned.onnx")
-
-    @property
-    def checkpoint_written(self) -> Path:
-        """Where the state is kept."""
-        return self.checkpoint or beside(self.written, ".checkpoint")
-
-    @property
-    def has_checkpoint(self) -> bool:
-        """Whether a state is kept there."""
-        return self.checkpoint_written.exists() and not is_null(self.checkpoint_written)
-
-    @property
-    def inputs(self) -> Inputs:
-        """What is read."""
-        settings = self.settings
-        return Inputs(
-            {
-                "the training data": settings.data,
-                "the validation data": settings.test,
-                "the test data": self.measured,
-                "the given labels": settings.labels,
-            },
-            {"the input model": settings.model, "the teacher": self.teacher},
-            cache_folder(),
-        )
+from onnxprune.pipeline.config.settings import FinetuneSettings
 
 
 def finetune(job: FinetuneSettings, listener: Listener = NULL_LISTENER) -> Finetuned:

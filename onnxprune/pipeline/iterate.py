@@ -16,7 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from onnxprune._version import __version__
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.inspect import inspect
 from onnxprune.errors import InputError, UnreachableError
@@ -25,15 +24,16 @@ from onnxprune.graph.loaded import Model, load
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.measures import count_params
 from onnxprune.graph.storage.paths import Inputs, check_folder, check_input, check_outputs, data_names
-from onnxprune.graph.storage.places import beside, is_null
+from onnxprune.graph.storage.places import is_null
 from onnxprune.graph.storage.resumable import Resumable
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import Staging, explained
 from onnxprune.importance.method import find_method
 from onnxprune.latency.device import Device
 from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.settings import IterateSettings
+from onnxprune.pipeline.evaluator import Evaluator
 from onnxprune.pipeline.events import NULL_LISTENER, DataOpened, IterationBegun, Listener, Working
-from onnxprune.pipeline.execution.evaluator import Evaluator
 from onnxprune.pipeline.execution.retrain import check_retraining
 from onnxprune.pipeline.planning.latency import with_width_block
 from onnxprune.pipeline.planning.widths import policy_of, refuse_unreachable
@@ -48,65 +48,17 @@ from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.results import Iterated, Iteration, Result
 
 STATE = "state.json"
+
+
 ITERATIONS = Resumable("state of iterations")
+
+
 EXACT = 1e-9
 """What rounding may add to a loss that is just what the floor allows."""
 
+
 MOST = 100
 """Iterations at most where a method's threshold decides how many there are."""
-
-
-@dataclass(frozen=True)
-class IterateSettings:
-    """What to do and how.
-
-    Attributes:
-        settings: of every iteration; its budget is that of all together, its recipe the training of each.
-        iterations: in how many a budget of MACs is reached; without one, a threshold decides.
-        floor: the most top-1 that may be lost on the validation data, as a share; what loses more is undone.
-        measured: data of its own to measure the result on; None: the validation data.
-        folder: where state and models are kept; None: the output with the ending .iterations.
-        resume: go on from there.
-    """
-
-    settings: Settings
-    iterations: int = 5
-    floor: float = 0.02
-    measured: Path | None = None
-    folder: Path | None = None
-    resume: bool = False
-
-    @property
-    def work(self) -> Path:
-        """Where state and models are kept; the null device: nowhere for longer than the run takes."""
-        return self.folder or beside(self.settings.written, ".iterations")
-
-    @property
-    def inputs(self) -> Inputs:
-        """What is read."""
-        return self.settings.inputs.and_files({"the test data": self.measured})
-
-    def to_json(self, digest: str) -> dict[str, Any]:
-        """What tells this run from others: a state of another run is not gone on from."""
-        settings = self.settings
-        return {
-            "version": __version__,
-            "model": digest,
-            "method": settings.method,
-            "options": dict(settings.options),
-            "budget": settings.goal.budget.to_json(),
-            "policy": settings.goal.policy,
-            "single layers": settings.goal.steering.to_json(),
-            "iterations": self.iterations,
-            "floor": self.floor,
-            "round_to": settings.goal.round_to,
-            "recovery": settings.recovery,
-            "approximate": settings.approximate,
-            "training": None if settings.recipe is None else settings.recipe.to_json(),
-            "classes": list(settings.classes),
-            "holdout": settings.holdout,
-            "seed": settings.seed,
-        }
 
 
 @dataclass(frozen=True)

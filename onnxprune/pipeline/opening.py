@@ -13,13 +13,13 @@ from onnxprune.graph.loaded import load
 from onnxprune.graph.storage.paths import check_input, check_outputs
 from onnxprune.graph.storage.staging import Staging
 from onnxprune.importance.method import find_method
+from onnxprune.importance.score_file import ScoreFile, read_score_file
 from onnxprune.latency.device import Device
 from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.context import ConfiguredMethod, Run
 from onnxprune.pipeline.events import NULL_LISTENER, Analysed, DataOpened, LeastLeft, Listener, Working
 from onnxprune.pipeline.execution.quantize import check_quantizing, try_quantizing
 from onnxprune.pipeline.execution.retrain import check_retraining
-from onnxprune.pipeline.planning.imported import ScoreFile, read_score_file
 from onnxprune.pipeline.planning.latency import time_network
 from onnxprune.pipeline.planning.limits import check_limits, limits_of
 from onnxprune.pipeline.planning.plans import class_masks, recovery_settings, versions

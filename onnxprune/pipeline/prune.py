@@ -10,8 +10,8 @@ from onnxprune.pipeline.execution.recover import recover
 from onnxprune.pipeline.execution.retrain import retrain
 from onnxprune.pipeline.execution.write import write, write_plan
 from onnxprune.pipeline.opening import open_run
+from onnxprune.pipeline.planned import Planned
 from onnxprune.pipeline.planning.make import make_plan
-from onnxprune.pipeline.planning.planned import Planned
 from onnxprune.pipeline.result import Extra, no_extra
 from onnxprune.pipeline.state import removed_once_written
 from onnxprune.selection.goal import Goal

@@ -9,7 +9,8 @@ from program import CALIB, RESNET, TEST, Ended, call, few, save_images
 
 from onnxprune.pipeline import iterate as iterating
 from onnxprune.pipeline.config import Settings
-from onnxprune.pipeline.iterate import IterateSettings, Iterations, part
+from onnxprune.pipeline.config.settings import IterateSettings
+from onnxprune.pipeline.iterate import Iterations, part
 from onnxprune.selection.budget import Budget
 
 pytest.importorskip("torch", reason="torch is not installed (the extra `torch`)")

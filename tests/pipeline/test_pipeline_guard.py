@@ -15,16 +15,16 @@ import onnxprune
 from onnxprune.data import Dataset
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.evaluation import Drift
+from onnxprune.pipeline import evaluator as measuring
 from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config import Settings
-from onnxprune.pipeline.execution import evaluator as measuring
 from onnxprune.pipeline.execution.accept import missed_limits
 from onnxprune.pipeline.planning import make as making
-from onnxprune.pipeline.planning.limits import LossLimits
 from onnxprune.pipeline.planning.search import GRID, Trials, find_plan
 from onnxprune.pipeline.planning.steps import scored
 from onnxprune.pipeline.prune import prune as run
 from onnxprune.selection.goal import Goal
+from onnxprune.selection.loss_limits import LossLimits
 from onnxprune.selection.search import MOST
 from onnxprune.values.accuracy import Accuracy
 from onnxprune.values.outcome import Quality
@@ -454,7 +454,7 @@ def test_training_comes_after_the_search_and_is_held_to_the_limit(
     assert "The limits on the loss chose the plan by its recovered weights, before the training." in result.notes
     before = names(tmp_path)
     measured = Quality("d", 16, change=-0.2, change_interval=(-0.3, -0.1))
-    monkeypatch.setattr("onnxprune.pipeline.execution.evaluator.Evaluator.quality", lambda *args, **more: measured)
+    monkeypatch.setattr("onnxprune.pipeline.evaluator.Evaluator.quality", lambda *args, **more: measured)
     monkeypatch.setattr(
         making, "find_plan", lambda found, choose: (choose(found.goal), None)
     )  # the search found it good

@@ -51,9 +51,7 @@ from onnxprune.values.amount import Amount
 from onnxprune.values.preprocess import Preprocess
 
 if TYPE_CHECKING:
-    from onnxprune.pipeline.config.settings import Settings
-    from onnxprune.pipeline.finetune import FinetuneSettings
-    from onnxprune.pipeline.iterate import IterateSettings
+    from onnxprune.pipeline.config.settings import FinetuneSettings, IterateSettings, Settings
     from onnxprune.selection.goal import Goal
     from onnxprune.values.plan import Plan
 
@@ -539,8 +537,7 @@ class FinetuneConfig(Threads, Recipes, Pixels, Classes, Samples):
         Raises:
             InputError: values that make no sense.
         """
-        from onnxprune.pipeline.config.settings import Settings
-        from onnxprune.pipeline.finetune import FinetuneSettings
+        from onnxprune.pipeline.config.settings import FinetuneSettings, Settings
 
         settings = Settings(
             model=self.model,
@@ -623,8 +620,7 @@ class IterateConfig(
             InputError: an unknown method, a setting of another type than the method's, or values that make no sense.
         """
         from onnxprune.importance.method import find_method
-        from onnxprune.pipeline.config.settings import Settings
-        from onnxprune.pipeline.iterate import IterateSettings
+        from onnxprune.pipeline.config.settings import IterateSettings, Settings
         from onnxprune.selection.budget import Budget
         from onnxprune.selection.goal import Goal
 

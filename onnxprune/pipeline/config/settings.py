@@ -1,16 +1,23 @@
-"""Everything that a run of `prune` can be told, in one value."""
+"""What the runs of commands go by, as plain values; `jobs` makes them of what people say."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from onnxprune._version import __version__
 from onnxprune.finetune.training.recipe import Recipe
 from onnxprune.graph.storage.cache import cache_folder
 from onnxprune.graph.storage.paths import Inputs
 from onnxprune.graph.storage.places import beside, is_null
 from onnxprune.selection.goal import Goal
 from onnxprune.values.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    pass
+
+
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -158,3 +165,110 @@ class Settings:
     def labels_written(self) -> Path | None:
         """Where the names of the classes go that a trimmed classifier has left."""
         return beside(self.written, ".labels.txt") if self.trim_head else None
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """What to train and how.
+
+    Attributes:
+        settings: the model, the data and its treatment; its `test` is the validation data, else `holdout` of the data.
+        recipe: how.
+        teacher: the model whose answers are learnt.
+        measured: data of its own to measure on; None: the validation data.
+        device: auto, cpu or cuda.
+        checkpoint: where the state is kept; None: beside the output.
+        resume: go on from there.
+    """
+
+    settings: Settings
+    recipe: Recipe = field(default_factory=Recipe)
+    teacher: Path | None = None
+    measured: Path | None = None
+    device: str = "auto"
+    checkpoint: Path | None = None
+    resume: bool = False
+
+    @property
+    def written(self) -> Path:
+        """Where the trained model goes."""
+        model = self.settings.model
+        return self.settings.output or model.with_name(f"{model.stem}.finetuned.onnx")
+
+    @property
+    def checkpoint_written(self) -> Path:
+        """Where the state is kept."""
+        return self.checkpoint or beside(self.written, ".checkpoint")
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a state is kept there."""
+        return self.checkpoint_written.exists() and not is_null(self.checkpoint_written)
+
+    @property
+    def inputs(self) -> Inputs:
+        """What is read."""
+        settings = self.settings
+        return Inputs(
+            {
+                "the training data": settings.data,
+                "the validation data": settings.test,
+                "the test data": self.measured,
+                "the given labels": settings.labels,
+            },
+            {"the input model": settings.model, "the teacher": self.teacher},
+            cache_folder(),
+        )
+
+
+@dataclass(frozen=True)
+class IterateSettings:
+    """What to do and how.
+
+    Attributes:
+        settings: of every iteration; its budget is that of all together, its recipe the training of each.
+        iterations: in how many a budget of MACs is reached; without one, a threshold decides.
+        floor: the most top-1 that may be lost on the validation data, as a share; what loses more is undone.
+        measured: data of its own to measure the result on; None: the validation data.
+        folder: where state and models are kept; None: the output with the ending .iterations.
+        resume: go on from there.
+    """
+
+    settings: Settings
+    iterations: int = 5
+    floor: float = 0.02
+    measured: Path | None = None
+    folder: Path | None = None
+    resume: bool = False
+
+    @property
+    def work(self) -> Path:
+        """Where state and models are kept; the null device: nowhere for longer than the run takes."""
+        return self.folder or beside(self.settings.written, ".iterations")
+
+    @property
+    def inputs(self) -> Inputs:
+        """What is read."""
+        return self.settings.inputs.and_files({"the test data": self.measured})
+
+    def to_json(self, digest: str) -> dict[str, Any]:
+        """What tells this run from others: a state of another run is not gone on from."""
+        settings = self.settings
+        return {
+            "version": __version__,
+            "model": digest,
+            "method": settings.method,
+            "options": dict(settings.options),
+            "budget": settings.goal.budget.to_json(),
+            "policy": settings.goal.policy,
+            "single layers": settings.goal.steering.to_json(),
+            "iterations": self.iterations,
+            "floor": self.floor,
+            "round_to": settings.goal.round_to,
+            "recovery": settings.recovery,
+            "approximate": settings.approximate,
+            "training": None if settings.recipe is None else settings.recipe.to_json(),
+            "classes": list(settings.classes),
+            "holdout": settings.holdout,
+            "seed": settings.seed,
+        }

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from onnxprune.errors import UnreachableError
 from onnxprune.pipeline.context import Run
-from onnxprune.pipeline.planning.limits import CLASS_DROP, COLLAPSE, MAX_DRIFT, MAX_DROP, LossLimits, collapses
-from onnxprune.pipeline.planning.planned import Planned
+from onnxprune.pipeline.planned import Planned
+from onnxprune.selection.loss_limits import CLASS_DROP, COLLAPSE, MAX_DRIFT, MAX_DROP, LossLimits, collapses
 from onnxprune.values.amount import Amount
 from onnxprune.values.equality import Equality
 from onnxprune.values.outcome import Figures, Quality

@@ -22,7 +22,7 @@ from onnxprune.graph.storage.paths import data_names
 from onnxprune.graph.storage.staging import with_metadata
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.execution.store import stage
-from onnxprune.pipeline.planning.planned import Planned
+from onnxprune.pipeline.planned import Planned
 from onnxprune.recovery.run import obstacle
 from onnxprune.runtime import open_session
 from onnxprune.surgery.cut import Cut, cut

@@ -10,9 +10,9 @@ from onnxprune.latency.measure import measure
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.execution.cut import PrunedModel, channel_counts
 from onnxprune.pipeline.execution.quantize import Int8, measured_int8, quantize
-from onnxprune.pipeline.planning.limits import MAX_DRIFT
-from onnxprune.pipeline.planning.planned import Planned
+from onnxprune.pipeline.planned import Planned
 from onnxprune.runtime import Session, open_session
+from onnxprune.selection.loss_limits import MAX_DRIFT
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.plan import Plan
 from onnxprune.values.results import Result

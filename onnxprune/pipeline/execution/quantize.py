@@ -19,7 +19,7 @@ from onnxprune.graph.storage.staging import with_metadata
 from onnxprune.graph.storage.weights import Weights
 from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.context import Run
-from onnxprune.pipeline.execution.evaluator import Evaluator
+from onnxprune.pipeline.evaluator import Evaluator
 from onnxprune.runtime import LEAST_OPSET, PER_CHANNEL_OPSET, Feeds, Session, open_session, opset, quantize_int8
 from onnxprune.surgery.cut import Cut
 from onnxprune.values.quantized import Quantized

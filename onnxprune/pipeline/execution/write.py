@@ -7,7 +7,7 @@ from onnxprune.graph.storage.save import locations
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.execution.cut import PrunedModel
 from onnxprune.pipeline.execution.evaluate import outlined
-from onnxprune.pipeline.planning.planned import Planned
+from onnxprune.pipeline.planned import Planned
 from onnxprune.pipeline.state import removed_once_written
 from onnxprune.values.results import Result
 

@@ -6,18 +6,18 @@ from pathlib import Path
 
 from onnxprune.analysis.analysis import counts
 from onnxprune.errors import UnreachableError
+from onnxprune.importance.score_file import score_bytes
 from onnxprune.latency.budget import latency_notes
 from onnxprune.pipeline.context import Run
-from onnxprune.pipeline.planning.imported import score_bytes
+from onnxprune.pipeline.planned import Planned
 from onnxprune.pipeline.planning.latency import hold_latency
-from onnxprune.pipeline.planning.limits import CLASS_DROP, MAX_DRIFT, MAX_DROP
-from onnxprune.pipeline.planning.planned import Planned
 from onnxprune.pipeline.planning.plans import choose, class_masks, plan_of_masks, recovery_settings
 from onnxprune.pipeline.planning.search import Choose, find_plan
 from onnxprune.pipeline.planning.steps import Chosen, Keep, choose_in_steps, scored
 from onnxprune.pipeline.state import removed_if_refused
 from onnxprune.report.curve import curve_files
 from onnxprune.selection.goal import Goal
+from onnxprune.selection.loss_limits import CLASS_DROP, MAX_DRIFT, MAX_DROP
 from onnxprune.values.plan import Plan
 from onnxprune.values.trials import Search
 

@@ -10,7 +10,6 @@ from onnxprune.analysis.analysis import counts
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.storage.mapped import on_disk
 from onnxprune.pipeline.context import Run
-from onnxprune.pipeline.planning.limits import MAX_DRIFT, LossLimits
 from onnxprune.pipeline.planning.plans import class_masks
 from onnxprune.pipeline.planning.steps import Chosen, Keep
 from onnxprune.pipeline.planning.trial_cut import recovered_cut
@@ -18,6 +17,7 @@ from onnxprune.pipeline.planning.widths import least_left
 from onnxprune.runtime import open_session
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.goal import Goal
+from onnxprune.selection.loss_limits import MAX_DRIFT, LossLimits
 from onnxprune.selection.search import find_cheapest
 from onnxprune.values.trials import Search, Trial
 
