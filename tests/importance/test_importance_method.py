@@ -16,7 +16,8 @@ def member(name: str, positions: list[list[int]], role: Role = "produces") -> Me
 
 
 def test_options_are_filled_with_defaults() -> None:
-    assert find_method("entropy").settle({"q": 0.5}) == {"variant": "map", "rule": "mean", "q": 0.5}
+    given = {"rule": "vote", "q": 0.5}
+    assert find_method("entropy").settle(given) == {"variant": "map", "rule": "vote", "q": 0.5}
 
 
 @pytest.mark.parametrize(
