@@ -20,11 +20,12 @@ NOTE = "<!-- Written by docs/generate.py; change the code, not this page. -->\n\
 def ops_page() -> str:
     """Return the table of op rules."""
     by_file: dict[str, list[str]] = {}
-    for op, rule in RULES.items():
+    own = {op: rule for op, rule in RULES.items() if rule.__module__.startswith("onnxprune.")}
+    for op, rule in own.items():
         by_file.setdefault(rule.__module__.rsplit(".", 1)[-1], []).append(op)
     lines = [
         "# Ops\n",
-        f"{len(RULES)} ops have a rule; every other op freezes the channels that reach it, and",
+        f"{len(own)} ops have a rule; every other op freezes the channels that reach it, and",
         "`onnxprune inspect` says so. What each rule ties is written in its file under `onnxprune/ops/`.\n",
         "| file | ops | in short |",
         "|---|---|---|",

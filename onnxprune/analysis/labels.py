@@ -126,6 +126,8 @@ def read_facts(graph: Graph, head: Axis | None = None) -> Reading:
 
 def _unspoken(graph: Graph, node: Node) -> str:
     """Return why no rule speaks of a node."""
+    if node.kind in RULES.broken:
+        return f"its rule cannot be used: {RULES.broken[node.kind]}"
     if (node.domain, node.op) in {(function.domain, function.name) for function in graph.model.functions}:
         return "call of a local function"
     if node.domain:

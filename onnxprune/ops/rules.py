@@ -1,6 +1,7 @@
 """The registry of op rules and the decorator that fills it."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from onnxprune.ops.facts import Fact
 from onnxprune.ops.view import NodeView
@@ -8,7 +9,16 @@ from onnxprune.registry import Registry
 
 Rule = Callable[[NodeView], Iterator[Fact]]
 
-RULES: Registry[Rule] = Registry("op rule", "onnxprune.ops")
+GROUP = "onnxprune.ops"
+"""Entry points under which other packages offer their rules: the op (after its domain, a dot) = where its rule is."""
+
+
+def _complaint(name: str, thing: Any) -> str | None:
+    """Return what is wrong with what another package offers as a rule, or None."""
+    return None if callable(thing) else "it is no function from a node to facts"
+
+
+RULES: Registry[Rule] = Registry("op rule", "onnxprune.ops", GROUP, _complaint)
 
 
 def rule(*ops: str, domain: str = "") -> Callable[[Rule], Rule]:

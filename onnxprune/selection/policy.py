@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from onnxprune.errors import InputError
 from onnxprune.registry import Registry
 from onnxprune.selection.limits import Cost, Limits
 from onnxprune.selection.widths import Width
 from onnxprune.values.statistics import Scores
+
+GROUP = "onnxprune.policies"
+"""Entry points under which other packages offer their policies: the name of the policy = where its `Policy` is."""
 
 Curves = Literal["none", "losses", "gains", "measured"]
 """Which curves a policy goes by: none, the reconstruction loss of the consumer layers, the gains of the method, or
@@ -56,7 +59,14 @@ class Policy:
     timed: bool = False
 
 
-POLICIES: Registry[Policy] = Registry("policy", "onnxprune.selection.policies")
+def _complaint(name: str, thing: Any) -> str | None:
+    """Return what is wrong with what another package offers as a policy, or None."""
+    if not isinstance(thing, Policy):
+        return "it is no onnxprune.selection.policy.Policy"
+    return None if thing.name == name else f"it calls itself {thing.name!r}"
+
+
+POLICIES: Registry[Policy] = Registry("policy", "onnxprune.selection.policies", GROUP, _complaint)
 
 
 def register(policy: Policy) -> Policy:
@@ -71,5 +81,7 @@ def find_policy(name: str) -> Policy:
         InputError: there is none.
     """
     if name not in POLICIES:
+        if name in POLICIES.broken:
+            raise InputError(f"Policy {name!r} cannot be used: {POLICIES.broken[name]}; repair or remove that package.")
         raise InputError(f"There is no policy {name!r}; the known ones are {', '.join(POLICIES)}.")
     return POLICIES[name]

@@ -1,0 +1,131 @@
+"""What a package outside of onnxprune can add as an entry point: an op rule, a method, a policy, a report section.
+
+Each example is a file of its own in this folder. None of them is part of onnxprune, and each takes part in a whole run.
+"""
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, net
+
+import onnxprune
+from onnxprune.errors import InputError
+from onnxprune.importance.method import METHODS
+from onnxprune.ops.rules import RULES
+from onnxprune.registry import Registry
+from onnxprune.report.blocks import Lines
+from onnxprune.report.section import SECTIONS, Detail, report_blocks
+from onnxprune.selection.policy import POLICIES
+
+SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
+CONVNET = SAMPLES / "digits_convnet.onnx"
+QUICK_GELU = "com.microsoft.QuickGelu"
+Offer = Callable[[Registry[Any], str, str], None]
+
+
+@pytest.fixture
+def offer(monkeypatch: pytest.MonkeyPatch) -> Offer:
+    """Have a registry find one entry point, for this test alone."""
+
+    def find(registry: Registry[Any], name: str, place: str) -> None:
+        things = dict(registry)  # filled before there is anything to find
+        group = registry._group
+        assert group is not None
+        point = EntryPoint(name, place, group)
+        monkeypatch.setattr("onnxprune.registry.entry_points", lambda group: [point] if group == point.group else [])
+        monkeypatch.setattr(registry, "_things", things)
+        monkeypatch.setattr(registry, "_broken", {})
+        monkeypatch.setattr(registry, "_filled", False)
+
+    return find
+
+
+def prune(output: Path, method: str = "l1", model: Path = CONVNET, **more: Any) -> onnxprune.Result:
+    settings = {"macs": 0.5, "preprocess": "unit", **more}
+    return onnxprune.prune(model, SAMPLES / "calib", method, output=output, **settings)
+
+
+def quick_net() -> onnx.ModelProto:
+    return net(
+        """(float[N,3,8,8] x) => (float[N,5] y) <float[8,3,3,3] w, float[8] b, float[5,8] v, float[N,8,6,6] g> {
+            c = Conv(x, w, b)
+            g = com.microsoft.QuickGelu <alpha: float = 1.5> (c)
+            p = GlobalAveragePool(g)
+            f = Flatten(p)
+            y = Gemm <transB = 1> (f, v)
+        }""",
+        domains={"com.microsoft": 1},
+    )
+
+
+def test_an_op_without_rule_freezes_and_with_one_its_cut_equals_the_mask(offer: Offer) -> None:
+    assert group_sizes(quick_net()) == []
+    assert "op of a custom domain" in frozen_reasons(quick_net())["c"]
+    offer(RULES, QUICK_GELU, "extending.quick_gelu_rule:quick_gelu")
+    assert group_sizes(quick_net()) == [8]
+    checked = assert_cut_equals_mask(quick_net())
+    assert checked.shape("w") == (4, 3, 3, 3)
+    assert checked.shape("v") == (5, 4)
+
+
+def test_a_network_with_an_op_of_its_own_is_pruned(offer: Offer, tmp_path: Path) -> None:
+    offer(RULES, QUICK_GELU, "extending.quick_gelu_rule:quick_gelu")
+    # The types of all tensors are recorded, as the shape of what an unknown op makes cannot be inferred.
+    model = onnx.shape_inference.infer_shapes(onnx.load(CONVNET))
+    node = next(node for node in model.graph.node if node.op_type == "Relu")
+    node.op_type, node.domain = "QuickGelu", "com.microsoft"
+    model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, tmp_path / "quick.onnx")
+    result = prune(tmp_path / "a.onnx", model=tmp_path / "quick.onnx")
+    assert result.plan.reached["macs"] <= 0.5
+    assert not any("QuickGelu" in why for why in result.plan.frozen.values())
+    assert any(node.op_type == "QuickGelu" for node in onnx.load(tmp_path / "a.onnx").graph.node)
+
+
+def test_a_method_ranks_the_channels(offer: Offer, tmp_path: Path) -> None:
+    offer(METHODS, "largest-weight", "extending.largest_weight_method:METHOD")
+    result = prune(tmp_path / "a.onnx", "largest-weight", policy="uniform", round_to=1, macs=0.04)
+    assert result.plan.method == "largest-weight"
+    assert result.plan.reached["macs"] <= 0.04
+    weights = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(CONVNET).graph.initializer}
+    for node in onnx.load(CONVNET).graph.node:
+        if node.op_type != "Conv":
+            continue
+        largest = np.abs(weights[node.input[1]]).reshape(len(weights[node.input[1]]), -1).max(axis=1)
+        removed = list(result.plan.groups[node.output[0]].removed)
+        assert largest[removed].max() > 0, "dead channels alone rank nothing"
+        assert largest[removed].max() <= np.delete(largest, removed).min()
+
+
+def test_a_policy_shares_out_the_budget(offer: Offer, tmp_path: Path) -> None:
+    offer(POLICIES, "widest-first", "extending.widest_first_policy:POLICY")
+    result = prune(tmp_path / "a.onnx", policy="widest-first", round_to=1)
+    assert result.plan.request["policy"] == "widest-first"
+    assert result.plan.reached["macs"] <= 0.5
+    widest = max(group.size for group in result.groups if group.frozen is None)
+    kept = [cut.kept for cut in result.plan.groups.values() if cut.removed]
+    assert max(kept) < widest
+    assert max(kept) - min(kept) <= 1, "what was narrowed is of one width, give or take a channel"
+
+
+def test_a_section_is_shown_in_the_report(offer: Offer, tmp_path: Path) -> None:
+    offer(SECTIONS, "narrowest", "extending.narrowest_section:SECTION")
+    blocks = report_blocks(prune(tmp_path / "a.onnx"), Detail())
+    (block,) = (block for block in blocks if block.title == "Lost most")
+    assert isinstance(block, Lines)
+    assert "lost most" in block.lines[0]
+
+
+def test_a_rule_or_policy_that_cannot_be_used_is_named(offer: Offer, tmp_path: Path) -> None:
+    offer(RULES, QUICK_GELU, "extending.quick_gelu_rule:__doc__")
+    assert "its rule cannot be used: extending.quick_gelu_rule:__doc__" in frozen_reasons(quick_net())["c"]
+    offer(POLICIES, "wide", "extending.widest_first_policy:POLICY")
+    with pytest.raises(InputError, match=r"Policy 'wide' cannot be used: .* it calls itself 'widest-first'"):
+        prune(tmp_path / "a.onnx", policy="wide")
+    offer(POLICIES, "number", "extending.narrowest_section:SECTION")
+    assert "is no onnxprune.selection.policy.Policy" in POLICIES.broken["number"]
