@@ -1,7 +1,6 @@
 """Progress of a run in a notebook, shown by IPython where there is one, and as text elsewhere."""
 
 import html
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,14 +9,11 @@ from onnxprune.pipeline.words import event_blocks
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, filled, plain
 from onnxprune.report.finetuning import epoch_table
-from onnxprune.values.progress import Item
+from onnxprune.values.progress import Item, Throttle
 from onnxprune.values.training import Epoch
 
 FEW = 3
 """Skipped files that are named."""
-
-PERIOD = 0.1
-"""Seconds between two drawings of the same bar."""
 
 Bundle = Mapping[str, str]
 """What is shown, by media type."""
@@ -37,7 +33,7 @@ class NotebookListener:
         self._history: list[Epoch] = []
         self._best = 0
         self._epochs = 0
-        self._last = 0.0
+        self._throttle = Throttle()
 
     def hear(self, event: Event) -> None:
         """Show an event."""
@@ -47,7 +43,7 @@ class NotebookListener:
             case TrainingBegun():
                 self._epochs, self._history, self._best, self._update = event.epochs, [], 0, None
             case BatchTrained():
-                if self._replaces and self._is_due(event.done, event.steps):
+                if self._replaces and self._throttle.is_due(event.done, event.steps):
                     self._training(f"Epoch {event.epoch} of {self._epochs}: loss {event.loss:.4f}")
             case EpochTrained():
                 self._history.append(event.epoch)
@@ -66,17 +62,10 @@ class NotebookListener:
         for item in items:
             yield item
             done += len(item)
-            if update is not None and self._is_due(done, total):
+            if update is not None and self._throttle.is_due(done, total):
                 update(_bar(what, done, total))
         if update is None:
             self._show(_bar(what, done, total))
-
-    def _is_due(self, done: int, total: int) -> bool:
-        now = time.monotonic()
-        if done < total and now - self._last < PERIOD:
-            return False
-        self._last = now
-        return True
 
     def _training(self, line: str) -> None:
         """Show the epochs so far, over what was shown of this training before."""

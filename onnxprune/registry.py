@@ -9,6 +9,18 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
+def kind_complaint(kind: type) -> Callable[[str, Any], str | None]:
+    """Return what says why something cannot be registered: it is of another kind, or has another `name`."""
+
+    def complaint(name: str, thing: Any) -> str | None:
+        if not isinstance(thing, kind):
+            return f"it is no {kind.__module__}.{kind.__qualname__}"
+        found = getattr(thing, "name", None)
+        return None if found == name else f"it calls itself {found!r}"
+
+    return complaint
+
+
 class Registry(Mapping[str, T], Generic[T]):
     """Named things found in the modules of one package, in alphabetical order.
 

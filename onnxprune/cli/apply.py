@@ -28,7 +28,6 @@ def apply(config: ApplyConfig, talk: Talk) -> None:
     settings = config.settings(plan)
     outputs = {**by_plan(settings, plan).outputs, "the plan": None, "the report": config.report}
     check_places(outputs, settings.inputs.and_files({"the plan": config.plan}), talk)
-    flags = talk.flags(report=config.report)
-    with open_listener(flags) as listener:
-        result = apply_plan(settings, plan, listener, report_of(flags))
-    deliver(result, flags)
+    with open_listener(talk) as listener:
+        result = apply_plan(settings, plan, listener, report_of(config.report))
+    deliver(result, talk, config.report)

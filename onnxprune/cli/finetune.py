@@ -31,7 +31,7 @@ def finetune(config: FinetuneConfig, talk: Talk) -> None:
     check_places({"the model": settings.written, "the checkpoint": settings.checkpoint_written}, inputs, talk)
     if config.tensorboard is not None:
         check_folder("the logs' folder", config.tensorboard, inputs)
-    with open_listener(talk.flags(tensorboard=config.tensorboard)) as listener:
+    with open_listener(talk, config.tensorboard) as listener:
         try:
             found = work(settings, listener)
         except KeyboardInterrupt:

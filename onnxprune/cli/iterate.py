@@ -25,7 +25,7 @@ def iterate(config: IterateConfig, talk: Talk) -> None:
 
     settings = config.settings()
     check_places(settings, settings.inputs.and_files({"the configuration": talk.file}))
-    with open_listener(talk.flags()) as listener:
+    with open_listener(talk) as listener:
         try:
             found = work(settings, listener)
         except KeyboardInterrupt:

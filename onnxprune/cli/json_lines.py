@@ -2,20 +2,16 @@
 
 import json
 import re
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
 from onnxprune.cli.printing import finite
 from onnxprune.pipeline.events import Analysed, BatchTrained, DataOpened, EpochTrained, Event
-from onnxprune.values.progress import Item
-
-PERIOD = 0.1
-"""Seconds between two lines on the same work."""
+from onnxprune.values.progress import Item, Throttle
 
 
 class JsonListener:
-    """Writes every event as a JSON object with the key `event`, and progress at most every `PERIOD` seconds.
+    """Writes every event as a JSON object with the key `event`, and progress at most ten times a second.
 
     The first and the last line on a piece of work are always written.
     """
@@ -23,11 +19,11 @@ class JsonListener:
     def __init__(self, stream: TextIO) -> None:
         """Write to `stream`."""
         self._stream = stream
-        self._last = 0.0
+        self._throttle = Throttle()
 
     def hear(self, event: Event) -> None:
         """Write an event."""
-        if isinstance(event, BatchTrained) and not self._is_due(event.done, event.steps):
+        if isinstance(event, BatchTrained) and not self._throttle.is_due(event.done, event.steps):
             return
         self._write({"event": event_name(event), **event_json(event)})
 
@@ -38,18 +34,11 @@ class JsonListener:
         for item in items:
             yield item
             done += len(item)
-            if self._is_due(done, total):
+            if self._throttle.is_due(done, total):
                 self._progress(what, done, total)
 
     def _progress(self, what: str, done: int, total: int) -> None:
         self._write({"event": "progress", "what": what, "done": done, "total": total})
-
-    def _is_due(self, done: int, total: int) -> bool:
-        now = time.monotonic()
-        if done < total and now - self._last < PERIOD:
-            return False
-        self._last = now
-        return True
 
     def _write(self, fields: dict[str, Any]) -> None:
         self._stream.write(json.dumps(finite(fields), allow_nan=False) + "\n")

@@ -1,12 +1,13 @@
 """Who listens to a command: a console, a program that reads JSON lines, or nobody; and logs for TensorBoard."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from pathlib import Path
 
 from onnxprune.cli.console import ConsoleListener
 from onnxprune.cli.json_lines import JsonListener
+from onnxprune.cli.options import Talk
 from onnxprune.cli.tensorboard import is_first, open_log
 from onnxprune.pipeline.events import NULL_LISTENER, Event, Listener
 from onnxprune.report.terminal import open_console
@@ -34,8 +35,8 @@ class Listeners:
 
 
 @contextmanager
-def open_listener(flags: Mapping[str, Any]) -> Iterator[Listener]:
-    """Open the listener that `--progress`, `--quiet`, `--verbose` and `--tensorboard` ask for.
+def open_listener(talk: Talk, logs: Path | None = None) -> Iterator[Listener]:
+    """Open the listener that `--progress`, `--quiet` and `--verbose` ask for, and logs for TensorBoard in a folder.
 
     Of several processes that torch's launcher started only the first speaks and logs.
 
@@ -43,20 +44,18 @@ def open_listener(flags: Mapping[str, Any]) -> Iterator[Listener]:
         InputError: logs for TensorBoard are asked for and it is not installed, or they cannot be written.
     """
     with ExitStack() as opened:
-        shown = _shown(flags)
+        shown = _shown(talk)
         if isinstance(shown, ConsoleListener):
             opened.enter_context(shown)
-        folder = flags.get("tensorboard")
-        if folder is None or not is_first():
+        if logs is None or not is_first():
             yield shown
         else:
-            yield Listeners(shown, opened.enter_context(open_log(folder)))
+            yield Listeners(shown, opened.enter_context(open_log(logs)))
 
 
-def _shown(flags: Mapping[str, Any]) -> Listener:
-    progress = flags.get("progress", "text")
-    if flags["quiet"] or progress == "none" or not is_first():
+def _shown(talk: Talk) -> Listener:
+    if talk.quiet or talk.progress == "none" or not is_first():
         return NULL_LISTENER
-    if progress == "json":
+    if talk.progress == "json":
         return JsonListener(sys.stderr)
-    return ConsoleListener(open_console(sys.stderr), verbose=flags.get("verbose", False))
+    return ConsoleListener(open_console(sys.stderr), verbose=talk.verbose)

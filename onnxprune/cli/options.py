@@ -59,10 +59,6 @@ class Talk(Config):
     debug: bool = attrs.field(default=False, metadata=option("Show the traceback where something fails.", TALK))
     file: Path | None = attrs.field(default=None, metadata={"help": "The configuration file that was read."})
 
-    def flags(self, **more: Any) -> dict[str, Any]:
-        """Return the same by name, with what else messages go by."""
-        return {**attrs.asdict(self), **more}
-
 
 class Job(Command, Generic[C]):
     """A command that is given one configuration."""

@@ -46,7 +46,7 @@ def profile(config: ProfileConfig, talk: Talk) -> None:
         return
     device = Device(config.threads, **given(provider=config.provider))
     refuse_provider(device)
-    with open_listener(talk.flags()) as listener:
+    with open_listener(talk) as listener:
         table = profile_to(config.written, model, analysis, device, listener.track)
     found = profiled(table, analysis, config.written)
     if talk.as_json:

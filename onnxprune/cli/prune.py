@@ -26,13 +26,12 @@ def prune(config: PruneConfig, talk: Talk) -> None:
 
     settings = config.settings()
     check_places({**settings.outputs, "the report": config.report}, settings.inputs, talk)
-    flags = talk.flags(report=config.report)
-    with open_listener(flags) as listener:
+    with open_listener(talk) as listener:
         try:
-            result = run(settings, listener, report_of(flags))
+            result = run(settings, listener, report_of(config.report))
         except KeyboardInterrupt:
             if settings.journal is None or not settings.journal.exists():
                 raise
             told = f"interrupted; the steps that were finished are in {settings.journal}, go on with --resume"
             raise KeyboardInterrupt(told) from None
-    deliver(result, flags)
+    deliver(result, talk, config.report)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from onnxprune.errors import InputError
-from onnxprune.registry import Registry
+from onnxprune.registry import Registry, kind_complaint
 from onnxprune.values.axes import FloatArray
 from onnxprune.values.groups import ChannelGroup
 from onnxprune.values.statistics import STORED, Scores, Statistics
@@ -158,13 +158,7 @@ def _check(method: str, name: str, option: Option, value: Any) -> None:
         raise InputError(f"Option {name} of method {method} has to be {span}, not {value:g}.")
 
 
-def _complaint(name: str, thing: Any) -> str | None:
-    """Return what is wrong with what another package offers as a method, or None."""
-    if not isinstance(thing, Method):
-        return "it is no onnxprune.importance.method.Method"
-    return None if thing.name == name else f"it calls itself {thing.name!r}"
-
-
+_complaint = kind_complaint(Method)
 METHODS: Registry[Method] = Registry("importance method", "onnxprune.importance", GROUP, _complaint)
 
 

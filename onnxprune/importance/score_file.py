@@ -46,6 +46,11 @@ class ScoreFile:
     scores: Scores | None
     keep: Mapping[str, BoolArray]
 
+    @property
+    def masks_alone(self) -> bool:
+        """Whether it asks for keep masks and has no scores."""
+        return self.scores is None
+
 
 def score_bytes(
     scores: Scores, keep: Mapping[str, BoolArray], method: str, options: Mapping[str, Any], digest: str

@@ -2,10 +2,10 @@
 
 from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.events import NULL_LISTENER, Listener
+from onnxprune.pipeline.extra import Extra, no_extra
 from onnxprune.pipeline.opening import open_replay
 from onnxprune.pipeline.planned import Planned
 from onnxprune.pipeline.prune import carry_out
-from onnxprune.pipeline.result import Extra, no_extra
 from onnxprune.values.plan import Plan
 from onnxprune.values.results import Result
 

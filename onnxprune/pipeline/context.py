@@ -14,7 +14,7 @@ from onnxprune.latency.budget import Timing
 from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.evaluator import Evaluator
 from onnxprune.pipeline.events import Listener, Working
-from onnxprune.pipeline.result import Extra
+from onnxprune.pipeline.extra import Extra
 from onnxprune.pipeline.samples import Samples
 from onnxprune.pipeline.state import State
 from onnxprune.selection.goal import Goal
@@ -72,11 +72,6 @@ class Run:
     timing: Timing = field(default_factory=Timing)
     limits: LossLimits | None = None
     state: State | None = None
-
-    @property
-    def asked_explicitly(self) -> bool:
-        """Whether anything was said of how much goes, or of how much may be lost in all."""
-        return self.goal.explicit or self.config.max_drop is not None or self.config.max_drift is not None
 
     def working(self, what: str) -> None:
         """Tell that work is begun."""

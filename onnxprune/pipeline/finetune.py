@@ -14,6 +14,7 @@ from onnxprune.graph.storage.places import is_null, remove
 from onnxprune.graph.storage.resumable import refuse_to_begin_over
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import Staging, explained, with_metadata
+from onnxprune.pipeline.config.settings import FinetuneSettings
 from onnxprune.pipeline.evaluator import Evaluator
 from onnxprune.pipeline.events import NULL_LISTENER, DataOpened, Listener, Working
 from onnxprune.pipeline.execution.training import TrainingWatch, check_trained, check_training, tune
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from onnxprune.finetune.training.loop import Trained
     from onnxprune.graph.storage.weights import Weights
-from onnxprune.pipeline.config.settings import FinetuneSettings
 
 
 def finetune(job: FinetuneSettings, listener: Listener = NULL_LISTENER) -> Finetuned:
@@ -127,8 +127,8 @@ def _write(
     with Staging() as staging:
         folder = staging.folder(written)
         with explained(written):
-            taken = (job.checkpoint_written, *job.inputs.paths())
-            write_model(proto, weights, folder / written.name, data_names(proto, weights, written, taken))
+            names = data_names(proto, weights, written, (job.checkpoint_written,), job.inputs)
+            write_model(proto, weights, folder / written.name, names)
         proto, weights = open_model(folder / written.name)
         check_structure(proto, model.proto, weights=weights, original_weights=model.weights)
         session = open_session(proto, weights, name="the trained model", threads=settings.threads)

@@ -382,7 +382,7 @@ def _write(
     written = settings.written
     with Staging() as staging:
         with explained(written):
-            names = data_names(final.proto, final.weights, written, job.inputs.paths())
+            names = data_names(final.proto, final.weights, written, inputs=job.inputs)
             write_model(final.proto, final.weights, staging.folder(written) / written.name, names)
         staging.commit(last=written)
     return Iterated(

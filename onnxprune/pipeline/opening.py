@@ -20,54 +20,49 @@ from onnxprune.pipeline.context import ConfiguredMethod, Run
 from onnxprune.pipeline.events import NULL_LISTENER, Analysed, DataOpened, LeastLeft, Listener, Working
 from onnxprune.pipeline.execution.quantize import check_quantizing, try_quantizing
 from onnxprune.pipeline.execution.retrain import check_retraining
+from onnxprune.pipeline.extra import Extra, no_extra
 from onnxprune.pipeline.planning.latency import time_network
 from onnxprune.pipeline.planning.limits import check_limits, limits_of
 from onnxprune.pipeline.planning.plans import class_masks, recovery_settings, versions
 from onnxprune.pipeline.planning.widths import least_left, policy_of, refuse_unreachable
-from onnxprune.pipeline.result import Extra, no_extra
 from onnxprune.pipeline.samples import open_samples, scale_pixels
 from onnxprune.pipeline.state import open_state, read_state
 from onnxprune.report.curve import require_plots
 from onnxprune.runtime import open_session
-from onnxprune.selection.goal import Goal
 from onnxprune.values.plan import Plan
 
 
 @contextmanager
-def open_run(
-    config: Settings, listener: Listener = NULL_LISTENER, extra: Extra = no_extra, goal: Goal | None = None
-) -> Iterator[Run]:
+def open_run(config: Settings, listener: Listener = NULL_LISTENER, extra: Extra = no_extra) -> Iterator[Run]:
     """Open a run that prunes: refuse what cannot be, read the model and the data, time what is to be timed.
 
     Args:
         config: what it is told.
         listener: hears what is done.
         extra: makes what is written beside the model.
-        goal: what is asked for; None: as the configuration says.
 
     Raises:
         InputError: bad input or usage.
         UnreachableError: a budget that cannot be met.
     """
-    goal = config.goal if goal is None else goal
-    method = _checked(config, goal)
+    method = _checked(config)
     found = None if config.journal is None else read_state(config.journal, resume=config.resume)
-    with _opened(config, goal, method, listener, extra, config.outputs) as run:
+    with _opened(config, method, listener, extra, config.outputs) as run:
         _check_training_and_quantizing(run)
         if config.scores is not None:
             imported = read_score_file(config.scores, run.analysis.prunable, run.model.digest)
             run = replace(run, imported=imported, method=ConfiguredMethod(imported.method, imported.options))
-            _check_masks(config, goal, imported)
-        chosen_by_loss = goal_is_loss(config, goal) and not (run.imported is not None and run.imported.scores is None)
+            _check_masks(config, imported)
+        masks_alone = run.imported is not None and run.imported.masks_alone
         if _has_data(config) or (run.imported is None and method.needs_data):
-            run = _with_samples(run, chosen_by_loss=chosen_by_loss)
+            run = _with_samples(run, chosen_by_loss=config.chosen_by_loss and not masks_alone)
         check_limits(config, run.samples)
         run = _timed(run)
         listener.hear(LeastLeft(least_left(run.analysis, run.goal)))
         refuse_unreachable(run.analysis, run.goal, counts(class_masks(run.analysis, run.class_outputs)))
         run = _original_checked(run)
-        run = replace(run, limits=limits_of(config, run.goal, run.samples))
-        searches = run.limits is not None and not goal.budget.explicit
+        run = replace(run, limits=limits_of(config, run.samples))
+        searches = run.limits is not None and not config.goal.budget.explicit
         if config.journal is not None and run.imported is None and not searches:  # a search is no sequence of steps
             run = replace(run, state=open_state(config.journal, found, _run_facts(run), run.analysis.free))
         yield run
@@ -83,7 +78,7 @@ def open_replay(config: Settings, plan: Plan, listener: Listener, extra: Extra) 
     config = by_plan(config, plan)
     outputs = {**config.outputs, "the plan": None}  # it is not written
     method = ConfiguredMethod(find_method(config.method), {})
-    with _opened(config, config.goal, method, listener, extra, outputs) as run:
+    with _opened(config, method, listener, extra, outputs) as run:
         _check_training_and_quantizing(run)
         if config.data is not None:  # limits were held on a part of the data that no score saw, as here
             run = _with_samples(run, chosen_by_loss=bool({"max_drop", "max_drift"} & set(plan.request)))
@@ -106,12 +101,7 @@ def by_plan(config: Settings, plan: Plan) -> Settings:
     )
 
 
-def goal_is_loss(config: Settings, goal: Goal) -> bool:
-    """Whether a plan is to be chosen by what it loses, if there is data to see that on."""
-    return config.max_drop is not None or config.max_drift is not None or not goal.explicit
-
-
-def _checked(config: Settings, goal: Goal) -> ConfiguredMethod:
+def _checked(config: Settings) -> ConfiguredMethod:
     """Refuse what cannot be, before anything is read; return what channels are to be ranked by.
 
     Raises:
@@ -119,17 +109,17 @@ def _checked(config: Settings, goal: Goal) -> ConfiguredMethod:
     """
     method = find_method(config.method)
     options = method.settle(config.options)
-    policy_of(method, options, goal.policy)
+    policy_of(method, options, config.goal.policy)
     recovery_settings(config.recovery)
     if config.pareto is not None:
         require_plots()
     if config.trim_head and not config.classes:
         raise InputError("--trim-head cuts the classifier to the classes of --classes; name them.")
-    _check_steps(config, goal)
+    _check_steps(config)
     return ConfiguredMethod(method, options)
 
 
-def _check_steps(config: Settings, goal: Goal) -> None:
+def _check_steps(config: Settings) -> None:
     """Refuse numbers of steps, and what does not go with several.
 
     Raises:
@@ -143,24 +133,23 @@ def _check_steps(config: Settings, goal: Goal) -> None:
         raise InputError(f"A run whose model goes to {config.written} keeps no state; leave out --resume.")
     if config.steps == 1 and config.resume:
         raise InputError("--resume goes on with a run in steps; give the number of --steps that it was begun with.")
-    if config.resume and goal_is_loss(config, goal) and not goal.budget.explicit and config.data is not None:
+    if config.resume and config.chosen_by_loss and not config.goal.budget.explicit and config.data is not None:
         raise InputError(
             "--resume goes on with the steps of one plan, and without a budget many plans are tried; give the budget, "
             "or the --alpha, that the run was begun with."
         )
 
 
-def _check_masks(config: Settings, goal: Goal, imported: ScoreFile) -> None:
+def _check_masks(config: Settings, imported: ScoreFile) -> None:
     """Refuse what has no say where a file brings keep masks and no scores.
 
     Raises:
         InputError: see above.
     """
-    if imported.scores is not None:
+    if not imported.masks_alone:
         return
-    explicit = goal.explicit or config.max_drop is not None or config.max_drift is not None
-    if explicit or config.pareto is not None:
-        what = "budget" if explicit else "curve"
+    if config.explicit or config.pareto is not None:
+        what = "budget" if config.explicit else "curve"
         raise InputError(f"{config.scores} has keep masks and no scores, so no {what} can be given beside it.")
     if config.scores_output is not None:
         raise InputError(f"{config.scores} has keep masks and no scores, so there are none to save.")
@@ -174,7 +163,6 @@ def _check_training_and_quantizing(run: Run) -> None:
 @contextmanager
 def _opened(
     config: Settings,
-    goal: Goal,
     method: ConfiguredMethod,
     listener: Listener,
     extra: Extra,
@@ -188,7 +176,7 @@ def _opened(
     analysis = inspect(model, approximate=config.approximate, trim_head=config.trim_head)
     listener.hear(Analysed(analysis))
     with Staging() as staging:
-        yield Run(config, goal, listener, extra, staging, model, analysis, method)
+        yield Run(config, config.goal, listener, extra, staging, model, analysis, method)
 
 
 def _has_data(config: Settings) -> bool:

@@ -9,18 +9,15 @@ from onnxprune.pipeline.execution.evaluate import evaluate
 from onnxprune.pipeline.execution.recover import recover
 from onnxprune.pipeline.execution.retrain import retrain
 from onnxprune.pipeline.execution.write import write, write_plan
+from onnxprune.pipeline.extra import Extra, no_extra
 from onnxprune.pipeline.opening import open_run
 from onnxprune.pipeline.planned import Planned
 from onnxprune.pipeline.planning.make import make_plan
-from onnxprune.pipeline.result import Extra, no_extra
 from onnxprune.pipeline.state import removed_once_written
-from onnxprune.selection.goal import Goal
 from onnxprune.values.results import Result
 
 
-def prune(
-    config: Settings, listener: Listener = NULL_LISTENER, extra: Extra = no_extra, goal: Goal | None = None
-) -> Result:
+def prune(config: Settings, listener: Listener = NULL_LISTENER, extra: Extra = no_extra) -> Result:
     """Prune a model.
 
     Nothing is written unless every check holds; then the plan, what `extra` makes, and the model are, all in one step.
@@ -29,14 +26,13 @@ def prune(
         config: what to do, and how.
         listener: hears what is done.
         extra: makes of the result what else is to be written, by path.
-        goal: what is asked for; None: as the configuration says.
 
     Raises:
         InputError: bad input or usage.
         UnreachableError: a budget that cannot be met, nothing to prune, or a poor result nobody asked for.
         VerificationError: the cut model failed a check.
     """
-    with open_run(config, listener, extra, goal) as run:
+    with open_run(config, listener, extra) as run:
         planned = make_plan(run)
         return write_plan(run, planned) if config.dry_run else carry_out(run, planned)
 

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from onnxprune.registry import Registry
+from onnxprune.registry import Registry, kind_complaint
 from onnxprune.report.blocks import Block, Lines, filled
 from onnxprune.values.results import Result
 
@@ -51,13 +50,7 @@ class Section:
     blocks: Callable[[Result, Detail], Iterable[Block | None]]
 
 
-def complaint(name: str, thing: Any) -> str | None:
-    """Return why what was found under `name` cannot be a section, or None."""
-    if not isinstance(thing, Section):
-        return "it is no onnxprune.report.section.Section"
-    return None if thing.name == name else f"its name is {thing.name!r}"
-
-
+complaint = kind_complaint(Section)
 SECTIONS: Registry[Section] = Registry("report section", "onnxprune.report.sections", GROUP, complaint)
 
 

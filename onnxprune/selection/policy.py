@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from onnxprune.errors import InputError
-from onnxprune.registry import Registry
+from onnxprune.registry import Registry, kind_complaint
 from onnxprune.selection.limits import Cost, Limits
 from onnxprune.selection.widths import Width
 from onnxprune.values.statistics import Scores
@@ -59,13 +59,7 @@ class Policy:
     timed: bool = False
 
 
-def _complaint(name: str, thing: Any) -> str | None:
-    """Return what is wrong with what another package offers as a policy, or None."""
-    if not isinstance(thing, Policy):
-        return "it is no onnxprune.selection.policy.Policy"
-    return None if thing.name == name else f"it calls itself {thing.name!r}"
-
-
+_complaint = kind_complaint(Policy)
 POLICIES: Registry[Policy] = Registry("policy", "onnxprune.selection.policies", GROUP, _complaint)
 
 

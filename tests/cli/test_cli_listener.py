@@ -11,6 +11,7 @@ from rich.console import Console
 from onnxprune.cli.console import ConsoleListener
 from onnxprune.cli.json_lines import JsonListener
 from onnxprune.cli.listening import Listeners, open_listener
+from onnxprune.cli.options import Talk
 from onnxprune.cli.tensorboard import LogListener
 from onnxprune.notebook import Bundle, NotebookListener
 from onnxprune.pipeline.events import (
@@ -49,8 +50,8 @@ class Recorder:
     track = NULL_LISTENER.track
 
 
-def flags(**more: Any) -> dict[str, Any]:
-    return {"quiet": False, "verbose": False, "progress": "text", **more}
+def flags(**more: Any) -> Talk:
+    return Talk(**more)
 
 
 def through(listener: Listener, items: list[str]) -> list[str]:

@@ -172,15 +172,24 @@ def _holds(folder: Path, file: os.stat_result, *, top: bool = True) -> bool:
     return False
 
 
-def data_names(model: onnx.ModelProto, weights: Weights, output: Path, taken: Collection[Path] = ()) -> dict[str, str]:
+def data_names(
+    model: onnx.ModelProto,
+    weights: Weights,
+    output: Path,
+    taken: Collection[Path] = (),
+    inputs: Inputs | None = None,
+) -> dict[str, str]:
     """Choose where the data files of `output` go, as location in `model` -> new location.
 
     A file keeps its name unless something else has it already: a file of another model, one that the weights are read
-    from, or one of `taken`. Then it is named after the output.
+    from, one of `taken`, or one of `inputs`. Then it is named after the output.
     """
     places = locations(model, weights)
+    if not places:  # then there is no need to look for what the inputs refer to
+        return {}
     output = followed(output)
-    used = [output, *taken, *(file.path for file in weights.files.values())]
+    read = [] if inputs is None else inputs.paths()
+    used = [output, *taken, *read, *(file.path for file in weights.files.values())]
     chosen = {}
     for place in places:
         name = next(name for name in _candidates(place, output, len(places)) if _is_free(output, name, used))

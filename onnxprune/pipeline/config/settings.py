@@ -105,6 +105,11 @@ class Settings:
         return self.goal.explicit or self.max_drop is not None or self.max_drift is not None
 
     @property
+    def chosen_by_loss(self) -> bool:
+        """Whether a plan is to be chosen by what it loses, if there is data to see that on."""
+        return self.max_drop is not None or self.max_drift is not None or not self.goal.explicit
+
+    @property
     def curve_written(self) -> dict[str, Path]:
         """Where the parts of the curve go, by their endings."""
         if self.pareto is None:

@@ -39,7 +39,7 @@ def accept(run: Run, result: Result, planned: Planned) -> Result:
     own = run.samples is not None and run.samples.held is not None  # test data, which nothing was chosen by
     lost = missed_limits(limits, quality, chosen_on_it=not planned.replayed and not own)
     collapsed = collapses(quality)
-    if not (planned.replayed or planned.given or run.asked_explicitly or run.config.force):
+    if not (planned.replayed or planned.given or run.config.explicit or run.config.force):
         refuse_collapse(collapsed)
     tried = None if result.search is None else result.search.chosen
     few = None if tried is None else limits.too_few(tried.quality)

@@ -1,6 +1,6 @@
 """Files of a cut model: staged, read back, and put in place."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,19 +30,18 @@ def stage(
     result: Cut,
     path: Path,
     staging: Staging,
-    taken: Collection[Path] = (),
     names: Mapping[str, str] | None = None,
 ) -> Cut:
     """Make the files of a cut model that is to be put at `path` and return the cut as it is read back from them.
 
-    Its data files get `names` (location -> location), else such as no other file has, `taken` among them.
+    Its data files get `names` (location -> location), else such as no other file has.
 
     Raises:
         InputError: they cannot be made.
     """
     temporary = staging.folder(path) / path.name
     if names is None:
-        names = data_names(result.model, result.weights, path, taken)
+        names = data_names(result.model, result.weights, path)
     with explained(path):
         write_model(result.model, result.weights, temporary, names)
     return result.stored(*open_model(temporary))

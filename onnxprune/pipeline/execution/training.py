@@ -13,6 +13,7 @@ from onnxprune.evaluation import class_output
 from onnxprune.finetune.installed import require_torch
 from onnxprune.finetune.training.recipe import Recipe
 from onnxprune.graph.model import Graph
+from onnxprune.pipeline.events import BatchTrained, EpochTrained, Listener, TrainingBegun, TrainingEnded
 from onnxprune.runtime import Session, open_session
 from onnxprune.values.progress import Track, silent
 from onnxprune.values.training import Epoch
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from onnxprune.finetune.training.processes import Processes
     from onnxprune.graph.storage.weights import Weights
 
-
-from onnxprune.pipeline.events import BatchTrained, EpochTrained, Listener, TrainingBegun, TrainingEnded
 
 CLOSE = 1e-3
 """Largest relative difference between torch and the runtime on the trained model."""
@@ -45,7 +44,7 @@ class TrainingWatch:
         """Tell of a step."""
         self._listener.hear(BatchTrained(epoch, done, steps, loss, rate))
 
-    def epoch(self, epoch: "Epoch", best: bool) -> None:
+    def epoch(self, epoch: Epoch, best: bool) -> None:
         """Tell of an epoch."""
         self._listener.hear(EpochTrained(epoch, best))
 

@@ -3,7 +3,6 @@
 from onnxprune.errors import InputError
 from onnxprune.pipeline.config import Settings
 from onnxprune.pipeline.samples import Samples
-from onnxprune.selection.goal import Goal
 from onnxprune.selection.loss_limits import CLASS_DROP, MAX_DRIFT, MAX_DROP, LossLimits
 
 DROP, DRIFT = 0.01, 0.1
@@ -27,14 +26,13 @@ def check_limits(config: Settings, samples: Samples | None) -> None:
         )
 
 
-def limits_of(config: Settings, goal: Goal, samples: Samples | None) -> LossLimits | None:
+def limits_of(config: Settings, samples: Samples | None) -> LossLimits | None:
     """Return the limits that were asked for, or where nothing was the default; None: what is lost is as it is."""
     given = {MAX_DROP: config.max_drop, MAX_DRIFT: config.max_drift, CLASS_DROP: config.max_class_drop}
     limits = {name: limit for name, limit in given.items() if limit is not None}
-    chosen_by_loss = MAX_DROP in limits or MAX_DRIFT in limits
-    if samples is None or (goal.explicit and not chosen_by_loss):
+    if samples is None or not config.chosen_by_loss:
         return None
-    if goal.explicit or chosen_by_loss:
+    if config.explicit:
         return LossLimits(limits)
     default = {MAX_DROP: DROP} if has_labels(config, samples) else {MAX_DRIFT: DRIFT}
     return LossLimits({**default, **limits}, by_default=True, refuses_collapse=not config.force)

@@ -29,7 +29,7 @@ def make_plan(run: Run) -> Planned:
         InputError: what the method or a search goes by is missing.
         UnreachableError: a budget or a limit cannot be met, or nothing would be removed.
     """
-    if run.imported is not None and run.imported.scores is None:
+    if run.imported is not None and run.imported.masks_alone:
         return _given(run, run.imported.keep)
     with removed_if_refused(run.state):
         select = _held_to_latency(run, _chooser(run))
