@@ -62,7 +62,7 @@ def prune(config: PruneCall) -> Result:
     Raises:
         InputError, UnreachableError, VerificationError: see `onnxprune.errors`; nothing is written then.
     """
-    return run(config.settings(), _Tracking(config.track))
+    return run(config, _Tracking(config.track))
 
 
 class _Tracking(NullListener):

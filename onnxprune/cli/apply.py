@@ -1,6 +1,6 @@
 """`onnxprune apply MODEL PLAN`: replay a plan."""
 
-from onnxprune.cli.options import Talk, check_places, job
+from onnxprune.cli.options import Talk, job
 from onnxprune.pipeline.config.jobs import ApplyConfig
 
 
@@ -22,12 +22,8 @@ def apply(config: ApplyConfig, talk: Talk) -> None:
     from onnxprune.cli.listening import open_listener
     from onnxprune.cli.outcome import deliver, report_of
     from onnxprune.pipeline.apply import apply_plan
-    from onnxprune.pipeline.opening import by_plan
 
     plan = load_plan(config.plan)
-    settings = config.settings(plan)
-    outputs = {**by_plan(settings, plan).outputs, "the plan": None, "the report": config.report}
-    check_places(outputs, settings.inputs.and_files({"the plan": config.plan}), talk)
     with open_listener(talk) as listener:
-        result = apply_plan(settings, plan, listener, report_of(config.report))
+        result = apply_plan(config.replaying(plan), plan, listener, report_of(config.report))
     deliver(result, talk, config.report)

@@ -1,6 +1,6 @@
 """`onnxprune finetune MODEL --data PATH`: train the weights of a model in place."""
 
-from onnxprune.cli.options import Talk, check_places, job
+from onnxprune.cli.options import Talk, job
 from onnxprune.pipeline.config.jobs import FinetuneConfig
 
 
@@ -26,18 +26,15 @@ def finetune(config: FinetuneConfig, talk: Talk) -> None:
     from onnxprune.pipeline.finetune import finetune as work
     from onnxprune.report.finetuning import finetuned_blocks
 
-    settings = config.settings()
-    inputs = settings.inputs.and_files({"the configuration": talk.file})
-    check_places({"the model": settings.written, "the checkpoint": settings.checkpoint_written}, inputs, talk)
     if config.tensorboard is not None:
-        check_folder("the logs' folder", config.tensorboard, inputs)
+        check_folder("the logs' folder", config.tensorboard, config.inputs)
     with open_listener(talk, config.tensorboard) as listener:
         try:
-            found = work(settings, listener)
+            found = work(config, listener)
         except KeyboardInterrupt:
-            if not settings.has_checkpoint:
+            if not config.has_checkpoint:
                 raise
-            told = f"the state after the last epoch is in {settings.checkpoint_written}, go on with --resume"
+            told = f"the state after the last epoch is in {config.checkpoint_written}, go on with --resume"
             raise KeyboardInterrupt(f"interrupted; {told}") from None
     if found.output is None:
         return  # not the first of several processes

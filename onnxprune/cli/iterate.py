@@ -19,19 +19,16 @@ def iterate(config: IterateConfig, talk: Talk) -> None:
     """
     from onnxprune.cli.listening import open_listener
     from onnxprune.cli.printing import print_blocks, print_json
-    from onnxprune.pipeline.iterate import check_places
     from onnxprune.pipeline.iterate import iterate as work
     from onnxprune.report.iterating import iterated_blocks
 
-    settings = config.settings()
-    check_places(settings, settings.inputs.and_files({"the configuration": talk.file}))
     with open_listener(talk) as listener:
         try:
-            found = work(settings, listener)
+            found = work(config, listener)
         except KeyboardInterrupt:
-            if not settings.work.is_dir():
+            if not config.work_folder.is_dir():
                 raise
-            told = f"interrupted; the iterations that were finished are in {settings.work}, go on with --resume"
+            told = f"interrupted; the iterations that were finished are in {config.work_folder}, go on with --resume"
             raise KeyboardInterrupt(told) from None
     if talk.as_json:
         print_json(found.to_json())

@@ -1,8 +1,8 @@
 """From a configuration to a command: its fields become options, and what was given becomes the configuration."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 import click
@@ -15,17 +15,13 @@ from onnxprune.pipeline.config.base import (
     ConfigError,
     flags_of,
     keyword_of,
-    on_the_shell,
     option,
     options_of,
     read_fields,
 )
 from onnxprune.pipeline.config.base import Option as Known
 from onnxprune.pipeline.config.file import joined, read_file
-from onnxprune.pipeline.config.groups import RUN, SECTIONS, TALK, SingleLayers
-
-if TYPE_CHECKING:
-    from onnxprune.graph.storage.paths import Inputs
+from onnxprune.pipeline.config.groups import RUN, SECTIONS, TALK, SingleLayers, Subject
 
 C = TypeVar("C", bound=Config)
 
@@ -57,7 +53,6 @@ class Talk(Config):
         ),
     )
     debug: bool = attrs.field(default=False, metadata=option("Show the traceback where something fails.", TALK))
-    file: Path | None = attrs.field(default=None, metadata={"help": "The configuration file that was read."})
 
 
 class Job(Command, Generic[C]):
@@ -86,12 +81,14 @@ class Job(Command, Generic[C]):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Do the work with what was given."""
-        with on_the_shell():
-            typed = {name: value for name, value in ctx.params.items() if _is_given(ctx, name)}
-            file = typed.get(FILE) or typed.get(STEER)
-            spoken = {name: self._talked(name, typed[name]) for name in self._talk if name in typed}
-            talk = Talk(**spoken, file=file)
-            self.work(self._configured(ctx, typed, file), talk)
+        typed = {name: value for name, value in ctx.params.items() if _is_given(ctx, name)}
+        spoken = {name: self._talked(name, typed[name]) for name in self._talk if name in typed}
+        talk = Talk(**spoken)
+        if STEER in typed and FILE in typed:
+            raise click.UsageError("--steer is the old name of --config; give one of the two.", ctx=ctx)
+        if STEER in typed and not talk.quiet:
+            click.echo("Warning: --steer is deprecated; use --config, which reads the same file.", err=True)
+        self.work(self._configured(ctx, typed, typed.get(FILE) or typed.get(STEER)), talk)
 
     def _configured(self, ctx: click.Context, typed: dict[str, Any], file: Path | None) -> C:
         """Return the configuration, with paths that will do.
@@ -107,9 +104,11 @@ class Job(Command, Generic[C]):
         for name, (field, _) in fields.items():
             if field.default is attrs.NOTHING and name not in values:
                 raise click.MissingParameter(ctx=ctx, param=_param(self, name))
+        takes = file is not None and issubclass(self.config, Subject)
+        also = {"also_read": {"the configuration": file}} if takes else {}
         by_keyword = {keyword_of(fields[name][0]): name for name in values}
         try:
-            config = self.config(**{keyword: values[name] for keyword, name in by_keyword.items()})
+            config = self.config(**{keyword: values[name] for keyword, name in by_keyword.items()}, **also)
         except ConfigError as error:
             name = by_keyword[error.field]
             if name in spoken:
@@ -194,14 +193,3 @@ def _check_model(config: Any) -> None:
 
     if hasattr(config, "model"):
         check_input(config.model)
-
-
-def check_places(outputs: "Mapping[str, Path | None]", inputs: "Inputs", talk: Talk) -> None:
-    """Refuse outputs over what is read, the configuration file included.
-
-    Raises:
-        InputError: one of them.
-    """
-    from onnxprune.graph.storage.paths import check_outputs
-
-    check_outputs(outputs, inputs.and_files({"the configuration": talk.file}))

@@ -2,7 +2,7 @@
 
 import click
 
-from onnxprune.cli.options import Talk, check_places, job
+from onnxprune.cli.options import Talk, job
 from onnxprune.pipeline.config.base import given
 from onnxprune.pipeline.config.jobs import ProfileConfig
 
@@ -27,8 +27,7 @@ def profile(config: ProfileConfig, talk: Talk) -> None:
     from onnxprune.cli.listening import open_listener
     from onnxprune.cli.printing import print_blocks, print_json
     from onnxprune.graph.loaded import load
-    from onnxprune.graph.storage.cache import cache_folder
-    from onnxprune.graph.storage.paths import Inputs
+    from onnxprune.graph.storage.paths import check_outputs
     from onnxprune.latency.device import Device, refuse_provider
     from onnxprune.latency.package import pack
     from onnxprune.latency.profile import profile_to
@@ -36,7 +35,7 @@ def profile(config: ProfileConfig, talk: Talk) -> None:
     from onnxprune.report.profiling import profile_blocks
 
     written = {"the latency table": config.written} if config.pack is None else {"the packed file": config.pack}
-    check_places(written, Inputs({}, {"the input model": config.model}, cache_folder()), talk)
+    check_outputs(written, config.read({}))
     model = load(config.model)
     analysis = inspect(model, approximate=config.approximate)
     if config.pack is not None:

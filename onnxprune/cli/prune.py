@@ -1,6 +1,6 @@
 """`onnxprune MODEL --data PATH`: the main job."""
 
-from onnxprune.cli.options import Talk, check_places, job
+from onnxprune.cli.options import Talk, job
 from onnxprune.pipeline.config.jobs import PruneConfig
 
 
@@ -24,14 +24,12 @@ def prune(config: PruneConfig, talk: Talk) -> None:
     from onnxprune.cli.outcome import deliver, report_of
     from onnxprune.pipeline.prune import prune as run
 
-    settings = config.settings()
-    check_places({**settings.outputs, "the report": config.report}, settings.inputs, talk)
     with open_listener(talk) as listener:
         try:
-            result = run(settings, listener, report_of(config.report))
+            result = run(config, listener, report_of(config.report))
         except KeyboardInterrupt:
-            if settings.journal is None or not settings.journal.exists():
+            if config.journal is None or not config.journal.exists():
                 raise
-            told = f"interrupted; the steps that were finished are in {settings.journal}, go on with --resume"
+            told = f"interrupted; the steps that were finished are in {config.journal}, go on with --resume"
             raise KeyboardInterrupt(told) from None
     deliver(result, talk, config.report)

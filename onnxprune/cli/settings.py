@@ -32,7 +32,9 @@ def _read(args: list[str], known: dict[str, click.Option]) -> Iterator[str]:
             if arg in known and not known[arg].is_flag and args:
                 yield args.pop(0)
             continue
-        found = _setting(word.removeprefix("--"), chosen)
+        from onnxprune.importance.method import spelled  # methods take numpy, which `--help` does without
+
+        found = spelled(word.removeprefix("--"), chosen)
         if found is None:
             yield arg
             continue
@@ -50,12 +52,3 @@ def _chosen(args: Sequence[str]) -> str:
         if arg == "--method" or arg.startswith("--method="):
             return after if arg == "--method" else arg.partition("=")[2]
     return "entropy"
-
-
-def _setting(word: str, chosen: str) -> tuple[str, object] | None:
-    """Return which setting a word is: of the method that is chosen, else of any, for the refusal to name both."""
-    from onnxprune.importance.method import METHODS
-
-    first = [METHODS[chosen]] if chosen in METHODS else []
-    found = (method.spelled(word) for method in (*first, *METHODS.values()))
-    return next((each for each in found if each is not None), None)

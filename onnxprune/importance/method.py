@@ -78,7 +78,7 @@ class Method:
         return bool(self.needs(options) - STORED)
 
     def settle(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all options, defaults filled in.
+        """Return all options, text read as the type of their defaults, and defaults filled in.
 
         Raises:
             InputError: an option that the method does not have, or a value that it does not take.
@@ -87,30 +87,23 @@ class Method:
         if unknown:
             known = ", ".join(sorted(self.options)) or "none"
             raise InputError(f"Method {self.name} has no option {unknown[0]!r}; its options are: {known}.")
-        settled = {name: given.get(name, option.default) for name, option in self.options.items()}
+        settled = {name: option.default for name, option in self.options.items()} | self._read(given)
         for name, value in settled.items():
             _check(self.name, name, self.options[name], value)
         self._check_counting(settled)
         return settled
 
-    def read(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return settings with text read as the type of their defaults; what the method does not have stays.
-
-        Raises:
-            InputError: text that is nothing of that type.
-        """
+    def _read(self, given: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            name: _typed(self.name, name, value, self.options[name].default)
-            if isinstance(value, str) and name in self.options
-            else value
+            name: _typed(self.name, name, value, self.options[name].default) if isinstance(value, str) else value
             for name, value in given.items()
         }
 
     def spelled(self, word: str) -> tuple[str, Any] | None:
         """Return which setting `--word` is, and its value where the word stands for one; None: neither."""
         for name, option in self.options.items():
-            if word in option.switches:
-                return name, option.switches[word]
+            if word.replace("_", "-") in option.switches:
+                return name, option.switches[word.replace("_", "-")]
         name = word.replace("-", "_")
         return (name, None) if name in self.options else None
 
@@ -155,7 +148,8 @@ def _check(method: str, name: str, option: Option, value: Any) -> None:
     low, high = option.low, option.high
     if (low is not None and value < low) or (high is not None and value > high):
         span = f"at least {low:g}" if high is None else f"between {low or 0:g} and {high:g}"
-        raise InputError(f"Option {name} of method {method} has to be {span}, not {value:g}.")
+        hint = f"; did you mean {value:g}%?" if high == 1 and 1 < value <= 100 else "."
+        raise InputError(f"Option {name} of method {method} has to be {span}, not {value:g}{hint}")
 
 
 _complaint = kind_complaint(Method)
@@ -178,6 +172,13 @@ def find_method(name: str) -> Method:
             raise InputError(f"Method {name!r} cannot be used: {METHODS.broken[name]}; repair or remove that package.")
         raise InputError(f"Unknown method {name!r}; the known ones are: {', '.join(METHODS)}.")
     return METHODS[name]
+
+
+def spelled(word: str, method: str = "") -> tuple[str, Any] | None:
+    """Return which setting a word is, as `Method.spelled`: of `method`, else of any, for the refusal to name both."""
+    first = [METHODS[method]] if method in METHODS else []
+    found = (each.spelled(word) for each in (*first, *METHODS.values()))
+    return next((each for each in found if each is not None), None)
 
 
 def over_layers(group: ChannelGroup, by_layer: Mapping[str, FloatArray]) -> FloatArray | None:

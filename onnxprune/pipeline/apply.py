@@ -1,6 +1,6 @@
 """Applying a plan that was made before."""
 
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.events import NULL_LISTENER, Listener
 from onnxprune.pipeline.extra import Extra, no_extra
 from onnxprune.pipeline.opening import open_replay
@@ -10,7 +10,7 @@ from onnxprune.values.plan import Plan
 from onnxprune.values.results import Result
 
 
-def apply_plan(config: Settings, plan: Plan, listener: Listener = NULL_LISTENER, extra: Extra = no_extra) -> Result:
+def apply_plan(config: PruneConfig, plan: Plan, listener: Listener = NULL_LISTENER, extra: Extra = no_extra) -> Result:
     """Apply a plan to its model: cut, verify, recover and measure where there is data, write.
 
     Args:

@@ -11,7 +11,7 @@ from onnxprune.graph.storage.staging import Staging
 from onnxprune.importance.method import Method
 from onnxprune.importance.score_file import ScoreFile
 from onnxprune.latency.budget import Timing
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.evaluator import Evaluator
 from onnxprune.pipeline.events import Listener, Working
 from onnxprune.pipeline.extra import Extra
@@ -59,7 +59,7 @@ class Run:
         state: where the steps that are done are kept; None: nowhere.
     """
 
-    config: Settings
+    config: PruneConfig
     goal: Goal
     listener: Listener
     extra: Extra

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 from onnxprune.errors import InputError
 from onnxprune.evaluation import Drift, Predictions, drift, paired, predict
 from onnxprune.graph.loaded import Model
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.samples import Samples
 from onnxprune.runtime import Session, open_session
 from onnxprune.values.outcome import Quality
@@ -17,24 +17,24 @@ from onnxprune.values.progress import Track
 class Evaluator:
     """Measures models on the data that no score saw; the original's answers are computed once."""
 
-    def __init__(self, config: Settings, model: Model, samples: Samples, track: Track) -> None:
-        self._settings, self._model, self._track = config, model, track
+    def __init__(self, config: PruneConfig, model: Model, samples: Samples, track: Track) -> None:
+        self._config, self._model, self._track = config, model, track
         self._data = samples.measured
         self._answers: WeakKeyDictionary[Session, Predictions] = WeakKeyDictionary()
 
     def session(self) -> Session:
         """Open the original model."""
-        config, model = self._settings, self._model
+        config, model = self._config, self._model
         return open_session(model.proto, model.weights, name=str(config.model), threads=config.threads)
 
     @cached_property
     def _before(self) -> Predictions:
-        return predict(self.session(), self._data, batch_size=self._settings.batch_size, track=self._track)
+        return predict(self.session(), self._data, batch_size=self._config.batch_size, track=self._track)
 
     def _predicted(self, session: Session) -> Predictions:
         """Return a model's answers, which are computed once for as long as it is open."""
         if session not in self._answers:
-            output, batch = self._before.output, self._settings.batch_size
+            output, batch = self._before.output, self._config.batch_size
             self._answers[session] = predict(session, self._data, output=output, batch_size=batch, track=self._track)
         return self._answers[session]
 
@@ -47,7 +47,7 @@ class Evaluator:
             InputError: a model cannot run on the data, or no output can be compared that `moved` asks for.
         """
         data = self._data
-        if data.labels is None or not self._settings.check_accuracy:
+        if data.labels is None or not self._config.check_accuracy:
             change = self._change(pruned, than, needed=moved)
             return Quality(
                 data.source, len(data), drift=change.relative_l2, agreement=change.agreement, moved=change.worst
@@ -70,7 +70,7 @@ class Evaluator:
     def _change(self, pruned: Session, than: Session | None, *, needed: bool) -> Drift:
         """Compare the outputs, of which one at least has to be comparable where they are `needed`."""
         other = self.session() if than is None else than
-        change = drift(other, pruned, self._data, batch_size=self._settings.batch_size, track=self._track)
+        change = drift(other, pruned, self._data, batch_size=self._config.batch_size, track=self._track)
         if needed and not change.relative_l2 and not change.equal:
             reasons = "; ".join(f"'{name}': {reason}" for name, reason in change.skipped.items())
             raise InputError(

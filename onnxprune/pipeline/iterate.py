@@ -16,6 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import attrs
+
+from onnxprune._version import __version__
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.inspect import inspect
 from onnxprune.errors import InputError, UnreachableError
@@ -23,15 +26,14 @@ from onnxprune.finetune.installed import require_torch
 from onnxprune.graph.loaded import Model, load
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.measures import count_params
-from onnxprune.graph.storage.paths import Inputs, check_folder, check_input, check_outputs, data_names
+from onnxprune.graph.storage.paths import check_folder, check_input, check_outputs, data_names
 from onnxprune.graph.storage.places import is_null
 from onnxprune.graph.storage.resumable import Resumable
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import Staging, explained
 from onnxprune.importance.method import find_method
 from onnxprune.latency.device import Device
-from onnxprune.pipeline.config import Settings
-from onnxprune.pipeline.config.settings import IterateSettings
+from onnxprune.pipeline.config.jobs import IterateConfig, PruneConfig
 from onnxprune.pipeline.evaluator import Evaluator
 from onnxprune.pipeline.events import NULL_LISTENER, DataOpened, IterationBegun, Listener, Working
 from onnxprune.pipeline.execution.retrain import check_retraining
@@ -78,7 +80,7 @@ class Iterations:
         return next((found for found in reversed(self.iterations) if found.kept), None)
 
 
-def iterate(job: IterateSettings, listener: Listener = NULL_LISTENER) -> Iterated:
+def iterate(config: IterateConfig, listener: Listener = NULL_LISTENER) -> Iterated:
     """Prune and train in turns, and write the last result that stands.
 
     Raises:
@@ -86,46 +88,44 @@ def iterate(job: IterateSettings, listener: Listener = NULL_LISTENER) -> Iterate
         UnreachableError: no iteration stands.
         VerificationError: a result failed its check.
     """
-    _check(job)
-    if not is_null(job.work):
-        return _iterate(job, listener)
+    _check(config)
+    if not is_null(config.work_folder):
+        return _iterate(config, listener)
     with TemporaryDirectory(prefix="onnxprune-", ignore_cleanup_errors=True) as folder:
-        return replace(_iterate(replace(job, folder=Path(folder) / "work"), listener), folder=None)
+        return replace(_iterate(attrs.evolve(config, work=Path(folder) / "work"), listener), folder=None)
 
 
-def _iterate(job: IterateSettings, listener: Listener) -> Iterated:
+def _iterate(config: IterateConfig, listener: Listener) -> Iterated:
     """Do what `iterate` does, in the work folder."""
-    settings = job.settings
-    settings = replace(settings, goal=with_width_block(settings.goal, Device(settings.threads), listener))
-    job = replace(job, settings=settings)
-    original = load(settings.model)
-    analysis = inspect(original, approximate=settings.approximate)
-    refuse_unreachable(analysis, settings.goal, {})
+    whole = with_width_block(config.pruning.goal, Device(config.threads), listener)
+    original = load(config.model)
+    analysis = inspect(original, approximate=config.approximate)
+    refuse_unreachable(analysis, whole, {})
     macs = analysis.macs()
-    check_retraining(settings, original)
-    state, path = _begin(job, original), job.work / STATE
-    samples, measured = _samples(job, original, state, listener)
-    if not job.resume:
-        state = _begun(job, state, samples)
+    check_retraining(config.pruning, original)
+    state, path = _begin(config, _run_facts(config, whole, original)), config.work_folder / STATE
+    samples, measured = _samples(config, original, state, listener)
+    if not config.resume:
+        state = _begun(config, state, samples)
     while not state.ended:
         number = len(state.iterations) + 1
         share = 1.0 if state.standing is None else state.standing.macs
-        budget = part(settings.goal.budget, number, job.iterations, share)
-        goal = goal_of(settings.goal, budget, number, job.iterations, _present(job, state, analysis), analysis)
-        if goal is None or number > (MOST if settings.goal.budget.macs is None else job.iterations):
-            state = replace(state, ended=_enough(settings.goal, number - 1))
+        budget = part(whole.budget, number, config.iterations, share)
+        goal = goal_of(whole, budget, number, config.iterations, _present(config, state, analysis), analysis)
+        if goal is None or number > (MOST if whole.budget.macs is None else config.iterations):
+            state = replace(state, ended=_enough(whole, number - 1))
             break
         listener.hear(IterationBegun(number))
-        state = _iteration(job, state, original, macs, goal, listener)
+        state = _iteration(config, state, original, macs, goal, listener)
         _save(path, state)
     _save(path, state)
     if state.standing is None:
         if not state.iterations:  # nothing to go on from
             path.unlink(missing_ok=True)
             with suppress(OSError):
-                job.work.rmdir()
+                config.work_folder.rmdir()
         raise UnreachableError(f"Nothing was written: {state.ended}")
-    return _write(job, original, state, samples, measured, listener)
+    return _write(config, original, state, samples, measured, listener)
 
 
 def part(budget: Budget, number: int, iterations: int, share: float) -> Budget | None:
@@ -175,57 +175,61 @@ def goal_of(
     return None
 
 
-def _present(job: IterateSettings, state: Iterations, original: Analysis) -> Analysis:
+def _present(config: IterateConfig, state: Iterations, original: Analysis) -> Analysis:
     """Return the network that the next iteration begins with; only where single layers are steered is it another."""
-    if state.standing is None or not job.settings.goal.steering.ratios:
+    if state.standing is None or not config.pruning.goal.steering.ratios:
         return original
-    return inspect(load(_file(job, state.standing.number)), approximate=job.settings.approximate)
+    return inspect(load(_file(config, state.standing.number)), approximate=config.approximate)
 
 
-def _check(job: IterateSettings) -> None:
-    settings = job.settings
+def _check(config: IterateConfig) -> None:
     require_torch()
-    method = find_method(settings.method)
-    policy_of(method, method.settle(settings.options), settings.goal.policy)
-    check_input(settings.model)
-    if settings.recipe is None:
-        raise InputError("Iterations train; give the number of --epochs.")
-    if job.iterations < 1:
-        raise InputError(f"--iterations is a number from 1 up, not {job.iterations}.")
-    if settings.goal.budget.macs is not None and not 0 < settings.goal.budget.macs <= 1:
-        raise InputError(f"--macs is a share above 0 and up to 100%, not {settings.goal.budget.macs:.0%}.")
-    if not 0 <= job.floor <= 1:
-        raise InputError(f"--floor is a loss of top-1 between 0 and 100 points, not {100 * job.floor:g}.")
-    if settings.goal.budget.ratio is not None:
-        raise InputError("Iterations go by --macs or by the method's own threshold; leave out --ratio.")
-    check_places(job, job.inputs)
-
-
-def check_places(job: IterateSettings, inputs: Inputs) -> None:
-    """Refuse places for the model and the work folder that are read, or one and the same.
-
-    Raises:
-        InputError: see above.
-    """
-    check_outputs({"the model": job.settings.written}, inputs)
-    if is_null(job.work):
-        if job.resume:
-            raise InputError(f"Nothing is kept in {job.work} to resume from; name the folder with --work.")
+    method = find_method(config.method)
+    policy_of(method, method.settle(config.options), config.policy)
+    check_input(config.model)
+    check_outputs({"the model": config.written}, config.inputs)
+    folder = config.work_folder
+    if is_null(folder):
+        if config.resume:
+            raise InputError(f"Nothing is kept in {folder} to resume from; name the folder with --work.")
         return
-    check_folder("the work folder", job.work, inputs, alone=True)
-    if job.work.resolve() == job.settings.written.resolve():
-        raise InputError(f"The model and the work folder would both be {job.work}; name another with --work.")
+    check_folder("the work folder", folder, config.inputs, alone=True)
+    if folder.resolve() == config.written.resolve():
+        raise InputError(f"The model and the work folder would both be {folder}; name another with --work.")
 
 
-def _begin(job: IterateSettings, original: Model) -> Iterations:
+def _run_facts(config: IterateConfig, goal: Goal, original: Model) -> dict[str, Any]:
+    """Return what tells this run from others: a state of another run is not gone on from."""
+    return {
+        "version": __version__,
+        "model": original.digest,
+        "method": config.method,
+        "options": find_method(config.method).settle(config.options),
+        "budget": goal.budget.to_json(),
+        "policy": goal.policy,
+        "single layers": goal.steering.to_json(),
+        "iterations": config.iterations,
+        "floor": config.floor,
+        "round_to": goal.round_to,
+        "recovery": config.recovery,
+        "approximate": config.approximate,
+        "training": config.recipe.to_json(),
+        "classes": list(config.classes),
+        "holdout": config.holdout,
+        "seed": config.seed,
+    }
+
+
+def _begin(config: IterateConfig, run_facts: Mapping[str, Any]) -> Iterations:
     """Return the state to go on from; without --resume nothing is written yet."""
-    run_facts = job.to_json(original.digest)
-    path = job.work / STATE
-    if not job.resume:
+    path = config.work_folder / STATE
+    if not config.resume:
         if path.exists():
-            raise InputError(f"'{job.work}' is there already; go on with --resume, or remove it.")
-        if job.work.exists():
-            raise InputError(f"'{job.work}' is there already and is not of iterations; name a new folder with --work.")
+            raise InputError(f"'{config.work_folder}' is there already; go on with --resume, or remove it.")
+        if config.work_folder.exists():
+            raise InputError(
+                f"'{config.work_folder}' is there already and is not of iterations; name a new folder with --work."
+            )
         return Iterations(run_facts)
     fields = ITERATIONS.read(path)
     try:
@@ -239,40 +243,40 @@ def _begin(job: IterateSettings, original: Model) -> Iterations:
     return state
 
 
-def _samples(job: IterateSettings, original: Model, state: Iterations, listener: Listener) -> tuple[Samples, Samples]:
+def _samples(config: IterateConfig, original: Model, state: Iterations, listener: Listener) -> tuple[Samples, Samples]:
     """Open the data, and what the result is measured on, before any work is done with them.
 
     Raises:
         InputError: data that cannot be used, has no labels, or is not what the state is of.
     """
-    settings = _settled(job.settings, state)
+    opening = _settled(config.pruning, state)
     listener.hear(Working("Opening the data"))
-    session = open_session(original.proto, original.weights, name=str(original.path), threads=settings.threads)
-    samples = scale_pixels(open_samples(settings, original), settings, session, listener.track)
+    session = open_session(original.proto, original.weights, name=str(original.path), threads=config.threads)
+    samples = scale_pixels(open_samples(opening, original), opening, session, listener.track)
     if samples.calibration.labels is None:
         raise InputError("Iterations need labels, to see what they lose; give one sub-folder per class, or y.")
     if state.data is not None and samples.calibration.digest() != state.data:
         raise InputError("The data is another than these iterations were begun with; give the same.")
     if samples.presets:
         listener.hear(DataOpened(samples))
-    return samples, measured_on(job.measured, samples, settings, original)
+    return samples, measured_on(config.test, samples, opening, original)
 
 
-def _begun(job: IterateSettings, state: Iterations, samples: Samples) -> Iterations:
+def _begun(config: IterateConfig, state: Iterations, samples: Samples) -> Iterations:
     """Make the work folder and record what was found of the data, so that all iterations see the same."""
     data = samples.calibration
     state = replace(state, data=data.digest(), preprocess=None if data.preprocessed else data.preprocess.to_json())
-    with explained(job.work):
-        job.work.mkdir(parents=True)
-    _save(job.work / STATE, state)
+    with explained(config.work_folder):
+        config.work_folder.mkdir(parents=True)
+    _save(config.work_folder / STATE, state)
     return state
 
 
-def _settled(settings: Settings, state: Iterations) -> Settings:
-    """Return the settings with the pixels' treatment that was settled once, by the original."""
+def _settled(pruning: PruneConfig, state: Iterations) -> PruneConfig:
+    """Return the configuration with the pixels' treatment that was settled once, by the original."""
     if state.preprocess is None:
-        return settings
-    return replace(settings, preprocess=Preprocess.from_json(state.preprocess), scaling="explicit")
+        return pruning
+    return attrs.evolve(pruning, preprocess=Preprocess.from_json(state.preprocess))
 
 
 def _save(path: Path, state: Iterations) -> None:
@@ -280,36 +284,35 @@ def _save(path: Path, state: Iterations) -> None:
     ITERATIONS.save(path, fields.pop("run"), fields)
 
 
-def _file(job: IterateSettings, number: int) -> Path:
-    return job.work / f"{number:03}.onnx"
+def _file(config: IterateConfig, number: int) -> Path:
+    return config.work_folder / f"{number:03}.onnx"
 
 
 def _iteration(
-    job: IterateSettings, state: Iterations, original: Model, macs: float, goal: Goal, listener: Listener
+    config: IterateConfig, state: Iterations, original: Model, macs: float, goal: Goal, listener: Listener
 ) -> Iterations:
     """Do one iteration and return the state after it."""
     start = time.perf_counter()
     number = len(state.iterations) + 1
     standing = state.standing
-    settings = replace(
-        _settled(job.settings, state),
-        model=job.settings.model if standing is None else _file(job, standing.number),
-        output=_file(job, number),
-        plan_output=None,
+    pruning = attrs.evolve(
+        _settled(config.pruning, state),
+        model=config.model if standing is None else _file(config, standing.number),
+        output=_file(config, number),
         goal=goal if goal.explicit else replace(goal, budget=replace(goal.budget, alpha=1.0)),
-        teacher=job.settings.teacher or job.settings.model,
+        teacher=config.model,
         force=True,
     )
     try:
-        result = prune(settings, listener)
+        result = prune(pruning, listener)
     except UnreachableError as error:
         return replace(state, ended=str(error))
     if state.before is None:
         state = replace(state, before=_before(result))
-    found = _facts(job, state, number, original, macs, result, time.perf_counter() - start)
+    found = _facts(config, state, number, original, macs, result, time.perf_counter() - start)
     ended = ""
     if not found.kept:
-        _remove(_file(job, number))
+        _remove(_file(config, number))
         ended = (
             f"Iteration {number} was undone: top-1 on the validation data fell from {100 * (state.before or 0):.1f} to "
             f"{100 * found.trained:.1f} %, by more than --floor allows."
@@ -333,7 +336,7 @@ def _before(result: Result) -> float:
 
 
 def _facts(
-    job: IterateSettings,
+    config: IterateConfig,
     state: Iterations,
     number: int,
     original: Model,
@@ -356,7 +359,7 @@ def _facts(
         cut=steps.get("cut"),
         recovered=recovered[-1] if recovered else None,
         trained=quality.after.top1,
-        kept=quality.after.top1 >= state.before - job.floor - EXACT,
+        kept=quality.after.top1 >= state.before - config.floor - EXACT,
         seconds=seconds,
     )
 
@@ -371,30 +374,29 @@ def _enough(goal: Goal, done: int) -> str:
 
 
 def _write(
-    job: IterateSettings, original: Model, state: Iterations, samples: Samples, measured: Samples, listener: Listener
+    config: IterateConfig, original: Model, state: Iterations, samples: Samples, measured: Samples, listener: Listener
 ) -> Iterated:
     """Measure the last result that stands against the original, and put it in its place."""
-    settings = job.settings
     assert state.standing is not None
-    final = load(_file(job, state.standing.number))
-    session = open_session(final.proto, final.weights, name="the pruned model", threads=settings.threads)
-    quality = Evaluator(settings, original, measured, listener.track).quality(session)
-    written = settings.written
+    final = load(_file(config, state.standing.number))
+    session = open_session(final.proto, final.weights, name="the pruned model", threads=config.threads)
+    quality = Evaluator(config.pruning, original, measured, listener.track).quality(session)
+    written = config.written
     with Staging() as staging:
         with explained(written):
-            names = data_names(final.proto, final.weights, written, inputs=job.inputs)
+            names = data_names(final.proto, final.weights, written, inputs=config.inputs)
             write_model(final.proto, final.weights, staging.folder(written) / written.name, names)
         staging.commit(last=written)
     return Iterated(
-        settings.model,
-        settings.method,
+        config.model,
+        config.method,
         state.before,
         state.iterations,
         state.ended,
         quality,
         samples.summary,
         written,
-        job.work,
-        job.measured is None,
+        config.work_folder,
+        config.test is None,
         original.notes,
     )

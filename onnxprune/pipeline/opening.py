@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from onnxprune.analysis.analysis import counts
 from onnxprune.analysis.inspect import inspect
 from onnxprune.errors import InputError
@@ -15,7 +17,7 @@ from onnxprune.graph.storage.staging import Staging
 from onnxprune.importance.method import find_method
 from onnxprune.importance.score_file import ScoreFile, read_score_file
 from onnxprune.latency.device import Device
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.context import ConfiguredMethod, Run
 from onnxprune.pipeline.events import NULL_LISTENER, Analysed, DataOpened, LeastLeft, Listener, Working
 from onnxprune.pipeline.execution.quantize import check_quantizing, try_quantizing
@@ -33,7 +35,7 @@ from onnxprune.values.plan import Plan
 
 
 @contextmanager
-def open_run(config: Settings, listener: Listener = NULL_LISTENER, extra: Extra = no_extra) -> Iterator[Run]:
+def open_run(config: PruneConfig, listener: Listener = NULL_LISTENER, extra: Extra = no_extra) -> Iterator[Run]:
     """Open a run that prunes: refuse what cannot be, read the model and the data, time what is to be timed.
 
     Args:
@@ -69,13 +71,18 @@ def open_run(config: Settings, listener: Listener = NULL_LISTENER, extra: Extra 
 
 
 @contextmanager
-def open_replay(config: Settings, plan: Plan, listener: Listener, extra: Extra) -> Iterator[Run]:
+def open_replay(config: PruneConfig, plan: Plan, listener: Listener, extra: Extra) -> Iterator[Run]:
     """Open a run that applies a plan.
 
     Raises:
         InputError: the plan's classes are not those of the data; else as `open_run`.
     """
-    config = by_plan(config, plan)
+    config = attrs.evolve(
+        config,
+        classes=tuple(plan.classes),
+        trim_head=bool(plan.request.get("trim_head")),
+        approximate=plan.request.get("allow") == "approximate",
+    )
     outputs = {**config.outputs, "the plan": None}  # it is not written
     method = ConfiguredMethod(find_method(config.method), {})
     with _opened(config, method, listener, extra, outputs) as run:
@@ -91,17 +98,7 @@ def open_replay(config: Settings, plan: Plan, listener: Listener, extra: Extra) 
         yield run
 
 
-def by_plan(config: Settings, plan: Plan) -> Settings:
-    """Return the configuration with what a plan decides."""
-    return replace(
-        config,
-        classes=tuple(plan.classes),
-        trim_head=bool(plan.request.get("trim_head")),
-        approximate=plan.request.get("allow") == "approximate",
-    )
-
-
-def _checked(config: Settings) -> ConfiguredMethod:
+def _checked(config: PruneConfig) -> ConfiguredMethod:
     """Refuse what cannot be, before anything is read; return what channels are to be ranked by.
 
     Raises:
@@ -113,34 +110,10 @@ def _checked(config: Settings) -> ConfiguredMethod:
     recovery_settings(config.recovery)
     if config.pareto is not None:
         require_plots()
-    if config.trim_head and not config.classes:
-        raise InputError("--trim-head cuts the classifier to the classes of --classes; name them.")
-    _check_steps(config)
     return ConfiguredMethod(method, options)
 
 
-def _check_steps(config: Settings) -> None:
-    """Refuse numbers of steps, and what does not go with several.
-
-    Raises:
-        InputError: see above.
-    """
-    if config.steps < 1:
-        raise InputError(f"--steps is a number from 1 up, not {config.steps}.")
-    if config.steps > 1 and (config.scores or config.scores_output):
-        raise InputError("A file of scores holds those of one step; leave out --steps, --scores or --save-scores.")
-    if config.steps > 1 and config.resume and config.journal is None:
-        raise InputError(f"A run whose model goes to {config.written} keeps no state; leave out --resume.")
-    if config.steps == 1 and config.resume:
-        raise InputError("--resume goes on with a run in steps; give the number of --steps that it was begun with.")
-    if config.resume and config.chosen_by_loss and not config.goal.budget.explicit and config.data is not None:
-        raise InputError(
-            "--resume goes on with the steps of one plan, and without a budget many plans are tried; give the budget, "
-            "or the --alpha, that the run was begun with."
-        )
-
-
-def _check_masks(config: Settings, imported: ScoreFile) -> None:
+def _check_masks(config: PruneConfig, imported: ScoreFile) -> None:
     """Refuse what has no say where a file brings keep masks and no scores.
 
     Raises:
@@ -162,7 +135,7 @@ def _check_training_and_quantizing(run: Run) -> None:
 
 @contextmanager
 def _opened(
-    config: Settings,
+    config: PruneConfig,
     method: ConfiguredMethod,
     listener: Listener,
     extra: Extra,
@@ -179,7 +152,7 @@ def _opened(
         yield Run(config, config.goal, listener, extra, staging, model, analysis, method)
 
 
-def _has_data(config: Settings) -> bool:
+def _has_data(config: PruneConfig) -> bool:
     """Whether anything is named that is data, or makes sense with data alone."""
     return config.data is not None or config.test is not None or bool(config.classes)
 

@@ -1,6 +1,6 @@
 """The main job: from a model and a folder of samples to a smaller model that is checked, measured and then written."""
 
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.events import NULL_LISTENER, Listener
 from onnxprune.pipeline.execution.accept import accept
@@ -17,7 +17,7 @@ from onnxprune.pipeline.state import removed_once_written
 from onnxprune.values.results import Result
 
 
-def prune(config: Settings, listener: Listener = NULL_LISTENER, extra: Extra = no_extra) -> Result:
+def prune(config: PruneConfig, listener: Listener = NULL_LISTENER, extra: Extra = no_extra) -> Result:
     """Prune a model.
 
     Nothing is written unless every check holds; then the plan, what `extra` makes, and the model are, all in one step.

@@ -15,7 +15,7 @@ from onnxprune.evaluation import (
 )
 from onnxprune.graph.loaded import Model
 from onnxprune.graph.storage.metadata import classes_left
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.runtime import Session
 from onnxprune.values.accuracy import Accuracy
 from onnxprune.values.data import DataSummary, PresetScore
@@ -78,7 +78,7 @@ class Samples:
         )
 
 
-def open_samples(config: Settings, model: Model, *, chosen_by_loss: bool = False) -> Samples:
+def open_samples(config: PruneConfig, model: Model, *, chosen_by_loss: bool = False) -> Samples:
     """Open the data and part them; nothing is run on them yet, see `scale_pixels`.
 
     Where plans are to be chosen by what they lose, a part of `--data` is held out for that beside `--test`.
@@ -92,7 +92,7 @@ def open_samples(config: Settings, model: Model, *, chosen_by_loss: bool = False
         )
     if config.data is None:
         raise InputError("There is no sample data; name a folder of images or an .npz file with --data.")
-    whole = _opened(config, model, config.data, config.preprocess)
+    whole = _opened(config, model, config.data, config.pixels)
     if config.test is None:
         calibration, held = split(whole, config.holdout, config.seed)
         return Samples(whole, calibration, held)
@@ -101,7 +101,7 @@ def open_samples(config: Settings, model: Model, *, chosen_by_loss: bool = False
     return Samples(whole, calibration, test, held=tried_on, own_test=True)
 
 
-def scale_pixels(samples: Samples, config: Settings, session: Session, track: Track) -> Samples:
+def scale_pixels(samples: Samples, config: PruneConfig, session: Session, track: Track) -> Samples:
     """Settle how pixels are scaled, and check that the original model is better than guessing.
 
     Raises:
@@ -128,7 +128,7 @@ def scale_pixels(samples: Samples, config: Settings, session: Session, track: Tr
     )
 
 
-def _split_to_try(whole: Dataset, config: Settings) -> tuple[Dataset, Dataset]:
+def _split_to_try(whole: Dataset, config: PruneConfig) -> tuple[Dataset, Dataset]:
     try:
         return split(whole, config.holdout, config.seed)
     except InputError:
@@ -140,7 +140,7 @@ def _split_to_try(whole: Dataset, config: Settings) -> tuple[Dataset, Dataset]:
         ) from None
 
 
-def measured_on(path: Path | None, samples: Samples, config: Settings, model: Model) -> Samples:
+def measured_on(path: Path | None, samples: Samples, config: PruneConfig, model: Model) -> Samples:
     """Return the samples with the data of `path` as what is measured on; None: as they are.
 
     Raises:
@@ -151,7 +151,7 @@ def measured_on(path: Path | None, samples: Samples, config: Settings, model: Mo
     return replace(samples, measured=open_test(config, model, path, samples.calibration), own_test=True)
 
 
-def open_test(config: Settings, model: Model, path: Path, like: Dataset) -> Dataset:
+def open_test(config: PruneConfig, model: Model, path: Path, like: Dataset) -> Dataset:
     """Open more data, whose pixels are treated as those of `like`, a part of the run's data.
 
     Raises:
@@ -166,7 +166,7 @@ def open_test(config: Settings, model: Model, path: Path, like: Dataset) -> Data
     return found
 
 
-def _opened(config: Settings, model: Model, path: Path, preprocess: Preprocess) -> Dataset:
+def _opened(config: PruneConfig, model: Model, path: Path, preprocess: Preprocess) -> Dataset:
     specs = model.graph.input_specs
     for spec in specs:
         if model.graph.facts.shape_pair(spec.name) is None:
@@ -187,7 +187,7 @@ def _opened(config: Settings, model: Model, path: Path, preprocess: Preprocess) 
 
 
 def _scaled(
-    config: Settings, session: Session, data: Dataset, track: Track
+    config: PruneConfig, session: Session, data: Dataset, track: Track
 ) -> tuple[Dataset, str, tuple[PresetScore, ...]]:
     """Return the data with its final scaling, in words, and the presets' table where they were tried."""
     if data.preprocessed:
@@ -198,11 +198,11 @@ def _scaled(
     if scaling == "explicit":
         return data, "as given", ()
     if scaling != "auto":
-        return data.with_preprocess(config.preprocess.with_preset(scaling)), f"preset {scaling}", ()
+        return data.with_preprocess(config.pixels.with_preset(scaling)), f"preset {scaling}", ()
     chosen, presets = auto_preprocess(
-        session, data, config.preprocess, seed=config.seed, batch_size=config.batch_size, track=track
+        session, data, config.pixels, seed=config.seed, batch_size=config.batch_size, track=track
     )
-    return data.with_preprocess(chosen), f"preset {_preset_name(config.preprocess, chosen)} (found)", presets
+    return data.with_preprocess(chosen), f"preset {_preset_name(config.pixels, chosen)} (found)", presets
 
 
 def _preset_name(base: Preprocess, chosen: Preprocess) -> str:

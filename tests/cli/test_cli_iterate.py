@@ -8,8 +8,7 @@ import pytest
 from program import CALIB, RESNET, TEST, Ended, call, few, save_images
 
 from onnxprune.pipeline import iterate as iterating
-from onnxprune.pipeline.config import Settings
-from onnxprune.pipeline.config.settings import IterateSettings
+from onnxprune.pipeline.config.jobs import IterateConfig
 from onnxprune.pipeline.iterate import Iterations, part
 from onnxprune.selection.budget import Budget
 
@@ -235,7 +234,6 @@ def test_a_state_that_is_none_is_one_sentence(tmp_path: Path, text: str) -> None
 
 
 def test_a_loss_that_is_just_the_floor_is_allowed() -> None:
-    settings = Settings(RESNET)
     quality = SimpleNamespace(steps=(), after=SimpleNamespace(top1=9 / 60))
     result: Any = SimpleNamespace(
         quality=quality, after=SimpleNamespace(macs=1, params=1), plan=SimpleNamespace(removed=1)
@@ -243,7 +241,7 @@ def test_a_loss_that_is_just_the_floor_is_allowed() -> None:
     original: Any = SimpleNamespace(proto=onnx.load(RESNET))
     facts = vars(iterating)["_facts"]
     for floor, kept in ((0.05, True), (0.049, False)):
-        job = IterateSettings(settings, floor=floor)
+        job = IterateConfig(str(RESNET), data=str(RESNET), floor=floor)
         assert facts(job, Iterations({}, before=12 / 60), 1, original, 1, result, 0.0).kept is kept
 
 
@@ -255,5 +253,6 @@ def test_an_undone_model_goes_with_its_data_files(tmp_path: Path) -> None:
 
 
 def test_a_run_with_other_groups_is_another_run() -> None:
-    one, other = (IterateSettings(Settings(RESNET, approximate=value)).to_json("digest") for value in (False, True))
-    assert one != other
+    facts, model = vars(iterating)["_run_facts"], SimpleNamespace(digest="digest")
+    one, other = (IterateConfig(str(RESNET), data=str(RESNET), approximate=value) for value in (False, True))
+    assert facts(one, one.pruning.goal, model) != facts(other, other.pruning.goal, model)

@@ -59,7 +59,8 @@ DATA_FILE = "the model's data file 'weights.bin'"
 )
 def test_no_output_of_a_run_is_the_models_data_file(large: Path, tmp_path: Path, option: str) -> None:
     place = () if option == "-o" else ("-o", tmp_path / "a.onnx")
-    more = ("--quantize", "int8") if option == "--quantized" else ()
+    data = save_images(tmp_path / "images", 4, classes=2)
+    more = ("--quantize", "int8", "--data", data) if option == "--quantized" else ()
     refused(call(large, *CUT, *more, *place, option, large.with_name("weights.bin")), "would overwrite", DATA_FILE)
 
 

@@ -25,9 +25,9 @@ def test_options_are_filled_with_defaults() -> None:
     [
         ({"colour": 1}, "Method entropy has no option 'colour'; its options are: q, rule, variant."),
         ({"variant": "maps"}, "Option variant of method entropy is one of map, gap, not 'maps'."),
-        ({"q": 1.5}, "Option q of method entropy has to be between 0 and 1, not 1.5."),
+        ({"q": 1.5}, "Option q of method entropy has to be between 0 and 1, not 1.5; did you mean 1.5%?"),
         ({"q": -0.1}, "Option q of method entropy has to be between 0 and 1, not -0.1."),
-        ({"q": "half"}, "Option q of method entropy has to be a number, not 'half'."),
+        ({"q": "half"}, "Option q=half of method entropy has to be a number, such as q=1.0."),
         ({"q": float("nan")}, "Option q of method entropy has to be a number, not nan."),
         ({"q": True}, "Option q of method entropy has to be a number, not True."),
         ({"rule": ["mean"]}, "Option rule of method entropy is one of mean, vote, not ['mean']."),

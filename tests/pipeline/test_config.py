@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 import onnxprune
 from onnxprune.cli.options import Talk, job
+from onnxprune.cli.program import program
 from onnxprune.errors import InputError
 from onnxprune.importance.method import find_method
 from onnxprune.pipeline.config.base import keywords_of, option, options_of, read_fields
@@ -58,7 +59,7 @@ def test_lists_and_tables_are_given_as_either_world_writes_them() -> None:
 )
 def test_python_hears_of_keywords(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(InputError) as refused:
-        PruneConfig(MODEL, **wrong)  # type: ignore[arg-type]
+        onnxprune.prune(MODEL, **wrong)  # type: ignore[arg-type]
     assert said.lower() in str(refused.value).lower()
 
 
@@ -152,7 +153,8 @@ def test_policies_are_called_as_their_files() -> None:
 
 def test_text_of_a_method_is_read_by_its_settings() -> None:
     entropy = find_method("entropy")
-    assert entropy.read({"q": "50%", "rule": "vote", "depth": "3"}) == {"q": 0.5, "rule": "vote", "depth": "3"}
+    settled = entropy.settle({"q": "50%", "rule": "vote"})
+    assert (settled["q"], settled["rule"]) == (0.5, "vote")
     assert entropy.spelled("vote") == ("rule", "vote")
     assert entropy.spelled("q") == ("q", None)
     assert entropy.spelled("depth") is None
@@ -182,3 +184,47 @@ def test_the_main_help_fits_on_two_screens() -> None:
     assert "--save-scores" in whole
     assert "--save-scores" not in short
     assert set(options_of(PruneConfig)) > {"model", "policy"}
+
+
+def test_settings_of_a_method_are_keywords_and_keys(tmp_path: Path) -> None:
+    called: list[PruneConfig] = []
+
+    @keywords_of(PruneConfig)
+    def call(config: PruneConfig) -> None:
+        called.append(config)
+
+    call(MODEL, vote=True, q="50%", options={"depth": 1})  # type: ignore[call-arg]
+    assert called[0].options == {"rule": "vote", "q": "50%", "depth": 1}
+    call(MODEL, vote=False)  # type: ignore[call-arg]
+    assert called[1].options == {}
+    file = tmp_path / "o.toml"
+    file.write_text('vote = true\nq = "50%"\n')
+    assert PruneConfig(MODEL, **read_file(file, PruneConfig)).options == {"rule": "vote", "q": "50%"}
+    with pytest.raises(InputError, match="'vote' is true or false, not 3"):
+        call(MODEL, vote=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"call\(\) got an unexpected keyword argument 'voted'"):
+        call(MODEL, voted=True)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("path", ["", ".", "/", ".."])
+def test_files_have_names(path: str) -> None:
+    for field in ("model", "output", "plan_output", "pareto", "report", "labels"):
+        with pytest.raises(InputError, match=f"{field}='.*' (names no file|is no path)"):
+            PruneConfig(**{"model": MODEL, field: path})  # type: ignore[arg-type]
+    assert PruneConfig(MODEL, data=".").data == Path()
+
+
+def test_a_long_value_is_not_quoted_whole() -> None:
+    with pytest.raises(InputError) as refused:
+        PruneConfig(MODEL, macs="x" * 100_000)
+    assert len(str(refused.value)) < 400
+
+
+def test_the_old_name_of_the_configuration_file_is_said_to_be_one(tmp_path: Path) -> None:
+    file = tmp_path / "o.toml"
+    file.write_text('min-keep = "150%"\n')
+    run = CliRunner().invoke(program, [str(MODEL), "--steer", str(file)])
+    assert "--steer is deprecated; use --config" in run.stderr
+    run = CliRunner().invoke(program, [str(MODEL), "--steer", str(file), "--config", str(file)])
+    assert run.exit_code == 2
+    assert "give one of the two" in run.stderr

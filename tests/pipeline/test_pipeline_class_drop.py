@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.pipeline.apply import apply_plan as replay
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.execution.accept import refuse_class_drop
 from onnxprune.values.accuracy import Accuracy
 from onnxprune.values.outcome import Quality
@@ -78,11 +79,11 @@ def test_it_is_measured_behind_the_recovery(few: Path, tmp_path: Path) -> None:
 
 def test_the_plan_holds_it(few: Path, tmp_path: Path) -> None:
     result = pruned(few, tmp_path / "out.onnx", 0.3)
-    settings = Settings(RESNET, data=few, test=TEST, output=tmp_path / "again.onnx", scaling="unit")
+    settings = PruneConfig(RESNET, data=few, test=TEST, output=tmp_path / "again.onnx", preprocess="unit")
     with pytest.raises(UnreachableError, match="where --max-class-drop allows 30,"):
         replay(settings, replace(result.plan, recovery={}))
     assert not list(tmp_path.glob("again*"))
-    blind = replay(replace(settings, data=None, test=None), result.plan)
+    blind = replay(evolve(settings, data=None, test=None), result.plan)
     assert "No accuracy by class was measured, so the limit of 30 points is unchecked." in blind.notes
 
 
@@ -100,9 +101,9 @@ def test_what_cannot_be_measured_is_refused_before_any_work(
 
     monkeypatch.setattr("onnxprune.pipeline.planning.steps.score", never)
     np.savez(tmp_path / "d.npz", x=np.zeros((4, 8, 8), dtype=np.uint8))
-    with pytest.raises(InputError, match="--max-class-drop needs the accuracy by class, but there are no labels"):
+    with pytest.raises(InputError, match="max_class_drop= needs the accuracy by class, but there are no labels"):
         pruned(tmp_path / "d.npz", tmp_path / "out.onnx", 0.05, test=None)
     with pytest.raises(InputError, match="but there are no labels"):
         pruned(None, tmp_path / "out.onnx", 0.05, test=None, preprocess=None)
-    with pytest.raises(InputError, match="but --no-accuracy-check measures none"):
+    with pytest.raises(InputError, match="but check_accuracy=False measures none"):
         pruned(few, tmp_path / "out.onnx", 0.05, check_accuracy=False)

@@ -1,16 +1,16 @@
 """Some of the classes alone: what scores, recovery and accuracy see, and that the plan remembers it."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 import onnxprune
 from onnxprune.errors import InputError
 from onnxprune.pipeline.apply import apply_plan as replay
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.jobs import PruneConfig
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 RESNET = SAMPLES / "digits_resnet.onnx"
@@ -70,7 +70,7 @@ def test_the_plan_repeats_it(few: Path, result: onnxprune.Result, tmp_path: Path
     assert result.output is not None
     assert result.plan_output is not None
     chosen = onnxprune.load_plan(result.plan_output)
-    settings = Settings(RESNET, data=few, test=SAMPLES / "test", output=tmp_path / "out.onnx", scaling="unit")
+    settings = PruneConfig(RESNET, data=few, test=SAMPLES / "test", output=tmp_path / "out.onnx", preprocess="unit")
     again = replay(settings, chosen)
     assert (tmp_path / "out.onnx").read_bytes() == result.output.read_bytes()
     assert again.quality == result.quality
@@ -81,13 +81,13 @@ def test_data_that_numbers_the_classes_otherwise_is_refused(
 ) -> None:
     names = tmp_path / "names.txt"
     names.write_text("\n".join("0321456789"))
-    settings = Settings(RESNET, data=few, output=tmp_path / "out.onnx", scaling="unit", labels=names)
+    settings = PruneConfig(RESNET, data=few, output=tmp_path / "out.onnx", preprocess="unit", labels=names)
     with pytest.raises(InputError, match=r"plan's classes are the outputs 1 \(1\), 4 \(4\), 7 \(7\) .* 3 \(1\), 4"):
-        replay(replace(settings, check_accuracy=False), result.plan)
+        replay(evolve(settings, check_accuracy=False), result.plan)
 
 
 def test_classes_without_data_are_refused_whatever_the_method_needs(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--classes needs labelled data to choose from"):
+    with pytest.raises(InputError, match="classes= needs labelled data to choose from"):
         onnxprune.prune(RESNET, method="l1", ratio=0.5, classes=CHOSEN, output=tmp_path / "out.onnx")
 
 
@@ -95,7 +95,7 @@ def test_test_data_that_numbers_the_classes_otherwise_is_refused(tmp_path: Path)
     for name, order in (("data", "0123456789"), ("test", "1023456789")):
         pixels = np.zeros((20, 8, 8), dtype=np.uint8)
         np.savez(tmp_path / f"{name}.npz", x=pixels, y=np.arange(20) % 10, class_names=np.array(list(order)))
-    with pytest.raises(InputError, match="number the classes differently: pass --labels FILE"):
+    with pytest.raises(InputError, match="number the classes differently: pass labels=FILE"):
         onnxprune.prune(
             RESNET,
             tmp_path / "data.npz",

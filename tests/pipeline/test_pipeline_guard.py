@@ -4,12 +4,12 @@ import csv
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 import onnxprune
 from onnxprune.data import Dataset
@@ -17,7 +17,7 @@ from onnxprune.errors import InputError, UnreachableError
 from onnxprune.evaluation import Drift
 from onnxprune.pipeline import evaluator as measuring
 from onnxprune.pipeline.apply import apply_plan as replay
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.execution.accept import missed_limits
 from onnxprune.pipeline.planning import make as making
 from onnxprune.pipeline.planning.search import GRID, Trials, find_plan
@@ -115,9 +115,9 @@ def test_budgets_that_lose_too_much_are_refused_with_what_would_not(tmp_path: Pa
         prune(tmp_path / "a.onnx", RESNET, macs=0.03, max_drop=0.05)
     found = re.match(
         r"The plan at these budgets, with (\d\.\d) % of the MACs left, loses (\d+\.\d) points of top-1, where "
-        r"--max-drop allows 5 \(on 60 held-out images\), so nothing was written; "
+        r"max_drop= allows 5 \(on 60 held-out images\), so nothing was written; "
         r"the fewest at which that holds are (\d+\.\d) %, "
-        r"with \d+\.\d % of the parameters: ask for --macs (\d+(?:\.\d+)?)%, or allow more\.$",
+        r"with \d+\.\d % of the parameters: ask for macs=(\d+(?:\.\d+)?)%, or allow more\.$",
         str(refusal.value),
     )
     assert found is not None, str(refusal.value)
@@ -157,7 +157,7 @@ def test_a_limit_on_classes_is_held_in_the_search(tmp_path: Path) -> None:
 
 
 def test_where_even_the_mildest_cut_loses_too_much_nothing_is_written(tmp_path: Path) -> None:
-    said = r"^Even the mildest cut, with 9\d\.\d % of the MACs left, changes an output by \d+\.\d%, where --max-drift "
+    said = r"^Even the mildest cut, with 9\d\.\d % of the MACs left, changes an output by \d+\.\d%, where max_drift= "
     with pytest.raises(UnreachableError, match=f"{said}allows 0%"):
         prune(tmp_path / "a.onnx", method="random", max_drift=0.0, force=True)
     assert names(tmp_path) == []
@@ -231,7 +231,9 @@ def test_the_search_never_sees_the_test_data(tmp_path: Path, few: Path, monkeypa
     assert [result.quality.samples for result in results if result.quality] == [450, 300]
     assert results[0].to_json()["search"] == results[1].to_json()["search"]
     # `apply` splits the data in the same way
-    again = replay(Settings(CONVNET, data=few, test=TEST, output=tmp_path / "r.onnx", scaling="unit"), results[0].plan)
+    again = replay(
+        PruneConfig(CONVNET, data=few, test=TEST, output=tmp_path / "r.onnx", preprocess="unit"), results[0].plan
+    )
     assert (tmp_path / "r.onnx").read_bytes() == first.read_bytes()
     assert not any("other data" in note for note in again.notes)
 
@@ -338,12 +340,12 @@ def test_without_data_the_own_rule_or_a_budget_decides(tmp_path: Path) -> None:
         ({"max_drift": -0.1}, "is not between 0% and 100%"),
         (
             {"max_drop": 0.01, "check_accuracy": False},
-            "--max-drop needs the accuracy, but --no-accuracy-check measures",
+            "max_drop= needs the accuracy, but check_accuracy=False measures",
         ),
-        ({"max_drop": 0.01, "data": None}, "--max-drop needs the accuracy, but there are no labels"),
-        ({"max_drift": 0.01, "data": None}, "--max-drift compares outputs on samples; name a folder"),
+        ({"max_drop": 0.01, "data": None}, "max_drop= needs the accuracy, but there are no labels"),
+        ({"max_drift": 0.01, "data": None}, "max_drift= compares outputs on samples; name a folder"),
         ({"pareto": Path("/nowhere/c"), "macs": 0.5}, r"The curve's \.csv cannot be written to /nowhere/c\.csv"),
-        ({"pareto": "c", "macs": 0.5, "data": None}, "--pareto measures every plan on samples"),
+        ({"pareto": "c", "macs": 0.5, "data": None}, "pareto= measures every plan on samples"),
         ({"max_drop": 0.01, "recovery": "magic"}, "recovery='magic' is not one of"),
     ],
 )
@@ -367,14 +369,14 @@ def test_data_with_nothing_to_hold_out_are_told_from_test_data(tmp_path: Path) -
     ):
         prune(tmp_path / "a.onnx", check_accuracy=False, **more)
     prune(tmp_path / "a.onnx", check_accuracy=False, macs=0.5, **more)
-    with pytest.raises(InputError, match="--holdout is 1"):
+    with pytest.raises(InputError, match="holdout= is 1"):
         prune(tmp_path / "a.onnx", check_accuracy=False, holdout=1.0, **more)
 
 
 def test_outputs_that_cannot_be_compared_hold_no_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     skipped = {"boxes": "its shape differs between the models"}
     monkeypatch.setattr(measuring, "drift", lambda *args, **more: Drift({}, {}, {}, skipped))
-    with pytest.raises(InputError, match=r"No output can be compared .* \('boxes': its shape differs .* --macs 50%"):
+    with pytest.raises(InputError, match=r"No output can be compared .* \('boxes': its shape differs .* macs=50%"):
         prune(tmp_path / "a.onnx", max_drift=0.1)
     assert names(tmp_path) == []
 
@@ -446,9 +448,9 @@ def test_training_comes_after_the_search_and_is_held_to_the_limit(
     pytest.importorskip("torch")
     from onnxprune.finetune.training.recipe import Recipe
 
-    settings = Settings(
-        CONVNET, few, tmp_path / "a.onnx", method="l1", max_drop=0.1, recovery="none", scaling="unit",
-        recipe=Recipe(epochs=1), device="cpu",
+    settings = PruneConfig(
+        CONVNET, few, output=tmp_path / "a.onnx", method="l1", max_drop=0.1, recovery="none", preprocess="unit",
+        training=Recipe(epochs=1), device="cpu",
     )  # fmt: skip
     result = run(settings)
     assert "The limits on the loss chose the plan by its recovered weights, before the training." in result.notes
@@ -459,5 +461,5 @@ def test_training_comes_after_the_search_and_is_held_to_the_limit(
         making, "find_plan", lambda found, choose: (choose(found.goal), None)
     )  # the search found it good
     with pytest.raises(UnreachableError, match=r"^The final result loses 20\.0 points of top-1"):
-        run(replace(settings, output=tmp_path / "b.onnx", goal=Goal(onnxprune.Budget(macs=0.5))))
+        run(evolve(settings, output=tmp_path / "b.onnx", goal=Goal(onnxprune.Budget(macs=0.5))))
     assert names(tmp_path) == before

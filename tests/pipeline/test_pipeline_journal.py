@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from attrs import evolve
 from nets import analysed, net
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.storage.staging import Staging
 from onnxprune.pipeline import prune as pruning
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.events import Event, NullListener, Resumed
 from onnxprune.pipeline.planning.scoring import collect
 from onnxprune.pipeline.prune import prune as run
@@ -148,17 +149,17 @@ def test_what_is_no_journal_is_one_sentence(tmp_path: Path, text: str) -> None:
         read_state(path, resume=True)
 
 
-def settings(data: Path | None, output: Path, steps: int = 3, **more: Any) -> Settings:
-    plain = Settings(CONVNET, data, output, method="catro", scaling="unit", steps=steps, recovery="bias")
+def settings(data: Path | None, output: Path, steps: int = 3, **more: Any) -> PruneConfig:
+    plain = PruneConfig(CONVNET, data, output=output, method="catro", preprocess="unit", steps=steps, recovery="bias")
     goal = replace(plain.goal, budget=replace(plain.goal.budget, macs=0.1), round_to=1)
-    return replace(plain, **{"goal": goal, **more})
+    return evolve(plain, **{"goal": goal, **more})
 
 
 class Stopped(Exception):  # noqa: N818 it stands for the end of a process
     """The process ends here."""
 
 
-def stopped(job: Settings, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+def stopped(job: PruneConfig, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """Run until a step is written down, and no further."""
     plain = State.save
 
@@ -217,7 +218,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
             run(job)
         seen.clear()
         said: list[Any] = []
-        result = run(replace(job, resume=True), Heard(said))
+        result = run(evolve(job, resume=True), Heard(said))
         assert len(seen) == 3 - after, "what is finished is not done again"
         assert Resumed(f"Going on after step {after} of 3.") in said
         assert written(tmp_path / f"{after}") == written(tmp_path / "whole")
@@ -229,7 +230,7 @@ def test_steps_that_remove_nothing_are_gone_on_from_as_well(tmp_path: Path, monk
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
     goal = replace(settings(None, tmp_path).goal, budget=onnxprune.Budget(ratio=0.15), round_to=8)
-    more: dict[str, Any] = {"model": RESNET, "method": "l1", "scaling": None, "goal": goal}
+    more: dict[str, Any] = {"model": RESNET, "method": "l1", "preprocess": None, "goal": goal}
     whole = run(settings(None, tmp_path / "whole" / "a.onnx", 8, **more))
     (note,) = [note for note in whole.notes if note.startswith("Chosen in 8 of 8 steps, which left ")]
     shares = note.removeprefix("Chosen in 8 of 8 steps, which left ").split(" %")[0:8]
@@ -237,7 +238,7 @@ def test_steps_that_remove_nothing_are_gone_on_from_as_well(tmp_path: Path, monk
     for after in (1, 4, 6):
         job = settings(None, tmp_path / "parts" / "a.onnx", 8, **more)
         stopped(job, monkeypatch, after)
-        assert run(replace(job, resume=True)).notes == whole.notes
+        assert run(evolve(job, resume=True)).notes == whole.notes
         assert written(tmp_path / "parts") == written(tmp_path / "whole")
         for path in (tmp_path / "parts").iterdir():
             path.unlink()
@@ -251,7 +252,7 @@ def test_data_files_are_the_same_bytes(few: Path, tmp_path: Path, monkeypatch: p
     run(settings(few, tmp_path / "whole" / "a.onnx", 2, model=model))
     job = settings(few, tmp_path / "parts" / "a.onnx", 2, model=model)
     stopped(job, monkeypatch, 1)
-    run(replace(job, resume=True))
+    run(evolve(job, resume=True))
     assert set(written(tmp_path / "whole")) == {"a.onnx", "a.plan.json", "net.bin"}
     assert written(tmp_path / "parts") == written(tmp_path / "whole")
 
@@ -284,7 +285,7 @@ def test_a_run_that_was_stopped_while_it_put_its_files_in_place_goes_on(
         with pytest.raises(Stopped):
             run(job)
     assert set(written(tmp_path / "parts")) == {"a.plan.json", "a.steps.json", "net.bin"}
-    run(replace(job, resume=True))
+    run(evolve(job, resume=True))
     assert written(tmp_path / "parts") == written(tmp_path / "whole")
 
 
@@ -293,9 +294,9 @@ def test_no_model_ever_reads_the_weights_of_another(few: Path, tmp_path: Path, m
     model = with_data_file(tmp_path / "in")
     (tmp_path / "out").mkdir()
     plain = settings(few, tmp_path / "out" / "a.onnx", 1, model=model)
-    job = replace(plain, method="l1", recovery="none")
+    job = evolve(plain, method="l1", recovery="none")
     wider = replace(job.goal, budget=onnxprune.Budget(macs=0.5))
-    old = run(replace(job, goal=wider))
+    old = run(evolve(job, goal=wider))
     moments: list[str] = []
     put = Staging._put
 
@@ -317,7 +318,7 @@ def test_no_model_ever_reads_the_weights_of_another(few: Path, tmp_path: Path, m
 
     monkeypatch.setattr(Staging, "_put", fails)
     with pytest.raises(Stopped):
-        run(replace(job, goal=wider))
+        run(evolve(job, goal=wider))
     assert written(tmp_path / "out") == before, "what fails is undone"
 
 
@@ -326,7 +327,7 @@ def test_no_model_ever_reads_the_weights_of_another(few: Path, tmp_path: Path, m
     [
         ({"seed": 1}, "data, seed"),
         ({"holdout": 0.5}, "data"),
-        ({"scaling": "raw255"}, "data, preprocessing"),
+        ({"preprocess": "raw255"}, "data, preprocessing"),
         ({"method": "entropy"}, "method, method settings"),
         ({"recovery": "fold"}, "recovery"),
         ({"threads": 1}, "threads"),
@@ -348,7 +349,7 @@ def test_another_run_does_not_go_on(
         "onnxprune.pipeline.planning.steps.collect", lambda *args, **more: pytest.fail("statistics were taken")
     )
     with pytest.raises(InputError, match=rf"is of another run \(other {other}\); give what it was begun with"):
-        run(replace(job, resume=True, **change))
+        run(evolve(job, resume=True, **change))
     assert written(tmp_path) == before
 
 
@@ -365,7 +366,7 @@ def test_a_refusal_at_the_end_leaves_the_steps_for_other_limits(
     monkeypatch.setattr(
         "onnxprune.pipeline.planning.steps.collect", lambda *args, **more: pytest.fail("statistics were taken")
     )
-    run(replace(job, resume=True, max_class_drop=None))
+    run(evolve(job, resume=True, max_class_drop=None))
     assert set(written(tmp_path)) == {"a.onnx", "a.plan.json"}
 
 
@@ -389,15 +390,15 @@ def test_a_dry_run_goes_on_as_well_and_its_journal_is_that_of_the_whole_run(
 ) -> None:
     (tmp_path / "out").mkdir()
     job = settings(few, tmp_path / "out" / "a.onnx", 2)
-    stopped(replace(job, dry_run=True), monkeypatch, 1)
-    run(replace(job, dry_run=True, resume=True))
+    stopped(evolve(job, dry_run=True), monkeypatch, 1)
+    run(evolve(job, dry_run=True, resume=True))
     assert set(written(tmp_path / "out")) == {"a.plan.json"}
-    stopped_again = replace(job, output=tmp_path / "b.onnx", dry_run=True)
+    stopped_again = evolve(job, output=tmp_path / "b.onnx", dry_run=True)
     monkeypatch.setattr(pruning, "write_plan", lambda *_: (_ for _ in ()).throw(Stopped))
     with pytest.raises(Stopped):
         run(stopped_again)
     monkeypatch.undo()
-    run(replace(stopped_again, dry_run=False, resume=True))
+    run(evolve(stopped_again, dry_run=False, resume=True))
     assert (tmp_path / "b.plan.json").read_bytes() == (tmp_path / "out" / "a.plan.json").read_bytes()
     assert not (tmp_path / "b.steps.json").exists()
 
@@ -420,4 +421,4 @@ def test_the_journal_overwrites_nothing_that_is_read(few: Path, tmp_path: Path) 
 
 def test_a_search_has_no_steps_to_go_on_with(few: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="without a budget many plans are tried"):
-        run(replace(settings(few, tmp_path / "a.onnx"), goal=Goal(), resume=True))
+        run(evolve(settings(few, tmp_path / "a.onnx"), goal=Goal(), resume=True))

@@ -16,7 +16,7 @@ from onnxprune.data import split
 from onnxprune.errors import InputError, UnreachableError, VerificationError
 from onnxprune.graph.storage.measures import digest
 from onnxprune.pipeline.apply import apply_plan as replay
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.execution import cut as cutting
 from onnxprune.pipeline.planning import make as making
@@ -152,7 +152,7 @@ def test_a_dry_run_writes_only_the_plan(halved: onnxprune.Result, tmp_path: Path
 
 def test_a_plan_is_replayed_to_the_same_bytes(halved: onnxprune.Result, tmp_path: Path) -> None:
     model, plan = written(halved)
-    settings = Settings(RESNET, data=CALIB, output=tmp_path / "again.onnx")
+    settings = PruneConfig(RESNET, data=CALIB, output=tmp_path / "again.onnx")
     result = replay(settings, onnxprune.load_plan(plan))
     assert names(tmp_path) == ["again.onnx"]
     assert (tmp_path / "again.onnx").read_bytes() == model.read_bytes()
@@ -161,14 +161,14 @@ def test_a_plan_is_replayed_to_the_same_bytes(halved: onnxprune.Result, tmp_path
 
 
 def test_a_plan_without_data_is_cut_and_not_recovered(halved: onnxprune.Result, tmp_path: Path) -> None:
-    result = replay(Settings(RESNET, output=tmp_path / "again.onnx"), halved.plan)
+    result = replay(PruneConfig(RESNET, output=tmp_path / "again.onnx"), halved.plan)
     assert result.notes == ("Recovery refit takes sample data, so this is the cut alone; give --data for it.",)
     cut_alone, _ = written(prune(RESNET, data=CALIB, macs=0.5, output=tmp_path / "cut.onnx", recovery="none"))
     assert (tmp_path / "again.onnx").read_bytes() == cut_alone.read_bytes()
 
 
 def test_other_data_than_the_plans_is_said(halved: onnxprune.Result, tmp_path: Path) -> None:
-    settings = Settings(RESNET, data=CALIB, holdout=0.5, output=tmp_path / "again.onnx", scaling="unit")
+    settings = PruneConfig(RESNET, data=CALIB, holdout=0.5, output=tmp_path / "again.onnx", preprocess="unit")
     notes = replay(settings, halved.plan).notes
     assert "The weights were recovered with other data than the plan's scores were computed from." in notes
 
@@ -234,7 +234,7 @@ def test_an_unknown_recovery_is_refused(tmp_path: Path) -> None:
 
 def test_a_plan_of_another_model_is_refused(halved: onnxprune.Result, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"made for another model \(digits_resnet\.onnx, digest .* --dry-run"):
-        replay(Settings(CONVNET, output=tmp_path / "out.onnx"), halved.plan)
+        replay(PruneConfig(CONVNET, output=tmp_path / "out.onnx"), halved.plan)
     assert names(tmp_path) == []
 
 
@@ -374,7 +374,7 @@ def test_the_random_baseline_runs_without_labels_and_is_seeded(unlabelled: Path,
 
 def test_a_method_that_only_ranks_needs_a_budget(unlabelled: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"Method random only ranks channels; say how much goes with --ratio, --macs, --params"
+        InputError, match=r"Method random only ranks channels; say how much goes with ratio=, macs=, params="
     ):
         prune(RESNET, data=unlabelled, method="random", alpha=1.0, output=tmp_path / "out.onnx")
 

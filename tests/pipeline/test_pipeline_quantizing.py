@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from attrs import evolve
 from nets import net
 from quantized_nets import quantized
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.execution import quantize as quantizing
 from onnxprune.pipeline.execution.accept import int8_shortcomings
 from onnxprune.pipeline.prune import prune as run
@@ -31,10 +32,10 @@ SMALL = """(float[N, 1, 8, 8] x) => (float[N, 3, 8, 8] y) <float[32, 1, 3, 3] w,
     { a = Conv<pads = [1, 1, 1, 1]>(x, w) r = Relu(a) y = Conv<pads = [1, 1, 1, 1]>(r, v) }"""
 
 
-def job(data: Path | None, output: Path, model: Path = CONVNET, **more: Any) -> Settings:
-    plain = Settings(model, data, output, method="l1", scaling="unit", recovery="none", quantize="int8")
+def job(data: Path | None, output: Path, model: Path = CONVNET, **more: Any) -> PruneConfig:
+    plain = PruneConfig(model, data, output=output, method="l1", preprocess="unit", recovery="none", quantize="int8")
     goal = replace(plain.goal, budget=onnxprune.Budget(ratio=0.3))
-    return replace(plain, **{"goal": goal, **more})
+    return evolve(plain, **{"goal": goal, **more})
 
 
 def images(folder: Path, count: int = 12) -> Path:
@@ -111,9 +112,7 @@ def test_the_quantized_model_can_be_inspected(few: Path, tmp_path: Path) -> None
 
 
 def test_what_each_of_the_two_did_is_told_apart(few: Path, tmp_path: Path) -> None:
-    result = run(
-        job(few, tmp_path / "m.onnx", RESNET, goal=replace(Settings(RESNET).goal, budget=onnxprune.Budget(macs=0.02)))
-    )
+    result = run(evolve(job(few, tmp_path / "m.onnx", RESNET), goal=None, macs=0.02))
     told = result.to_json()["quantized"]
     assert result.after is not None
     sizes = [RESNET.stat().st_size, (tmp_path / "m.onnx").stat().st_size, (tmp_path / "m.int8.onnx").stat().st_size]
@@ -208,7 +207,7 @@ def quantized_already(folder: Path) -> Path:
         (old, {}, r"net\.onnx is of opset 10, and --quantize takes 11 or newer; convert it first"),
         (saved, {"data": None}, "--quantize takes samples to find the ranges of activations"),
         (saved, {"dry_run": True}, "A plan has no quantization in it"),
-        (saved, {"quantize": "int4"}, "There is no quantization 'int4'; there is int8"),
+        (saved, {"quantize": "int4"}, "quantize='int4' is not one of int8"),
         (
             saved,
             {"quantize": None, "quantized_output": Path("q.onnx")},

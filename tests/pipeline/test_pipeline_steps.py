@@ -13,7 +13,7 @@ import onnxprune
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.pipeline.apply import apply_plan as replay
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.planning.scoring import collect
 from onnxprune.pipeline.planning.steps import carried_back, origins_of
 from onnxprune.selection.masks import keep_best
@@ -148,7 +148,7 @@ def test_a_budget_is_met_in_steps_by_one_plan(
     (note,) = [note for note in result.notes if note.startswith("Chosen in 3 of 3 steps, which left 46.")]
     assert note.endswith("% of the MACs, one after the other.")
     again = replay(
-        Settings(RESNET, data=few, output=tmp_path / "again.onnx", scaling="unit"),
+        PruneConfig(RESNET, data=few, output=tmp_path / "again.onnx", preprocess="unit"),
         onnxprune.load_plan(tmp_path / "out.plan.json"),
     )
     assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "out.onnx").read_bytes()
@@ -209,7 +209,7 @@ def test_what_cannot_be_is_refused_before_any_step(few: Path, tmp_path: Path, lo
         pruned(few, tmp_path / "out.onnx", 0, macs=0.5)
     with pytest.raises(UnreachableError, match=r"The budget of 0\.1% of the MACs cannot be met"):
         pruned(few, tmp_path / "out.onnx", 4, macs=0.001)
-    with pytest.raises(InputError, match="A file of scores holds those of one step; leave out --steps"):
+    with pytest.raises(InputError, match="A file of scores holds those of one step; leave out steps="):
         pruned(few, tmp_path / "out.onnx", 2, macs=0.5, save_scores=tmp_path / "s.npz")
     seen = widths_of(looked_at)
     assert seen == []

@@ -13,7 +13,7 @@ import onnxprune
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.storage.metadata import CLASSES, classes_left
 from onnxprune.pipeline.apply import apply_plan as replay
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.jobs import PruneConfig
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 CONVNET = SAMPLES / "digits_convnet.onnx"
@@ -84,11 +84,11 @@ def test_the_plan_repeats_it(few: Path, result: onnxprune.Result, tmp_path: Path
     assert result.output is not None
     assert result.plan_output is not None
     plan = onnxprune.load_plan(result.plan_output)
-    again = replay(Settings(CONVNET, data=few, test=TEST, output=tmp_path / "out.onnx", scaling="unit"), plan)
+    again = replay(PruneConfig(CONVNET, data=few, test=TEST, output=tmp_path / "out.onnx", preprocess="unit"), plan)
     assert (tmp_path / "out.onnx").read_bytes() == result.output.read_bytes()
     assert again.labels_output is not None
     assert again.labels_output.read_text() == "1\n4\n7\n"
-    blind = replay(Settings(CONVNET, output=tmp_path / "blind.onnx"), plan)
+    blind = replay(PruneConfig(CONVNET, output=tmp_path / "blind.onnx"), plan)
     assert blind.labels_output is not None
     assert blind.labels_output.read_text() == "1\n4\n7\n"
 
@@ -152,7 +152,7 @@ def test_stage_by_stage_the_head_is_cut_alike(result: onnxprune.Result) -> None:
 
 
 def test_a_head_without_chosen_classes_is_refused(few: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--trim-head cuts the classifier to the classes of --classes; name them"):
+    with pytest.raises(InputError, match="trim_head= cuts the classifier to the classes of classes=; name them"):
         trimmed(few, tmp_path / "out.onnx", classes=())
 
 

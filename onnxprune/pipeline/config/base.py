@@ -1,9 +1,7 @@
 """What a configuration is made of: fields that know how they are read, what they are called and what they are for."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from functools import wraps
 from inspect import get_annotations, signature
 from textwrap import fill
@@ -11,14 +9,17 @@ from typing import Any, ParamSpec, TypeVar
 
 import attrs
 
-from onnxprune.errors import InputError
+from onnxprune.errors import InputError, OnnxPruneError
+from onnxprune.pipeline.config.method_settings import with_method_settings
 
 P = ParamSpec("P")
 C = TypeVar("C")
 R = TypeVar("R")
 
-_SHELL: ContextVar[bool] = ContextVar("shell", default=False)
 _OPTION = "option"
+
+LONGEST = 300
+"""Characters that are quoted of a value at most."""
 
 
 @attrs.frozen(kw_only=True)
@@ -106,24 +107,13 @@ class ConfigError(InputError):
         self.text = text
 
 
-@contextmanager
-def on_the_shell() -> Iterator[None]:
-    """Call options as the command line does while this lasts: `--macs`, not `macs=`."""
-    token = _SHELL.set(True)
-    try:
-        yield
-    finally:
-        _SHELL.reset(token)
-
-
 class Config:
     """Base of all configurations."""
 
-    def called(self, *names: str) -> str:
-        """Return what the caller calls fields: `--macs` and `macs=`, joined by commas and an `and`."""
-        fields = attrs.fields_dict(type(self))  # type: ignore[arg-type]
-        known = [flags_of(fields[name])[-1] if _SHELL.get() else f"{keyword_of(fields[name])}=" for name in names]
-        return known[0] if len(known) == 1 else f"{', '.join(known[:-1])} and {known[-1]}"
+
+def parts(config: Any, *bases: type) -> dict[str, Any]:
+    """Return the values of the fields that a configuration has from `bases`, by their keywords."""
+    return {keyword_of(field): getattr(config, field.name) for base in bases for field in attrs.fields(base)}
 
 
 def read_fields(cls: type, fields: list["attrs.Attribute[Any]"]) -> list["attrs.Attribute[Any]"]:
@@ -145,15 +135,55 @@ def _reader(field: "attrs.Attribute[Any]") -> Callable[[Any], Any]:
             if option is not None and option.choices and isinstance(found, str) and found not in option.choices:
                 raise ValueError(f"{found!r} is not one of {', '.join(option.choices)}")
         except ValueError as error:
-            raise ConfigError(keyword_of(field), str(error)) from None
+            raise ConfigError(keyword_of(field), _shortened(str(error))) from None
         except (TypeError, AttributeError) as error:
-            raise ConfigError(keyword_of(field), f"{value!r} will not do ({error})") from None
+            raise ConfigError(keyword_of(field), _shortened(f"{value!r} will not do ({error})")) from None
         return found
 
     if convert is not None:
         return wraps(convert)(read)
     read.__annotations__ = {} if field.type is None else {"value": field.type}
     return read
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+
+
+def in_keywords(config: type) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return a decorator of functions for Python, whose errors then say `macs=50%` and not `--macs 50%`.
+
+    Args:
+        config: what has the options that errors name.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return function(*args, **kwargs)
+            except OnnxPruneError as error:
+                error.args = (_in_python(str(error), config),)
+                raise
+
+        return call
+
+    return decorate
+
+
+def _in_python(text: str, config: type) -> str:
+    """Return a text about options in terms of keywords."""
+    fields = options_of(config).values()
+    keywords = {flag: keyword_of(field) for field, _ in fields for flag in flags_of(field)}
+    values = "|".join(("[0-9A-Z]", *(rf"{choice}\b" for _, option in fields for choice in option.choices)))
+
+    def keyword(found: re.Match[str]) -> str:
+        name = keywords.get(found[1])
+        if name is None:
+            return found[0]
+        return f"{name}=False" if found[1].startswith("--no-") else f"{name}="
+
+    return re.sub(rf"(?<!\w)(--?[a-z][a-z0-9-]*)(=| (?={values}))?", keyword, text)
 
 
 def keywords_of(config: Callable[P, C]) -> Callable[[Callable[[C], R]], Callable[P, R]]:
@@ -164,12 +194,14 @@ def keywords_of(config: Callable[P, C]) -> Callable[[Callable[[C], R]], Callable
     taken = signature(config)
 
     def decorate(function: Callable[[C], R]) -> Callable[P, R]:
+        @in_keywords(config)  # type: ignore[arg-type]
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            told: Any = with_method_settings(kwargs, taken.parameters, "options")
             try:
-                taken.bind(*args, **kwargs)
+                taken.bind(*args, **told)
             except TypeError as error:
                 raise TypeError(f"{function.__name__}() {error}") from None
-            return function(config(*args, **kwargs))
+            return function(config(*args, **told))
 
         call.__name__ = call.__qualname__ = function.__name__
         call.__module__ = function.__module__

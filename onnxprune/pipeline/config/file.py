@@ -8,6 +8,7 @@ from typing import Any
 
 from onnxprune.errors import InputError
 from onnxprune.pipeline.config.base import flags_of, options_of
+from onnxprune.pipeline.config.method_settings import with_method_settings
 
 
 def read_file(path: Path, config: type) -> dict[str, Any]:
@@ -25,6 +26,8 @@ def read_file(path: Path, config: type) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"'{path}' cannot be read as TOML ({error}).") from None
     names = _names(config)
+    if "option" in names:
+        content = with_method_settings(content, {key for key in content if key.replace("_", "-") in names}, "option")
     found: dict[str, Any] = {}
     for key, value in content.items():
         plain = key.replace("_", "-")

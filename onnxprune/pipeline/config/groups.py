@@ -12,11 +12,13 @@ from attrs import field
 from attrs.converters import optional
 
 from onnxprune.errors import InputError
+from onnxprune.graph.storage.places import beside
 from onnxprune.pipeline.config.base import Config, given, option, read_fields
 from onnxprune.pipeline.config.reading import (
     Size,
     approximate,
     block,
+    file,
     multiple,
     names,
     natural,
@@ -35,6 +37,7 @@ from onnxprune.selection.widths import FLOOR
 from onnxprune.values.preprocess import PRESETS, Preprocess
 
 if TYPE_CHECKING:
+    from onnxprune.graph.storage.paths import Inputs
     from onnxprune.selection.steering import Steering
 
 DATA = "Data"
@@ -72,8 +75,23 @@ class Subject(Config):
     """The model."""
 
     model: Path = field(
-        converter=path, metadata=option("The .onnx file; it is never changed.", DATA, metavar="MODEL", argument=True)
+        converter=file, metadata=option("The .onnx file; it is never changed.", DATA, metavar="MODEL", argument=True)
     )
+    also_read: Mapping[str, Path] = field(
+        factory=dict,
+        kw_only=True,
+        metadata={"help": "Further files that are not to be written over, by what messages call them."},
+    )
+
+    def read(
+        self, data: Mapping[str, Path | None], labels: Path | None = None, teacher: Path | None = None
+    ) -> "Inputs":
+        """Return all that a command reads: `data` by what messages call it, class names, and models."""
+        from onnxprune.graph.storage.cache import cache_folder
+        from onnxprune.graph.storage.paths import Inputs
+
+        models = {"the input model": self.model, "the teacher": teacher}
+        return Inputs({**data, "the labels": labels, **self.also_read}, models, cache_folder())
 
 
 @attrs.frozen(slots=False, field_transformer=read_fields)
@@ -100,7 +118,7 @@ class Samples(Subject):
     )
     labels: Path | None = field(
         default=None,
-        converter=optional(path),
+        converter=optional(file),
         kw_only=True,
         metadata=option(
             "Class names, one a line, in the order of the model's outputs.",
@@ -427,8 +445,8 @@ class Pixels(Config):
             return replace(preset, **geometry, **scaling), "explicit"
         base = replace(known or Preprocess(), **geometry)
         if preset == "auto" and scaling:
-            auto = f"{self.called('preprocess')} auto".replace("= ", "=")
-            raise InputError(f"{auto} finds {self.called(next(iter(scaling)))} itself; name a preset or leave it out.")
+            these = f"--{next(iter(scaling))}"
+            raise InputError(f"--preprocess auto finds {these} itself; name a preset or leave it out.")
         if preset is not None and not scaling:
             return base, preset
         if preset is not None:
@@ -444,7 +462,7 @@ class Output(Subject):
 
     output: Path | None = field(
         default=None,
-        converter=optional(path),
+        converter=optional(file),
         metadata=option(
             "The pruned model.",
             OUTPUT,
@@ -475,7 +493,7 @@ class Quantizing(Output):
     )
     quantized_output: Path | None = field(
         default=None,
-        converter=optional(path),
+        converter=optional(file),
         metadata=option(
             "The quantized model.",
             QUANTIZATION,
@@ -486,6 +504,11 @@ class Quantizing(Output):
         ),
     )
 
+    @property
+    def quantized_written(self) -> Path | None:
+        """Where the quantized model goes, if one is asked for."""
+        return None if self.quantize is None else self.quantized_output or beside(self.written, ".int8.onnx")
+
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
 class Reported(Config):
@@ -493,7 +516,7 @@ class Reported(Config):
 
     report: Path | None = field(
         default=None,
-        converter=optional(path),
+        converter=optional(file),
         metadata=option("Write the whole result as one HTML page too.", OUTPUT, metavar="FILE.html"),
     )
 

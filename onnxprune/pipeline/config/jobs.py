@@ -1,5 +1,7 @@
 """What each command can be told."""
 
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,8 @@ from attrs.converters import optional
 
 from onnxprune.errors import InputError
 from onnxprune.finetune.training.recipe import Recipe
-from onnxprune.pipeline.config.base import Config, given, option, read_fields
+from onnxprune.graph.storage.places import beside, is_null
+from onnxprune.pipeline.config.base import Config, given, option, parts, read_fields
 from onnxprune.pipeline.config.groups import (
     BUDGET,
     CLASSES,
@@ -37,6 +40,7 @@ from onnxprune.pipeline.config.groups import (
 )
 from onnxprune.pipeline.config.reading import (
     duration,
+    file,
     file_size,
     natural,
     number,
@@ -51,11 +55,9 @@ from onnxprune.values.amount import Amount
 from onnxprune.values.preprocess import Preprocess
 
 if TYPE_CHECKING:
-    from onnxprune.pipeline.config.settings import FinetuneSettings, IterateSettings, Settings
+    from onnxprune.graph.storage.paths import Inputs
     from onnxprune.selection.goal import Goal
     from onnxprune.values.plan import Plan
-
-"""Files by what messages call them."""
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
@@ -87,13 +89,13 @@ class PruneConfig(
     )
     scores: Path | None = field(
         default=None,
-        converter=optional(path),
+        converter=optional(file),
         metadata=option("Take scores, or keep masks, from this file.", METHOD, metavar="FILE.npz", rare=True),
     )
     scores_output: Path | None = field(
         default=None,
         alias="save_scores",
-        converter=optional(path),
+        converter=optional(file),
         metadata=option(
             "Write the scores and the chosen keep masks to this file too.",
             METHOD,
@@ -134,7 +136,7 @@ class PruneConfig(
     )
     latency_table: Path | None = field(
         default=None,
-        converter=optional(path),
+        converter=optional(file),
         metadata=option(
             "Go by the times of another device, see `onnxprune profile`.", BUDGET, metavar="FILE.json", rare=True
         ),
@@ -206,14 +208,14 @@ class PruneConfig(
     )
     plan_output: Path | None = field(
         default=None,
-        converter=optional(path),
+        converter=optional(file),
         metadata=option(
             "The plan.", OUTPUT, "--plan", metavar="FILE", default="the output with the ending .plan.json", rare=True
         ),
     )
     pareto: Path | None = field(
         default=None,
-        converter=optional(path),
+        converter=optional(file),
         metadata=option(
             "Try budgets from mild to the least as well, and write the curve.",
             OUTPUT,
@@ -227,6 +229,19 @@ class PruneConfig(
         metadata=option("Write the plan and stop; `onnxprune apply` replays it.", OUTPUT),
     )
 
+    training: Recipe | None = field(
+        default=None,
+        metadata={"help": "How the recovered model is trained, in place of --finetune and what goes with it."},
+    )
+    teacher: Path | None = field(
+        default=None,
+        converter=optional(file),
+        metadata={"help": "The model that training learns from; None: the model that is cut."},
+    )
+    _goal: "Goal | None" = field(
+        default=None, metadata={"help": "Budgets, policy, width block and what is said of single layers, as one value."}
+    )
+
     def __attrs_post_init__(self) -> None:
         """Refuse what contradicts itself.
 
@@ -235,83 +250,125 @@ class PruneConfig(
         """
         if self.options and self.scores is not None:
             raise InputError(
-                f"Settings of a method have no say where {self.called('scores')} brings the scores; leave one of the "
-                "two out."
+                "Settings of a method have no say where --scores brings the scores; leave one of the two out."
             )
+        if self.trim_head and not self.classes:
+            raise InputError("--trim-head cuts the classifier to the classes of --classes; name them.")
+        self._check_steps()
+        self._check_training()
+        self._check_quantizing()
         self.treatment()
-        _ = self.recipe
+        _ = self.goal
+
+    def _check_steps(self) -> None:
+        if self.steps > 1 and (self.scores or self.scores_output):
+            raise InputError("A file of scores holds those of one step; leave out --steps, --scores or --save-scores.")
+        if self.steps > 1 and self.resume and self.journal is None:
+            raise InputError(f"A run whose model goes to {self.written} keeps no state; leave out --resume.")
+        if self.steps == 1 and self.resume:
+            raise InputError("--resume goes on with a run in steps; give the number of --steps that it was begun with.")
+        if self.resume and self.chosen_by_loss and not self.goal.budget.explicit and self.data is not None:
+            raise InputError(
+                "--resume goes on with the steps of one plan, and without a budget many plans are tried; give the "
+                "budget, or the --alpha, that the run was begun with."
+            )
+
+    def _check_training(self) -> None:
+        if self.recipe is None and (self.told_of_training or self.device != "auto"):
+            raise InputError("--lr, --train, --augment and --device are of the training; ask for it with --finetune.")
+        if self.recipe is not None and self.data is None:
+            raise InputError("Training takes samples; name a folder of images or an .npz file with --data.")
+        if self.recipe is not None and self.dry_run:
+            raise InputError("A plan has no training in it; leave out --dry-run, or the training and train the result.")
+
+    def _check_quantizing(self) -> None:
+        if self.quantize is None and self.quantized_output is not None:
+            raise InputError("--quantized names the quantized model; ask for it with --quantize int8.")
+        if self.quantize is not None and self.data is None:
+            raise InputError("--quantize takes samples to find the ranges of activations; name them with --data.")
+        if self.quantize is not None and self.dry_run:
+            raise InputError(
+                "A plan has no quantization in it; leave out --dry-run, or --quantize until it is applied."
+            )
 
     @property
+    def told_of_training(self) -> Mapping[str, Any]:
+        """Settings of the training that were given."""
+        return given(rate=self.lr, part=self.train, augment=self.augment or None)
+
+    @cached_property
     def recipe(self) -> Recipe | None:
-        """How the recovered model is trained; None: not at all.
+        """How the recovered model is trained; None: not at all."""
+        if self.training is not None or self.finetune is None:
+            return self.training
+        return Recipe(epochs=self.finetune, seed=self.seed, **self.told_of_training)
 
-        Raises:
-            InputError: settings of a training that was not asked for, or that make no sense.
-        """
-        told = given(rate=self.lr, part=self.train, augment=self.augment or None)
-        if self.finetune is not None:
-            return Recipe(epochs=self.finetune, seed=self.seed, **told)
-        if told or self.device != "auto":
-            these = self.called("lr", "train", "augment", "device")
-            raise InputError(f"{these} are of the training; ask for it with {self.called('finetune')}.")
-        return None
-
-    @property
+    @cached_property
     def goal(self) -> "Goal":
         """What widths are to be chosen by."""
         from onnxprune.selection.budget import read_budget
         from onnxprune.selection.goal import Goal
 
+        if self._goal is not None:
+            return self._goal
         amounts = {"macs": self.macs, "params": self.params, "size": self.size, "latency": self.latency}
-        budget = read_budget(self.ratio, self.alpha, **amounts)
-        return Goal(budget, self.round_to, self.policy, self.steering)
+        return Goal(read_budget(self.ratio, self.alpha, **amounts), self.round_to, self.policy, self.steering)
 
-    def settings(self) -> "Settings":
-        """Return what the pipeline goes by.
+    @property
+    def explicit(self) -> bool:
+        """Whether anything was said of how much goes, or of how much may be lost in all."""
+        return self.goal.explicit or self.max_drop is not None or self.max_drift is not None
 
-        Raises:
-            InputError: an unknown method, or a setting of another type than the method's.
-        """
-        from onnxprune.importance.method import find_method
-        from onnxprune.pipeline.config.settings import Settings
+    @property
+    def chosen_by_loss(self) -> bool:
+        """Whether a plan is to be chosen by what it loses, if there is data to see that on."""
+        return self.max_drop is not None or self.max_drift is not None or not self.goal.explicit
 
-        return Settings(
-            model=self.model,
-            data=self.data,
-            output=self.output,
-            plan_output=self.plan_output,
-            method=self.method,
-            options=find_method(self.method).read(self.options),
-            scores=self.scores,
-            scores_output=self.scores_output,
-            goal=self.goal,
-            latency_table=self.latency_table,
-            max_drop=self.max_drop,
-            max_drift=self.max_drift,
-            pareto=self.pareto,
-            max_class_drop=self.max_class_drop,
-            steps=self.steps,
-            resume=self.resume,
-            recovery=self.recovery,
-            recipe=self.recipe,
-            device=self.device,
-            quantize=self.quantize,
-            quantized_output=self.quantized_output,
-            approximate=self.approximate,
-            preprocess=self.pixels,
-            scaling=self.scaling,
-            labels=self.labels,
-            classes=self.classes,
-            trim_head=self.trim_head,
-            test=self.test,
-            holdout=self.holdout,
-            check_accuracy=self.check_accuracy,
-            force=self.force,
-            dry_run=self.dry_run,
-            seed=self.seed,
-            batch_size=self.batch_size,
-            threads=self.threads,
-        )
+    @property
+    def curve_written(self) -> dict[str, Path]:
+        """Where the parts of the curve go, by their endings."""
+        if self.pareto is None:
+            return {}
+        null, name = is_null(self.pareto), self.pareto.name
+        return {
+            ending: self.pareto if null else self.pareto.with_name(f"{name}.{ending}")
+            for ending in ("csv", "json", "svg")
+        }
+
+    @property
+    def outputs(self) -> dict[str, Path | None]:
+        """Where a run writes, by what messages call it."""
+        return {
+            "the model": self.written,
+            "the plan": self.plan_written,
+            "the labels": self.labels_written,
+            "the quantized model": self.quantized_written,
+            "the saved scores": self.scores_output,
+            **{f"the curve's .{ending}": path for ending, path in self.curve_written.items()},
+            "the state": self.journal,
+            "the report": self.report,
+        }
+
+    @property
+    def inputs(self) -> "Inputs":
+        """What a run reads."""
+        files = {"the scores": self.scores, "the latency table": self.latency_table}
+        return self.read({"the sample data": self.data, "the test data": self.test, **files}, self.labels, self.teacher)
+
+    @property
+    def plan_written(self) -> Path:
+        """Where the plan goes."""
+        return self.plan_output or beside(self.written, ".plan.json")
+
+    @property
+    def journal(self) -> Path | None:
+        """Where a run in several steps keeps what it has done; it goes once the result is written."""
+        return self.written.with_suffix(".steps.json") if self.steps > 1 and not is_null(self.written) else None
+
+    @property
+    def labels_written(self) -> Path | None:
+        """Where the names of the classes go that a trimmed classifier has left."""
+        return beside(self.written, ".labels.txt") if self.trim_head else None
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
@@ -319,35 +376,21 @@ class ApplyConfig(Batches, Threads, Reported, Quantizing, Pixels, Samples):
     """What `apply` can be told."""
 
     plan: Path = field(
-        converter=path, metadata=option("The plan, made for this very model.", DATA, metavar="PLAN", argument=True)
+        converter=file, metadata=option("The plan, made for this very model.", DATA, metavar="PLAN", argument=True)
     )
 
-    def settings(self, plan: "Plan") -> "Settings":
-        """Return what the pipeline goes by, with the plan's treatment of pixels where nothing else is said.
+    def replaying(self, plan: "Plan") -> PruneConfig:
+        """Return what a run goes by that applies `plan`, with its treatment of pixels where nothing else is said.
 
         Raises:
             InputError: a treatment of pixels that contradicts itself.
         """
-        from onnxprune.pipeline.config.settings import Settings
-
         known = None if self.data is None else plan.data.get("preprocess")
         preprocess, scaling = self.treatment(None if known is None else Preprocess.from_json(known))
-        return Settings(
-            model=self.model,
-            data=self.data,
-            output=self.output,
-            quantize=self.quantize,
-            quantized_output=self.quantized_output,
-            preprocess=preprocess,
-            scaling=scaling,
-            labels=self.labels,
-            test=self.test,
-            holdout=self.holdout,
-            check_accuracy=self.check_accuracy,
-            seed=plan.seed,
-            batch_size=self.batch_size,
-            threads=self.threads,
-        )
+        shared = parts(self, Quantizing, Pixels, Samples, Batches, Threads, Reported)
+        shared["also_read"] = {**self.also_read, "the plan": self.plan}
+        shared["preprocess"] = preprocess if scaling == "explicit" else scaling
+        return PruneConfig(**shared, seed=plan.seed)
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
@@ -497,7 +540,7 @@ class FinetuneConfig(Threads, Recipes, Pixels, Classes, Samples):
     )
     teacher: Path | None = field(
         default=None,
-        converter=optional(path),
+        converter=optional(file),
         metadata=option("Learn this model's answers too; without labels, these alone.", DATA, metavar="MODEL"),
     )
     val: Path | None = field(
@@ -512,14 +555,14 @@ class FinetuneConfig(Threads, Recipes, Pixels, Classes, Samples):
     )
     output: Path | None = field(
         default=None,
-        converter=optional(path),
+        converter=optional(file),
         metadata=option(
             "The trained model.", OUTPUT, "-o --output", metavar="FILE", default="MODEL.finetuned.onnx beside it"
         ),
     )
     checkpoint: Path | None = field(
         default=None,
-        converter=optional(path),
+        converter=optional(file),
         metadata=option(
             "The state.", OUTPUT, metavar="FILE", default="the output with the ending .checkpoint", rare=True
         ),
@@ -531,37 +574,32 @@ class FinetuneConfig(Threads, Recipes, Pixels, Classes, Samples):
         metadata=option("Write logs for TensorBoard to this folder too.", OUTPUT, metavar="FOLDER", rare=True),
     )
 
-    def settings(self) -> "FinetuneSettings":
-        """Return what the pipeline goes by.
+    @property
+    def opening(self) -> PruneConfig:
+        """What opening and measuring the data goes by: its test data are the validation data."""
+        shared = parts(self, Samples, Classes, Pixels, Seeded, Threads)
+        return PruneConfig(**{**shared, "test": self.val})
 
-        Raises:
-            InputError: values that make no sense.
-        """
-        from onnxprune.pipeline.config.settings import FinetuneSettings, Settings
+    @property
+    def written(self) -> Path:
+        """Where the trained model goes."""
+        return self.output or self.model.with_name(f"{self.model.stem}.finetuned.onnx")
 
-        settings = Settings(
-            model=self.model,
-            data=self.data,
-            output=self.output,
-            preprocess=self.pixels,
-            scaling=self.scaling,
-            labels=self.labels,
-            classes=self.classes,
-            test=self.val,
-            holdout=self.holdout,
-            check_accuracy=self.check_accuracy,
-            seed=self.seed,
-            threads=self.threads,
-        )
-        return FinetuneSettings(
-            settings,
-            self.recipe,
-            teacher=self.teacher,
-            measured=self.test,
-            device=self.device,
-            checkpoint=self.checkpoint,
-            resume=self.resume,
-        )
+    @property
+    def checkpoint_written(self) -> Path:
+        """Where the state is kept."""
+        return self.checkpoint or beside(self.written, ".checkpoint")
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a state is kept there."""
+        return self.checkpoint_written.exists() and not is_null(self.checkpoint_written)
+
+    @property
+    def inputs(self) -> "Inputs":
+        """What is read."""
+        data = {"the training data": self.data, "the validation data": self.val, "the test data": self.test}
+        return self.read(data, self.labels, self.teacher)
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
@@ -613,45 +651,33 @@ class IterateConfig(
         default=False, converter=switch, metadata=option("Go on from the last finished iteration there.", OUTPUT)
     )
 
-    def settings(self) -> "IterateSettings":
-        """Return what the pipeline goes by.
+    def __attrs_post_init__(self) -> None:
+        """Refuse what contradicts itself.
 
         Raises:
-            InputError: an unknown method, a setting of another type than the method's, or values that make no sense.
+            InputError: it does.
         """
-        from onnxprune.importance.method import find_method
-        from onnxprune.pipeline.config.settings import IterateSettings, Settings
-        from onnxprune.selection.budget import Budget
-        from onnxprune.selection.goal import Goal
+        if self.macs is not None and not self.macs:
+            raise InputError("--macs is a share above 0 and up to 100%, not 0%.")
+        self.treatment()
 
-        settings = Settings(
-            model=self.model,
-            data=self.data,
-            output=self.output,
-            method=self.method,
-            options=find_method(self.method).read(self.options),
-            goal=Goal(Budget(None, self.macs, self.alpha), self.round_to, self.policy, self.steering),
-            recovery=self.recovery,
-            recipe=self.recipe,
-            device=self.device,
-            approximate=self.approximate,
-            preprocess=self.pixels,
-            scaling=self.scaling,
-            labels=self.labels,
-            classes=self.classes,
-            holdout=self.holdout,
-            check_accuracy=self.check_accuracy,
-            seed=self.seed,
-            threads=self.threads,
+    @cached_property
+    def pruning(self) -> PruneConfig:
+        """What each iteration is told; its budget is that of all together."""
+        shared = parts(
+            self, Output, Ranking, Classes, Choosing, Approximating, SingleLayers, Recovering, Pixels, Seeded, Threads
         )
-        return IterateSettings(
-            settings,
-            iterations=self.iterations,
-            floor=self.floor,
-            measured=self.test,
-            folder=self.work,
-            resume=self.resume,
-        )
+        return PruneConfig(**{**shared, "test": None}, training=self.recipe, device=self.device)
+
+    @property
+    def work_folder(self) -> Path:
+        """Where state and models are kept; the null device: nowhere for longer than the run takes."""
+        return self.work or beside(self.written, ".iterations")
+
+    @property
+    def inputs(self) -> "Inputs":
+        """What is read."""
+        return self.read({"the sample data": self.data, "the test data": self.test}, self.labels)
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
@@ -660,14 +686,14 @@ class ProfileConfig(Threads, Approximating, Subject):
 
     output: Path | None = field(
         default=None,
-        converter=optional(path),
+        converter=optional(file),
         metadata=option(
             "The latency table.", OUTPUT, "-o --output", metavar="FILE", default="MODEL.latency.json beside the model"
         ),
     )
     pack: Path | None = field(
         default=None,
-        converter=optional(path),
+        converter=optional(file),
         metadata=option(
             "Time nothing here, but write one file that does it on a device.",
             OUTPUT,
@@ -687,9 +713,8 @@ class ProfileConfig(Threads, Approximating, Subject):
             InputError: it does.
         """
         if self.pack is not None and (self.output or self.threads or self.provider):
-            these = self.called("output", "threads", "provider").replace("--output", "-o")
             raise InputError(
-                f"{self.called('pack')} times nothing here; give {these} to the packed file on the device."
+                "--pack times nothing here; give --output, --threads and --provider to the packed file on the device."
             )
 
     @property

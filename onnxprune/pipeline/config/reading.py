@@ -20,8 +20,26 @@ Pairs = Mapping[str, Any] | Iterable[str | tuple[str, Any]]
 
 
 def path(value: str | os.PathLike[str]) -> Path:
-    """Return a path."""
+    """Return a path.
+
+    Raises:
+        ValueError: it is empty.
+    """
+    if not os.fspath(value):
+        raise ValueError(f"{value!r} is no path")
     return Path(value)
+
+
+def file(value: str | os.PathLike[str]) -> Path:
+    """Return the path of a file, which ends in a name.
+
+    Raises:
+        ValueError: it has none.
+    """
+    found = path(value)
+    if found.name in ("", ".."):
+        raise ValueError(f"'{value}' names no file")
+    return found
 
 
 def share(value: float | str) -> float:

@@ -17,7 +17,7 @@ from onnxprune.graph.loaded import Model
 from onnxprune.graph.storage.save import PROTOBUF_LIMIT
 from onnxprune.graph.storage.staging import with_metadata
 from onnxprune.graph.storage.weights import Weights
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.evaluator import Evaluator
 from onnxprune.runtime import LEAST_OPSET, PER_CHANNEL_OPSET, Feeds, Session, open_session, opset, quantize_int8
@@ -45,22 +45,14 @@ class Int8:
     scheme: str
 
 
-def check_quantizing(config: Settings, model: Model) -> None:
+def check_quantizing(config: PruneConfig, model: Model) -> None:
     """Refuse a quantization that cannot be done, before any work.
 
     Raises:
-        InputError: no data, a dry run, or a model that is quantized already, too old or too large.
+        InputError: a model that is quantized already, too old or too large.
     """
     if config.quantize is None:
-        if config.quantized_output is not None:
-            raise InputError("--quantized names the quantized model; ask for it with --quantize int8.")
         return
-    if config.quantize != INT8:
-        raise InputError(f"There is no quantization {config.quantize!r}; there is {INT8}.")
-    if config.data is None:
-        raise InputError("--quantize takes samples to find the ranges of activations; name them with --data.")
-    if config.dry_run:
-        raise InputError("A plan has no quantization in it; leave out --dry-run, or --quantize until it is applied.")
     for node in model.proto.graph.node:
         if layout(node.domain, node.op_type, node.input) is not None:
             made = f"{node.op_type} that makes {', '.join(node.output)}"
@@ -126,7 +118,7 @@ def _quantized(
     model: tuple[onnx.ModelProto, Weights],
     session: Session,
     data: Dataset,
-    config: Settings,
+    config: PruneConfig,
     scratch: Path | None = None,
 ) -> onnx.ModelProto:
     """Quantize the model in a file, and make sure that the result is one that runs.

@@ -9,7 +9,7 @@ from onnxprune.errors import InputError
 from onnxprune.graph.loaded import Model, load
 from onnxprune.graph.model import read_graph
 from onnxprune.graph.storage.weights import Weights
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.execution.cut import PrunedModel
 from onnxprune.pipeline.execution.recover import measured_step
@@ -25,18 +25,14 @@ TRAINED = "training"
 """The step's name in the report."""
 
 
-def check_retraining(config: Settings, model: Model) -> None:
+def check_retraining(config: PruneConfig, model: Model) -> None:
     """Refuse a training that cannot be done before there is a cut to be trained.
 
     Raises:
-        InputError: no data, a dry run, no such device, several processes, or what `check_training` refuses.
+        InputError: no such device, several processes, or what `check_training` refuses.
     """
     if config.recipe is None:
         return
-    if config.data is None:
-        raise InputError("Training takes samples; name a folder of images or an .npz file with --data.")
-    if config.dry_run:
-        raise InputError("A plan has no training in it; leave out --dry-run, or the training and train the result.")
     check_training(config.recipe, model.graph)
     from onnxprune.finetune.training.processes import find_device, started
 

@@ -1,7 +1,7 @@
 """Limits on what may be lost: which there are, what a measured result says of them, and what is said of that."""
 
 from onnxprune.errors import InputError
-from onnxprune.pipeline.config import Settings
+from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.samples import Samples
 from onnxprune.selection.loss_limits import CLASS_DROP, MAX_DRIFT, MAX_DROP, LossLimits
 
@@ -9,15 +9,12 @@ DROP, DRIFT = 0.01, 0.1
 """The limits where nothing is asked for: of top-1, and without labels of the change of the outputs."""
 
 
-def check_limits(config: Settings, samples: Samples | None) -> None:
-    """Refuse limits that are no shares, or that nothing could be held against, before any model is run.
+def check_limits(config: PruneConfig, samples: Samples | None) -> None:
+    """Refuse limits that nothing could be held against, before any model is run.
 
     Raises:
         InputError: see above.
     """
-    for limit, option in ((config.max_drop, "--max-drop"), (config.max_drift, "--max-drift")):
-        if limit is not None and not 0 <= limit <= 1:
-            raise InputError(f"{option} is a share from 0 to 1 (of the images, of the outputs), not {limit:g}.")
     for limit, option in ((config.max_class_drop, "--max-class-drop"), (config.max_drop, "--max-drop")):
         check_class_drop(limit, samples, measured=config.check_accuracy, option=option)
     if config.max_drift is not None and samples is None:
@@ -26,7 +23,7 @@ def check_limits(config: Settings, samples: Samples | None) -> None:
         )
 
 
-def limits_of(config: Settings, samples: Samples | None) -> LossLimits | None:
+def limits_of(config: PruneConfig, samples: Samples | None) -> LossLimits | None:
     """Return the limits that were asked for, or where nothing was the default; None: what is lost is as it is."""
     given = {MAX_DROP: config.max_drop, MAX_DRIFT: config.max_drift, CLASS_DROP: config.max_class_drop}
     limits = {name: limit for name, limit in given.items() if limit is not None}
@@ -38,7 +35,7 @@ def limits_of(config: Settings, samples: Samples | None) -> LossLimits | None:
     return LossLimits({**default, **limits}, by_default=True, refuses_collapse=not config.force)
 
 
-def has_labels(config: Settings, samples: Samples) -> bool:
+def has_labels(config: PruneConfig, samples: Samples) -> bool:
     """Whether top-1 is measured."""
     return samples.tried_on.labels is not None and config.check_accuracy
 
