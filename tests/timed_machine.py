@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from places import RESNET
 
 from onnxprune.analysis import inspect as inspecting
 from onnxprune.analysis.analyse import analyse
@@ -17,8 +18,6 @@ from onnxprune.analysis.analysis import Analysis
 from onnxprune.graph import loaded
 from onnxprune.graph.model import read_graph
 from onnxprune.latency import board
-
-RESNET = Path(__file__).resolve().parents[1] / "sample_models" / "digits_resnet.onnx"
 
 BLOCK = 8
 

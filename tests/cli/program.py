@@ -11,13 +11,9 @@ import numpy as np
 import onnx
 from click.testing import CliRunner
 from PIL import Image
+from places import CALIB, RESNET
 
 from onnxprune.cli.program import program
-
-SAMPLES = Path(__file__).parents[2] / "sample_models"
-RESNET = SAMPLES / "digits_resnet.onnx"
-CALIB = SAMPLES / "calib"
-TEST = SAMPLES / "test"
 
 
 @dataclass(frozen=True)

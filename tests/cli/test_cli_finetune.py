@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from program import CALIB, RESNET, TEST, call, few, prune
+from places import CALIB, RESNET, TEST
+from program import call, few, prune
 from rich.console import Console
 
 from onnxprune.cli.exits import guarded

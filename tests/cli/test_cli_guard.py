@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from program import CALIB, RESNET, SAMPLES, call, prune
+from places import CALIB, CONVNET, RESNET
+from program import call, prune
 
-CONVNET = SAMPLES / "digits_convnet.onnx"
 CHEAP = ("--method", "l1", "--recover", "none")
 
 

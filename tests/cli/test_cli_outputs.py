@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from large import NAMES, model, one_file, outside, packed
-from program import RESNET, Ended, call, few, prune, save, save_images
+from places import RESNET
+from program import Ended, call, few, prune, save, save_images
 
 from onnxprune.graph.storage.cache import cache_folder
 from onnxprune.graph.storage.load import load_model

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 from nets import net
-from program import CALIB, RESNET, TEST, call, few, prune, save, save_images
+from places import CALIB, RESNET, TEST
+from program import call, few, prune, save, save_images
 
 
 def test_the_main_job_prints_its_result_and_writes_model_plan_and_report(tmp_path: Path) -> None:

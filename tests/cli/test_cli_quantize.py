@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from program import RESNET, TEST, call, few, prune, save_images
+from places import RESNET, TEST
+from program import call, few, prune, save_images
 
 from onnxprune.errors import UnreachableError
 from onnxprune.pipeline.execution import quantize as quantizing

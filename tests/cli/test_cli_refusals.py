@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from nets import net
-from program import RESNET, SAMPLES, Ended, call, prune, save, save_images
+from places import RESNET, SAMPLES
+from program import Ended, call, prune, save, save_images
 
 from onnxprune.importance.method import METHODS, Method, register
 from onnxprune.values.groups import ChannelGroup

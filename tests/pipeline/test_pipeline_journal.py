@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from nets import analysed, net
+from places import CONVNET, RESNET
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
@@ -23,10 +24,6 @@ from onnxprune.pipeline.state import Progress, State, open_state, read_state
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.goal import Goal
 from onnxprune.values.results import Result
-
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-RESNET = SAMPLES / "digits_resnet.onnx"
-CONVNET = SAMPLES / "digits_convnet.onnx"
 
 GROUPS = analysed(
     net(

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from nets import net
+from places import CALIB, CONVNET, RESNET, SAMPLES
 
 import onnxprune
 from onnxprune.data import split
@@ -25,11 +26,6 @@ from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.plan import read_plan
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.trials import Search
-
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-RESNET = SAMPLES / "digits_resnet.onnx"
-CONVNET = SAMPLES / "digits_convnet.onnx"
-CALIB = SAMPLES / "calib"
 
 
 @pytest.fixture(scope="session")

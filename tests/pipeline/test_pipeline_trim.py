@@ -8,16 +8,13 @@ import numpy as np
 import onnx
 import pytest
 from nets import net
+from places import CONVNET, TEST
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.storage.metadata import CLASSES, classes_left
 from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config import Settings
-
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-CONVNET = SAMPLES / "digits_convnet.onnx"
-TEST = SAMPLES / "test"
 
 
 def trimmed(data: Path, output: Path, **more: Any) -> onnxprune.Result:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from nets import net
+from places import CONVNET, RESNET, TEST
 from quantized_nets import quantized
 
 import onnxprune
@@ -21,11 +22,6 @@ from onnxprune.runtime import Session, quantize_int8
 from onnxprune.values.accuracy import count_accuracy
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.quantized import Quantized, effects
-
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-RESNET = SAMPLES / "digits_resnet.onnx"
-CONVNET = SAMPLES / "digits_convnet.onnx"
-TEST = SAMPLES / "test"
 
 SMALL = """(float[N, 1, 8, 8] x) => (float[N, 3, 8, 8] y) <float[32, 1, 3, 3] w, float[3, 32, 3, 3] v>
     { a = Conv<pads = [1, 1, 1, 1]>(x, w) r = Relu(a) y = Conv<pads = [1, 1, 1, 1]>(r, v) }"""

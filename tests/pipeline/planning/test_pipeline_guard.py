@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from places import CALIB, CONVNET, RESNET, TEST
 
 import onnxprune
 from onnxprune.data import Dataset
@@ -30,10 +31,6 @@ from onnxprune.values.accuracy import Accuracy
 from onnxprune.values.outcome import Quality
 from onnxprune.values.preprocess import PRESETS
 from onnxprune.values.trials import COLUMNS, Search, Trial
-
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-RESNET, CONVNET = SAMPLES / "digits_resnet.onnx", SAMPLES / "digits_convnet.onnx"
-CALIB, TEST = SAMPLES / "calib", SAMPLES / "test"
 
 
 def prune(output: Path, model: Path = CONVNET, data: Path | None = CALIB, **more: Any) -> onnxprune.Result:

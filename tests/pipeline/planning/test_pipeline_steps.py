@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from nets import analysed, net
+from places import CONVNET, RESNET
 
 import onnxprune
 from onnxprune.analysis.analysis import Analysis
@@ -22,10 +23,6 @@ from onnxprune.selection.widths import Width
 from onnxprune.surgery.cut import cut
 from onnxprune.values.axes import BoolArray
 from onnxprune.values.statistics import Scores
-
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-RESNET = SAMPLES / "digits_resnet.onnx"
-CONVNET = SAMPLES / "digits_convnet.onnx"
 
 # Channels 2, 3 and 4 of `a` go through the Slice as well, so they are a group of their own, called `a#2`.
 SLICED = """(float[n, 2, 6, 6] x) => (float[n, 3, 4, 4] y, float[n, 3, 4, 4] z)
