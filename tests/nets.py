@@ -205,7 +205,7 @@ class Checked:
         return onnx.helper.get_attribute_value(found)
 
 
-def assert_cut_equals_mask(
+def assert_cut_equals_mask(  # noqa: PLR0913 (every setting has its default)
     model: onnx.ModelProto,
     keep: Mapping[str, BoolArray] | None = None,
     *,

@@ -165,7 +165,8 @@ def test_data_files_of_the_result_are_none_that_are_read(large: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["FIFO", "socket", "device", "link in a circle"])
 @pytest.mark.parametrize("option", ["-o", "--report"])
-def test_only_files_are_replaced(large: Path, tmp_path: Path, kind: str, option: str, null: Path) -> None:
+@pytest.mark.usefixtures("null")
+def test_only_files_are_replaced(large: Path, tmp_path: Path, kind: str, option: str) -> None:
     path = tmp_path / "x"
     if kind == "FIFO":
         os.mkfifo(path)

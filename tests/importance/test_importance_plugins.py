@@ -90,7 +90,8 @@ def test_what_cannot_be_used_is_named_and_stops_nothing(methods: Registry[Method
         find_method("absent")
 
 
-def test_unsound_scores_and_needs_are_refused(methods: Registry[Method], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("methods")
+def test_unsound_scores_and_needs_are_refused(tmp_path: Path) -> None:
     for name, message in (("short", "Method short: the scores of group"), ("vague", "the statistic 'the weather'")):
         with pytest.raises(InputError, match=message):
             onnxprune.prune(CONVNET, CALIB, name, macs=0.5, preprocess="unit", output=tmp_path / "a.onnx")

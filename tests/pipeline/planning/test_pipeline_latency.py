@@ -88,7 +88,8 @@ def test_policy_latency_has_the_network_timed_whatever_the_budget(tmp_path: Path
     assert result.plan.reached["latency"] < 1
 
 
-def test_nothing_held_is_refused_with_what_was_reached(machine: dict[str, float]) -> None:
+@pytest.mark.usefixtures("machine")
+def test_nothing_held_is_refused_with_what_was_reached() -> None:
     model, analysis = parts()
     goal = Goal(onnxprune.Budget(latency=read_amount("60%", {})), 1)
     analysis, goal, timing = time_network(model, analysis, goal, None, Device(), NULL_LISTENER)

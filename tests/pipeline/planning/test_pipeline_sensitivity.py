@@ -112,7 +112,7 @@ def test_the_cache_is_the_systems_unless_another_is_named(monkeypatch: pytest.Mo
     assert cache_folder().name == "onnxprune"
 
 
-def test_a_group_that_matters_more_keeps_more(tmp_path: Path, parts: Parts) -> None:
+def test_a_group_that_matters_more_keeps_more(tmp_path: Path) -> None:
     """At the same budget the outputs move less than with the same share of every group."""
     drifts = {}
     for policy in ("sensitivity", "uniform"):
