@@ -10,6 +10,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from folders import contents, names
 from places import CONVNET, RESNET
 from program import call, few
 
@@ -51,17 +52,13 @@ def killed(folder: Path, moment: Callable[[Path], bool]) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Return the files of a run that nobody stopped."""
     folder = tmp_path_factory.mktemp("whole")
     ended = call(CONVNET, "--data", few(), *ARGS, "-o", folder / "a.onnx")
     assert ended.code == 0, ended.stderr
-    found = files(folder)
+    found = contents(folder)
     assert set(found) == {"a.onnx", "a.plan.json"}
     return found
 
@@ -87,7 +84,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     ended = call(CONVNET, "--data", few(), *ARGS, "-o", tmp_path / "a.onnx", "--resume")
     assert ended.code == 0, ended.stderr
     assert f"Going on after step {left} of 3." in ended.stderr
-    assert files(tmp_path) == whole, "and nothing of the killed process is left"
+    assert contents(tmp_path) == whole, "and nothing of the killed process is left"
     onnx.checker.check_model(onnx.load(tmp_path / "a.onnx"), full_check=True)
 
 
@@ -124,7 +121,7 @@ def test_what_cannot_be_resumed_is_one_sentence(
     ended = call(RESNET, "--data", few(), "-o", "a.onnx", *args)
     assert ended.code == 2
     assert said in ended.sentence
-    assert not files(tmp_path)
+    assert not names(tmp_path)
 
 
 def test_a_plan_of_before_that_says_rounds_is_replayed(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from folders import names
 from nets import net
 from places import CALIB, CONVNET, RESNET, SAMPLES
 
@@ -38,10 +39,6 @@ def halved(tmp_path_factory: pytest.TempPathFactory) -> onnxprune.Result:
 def prune(model: Path, **more: Any) -> onnxprune.Result:
     """Prune without trying presets, to save time."""
     return onnxprune.prune(model, **{"preprocess": "unit", **more})
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def written(result: onnxprune.Result) -> tuple[Path, Path]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from folders import names
 from places import CALIB, CONVNET, RESNET, TEST
 
 import onnxprune
@@ -43,10 +44,6 @@ def searched(result: onnxprune.Result) -> tuple[Search, Trial]:
     assert result.search is not None
     assert result.search.chosen is not None
     return result.search, result.search.chosen
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture

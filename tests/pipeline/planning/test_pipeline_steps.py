@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nets import analysed, net
+from nets import analysed, kept, net
 from places import CONVNET, RESNET
 
 import onnxprune
@@ -33,12 +33,6 @@ SLICED = """(float[n, 2, 6, 6] x) => (float[n, 3, 4, 4] y, float[n, 3, 4, 4] z)
         y = Conv(s, v)
         z = Conv(a, u)
     }"""
-
-
-def kept(size: int, *removed: int) -> BoolArray:
-    mask = np.ones(size, dtype=bool)
-    mask[list(removed)] = False
-    return mask
 
 
 def origins(whole: Analysis, keep: Mapping[str, BoolArray]) -> dict[str, tuple[str, list[int]]]:

@@ -39,6 +39,15 @@ def call(*args: object, env: Mapping[str, str] | None = None) -> Ended:
     return Ended(result.exit_code, result.stdout, result.stderr)
 
 
+def refused(ended: Ended, *parts: str, code: int = 2) -> None:
+    """Hold that a command ended with a sentence that says this, and printed nothing."""
+    assert ended.code == code, ended.stderr
+    assert ended.stdout == ""
+    for part in parts:
+        assert part in ended.sentence
+    assert len(ended.sentence) > 20
+
+
 def prune(output: Path, *args: object, model: Path = RESNET, data: Path | None = None) -> Ended:
     """Run the main job on few images, fed as the sample models need it (which saves the search for the preset)."""
     return call(model, "--data", data or few(), "--preprocess", "unit", "-o", output, *args)
