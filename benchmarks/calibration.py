@@ -74,11 +74,11 @@ class Noise:
     def decoded(self, rows: NDArray[np.int64]) -> None:
         """Nothing: they are no pixels any more."""
 
-    def with_preprocess(self, preprocess: Preprocess) -> "Noise":
+    def with_preprocess(self, _: Preprocess) -> "Noise":
         """Nothing is left to be done to them."""
         return self
 
-    def contents(self, rows: NDArray[np.int64]) -> Any:
+    def contents(self, _: NDArray[np.int64]) -> Any:
         """What identifies them."""
         return iter(())
 

@@ -128,15 +128,15 @@ def _interface(model: onnx.ModelProto) -> tuple[Any, ...]:
     )
 
 
-def _job(path: Path, round_to: int, approximate: bool, queue: "multiprocessing.Queue[dict[str, Any]]") -> None:
+def _job(path: Path, round_to: int, queue: "multiprocessing.Queue[dict[str, Any]]", *, approximate: bool) -> None:
     queue.put(prune_one(path, round_to, approximate=approximate))
 
 
-def _run(path: Path, round_to: int, approximate: bool) -> dict[str, Any]:
+def _run(path: Path, round_to: int, *, approximate: bool) -> dict[str, Any]:
     """Run `prune_one` in a process of its own, so that a hang or a crash costs one row."""
     context = multiprocessing.get_context("spawn")
     queue: multiprocessing.Queue[dict[str, Any]] = context.Queue()
-    process = context.Process(target=_job, args=(path, round_to, approximate, queue))
+    process = context.Process(target=_job, args=(path, round_to, queue), kwargs={"approximate": approximate})
     process.start()
     deadline = time.monotonic() + TIMEOUT
     try:
@@ -194,7 +194,7 @@ def main() -> None:
     paths = sorted(path for path in options.folder.glob("*.onnx") if fnmatch.fnmatch(path.name, options.only))
     rows = []
     for path in paths:
-        rows.append(_run(path, options.round_to, options.allow == "approximate"))
+        rows.append(_run(path, options.round_to, approximate=options.allow == "approximate"))
         print(markdown(rows[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")

@@ -107,7 +107,14 @@ def worth_macs(analysis: Analysis, ranked: Scores) -> Scores:
 
 
 def plans(
-    model: onnxprune.Model, analysis: Analysis, data: Dataset, method: str, share: float, device: Device, trained: bool
+    model: onnxprune.Model,
+    analysis: Analysis,
+    data: Dataset,
+    method: str,
+    share: float,
+    device: Device,
+    *,
+    trained: bool,
 ) -> dict[str, Keep]:
     """Return plans of the same measured latency, and one of half of the MACs, by the way they were found."""
     goal = Goal(Budget(latency=read_amount(share, {})), None)

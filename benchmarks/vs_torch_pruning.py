@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -94,16 +95,11 @@ def measure(
     make: Callable[[], Made],
     train: Set,
     test: Set,
-    epochs: Sequence[int],
-    teachers: Sequence[nn.Module | None],
+    cells: Sequence[tuple[nn.Module | None, int]],
     device: torch.device,
 ) -> None:
-    """Append the rows of one way of pruning that are missing."""
+    """Append the rows of one way of pruning that are missing, of each cell: a teacher and epochs."""
     done = rows.done()
-    cells: list[tuple[nn.Module | None, int]] = [
-        (None, 0),
-        *((teacher, count) for teacher in teachers for count in epochs),
-    ]
     made: Made | None = None
     for teacher, count in cells:
         cell = {**unit, "teach": teacher is not None, "epochs": count}
@@ -198,9 +194,10 @@ def main() -> None:
     whole = {**what, "way": "original", "teach": False, "epochs": 0}
     if rows.key(whole) not in rows.done():
         rows.append({**whole, "top1": accuracy(teacher, test, device), "device": device.type})
+    cells = [(None, 0), *product([None, *([teacher] if options.teach else [])], epochs)]
     for way, make in ways.items():
         unit = {**what, "macs": macs, "way": way}
-        measure(rows, unit, make, train, test, epochs, [None, *([teacher] if options.teach else [])], device)
+        measure(rows, unit, make, train, test, cells, device)
     if options.page is not None:
         options.page.write_text(page(rows.read(), options.net, options.images, len(test[1])), encoding="utf-8")
 

@@ -108,7 +108,7 @@ def _bar(what: str, done: int, total: int) -> Bundle:
 def _text(bundle: Bundle) -> Callable[[Bundle], None]:
     """Print a bundle, which nothing can replace."""
     print(bundle["text/plain"])
-    return lambda other: None
+    return lambda _: None
 
 
 def _ipython() -> Show | None:

@@ -34,7 +34,7 @@ class Registry(Mapping[str, T], Generic[T]):
         what: str,
         package: str,
         group: str | None = None,
-        complaint: Callable[[str, Any], str | None] = lambda name, thing: None,
+        complaint: Callable[[str, Any], str | None] = lambda *_: None,
     ) -> None:
         self._what = what
         self._package = package

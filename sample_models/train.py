@@ -404,7 +404,7 @@ def print_table(results: list[Result], images: int) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(mode=True)
     train_split, calibration, test_split = load_splits()
     write_folder(calibration, HERE / "calib")
     write_folder(test_split, HERE / "test")

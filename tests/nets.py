@@ -8,6 +8,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,24 @@ def with_weights(model: onnx.ModelProto, seed: int = 0) -> onnx.ModelProto:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         graph.initializer.append(onnx.numpy_helper.from_array(values.astype(dtype), info.name))
     return model
+
+
+def save_samples(path: Path, *shape: int) -> Path:
+    """Write a data file of random samples."""
+    np.savez(path, x=np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    return path
+
+
+def initial(model: onnx.ModelProto, name: str) -> Array:
+    """Return the value of an initializer."""
+    return np.asarray(next(onnx.numpy_helper.to_array(t) for t in model.graph.initializer if t.name == name))
+
+
+def kept(size: int, *removed: int) -> BoolArray:
+    """Return a mask without some places."""
+    mask = np.ones(size, dtype=bool)
+    mask[list(removed)] = False
+    return mask
 
 
 def weights(name: str, shape: list[int], *, positive: bool = False, seed: int = 0) -> Array:
@@ -193,7 +212,7 @@ class Checked:
 
     def value(self, name: str) -> Array:
         """The value of an initializer of the cut model."""
-        return np.asarray(next(onnx.numpy_helper.to_array(t) for t in self.model.graph.initializer if t.name == name))
+        return initial(self.model, name)
 
     def node(self, output: str) -> Any:
         """The node of the cut model that makes `output`."""
@@ -205,7 +224,7 @@ class Checked:
         return onnx.helper.get_attribute_value(found)
 
 
-def assert_cut_equals_mask(
+def assert_cut_equals_mask(  # noqa: PLR0913 (every setting has its default)
     model: onnx.ModelProto,
     keep: Mapping[str, BoolArray] | None = None,
     *,

@@ -5,11 +5,9 @@ import subprocess
 import sys
 from graphlib import TopologicalSorter
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
+from places import ROOT
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from places import RESNET
 
 from onnxprune.analysis import inspect as inspecting
 from onnxprune.analysis.analyse import analyse
@@ -17,8 +18,6 @@ from onnxprune.analysis.analysis import Analysis
 from onnxprune.graph import loaded
 from onnxprune.graph.model import read_graph
 from onnxprune.latency import board
-
-RESNET = Path(__file__).resolve().parents[1] / "sample_models" / "digits_resnet.onnx"
 
 BLOCK = 8
 
@@ -49,7 +48,7 @@ def made_up(patch: pytest.MonkeyPatch, cache: Path) -> dict[str, float]:
     state = {"off": 1.0, "calls": 0.0}
     patch.setenv("ONNXPRUNE_CACHE", str(cache))
 
-    def time_one(path: str, whole: bool) -> dict[str, float]:
+    def time_one(path: str, *, whole: bool) -> dict[str, float]:
         model = onnx.load(path)
         kept = any("cut" in entry.key for entry in model.metadata_props)
         taken = micros(model) * (state["off"] if whole and "0/model" not in path and not kept else 1.0)
@@ -61,8 +60,8 @@ def made_up(patch: pytest.MonkeyPatch, cache: Path) -> dict[str, float]:
         *_: Any,
     ) -> dict[str, dict[str, float]]:
         state["calls"] += len(jobs)
-        return {job["id"]: time_one(read(job["file"]), False) for job in jobs}
+        return {job["id"]: time_one(read(job["file"]), whole=False) for job in jobs}
 
     patch.setattr(board, "run", run)
-    patch.setattr(board, "time_whole", lambda models, *_: [time_one(model, True) for model in models])
+    patch.setattr(board, "time_whole", lambda models, *_: [time_one(model, whole=True) for model in models])
     return state

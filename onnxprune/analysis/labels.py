@@ -233,7 +233,7 @@ class _Labeller:
             why = self.reading.refused.get(node.index, "this axis is not one that it lets through")
             self._freeze(axis, f"{node.title}: {why}")
             return
-        if self.reading.static.get(axis) is None and not self._goes_round(node, axis, facts):
+        if self.reading.static.get(axis) is None and not self._goes_round(axis, facts):
             self._freeze(axis, f"{node.title}: its channels are folded into a free size")
             return
         candidates = [fact for fact in facts if isinstance(fact, Tie) and fact.exclusive]
@@ -274,7 +274,7 @@ class _Labeller:
         self.carrier[node.index, chosen.a] = self.carrier[node.index, chosen.b] = chosen
         return chosen
 
-    def _goes_round(self, node: Node, axis: Axis, facts: list[Fact]) -> bool:
+    def _goes_round(self, axis: Axis, facts: list[Fact]) -> bool:
         """Whether all that a node says of an axis of free size holds for each of its cycles."""
         return all(
             isinstance(fact, Free)

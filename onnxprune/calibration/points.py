@@ -137,7 +137,7 @@ def _next(graph: Graph, tensor: str, channels: int) -> str | None:
             other = node.inputs[1 - node.inputs.index(tensor)]
             if _per_channel(graph, other, tensor, channels):
                 return node.outputs[0]
-    return _gated(graph, tensor, readers)
+    return _gated(tensor, readers)
 
 
 def _per_channel(graph: Graph, other: str, tensor: str, channels: int) -> bool:
@@ -151,7 +151,7 @@ def _per_channel(graph: Graph, other: str, tensor: str, channels: int) -> bool:
     return all(size == 1 or rank - len(shape) + place == channels for place, size in enumerate(shape))
 
 
-def _gated(graph: Graph, tensor: str, readers: Sequence[Node]) -> str | None:
+def _gated(tensor: str, readers: Sequence[Node]) -> str | None:
     """Recognise x * f(x) written as two nodes (SiLU, HardSwish)."""
     if len(readers) != 2:
         return None

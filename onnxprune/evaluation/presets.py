@@ -13,7 +13,7 @@ from onnxprune.values.preprocess import PRESETS, Preprocess
 from onnxprune.values.progress import Track, silent
 
 
-def auto_preprocess(
+def auto_preprocess(  # noqa: PLR0913 (every setting has its default)
     session: Session,
     dataset: Dataset,
     base: Preprocess,

@@ -112,4 +112,4 @@ def probe(width: int, other: int, size: int, opset: int, *, inputs: bool) -> tup
     """Return a 3x3 convolution of images of `size` with `width` outputs (or `inputs`) and `other` channels beside."""
     node = Node(0, "Conv", "", "probe", (DATA, WEIGHT), ("y",), {"kernel_shape": [3, 3], "pads": [1] * 4}, opset)
     weight = (other, width, 3, 3) if inputs else (width, other, 3, 3)
-    return layer_model(SingleLayer(node, weight, (1, weight[1], size, size), False, opset), weight)
+    return layer_model(SingleLayer(node, weight, (1, weight[1], size, size), bias=False, opset=opset), weight)

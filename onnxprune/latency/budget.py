@@ -93,7 +93,7 @@ def timed_choices(
             break
         target = aim * budget.as_share(whole).number
         try:
-            chosen = choose(Amount(min(1.0, target), True, budget.text))
+            chosen = choose(Amount(min(1.0, target), is_share=True, text=budget.text))
         except UnreachableError:
             break
         if all(np.array_equal(chosen[name], mask) for name, mask in keep.items()):

@@ -68,7 +68,7 @@ def find_layers(graph: Graph, *, solvable: bool = True) -> tuple[tuple[Layer, ..
     With `solvable` false, layers that can only be looked at are among them, such as those that share a weight or bias
     with another layer; no bias is named then.
     """
-    finder = _Finder(graph, solvable)
+    finder = _Finder(graph, solvable=solvable)
     layers, skipped = [], {}
     for node in graph.nodes:
         if node.domain or node.op not in WEIGHTED or graph.is_folded(node):
@@ -85,7 +85,7 @@ class _UnsolvableError(Exception):
 
 
 class _Finder:
-    def __init__(self, graph: Graph, solvable: bool) -> None:
+    def __init__(self, graph: Graph, *, solvable: bool) -> None:
         self.graph = graph
         self.solvable = solvable
 

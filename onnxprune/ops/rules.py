@@ -13,7 +13,7 @@ GROUP = "onnxprune.ops"
 """Entry points under which other packages offer their rules: the op (after its domain, a dot) = where its rule is."""
 
 
-def _complaint(name: str, thing: Any) -> str | None:
+def _complaint(_: str, thing: Any) -> str | None:
     """Return what is wrong with what another package offers as a rule, or None."""
     return None if callable(thing) else "it is no function from a node to facts"
 

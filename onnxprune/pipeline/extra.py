@@ -9,6 +9,6 @@ Extra = Callable[[Result], Mapping[Path, bytes]]
 """Makes of the result what is to be written as well, by path: a report."""
 
 
-def no_extra(result: Result) -> Mapping[Path, bytes]:
+def no_extra(_: Result) -> Mapping[Path, bytes]:
     """Write nothing more."""
     return {}

@@ -66,7 +66,7 @@ def fold(task: RecoveryTask) -> Recovered:
     return Recovered(weights.model, solved, skipped)
 
 
-def _fold_into(
+def _fold_into(  # noqa: PLR0913 (one layer, and what all layers share)
     layer: Layer,
     before: Layer,
     mask: BoolArray,
@@ -79,7 +79,7 @@ def _fold_into(
     """Fold into one layer; returns the share of the removed channels' squared values left on held-out samples."""
     whole, graph = graphs
     matrix = as_matrix(before.node, whole.facts.known[before.weight].first)
-    groups = _groups(before, mask, masks_of(task.masks, layer.output).get(layer.channels), matrix)
+    groups = _groups(mask, masks_of(task.masks, layer.output).get(layer.channels), matrix)
     slim = as_matrix(layer.node, weights[layer.weight])
     taps = matrix.shape[1] // (len(mask) // len(matrix))
     if len(groups) != len(slim) or any(
@@ -105,7 +105,7 @@ def _fold_into(
     return left
 
 
-def _groups(layer: Layer, mask: BoolArray, out_mask: BoolArray | None, matrix: Array) -> list[_Group]:
+def _groups(mask: BoolArray, out_mask: BoolArray | None, matrix: Array) -> list[_Group]:
     """Return the groups of the original layer that are left, in order."""
     count, _, outputs = matrix.shape
     each = len(mask) // count

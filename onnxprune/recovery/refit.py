@@ -107,7 +107,7 @@ class _Sample:
         change = joined.solve(ridge, biased=biased)
         if self._range is None or not isinstance(fit, Moments) or not isinstance(joined, Moments):
             return change, left
-        return self._descended(fit, joined, change, ridge, left, self._range, biased)
+        return self._descended(fit, joined, change, ridge, left, self._range, biased=biased)
 
     def _descended(
         self,
@@ -117,6 +117,7 @@ class _Sample:
         ridge: float,
         left: float,
         interval: ActivationRange,
+        *,
         biased: bool,
     ) -> tuple[Change, float]:
         """Go on from the plain solution where that does better on the held rows, by what the activation leaves."""

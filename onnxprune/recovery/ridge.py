@@ -77,13 +77,13 @@ class Moments:
         mean_d = self.d / n if biased else np.zeros_like(self.d)
         weight = np.zeros_like(self.xd)
         for group in range(len(self.xx)):
-            factor = self._factor(group, ridge, biased)
+            factor = self._factor(group, ridge, biased=biased)
             if factor is not None:
                 target = self.xd[group] - n * np.outer(mean_x[group], mean_d[group])
                 weight[group] = scipy.linalg.cho_solve(factor, target, check_finite=False)
         return Change(weight, mean_d - np.einsum("gk,gkm->gm", mean_x, weight))
 
-    def _factor(self, group: int, ridge: float, biased: bool) -> Factor | None:
+    def _factor(self, group: int, ridge: float, *, biased: bool) -> Factor | None:
         """Return the Cholesky factor of a group's moments, None where its inputs are dead or rounding spoiled it."""
         key = group, ridge, biased
         if key not in self._factors:

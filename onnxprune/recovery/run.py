@@ -55,7 +55,7 @@ def obstacle(graph: Graph) -> str | None:
 
 
 def recover_steps(
-    graph: Graph, cut: Cut, dataset: Dataset, name: str, *, samples: int, batch: int | None = None, seed: int = 0
+    graph: Graph, cut: Cut, dataset: Dataset, name: str, *, samples: int, seed: int = 0
 ) -> Iterator[RecoveryStep]:
     """Run the steps of the recovery `name` on a cut of the model of `graph`, with at most `samples` samples.
 

@@ -77,11 +77,11 @@ def _steps(steps: int) -> str:
 
 
 def _target(words: Callable[[Any], str]) -> Request:
-    return Request("target", lambda value, classes: words(value))
+    return Request("target", lambda value, _: words(value))
 
 
 def _rule(words: Callable[[Any], str]) -> Request:
-    return Request("rule", lambda value, classes: words(value))
+    return Request("rule", lambda value, _: words(value))
 
 
 REQUESTS: Mapping[str, Request] = {

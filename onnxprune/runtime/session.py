@@ -60,7 +60,7 @@ class Session:
         chunk_size: The number of samples that one call takes, None for any number; see `chunks`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (every setting has its default)
         self,
         model: bytes | Path,
         *,

@@ -31,7 +31,7 @@ class Amount:
 
     def as_share(self, whole: float) -> "Amount":
         """Return the same as a share of `whole`, at most all of it."""
-        return self if self.is_share else Amount(min(1.0, self.number / whole), True, self.text)
+        return self if self.is_share else Amount(min(1.0, self.number / whole), is_share=True, text=self.text)
 
     def to_json(self) -> float | str:
         """A share as a number, an amount as it was given."""

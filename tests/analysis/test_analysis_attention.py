@@ -40,7 +40,7 @@ PIECES = """int64[1] front = {0}, int64[1] second = {1}, int64[1] nh = {3}, int6
     int64[1] third = {2}, int64[1] fourth = {3}, int64[1] rest = {-1}"""
 
 
-def attention(
+def attention(  # noqa: PLR0913 (every setting has its default)
     nodes: str,
     *,
     tokens: int | str = "t",

@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from nets import net
+from nets import net, save_samples
 from program import call, save
 
 
@@ -30,9 +29,7 @@ def normed(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def samples(tmp_path: Path) -> Path:
-    path = tmp_path / "samples.npz"
-    np.savez(path, x=np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32))
-    return path
+    return save_samples(tmp_path / "samples.npz", 40, 4)
 
 
 def test_inspect_shows_exact_groups_alone_unless_asked(normed: Path) -> None:

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from program import CALIB, RESNET, SAMPLES, call, prune
+from folders import names
+from places import CALIB, CONVNET, RESNET
+from program import call, prune
 
-CONVNET = SAMPLES / "digits_convnet.onnx"
 CHEAP = ("--method", "l1", "--recover", "none")
 
 
@@ -29,7 +30,7 @@ def test_the_page_and_the_curve_are_written_with_the_model(tmp_path: Path) -> No
     assert "no output changed by more than 20 % on held-out data" in ended.stdout
     assert f"Curve (csv) written to {tmp_path / 'c.csv'}" in ended.stdout
     assert "Plans that were tried" in (tmp_path / "r.html").read_text()
-    found = sorted(path.name for path in tmp_path.iterdir())
+    found = names(tmp_path)
     assert found == ["a.onnx", "a.plan.json", "c.csv", "c.json", "c.svg", "r.html"]
 
 

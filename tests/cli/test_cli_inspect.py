@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 from nets import net
-from program import RESNET, call, save
+from places import RESNET
+from program import call, save
 
 
 def test_it_lists_groups_reasons_and_totals() -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import onnx
 import pytest
-from program import CALIB, RESNET, TEST, Ended, call, few, save_images
+from places import CALIB, RESNET, TEST
+from program import Ended, call, few, save_images
 
 from onnxprune.pipeline import iterate as iterating
 from onnxprune.pipeline.config.jobs import IterateConfig

@@ -7,7 +7,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from folders import contents
 from large import LAYOUTS, NAMES, Layout, files, mixed, model, nodes, one_file, outside, packed, pages
+from nets import save_samples
 from program import call
 
 import onnxprune
@@ -24,13 +26,7 @@ from onnxprune.values.results import Result
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "data.npz"
-    np.savez(path, x=np.random.default_rng(0).normal(size=(16, 1, 8, 8)).astype(np.float32))
-    return path
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return save_samples(tmp_path_factory.mktemp("data") / "data.npz", 16, 1, 8, 8)
 
 
 def prune(path: Path, data: Path, output: Path, **more: Any) -> Result:

@@ -9,23 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from folders import contents, names
 from large import NAMES, model, one_file, outside, packed
-from program import RESNET, Ended, call, few, prune, save, save_images
+from places import RESNET
+from program import call, few, prune, refused, save, save_images
 
 from onnxprune.graph.storage.cache import cache_folder
 from onnxprune.graph.storage.load import load_model
 
 CUT = ("--method", "l1", "--ratio", "50%", "--round-to", "1", "-q")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def refused(ended: Ended, *parts: str) -> None:
-    assert ended.code == 2, ended.stderr
-    for part in parts:
-        assert part in ended.sentence
 
 
 @pytest.fixture
@@ -136,7 +128,7 @@ def test_folders_that_are_written_are_no_part_of_the_data(large: Path, tmp_path:
     refused(call("iterate", large, *args, "--work", images / "work"), "The work folder", "the sample data")
     refused(call("iterate", large, *args, "--work", large.parent), "The work folder", "has the input model in it")
     assert contents(images) == before
-    assert sorted(path.name for path in large.parent.iterdir()) == ["net.onnx", "weights.bin"]
+    assert names(large.parent) == ["net.onnx", "weights.bin"]
 
 
 def test_names_in_another_case_are_other_files_where_the_system_says_so(tmp_path: Path) -> None:
@@ -165,7 +157,8 @@ def test_data_files_of_the_result_are_none_that_are_read(large: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["FIFO", "socket", "device", "link in a circle"])
 @pytest.mark.parametrize("option", ["-o", "--report"])
-def test_only_files_are_replaced(large: Path, tmp_path: Path, kind: str, option: str, null: Path) -> None:
+@pytest.mark.usefixtures("null")
+def test_only_files_are_replaced(large: Path, tmp_path: Path, kind: str, option: str) -> None:
     path = tmp_path / "x"
     if kind == "FIFO":
         os.mkfifo(path)

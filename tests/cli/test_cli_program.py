@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 import pytest
-from program import CALIB, RESNET, call
+from places import CALIB, RESNET, ROOT
+from program import call
 
 import onnxprune
 from onnxprune.cli.reference import commands, reference
 
-DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+DOCS = ROOT / "docs" / "cli.md"
 
 
 @pytest.mark.parametrize("args", [(), ("--help",), ("-h",)])

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from folders import names
 from nets import net
-from program import CALIB, RESNET, TEST, call, few, prune, save, save_images
+from places import CALIB, RESNET, TEST
+from program import call, few, prune, save, save_images
 
 
 def test_the_main_job_prints_its_result_and_writes_model_plan_and_report(tmp_path: Path) -> None:
@@ -35,7 +37,7 @@ def test_the_main_job_prints_its_result_and_writes_model_plan_and_report(tmp_pat
     onnx.checker.check_model(onnx.load(output), full_check=True)
     assert json.loads((tmp_path / "small.plan.json").read_text())["reached"]["macs"] <= 0.5
     assert "<html" in (tmp_path / "r.html").read_text()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.html", "small.onnx", "small.plan.json"]
+    assert names(tmp_path) == ["r.html", "small.onnx", "small.plan.json"]
 
 
 def test_the_word_prune_may_be_said(tmp_path: Path) -> None:

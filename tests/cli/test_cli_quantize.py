@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from program import RESNET, TEST, call, few, prune, save_images
+from folders import names
+from places import RESNET, TEST
+from program import call, few, prune, save_images
 
 from onnxprune.errors import UnreachableError
 from onnxprune.pipeline.execution import quantize as quantizing
@@ -32,7 +34,7 @@ def test_the_report_has_three_columns_and_both_effects(tmp_path: Path) -> None:
     assert rows(changes)["file size"][1].startswith("0.3")
     assert len(rows(changes)["top-1"]) == 3
     assert f"Quantized model written to {tmp_path / 'q.onnx'}" in ended.stdout
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.plan.json", "q.onnx", "r.html"]
+    assert names(tmp_path) == ["a.onnx", "a.plan.json", "q.onnx", "r.html"]
 
 
 def test_json_has_the_quantized_model(tmp_path: Path) -> None:
@@ -81,7 +83,7 @@ def test_a_quantization_that_fails_at_the_end_is_said_and_the_pruned_model_stays
         "out --quantize."
     )
     assert "Warning: onnxruntime cannot quantize" in ended.stdout
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.plan.json"]
+    assert names(tmp_path) == ["a.onnx", "a.plan.json"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import onnx
-from program import SAMPLES, prune
+from places import SAMPLES
+from program import prune
 from quantized_nets import quantized
 
 

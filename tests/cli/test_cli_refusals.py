@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from nets import net
-from program import RESNET, SAMPLES, Ended, call, prune, save, save_images
+from places import RESNET, SAMPLES
+from program import Ended, call, prune, refused, save, save_images
 
 from onnxprune.importance.method import METHODS, Method, register
 from onnxprune.values.groups import ChannelGroup
@@ -22,14 +23,6 @@ def output(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     yield folder / "small.onnx"
     assert list(folder.iterdir()) == []
-
-
-def refused(ended: Ended, *parts: str, code: int = 2) -> None:
-    assert ended.code == code, ended.stderr
-    assert ended.stdout == ""
-    for part in parts:
-        assert part in ended.sentence
-    assert len(ended.sentence) > 20
 
 
 def test_no_such_model(tmp_path: Path, output: Path) -> None:

@@ -3,7 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from program import RESNET, Ended, call, prune
+from places import RESNET
+from program import Ended, call, prune
 
 STEM = "/stem_conv/Conv_output_0"
 INNER = "/stage1/stage1.0/conv1/Conv_output_0"

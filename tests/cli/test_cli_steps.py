@@ -10,11 +10,12 @@ from pathlib import Path
 
 import onnx
 import pytest
-from program import RESNET, SAMPLES, call, few
+from folders import contents, names
+from places import CONVNET, RESNET
+from program import call, few
 
 from onnxprune.pipeline import prune as pruning
 
-MODEL = SAMPLES / "digits_convnet.onnx"
 ARGS = ("--preprocess", "unit", "--method", "catro", "--macs", "10%", "--steps", "3", "--recover", "bias")
 LONG = 120.0
 """Seconds after which a process that should have come to a certain point has failed."""
@@ -38,7 +39,8 @@ def is_staging(folder: Path) -> bool:
 
 def killed(folder: Path, moment: Callable[[Path], bool]) -> None:
     """Run until a moment has come, and kill the process."""
-    command = [sys.executable, "-m", "onnxprune", str(MODEL), "--data", str(few()), *ARGS, "-o", str(folder / "a.onnx")]
+    args = map(str, (CONVNET, "--data", few(), *ARGS, "-o", folder / "a.onnx"))
+    command = [sys.executable, "-m", "onnxprune", *args]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + LONG
         while not moment(folder):
@@ -50,17 +52,13 @@ def killed(folder: Path, moment: Callable[[Path], bool]) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Return the files of a run that nobody stopped."""
     folder = tmp_path_factory.mktemp("whole")
-    ended = call(MODEL, "--data", few(), *ARGS, "-o", folder / "a.onnx")
+    ended = call(CONVNET, "--data", few(), *ARGS, "-o", folder / "a.onnx")
     assert ended.code == 0, ended.stderr
-    found = files(folder)
+    found = contents(folder)
     assert set(found) == {"a.onnx", "a.plan.json"}
     return found
 
@@ -74,19 +72,19 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_a_killed_run_goes_on_to_the_same_bytes(
     tmp_path: Path, whole: dict[str, bytes], moment: Callable[[Path], bool]
 ) -> None:
-    before = MODEL.read_bytes()
+    before = CONVNET.read_bytes()
     killed(tmp_path, moment)
-    assert MODEL.read_bytes() == before
+    assert CONVNET.read_bytes() == before
     assert not list(tmp_path.glob("*.onnx")), "the model comes last"
     left = steps_done(tmp_path)
     assert left >= 1
-    again = call(MODEL, "--data", few(), *ARGS, "-o", tmp_path / "a.onnx")
+    again = call(CONVNET, "--data", few(), *ARGS, "-o", tmp_path / "a.onnx")
     assert again.code == 2
     assert again.sentence == f"'{tmp_path / 'a.steps.json'}' is there already; go on with --resume, or remove it."
-    ended = call(MODEL, "--data", few(), *ARGS, "-o", tmp_path / "a.onnx", "--resume")
+    ended = call(CONVNET, "--data", few(), *ARGS, "-o", tmp_path / "a.onnx", "--resume")
     assert ended.code == 0, ended.stderr
     assert f"Going on after step {left} of 3." in ended.stderr
-    assert files(tmp_path) == whole, "and nothing of the killed process is left"
+    assert contents(tmp_path) == whole, "and nothing of the killed process is left"
     onnx.checker.check_model(onnx.load(tmp_path / "a.onnx"), full_check=True)
 
 
@@ -94,7 +92,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, monkeypatch: pytes
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    args = (MODEL, "--data", few(), *ARGS, "-o", tmp_path / "a.onnx")
+    args = (CONVNET, "--data", few(), *ARGS, "-o", tmp_path / "a.onnx")
     with monkeypatch.context() as patch:
         patch.setattr("onnxprune.pipeline.opening.open_state", interrupted)
         assert call(*args).sentence == "interrupted; nothing was written"
@@ -123,7 +121,7 @@ def test_what_cannot_be_resumed_is_one_sentence(
     ended = call(RESNET, "--data", few(), "-o", "a.onnx", *args)
     assert ended.code == 2
     assert said in ended.sentence
-    assert not files(tmp_path)
+    assert not names(tmp_path)
 
 
 def test_a_plan_of_before_that_says_rounds_is_replayed(tmp_path: Path) -> None:

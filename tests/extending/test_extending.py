@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, net
+from places import CALIB, CONVNET
 
 import onnxprune
 from onnxprune.errors import InputError
@@ -22,8 +23,6 @@ from onnxprune.report.blocks import Lines
 from onnxprune.report.section import SECTIONS, Detail, report_blocks
 from onnxprune.selection.policy import POLICIES
 
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-CONVNET = SAMPLES / "digits_convnet.onnx"
 QUICK_GELU = "com.microsoft.QuickGelu"
 Offer = Callable[[Registry[Any], str, str], None]
 
@@ -47,7 +46,7 @@ def offer(monkeypatch: pytest.MonkeyPatch) -> Offer:
 
 def prune(output: Path, method: str = "l1", model: Path = CONVNET, **more: Any) -> onnxprune.Result:
     settings = {"macs": 0.5, "preprocess": "unit", **more}
-    return onnxprune.prune(model, SAMPLES / "calib", method, output=output, **settings)
+    return onnxprune.prune(model, CALIB, method, output=output, **settings)
 
 
 def quick_net() -> onnx.ModelProto:

@@ -3,24 +3,20 @@
 import itertools
 import math
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pytest
+from channel_groups import group, scored_by
 from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxprune.errors import InputError
-from onnxprune.importance.catro import EPSILON, catro_scores, group_curve, scatter, trace_ratio, utilities, value_curve
-from onnxprune.importance.method import find_method
-from onnxprune.values.axes import Axis, FloatArray, Ref
-from onnxprune.values.groups import ChannelGroup, Member
-from onnxprune.values.statistics import LayerStatistics, Scores, Statistics
+from onnxprune.importance.catro import EPSILON, group_curve, scatter, trace_ratio, utilities, value_curve
+from onnxprune.values.axes import FloatArray
+from onnxprune.values.statistics import LayerStatistics, Statistics
 
-
-def group(*layers: str, size: int) -> ChannelGroup:
-    positions = np.arange(size)[:, None]
-    return ChannelGroup(layers[0], size, tuple(Member(Axis(Ref(x), 1), positions, "produces") for x in layers), layers)
+scored = partial(scored_by, "catro", feature="map", tau=0.5)
 
 
 def statistics_of(features: dict[str, FloatArray], labels: list[int], classes: int) -> Statistics:
@@ -32,11 +28,6 @@ def statistics_of(features: dict[str, FloatArray], labels: list[int], classes: i
         squares = (mine @ np.square(x).sum(axis=2)).astype(float)
         layers[name] = LayerStatistics(name, name, "map", x.shape[2], {"position sums": sums, "squares": squares})
     return Statistics(layers, mine.sum(axis=1).astype(np.int64))
-
-
-def scored(groups: list[ChannelGroup], statistics: Statistics, **options: Any) -> Scores:
-    options = {"feature": "map", "tau": 0.5, **options}
-    return catro_scores(groups, statistics, find_method("catro").settle(options), np.random.default_rng(0))
 
 
 def literal_scatter(x: FloatArray, labels: list[int]) -> tuple[list[float], list[float]]:

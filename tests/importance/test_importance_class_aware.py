@@ -1,20 +1,16 @@
 """Class-aware scores: the number of classes that a channel matters for, its threshold, ties and awkward channels."""
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pytest
+from channel_groups import group, scored_by
 
-from onnxprune.importance.class_aware import class_aware_scores
 from onnxprune.importance.method import find_method
-from onnxprune.values.axes import Axis, FloatArray, Ref
-from onnxprune.values.groups import ChannelGroup, Member
-from onnxprune.values.statistics import LayerStatistics, Scores, Statistics
+from onnxprune.values.axes import FloatArray
+from onnxprune.values.statistics import LayerStatistics, Statistics
 
-
-def group(*layers: str, size: int) -> ChannelGroup:
-    positions = np.arange(size)[:, None]
-    return ChannelGroup(layers[0], size, tuple(Member(Axis(Ref(x), 1), positions, "produces") for x in layers), layers)
+scored = partial(scored_by, "class-aware")
 
 
 def statistics_of(wins: dict[str, list[float]], samples: list[int], magnitude: FloatArray | None = None) -> Statistics:
@@ -24,11 +20,6 @@ def statistics_of(wins: dict[str, list[float]], samples: list[int], magnitude: F
         values = {"class wins": np.asarray([counts]), "mean magnitude": np.asarray(size)}
         layers[name] = LayerStatistics(name, name, "map", 9, values)
     return Statistics(layers, np.asarray(samples))
-
-
-def scored(groups: list[ChannelGroup], statistics: Statistics, **options: Any) -> Scores:
-    settled = find_method("class-aware").settle(options)
-    return class_aware_scores(groups, statistics, settled, np.random.default_rng(0))
 
 
 def test_three_of_ten_classes_are_the_threshold() -> None:

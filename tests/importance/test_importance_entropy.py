@@ -3,18 +3,22 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+from channel_groups import scored_by
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxprune.importance.entropy import entropy_scores, relative_activity, relative_entropy
+from onnxprune.importance.entropy import relative_activity, relative_entropy
 from onnxprune.importance.method import find_method
 from onnxprune.values.axes import Axis, FloatArray, Ref
 from onnxprune.values.groups import ChannelGroup, Member
-from onnxprune.values.statistics import LayerKind, LayerStatistics, Scores, Statistics
+from onnxprune.values.statistics import LayerKind, LayerStatistics, Statistics
+
+scored = partial(scored_by, "entropy")
 
 EXACT = 1e-12
 H = np.array([[1.0, 2.0, 3.0], [4.0, 1.0, 1.0]])
@@ -31,11 +35,6 @@ def layer(name: str, kind: LayerKind = "map", **values: Any) -> LayerStatistics:
     arrays = {key.replace("_", " "): np.asarray(value, dtype=np.float64) for key, value in values.items()}
     some = next(iter(arrays.values()))
     return LayerStatistics(name, name, kind, 16, {"mean magnitude": np.ones_like(some), **arrays})
-
-
-def scored(groups: list[ChannelGroup], statistics: Statistics, **options: Any) -> Scores:
-    settled = find_method("entropy").settle(options)
-    return entropy_scores(groups, statistics, settled, np.random.default_rng(0))
 
 
 def statistics(*layers: LayerStatistics, samples: Any = (5, 5), **more: Any) -> Statistics:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from places import CALIB, CONVNET
 
 import onnxprune
 from onnxprune.errors import InputError
@@ -45,8 +46,6 @@ number = {module}:NUMBER
 missing = {module}:NOWHERE
 absent = no_such_module_anywhere:METHOD
 """
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-CONVNET = SAMPLES / "digits_convnet.onnx"
 
 
 @pytest.fixture
@@ -70,9 +69,7 @@ def methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registr
 def test_a_method_of_another_package_is_one_like_any_other(methods: Registry[Method], tmp_path: Path) -> None:
     assert find_method("loudest").source == "mine"
     assert set(METHODS) < set(methods)
-    result = onnxprune.prune(
-        CONVNET, SAMPLES / "calib", "loudest", macs=0.5, preprocess="unit", output=tmp_path / "a.onnx"
-    )
+    result = onnxprune.prune(CONVNET, CALIB, "loudest", macs=0.5, preprocess="unit", output=tmp_path / "a.onnx")
     assert result.plan.method == "loudest"
     assert result.plan.reached["macs"] <= 0.5
 
@@ -93,10 +90,11 @@ def test_what_cannot_be_used_is_named_and_stops_nothing(methods: Registry[Method
         find_method("absent")
 
 
-def test_unsound_scores_and_needs_are_refused(methods: Registry[Method], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("methods")
+def test_unsound_scores_and_needs_are_refused(tmp_path: Path) -> None:
     for name, message in (("short", "Method short: the scores of group"), ("vague", "the statistic 'the weather'")):
         with pytest.raises(InputError, match=message):
-            onnxprune.prune(CONVNET, SAMPLES / "calib", name, macs=0.5, preprocess="unit", output=tmp_path / "a.onnx")
+            onnxprune.prune(CONVNET, CALIB, name, macs=0.5, preprocess="unit", output=tmp_path / "a.onnx")
 
 
 def test_nothing_is_broken_as_it_comes() -> None:

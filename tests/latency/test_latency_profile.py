@@ -11,7 +11,8 @@ from onnxprune.latency.table import table_of
 from onnxprune.surgery.cut import cut
 
 
-def test_the_table_predicts_networks_that_were_not_timed(machine: dict[str, float]) -> None:
+@pytest.mark.usefixtures("machine")
+def test_the_table_predicts_networks_that_were_not_timed() -> None:
     model, analysis = parts()
     table = table_of(profile_here(model, analysis, Device()), analysis)
     assert table.block == BLOCK

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from nets import Array, net, run
+from nets import Array, initial, net, run
 
 from onnxprune.graph.model import read_graph
 from onnxprune.linear.matrix import as_matrix, from_matrix
@@ -32,10 +32,6 @@ def check(model: onnx.ModelProto, x: Array, weight: Array, bias: Array | None, c
     expected = picked(output, channels, rows)
     assert product + (0 if bias is None else bias) == pytest.approx(expected, abs=1e-4)
     assert from_matrix(node, matrix, weight.shape).tolist() == weight.tolist()
-
-
-def values(name: str, model: onnx.ModelProto) -> Array:
-    return next(onnx.numpy_helper.to_array(t) for t in model.graph.initializer if t.name == name)
 
 
 def ints(numbers: list[int]) -> str:
@@ -77,7 +73,7 @@ def test_convolutions_of_any_shape(data: st.DataObject, rank: int, transposed: b
         f"<float{ints(shape)} w, float[{groups * outside}] b> {{ y = {op}<{', '.join(attributes)}>(x, w, b) }}"
     )
     x = np.random.default_rng(0).normal(size=(2, groups * inside, *size)).astype(np.float32)
-    check(model, x, values("w", model), values("b", model), 1, data.draw(st.integers(1, 40)))
+    check(model, x, initial(model, "w"), initial(model, "b"), 1, data.draw(st.integers(1, 40)))
 
 
 @pytest.mark.parametrize("transposed", [0, 1])
@@ -88,7 +84,7 @@ def test_gemm_in_both_layouts(transposed: int) -> None:
         f"{{ y = Gemm<transB = {transposed}>(x, w, b) }}"
     )
     x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    check(model, x, values("w", model), values("b", model), 1, 7)
+    check(model, x, initial(model, "w"), initial(model, "b"), 1, 7)
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 6, 4), (3, 2, 6, 4)])
@@ -96,7 +92,7 @@ def test_products_over_the_last_axis(shape: tuple[int, ...]) -> None:
     dims, out = ", ".join(map(str, shape)), ", ".join(map(str, (*shape[:-1], 5)))
     model = net(f"(float[{dims}] x) => (float[{out}] y) <float[4, 5] w> {{ y = MatMul(x, w) }}")
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    check(model, x, values("w", model), None, len(shape) - 1, 5)
+    check(model, x, initial(model, "w"), None, len(shape) - 1, 5)
 
 
 def test_sampled_rows_follow_the_seed_and_reach_every_place() -> None:

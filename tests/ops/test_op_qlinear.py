@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, net
+from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, initial, net
 from onnxruntime.quantization import QuantType
 from quantized_nets import assert_cut_like_its_float_original, assert_stays_quantized, equality, ops, quantized
 
@@ -108,9 +108,7 @@ def test_dynamic_quantization_zeroes_in_front_of_the_range() -> None:
     checked = assert_cut_equals_mask(model)
     assert equality(checked, model).error == 0.0
     kept = checked.keep["a_output_quantized"]
-    np.testing.assert_array_equal(
-        checked.value("w0_quantized"), np.asarray(weights(model, "w0_quantized"))[kept], strict=True
-    )
+    np.testing.assert_array_equal(checked.value("w0_quantized"), initial(model, "w0_quantized")[kept], strict=True)
 
 
 def test_dynamic_quantization_of_matrices() -> None:
@@ -127,10 +125,6 @@ def test_dynamic_quantization_of_matrices() -> None:
     assert equality(checked, model).error == 0.0
     assert checked.shape("w0_quantized") == (6, 8)
     assert checked.shape("w0_scale") == checked.shape("w0_zero_point") == (8,)
-
-
-def weights(model: onnx.ModelProto, name: str) -> object:
-    return next(onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name == name)
 
 
 SCALES = "float s = {0.03}, int8 z = {7}, float s2 = {0.05}, int8 z2 = {-9}"

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from nets import Checked, assert_cut_equals_mask, frozen_reasons, group_sizes, net
+from nets import Checked, assert_cut_equals_mask, frozen_reasons, group_sizes, initial, net
 from onnxruntime.quantization import QuantType
 from quantized_nets import assert_cut_like_its_float_original, assert_stays_quantized, equality, ops, quantized
 
@@ -22,10 +22,6 @@ FLOAT = """(float[n, 3, 6, 6] x) => (float[n, 4] y)
     }"""
 
 
-def value(model: onnx.ModelProto, name: str) -> np.ndarray:
-    return next(onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name == name)
-
-
 @pytest.mark.parametrize("per_channel", [True, False])
 @pytest.mark.parametrize(
     ("activation", "weight"),
@@ -38,11 +34,11 @@ def test_convolutions_between_quantizations(activation: str, weight: str, per_ch
     checked = assert_cut_like_its_float_original(model, original)
     kept = checked.keep["r"] if "r" in checked.keep else next(iter(checked.keep.values()))
     assert kept.sum() == 4
-    before, after = value(model, "w0_quantized"), checked.value("w0_quantized")
+    before, after = initial(model, "w0_quantized"), checked.value("w0_quantized")
     np.testing.assert_array_equal(after, before[kept], strict=True)
     if per_channel:
         for name in ("w0_scale", "w0_zero_point", "b0_quantized", "b0_quantized_scale"):
-            np.testing.assert_array_equal(checked.value(name), value(model, name)[kept], strict=True)
+            np.testing.assert_array_equal(checked.value(name), initial(model, name)[kept], strict=True)
     assert [node.op_type for node in checked.model.graph.node] == [node.op_type for node in model.graph.node]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from nets import net
+from nets import net, save_samples
 
 import onnxprune
 from onnxprune.errors import InputError
@@ -38,7 +38,7 @@ def test_tensorrt_3065_a_model_with_external_data_is_read_pruned_and_runs(tmp_pa
     path = save_outside(tmp_path / "in")
     before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
     assert sorted(before) == ["net.onnx", "weights.bin"]
-    np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).normal(size=(16, 1, 8, 8)).astype(np.float32))
+    save_samples(tmp_path / "data.npz", 16, 1, 8, 8)
     output = tmp_path / "elsewhere" / "small.onnx"
     output.parent.mkdir()
     result = onnxprune.prune(path, tmp_path / "data.npz", "random", ratio=0.5, round_to=1, output=output)

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner, Result
-from nets import net
+from folders import names
+from nets import net, save_samples
+from program import Ended, call
 
 import onnxprune
-from onnxprune.cli.program import program
 from onnxprune.errors import UnreachableError
 
 # The only layer's channels are the classes themselves.
@@ -34,9 +33,7 @@ FREE = """(float[n, 1, 8, 8] x) => (float[n, 4] y) <float[8, 1, 8, 8] w0, float[
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    path = tmp_path / "data.npz"
-    np.savez(path, x=np.random.default_rng(0).normal(size=(8, 1, 8, 8)).astype(np.float32))
-    return path
+    return save_samples(tmp_path / "data.npz", 8, 1, 8, 8)
 
 
 def saved(text: str, folder: Path) -> Path:
@@ -44,20 +41,10 @@ def saved(text: str, folder: Path) -> Path:
     return folder / "net.onnx"
 
 
-def call(*args: object) -> Result:
-    return CliRunner().invoke(program, [str(arg) for arg in args])
-
-
-def sentence(ended: Result) -> str:
-    """The last line on stderr, which is the error."""
-    assert "Traceback" not in ended.stderr
-    return ended.stderr.splitlines()[-1].removeprefix("onnxprune: ")
-
-
-def prune(text: str, data: Path, *args: object) -> Result:
+def prune(text: str, data: Path, *args: object) -> Ended:
     ended = call(saved(text, data.parent), "--data", data, "--method", "random", *args)
     assert ended.stdout == ""
-    assert sorted(path.name for path in data.parent.iterdir()) == ["data.npz", "net.onnx"]
+    assert names(data.parent) == ["data.npz", "net.onnx"]
     return ended
 
 
@@ -65,16 +52,16 @@ def prune(text: str, data: Path, *args: object) -> Result:
 def test_torch_pruning_505_a_net_without_free_channels_ends_with_a_sentence(text: str, data: Path) -> None:
     """Every layer was skipped in silence, and the unchanged model came back as the result."""
     ended = prune(text, data, "--ratio", "0.5")
-    assert ended.exit_code == 1
-    assert sentence(ended).startswith("Nothing can be pruned")
-    assert "inspect" in sentence(ended)
+    assert ended.code == 1
+    assert ended.sentence.startswith("Nothing can be pruned")
+    assert "inspect" in ended.sentence
 
 
 @pytest.mark.parametrize(("text", "reason"), [(CLASSES_ONLY, "graph output 'y'"), (UNKNOWN, "NonZero")])
 def test_torch_pruning_505_inspect_names_the_reason_for_every_frozen_group(text: str, reason: str, data: Path) -> None:
     """The sentence sends to `inspect`, so `inspect` has to know."""
     ended = call("inspect", saved(text, data.parent), "--json")
-    assert ended.exit_code == 0
+    assert ended.code == 0
     assert reason in ended.stdout
 
 
@@ -82,8 +69,8 @@ def test_torch_pruning_505_inspect_names_the_reason_for_every_frozen_group(text:
 def test_torch_pruning_505_a_budget_that_already_holds_is_no_success(budget: tuple[str, str], data: Path) -> None:
     """Nothing asked, nothing done: that is said as well."""
     ended = prune(FREE, data, *budget)
-    assert ended.exit_code == 1
-    assert sentence(ended).startswith("Nothing was pruned")
+    assert ended.code == 1
+    assert ended.sentence.startswith("Nothing was pruned")
 
 
 def test_torch_pruning_505_the_python_api_raises(data: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from nets import analysed, assert_cut_equals_mask, group_sizes, net, random_feed, random_keep, run
+from nets import analysed, assert_cut_equals_mask, group_sizes, net, random_feed, random_keep, run, save_samples
 
 import onnxprune
 from onnxprune.surgery.cut import cut
@@ -91,7 +91,7 @@ def test_onnxscript_2278_a_recorded_width_that_a_shape_computation_reads_is_the_
 def pruned_from_file(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     """Prune from file to file, and return what was written."""
     onnx.save(model, folder / "net.onnx")
-    np.savez(folder / "data.npz", x=np.random.default_rng(0).normal(size=(8, 3, 6, 6)).astype(np.float32))
+    save_samples(folder / "data.npz", 8, 3, 6, 6)
     onnxprune.prune(folder / "net.onnx", folder / "data.npz", "random", ratio=0.5, output=folder / "small.onnx")
     onnx.checker.check_model(str(folder / "small.onnx"), full_check=True)
     return onnx.load(folder / "small.onnx")

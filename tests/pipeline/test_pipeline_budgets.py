@@ -6,17 +6,13 @@ from typing import Any
 
 import onnx
 import pytest
+from places import CALIB, CONVNET, RESNET
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.storage.measures import count_params
 from onnxprune.pipeline.execution import evaluate as evaluating
 from onnxprune.values.amount import BYTES, COUNTS, Amount, read_amount
-
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-RESNET = SAMPLES / "digits_resnet.onnx"
-CONVNET = SAMPLES / "digits_convnet.onnx"
-CALIB = SAMPLES / "calib"
 
 
 def prune(output: Path, model: Path = RESNET, **more: Any) -> onnxprune.Result:

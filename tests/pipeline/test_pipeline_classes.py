@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from attrs import evolve
+from places import RESNET, SAMPLES
 
 import onnxprune
 from onnxprune.errors import InputError
 from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config.jobs import PruneConfig
 
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-RESNET = SAMPLES / "digits_resnet.onnx"
 CHOSEN = ("7", "1", "4")
 
 

@@ -10,7 +10,9 @@ import numpy as np
 import onnx
 import pytest
 from attrs import evolve
+from folders import contents, names
 from nets import analysed, net
+from places import CONVNET, RESNET
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
@@ -24,10 +26,6 @@ from onnxprune.pipeline.state import Progress, State, open_state, read_state
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.goal import Goal
 from onnxprune.values.results import Result
-
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-RESNET = SAMPLES / "digits_resnet.onnx"
-CONVNET = SAMPLES / "digits_convnet.onnx"
 
 GROUPS = analysed(
     net(
@@ -176,10 +174,6 @@ def stopped(job: PruneConfig, monkeypatch: pytest.MonkeyPatch, after: int) -> No
     assert [path.name for path in job.journal.parent.iterdir()] == [job.journal.name]
 
 
-def written(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def told(result: Result) -> tuple[Any, ...]:
     return result.plan, result.notes, result.warnings, result.quality, result.equality
 
@@ -221,7 +215,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
         result = run(evolve(job, resume=True), Heard(said))
         assert len(seen) == 3 - after, "what is finished is not done again"
         assert Resumed(f"Going on after step {after} of 3.") in said
-        assert written(tmp_path / f"{after}") == written(tmp_path / "whole")
+        assert contents(tmp_path / f"{after}") == contents(tmp_path / "whole")
         assert told(result) == told(whole)
 
 
@@ -239,7 +233,7 @@ def test_steps_that_remove_nothing_are_gone_on_from_as_well(tmp_path: Path, monk
         job = settings(None, tmp_path / "parts" / "a.onnx", 8, **more)
         stopped(job, monkeypatch, after)
         assert run(evolve(job, resume=True)).notes == whole.notes
-        assert written(tmp_path / "parts") == written(tmp_path / "whole")
+        assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
         for path in (tmp_path / "parts").iterdir():
             path.unlink()
 
@@ -253,8 +247,8 @@ def test_data_files_are_the_same_bytes(few: Path, tmp_path: Path, monkeypatch: p
     job = settings(few, tmp_path / "parts" / "a.onnx", 2, model=model)
     stopped(job, monkeypatch, 1)
     run(evolve(job, resume=True))
-    assert set(written(tmp_path / "whole")) == {"a.onnx", "a.plan.json", "net.bin"}
-    assert written(tmp_path / "parts") == written(tmp_path / "whole")
+    assert set(contents(tmp_path / "whole")) == {"a.onnx", "a.plan.json", "net.bin"}
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
 
 def with_data_file(folder: Path) -> Path:
@@ -284,9 +278,9 @@ def test_a_run_that_was_stopped_while_it_put_its_files_in_place_goes_on(
         patch.setattr(Staging, "_undo", lambda _: None)
         with pytest.raises(Stopped):
             run(job)
-    assert set(written(tmp_path / "parts")) == {"a.plan.json", "a.steps.json", "net.bin"}
+    assert set(contents(tmp_path / "parts")) == {"a.plan.json", "a.steps.json", "net.bin"}
     run(evolve(job, resume=True))
-    assert written(tmp_path / "parts") == written(tmp_path / "whole")
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
 
 def test_no_model_ever_reads_the_weights_of_another(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,7 +302,7 @@ def test_no_model_ever_reads_the_weights_of_another(few: Path, tmp_path: Path, m
     new = run(job)
     assert moments == ["a.plan.json", "net.bin", "model"]
     assert old.plan != new.plan
-    before = written(tmp_path / "out")
+    before = contents(tmp_path / "out")
     moments.clear()
 
     def fails(staging: Staging, file: Path, target: Path) -> None:
@@ -319,7 +313,7 @@ def test_no_model_ever_reads_the_weights_of_another(few: Path, tmp_path: Path, m
     monkeypatch.setattr(Staging, "_put", fails)
     with pytest.raises(Stopped):
         run(evolve(job, goal=wider))
-    assert written(tmp_path / "out") == before, "what fails is undone"
+    assert contents(tmp_path / "out") == before, "what fails is undone"
 
 
 @pytest.mark.parametrize(
@@ -344,13 +338,13 @@ def test_another_run_does_not_go_on(
 ) -> None:
     job = settings(few, tmp_path / "a.onnx")
     stopped(job, monkeypatch, 1)
-    before = written(tmp_path)
+    before = contents(tmp_path)
     monkeypatch.setattr(
         "onnxprune.pipeline.planning.steps.collect", lambda *args, **more: pytest.fail("statistics were taken")
     )
     with pytest.raises(InputError, match=rf"is of another run \(other {other}\); give what it was begun with"):
         run(evolve(job, resume=True, **change))
-    assert written(tmp_path) == before
+    assert contents(tmp_path) == before
 
 
 def test_a_refusal_at_the_end_leaves_the_steps_for_other_limits(
@@ -362,12 +356,12 @@ def test_a_refusal_at_the_end_leaves_the_steps_for_other_limits(
         UnreachableError, match=r"nothing was written; .* The steps are in '.*a\.steps\.json'; --resume"
     ):
         run(job)
-    assert set(written(tmp_path)) == {"a.steps.json"}
+    assert set(contents(tmp_path)) == {"a.steps.json"}
     monkeypatch.setattr(
         "onnxprune.pipeline.planning.steps.collect", lambda *args, **more: pytest.fail("statistics were taken")
     )
     run(evolve(job, resume=True, max_class_drop=None))
-    assert set(written(tmp_path)) == {"a.onnx", "a.plan.json"}
+    assert set(contents(tmp_path)) == {"a.onnx", "a.plan.json"}
 
 
 def test_a_refusal_while_choosing_leaves_nothing(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,11 +372,11 @@ def test_a_refusal_while_choosing_leaves_nothing(few: Path, tmp_path: Path, monk
         patch.setattr("onnxprune.pipeline.planning.steps.origins_of", other_groups)
         with pytest.raises(UnreachableError, match="other channel groups"):
             run(settings(few, tmp_path / "a.onnx"))
-    assert not written(tmp_path)
+    assert not names(tmp_path)
     goal = replace(settings(None, tmp_path).goal, budget=onnxprune.Budget(macs=1.0))
     with pytest.raises(UnreachableError, match="Nothing was pruned"):
         run(settings(few, tmp_path / "a.onnx", goal=goal))
-    assert not written(tmp_path)
+    assert not names(tmp_path)
 
 
 def test_a_dry_run_goes_on_as_well_and_its_journal_is_that_of_the_whole_run(
@@ -392,7 +386,7 @@ def test_a_dry_run_goes_on_as_well_and_its_journal_is_that_of_the_whole_run(
     job = settings(few, tmp_path / "out" / "a.onnx", 2)
     stopped(evolve(job, dry_run=True), monkeypatch, 1)
     run(evolve(job, dry_run=True, resume=True))
-    assert set(written(tmp_path / "out")) == {"a.plan.json"}
+    assert set(contents(tmp_path / "out")) == {"a.plan.json"}
     stopped_again = evolve(job, output=tmp_path / "b.onnx", dry_run=True)
     monkeypatch.setattr(pruning, "write_plan", lambda *_: (_ for _ in ()).throw(Stopped))
     with pytest.raises(Stopped):

@@ -7,16 +7,12 @@ import numpy as np
 import onnx
 import pytest
 from nets import net
+from places import CALIB, CONVNET, RESNET
 
 import onnxprune
 from onnxprune.errors import InputError
 from onnxprune.importance.method import METHODS
 from onnxprune.values.preprocess import Preprocess
-
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-RESNET = SAMPLES / "digits_resnet.onnx"
-CONVNET = SAMPLES / "digits_convnet.onnx"
-CALIB = SAMPLES / "calib"
 
 WITH_RULE = sorted(name for name, method in METHODS.items() if method.threshold is not None)
 WITHOUT_DATA = sorted(name for name, method in METHODS.items() if not method.needs_data(method.settle({})))

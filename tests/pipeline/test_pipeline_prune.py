@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from folders import names
 from nets import net
+from places import CALIB, CONVNET, RESNET, SAMPLES
 
 import onnxprune
 from onnxprune.data import split
@@ -26,11 +28,6 @@ from onnxprune.values.plan import read_plan
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.trials import Search
 
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-RESNET = SAMPLES / "digits_resnet.onnx"
-CONVNET = SAMPLES / "digits_convnet.onnx"
-CALIB = SAMPLES / "calib"
-
 
 @pytest.fixture(scope="session")
 def halved(tmp_path_factory: pytest.TempPathFactory) -> onnxprune.Result:
@@ -42,10 +39,6 @@ def halved(tmp_path_factory: pytest.TempPathFactory) -> onnxprune.Result:
 def prune(model: Path, **more: Any) -> onnxprune.Result:
     """Prune without trying presets, to save time."""
     return onnxprune.prune(model, **{"preprocess": "unit", **more})
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def written(result: onnxprune.Result) -> tuple[Path, Path]:

@@ -8,6 +8,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from nets import analysed, group_sizes
+from places import CALIB, SAMPLES
 from quantized_nets import quantized
 
 import onnxprune
@@ -15,8 +16,6 @@ from onnxprune.calibration.collect import collect
 from onnxprune.graph.storage.measures import count_params
 from onnxprune.values.preprocess import PRESETS
 
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-CALIB = SAMPLES / "calib"
 NETS = ("digits_resnet", "digits_convnet")
 HOW = ("QDQ", "QOperator", "dynamic")
 

@@ -6,14 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 from nets import Array
+from places import CALIB, CONVNET, RESNET
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
-
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-RESNET = SAMPLES / "digits_resnet.onnx"
-CONVNET = SAMPLES / "digits_convnet.onnx"
-CALIB = SAMPLES / "calib"
 
 
 def prune(model: Path, folder: Path, name: str = "a", **more: Any) -> onnxprune.Result:

@@ -7,17 +7,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from folders import names
 from nets import net
+from places import CONVNET, TEST
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.storage.metadata import CLASSES, classes_left
 from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config.jobs import PruneConfig
-
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-CONVNET = SAMPLES / "digits_convnet.onnx"
-TEST = SAMPLES / "test"
 
 
 def trimmed(data: Path, output: Path, **more: Any) -> onnxprune.Result:
@@ -35,7 +33,7 @@ def test_model_plan_and_labels_are_written_in_one_step(result: onnxprune.Result)
     assert result.output is not None
     assert result.labels_output == result.output.with_name("out.labels.txt")
     assert result.labels_output.read_text() == "1\n4\n7\n"
-    assert sorted(path.name for path in result.output.parent.iterdir()) == [
+    assert names(result.output.parent) == [
         "out.labels.txt",
         "out.onnx",
         "out.plan.json",

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from large import one_file
-from nets import net, random_keep, run
+from nets import net, random_keep, run, save_samples
 
 import onnxprune
 from onnxprune.data import Dataset
@@ -83,7 +83,7 @@ def test_weights_in_files_are_recovered_like_those_inside(tmp_path: Path) -> Non
     path = one_file(tmp_path / "in")
     (tmp_path / "whole").mkdir()
     (tmp_path / "whole" / "net.onnx").write_bytes(load_model(path).SerializeToString(deterministic=True))
-    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).normal(size=(16, 1, 8, 8)).astype(np.float32))
+    save_samples(tmp_path / "d.npz", 16, 1, 8, 8)
     found = []
     for name, place in (("out", path), ("slim", tmp_path / "whole" / "net.onnx")):
         (tmp_path / name).mkdir()

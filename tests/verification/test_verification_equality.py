@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from nets import Array, analysed, net, random_feed
+from nets import Array, analysed, kept, net, random_feed
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import VerificationError
@@ -35,13 +35,7 @@ CHAIN = """(float[n, 3, 6, 6] x) => (float[n, 4] y)
 Change = Callable[[Array], None]
 
 
-def mask(size: int, *removed: int) -> BoolArray:
-    keep = np.ones(size, dtype=bool)
-    keep[list(removed)] = False
-    return keep
-
-
-KEEP = {"a": mask(8, 1, 4, 6), "c": mask(6, 0, 5)}
+KEEP = {"a": kept(8, 1, 4, 6), "c": kept(6, 0, 5)}
 
 
 def edited(model: onnx.ModelProto, name: str, change: Change) -> onnx.ModelProto:
@@ -95,7 +89,7 @@ def test_a_changed_weight_or_swapped_channels_are_caught(name: str, change: Chan
 def test_removing_the_wrong_channel_is_caught() -> None:
     model = net(CHAIN)
     analysis = analysed(model)
-    wrong = cut(analysis, {**KEEP, "a": mask(8, 1, 4, 7)})
+    wrong = cut(analysis, {**KEEP, "a": kept(8, 1, 4, 7)})
     found = check_equality(analysis, wrong.model, cut(analysis, KEEP).masks, [random_feed(model)])
     assert found.status == "different"
 
@@ -144,7 +138,7 @@ def test_surgery_that_removes_another_dead_channel_is_caught_on_perturbed_weight
 ) -> None:
     def faulty(analysis: Analysis, keep: Mapping[str, BoolArray]) -> Cut:
         right = cut(analysis, keep)
-        wrong = cut(analysis, {"a": mask(8, 1, 4, 7)})
+        wrong = cut(analysis, {"a": kept(8, 1, 4, 7)})
         return Cut(wrong.model, right.edits, keep, right.masks)
 
     model = dead(net(CHAIN), 1, 4, 6, 7)
@@ -199,7 +193,7 @@ def test_inner_tensors_are_compared_on_the_kept_channels_alone() -> None:
         "y = Sin(g)", "t = Sin(g) z = Conv(t, w3) k = Mul(z, gain) y = Sin(k)"
     )
     text = text.replace("float[4] s,", "float[2, 4, 1, 1] w3, float[4] s,")
-    keep = {"a": KEEP["a"], "c": mask(4, 2)}
+    keep = {"a": KEEP["a"], "c": kept(4, 2)}
     found = decided(net(text), keep, untouched)
     assert (found.status, found.where) == ("equal", "layers")
     wrong = decided(net(text), keep, lambda model: edited(model, "w1", one_weight))
@@ -302,5 +296,5 @@ def test_networks_that_draw_random_numbers_draw_the_same_ones(drawn: str) -> Non
             y = Add(c, f)
         }}""")
     before = model.SerializeToString(deterministic=True)
-    assert decided(model, {"a": mask(8, 1, 4)}, untouched).status == "equal"
+    assert decided(model, {"a": kept(8, 1, 4)}, untouched).status == "equal"
     assert model.SerializeToString(deterministic=True) == before

@@ -123,7 +123,7 @@ def make_program(graph: Graph, trained: Sequence[str], running: Sequence[Running
                 run,
                 reads,
                 tuple(at(name) for name in node.outputs),
-                _moved(node, host, known),
+                _moved(node, host),
                 tuple({at(name) for name in node.inputs if name and last[name] == number and name not in kept}),
                 isinstance(run, ByMode),
             )
@@ -175,7 +175,7 @@ def _read_as_number(node: Node, slot: int) -> bool:
     return slot in SIZES.get(node.op, ()) or (node.op.startswith("Reduce") and slot == 1)
 
 
-def _moved(node: Node, host: set[str], known: Mapping[str, Array]) -> tuple[int, ...]:
+def _moved(node: Node, host: set[str]) -> tuple[int, ...]:
     if node.outputs[0] in host or all(not name or name in host for name in node.inputs):
         return ()
     return tuple(slot for slot, name in enumerate(node.inputs) if name in host and not _read_as_number(node, slot))

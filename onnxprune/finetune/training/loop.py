@@ -71,7 +71,7 @@ class Watch(Protocol):
         """A step is done: `done` of the `steps` of an epoch."""
         ...
 
-    def epoch(self, epoch: Epoch, best: bool) -> None:
+    def epoch(self, epoch: Epoch, *, best: bool) -> None:
         """An epoch is done; `best` if it is the best so far."""
         ...
 
@@ -86,7 +86,7 @@ class Nobody:
     def step(self, epoch: int, done: int, steps: int, loss: float, rate: float) -> None:
         """Do nothing."""
 
-    def epoch(self, epoch: Epoch, best: bool) -> None:
+    def epoch(self, epoch: Epoch, *, best: bool) -> None:
         """Do nothing."""
 
     def done(self) -> None:
@@ -212,7 +212,7 @@ class _Training:
             history = (*history, epoch)
             if epoch.score > top.score:
                 top, best = epoch, self._values()
-            self.watch.epoch(epoch, epoch is top)
+            self.watch.epoch(epoch, best=epoch is top)
             self._save(history, best)
         self.watch.done()
         self.module.load_state_dict(best, strict=False)
@@ -227,12 +227,12 @@ class _Training:
                 self.optimizer.load_state_dict(found.optimizer)
             top = max(found.history, key=lambda epoch: epoch.score)
             for epoch in found.history:
-                self.watch.epoch(epoch, epoch is top)
+                self.watch.epoch(epoch, best=epoch is top)
             return found.history, found.best
         self._recentre()
         loss, top1 = self._validate()
         first = Epoch(0, None, loss, top1)
-        self.watch.epoch(first, True)
+        self.watch.epoch(first, best=True)
         return (first,), self._values()
 
     def _recentre(self) -> None:

@@ -36,7 +36,7 @@ def chosen(graph: Graph, trained: Collection[str], part: Part) -> frozenset[str]
         return frozenset()
     uses = _uses(graph, trained)
     found = {
-        "tail": lambda: _from(uses, _tail_start(graph, uses)),
+        "tail": lambda: _from(uses, _tail_start(uses)),
         "fc": lambda: _from(uses, _behind_convolutions(graph)),
         "norm": lambda: {name for name, nodes in uses.items() if all(_is_shift(node, name) for _, node in nodes)},
     }[part]()
@@ -67,7 +67,7 @@ def _from(uses: Uses, start: int) -> set[str]:
     return {name for name, nodes in uses.items() if nodes and min(place for place, _ in nodes) >= start}
 
 
-def _tail_start(graph: Graph, uses: Uses) -> int:
+def _tail_start(uses: Uses) -> int:
     """Return the place of the first layer of the tail."""
     layers = sorted(
         {place for nodes in uses.values() for place, node in nodes if node.op not in NORMS | {"Add", "Mul"}}

@@ -91,7 +91,7 @@ _FLOAT_OPS: Mapping[str, Callable[[Attributes], WeightLayout]] = {
         0, 1, 1, 1, groups=int(attributes.get("group", 1)), convolves=True
     ),
     "Gemm": _gemm,
-    "MatMul": lambda attributes: WeightLayout(-2, -1, -1, -1, bias=None),
+    "MatMul": lambda _: WeightLayout(-2, -1, -1, -1, bias=None),
 }
 
 WEIGHTED = frozenset(_FLOAT_OPS)

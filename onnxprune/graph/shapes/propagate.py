@@ -190,22 +190,29 @@ def _visit(
         return
     if _fold_reference(facts, node, versions):
         return
-    first: Mapping[str, TypeProto] | None = None
+    inferred: Mapping[str, TypeProto] = {}
     for trial in (0, 1):
-        if trial == 1 and first is not None and _same_inputs(facts, node):
-            inferred: Mapping[str, TypeProto] = first
-        else:
-            types = {name: facts.types[trial][name] for name in node.input if name in facts.types[trial]}
-            if float_node is None:
-                inferred = _infer(facts, node, schema, types, trial, model)
-            else:
-                inferred = _infer(facts, float_node, schema, as_floats(types), trial, model)
-                inferred = as_result(node, types, inferred)
-        if node.op_type in _LIKE_FIRST_INPUT and node.input[0] in facts.types[trial]:
-            inferred = {node.output[0]: _like(facts.types[trial][node.input[0]])}
-        first = inferred if trial == 0 else first
+        if trial == 0 or not _same_inputs(facts, node):
+            inferred = _inferred(facts, node, float_node, schema, trial, model)
         for output, inferred_type in inferred.items():
             _record(facts, trial, output, inferred_type)
+
+
+def _inferred(
+    facts: Facts,
+    node: onnx.NodeProto,
+    float_node: onnx.NodeProto | None,
+    schema: onnx.defs.OpSchema,
+    trial: int,
+    model: onnx.ModelProto,
+) -> Mapping[str, TypeProto]:
+    """Return the types of what a node makes in one trial, where it has a float equivalent by that one's rules."""
+    types = {name: facts.types[trial][name] for name in node.input if name in facts.types[trial]}
+    if node.op_type in _LIKE_FIRST_INPUT and node.input[0] in types:
+        return {node.output[0]: _like(types[node.input[0]])}
+    if float_node is None:
+        return _infer(facts, node, schema, types, trial, model)
+    return as_result(node, types, _infer(facts, float_node, schema, as_floats(types), trial, model))
 
 
 def _like(kind: TypeProto) -> TypeProto:

@@ -68,7 +68,7 @@ def _parse(path: Path) -> StoredModel:
 
     located = set()
 
-    def refer_to_own(offset: int, length: int, is_located: bool) -> bytes:
+    def refer_to_own(offset: int, length: int, is_located: bool) -> bytes:  # noqa: FBT001 (what `strip` tells of a tensor)
         if is_located:
             located.add(offset)
         tensor = onnx.TensorProto(data_location=onnx.TensorProto.EXTERNAL)

@@ -44,7 +44,7 @@ class TrainingWatch:
         """Tell of a step."""
         self._listener.hear(BatchTrained(epoch, done, steps, loss, rate))
 
-    def epoch(self, epoch: Epoch, best: bool) -> None:
+    def epoch(self, epoch: Epoch, *, best: bool) -> None:
         """Tell of an epoch."""
         self._listener.hear(EpochTrained(epoch, best))
 
@@ -68,7 +68,7 @@ def check_training(recipe: Recipe, graph: Graph) -> None:
     chosen(graph, checked(graph), recipe.part)
 
 
-def tune(
+def tune(  # noqa: PLR0913 (every setting has its default)
     graph: Graph,
     training: Dataset,
     validation: Dataset,

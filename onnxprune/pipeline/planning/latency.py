@@ -56,7 +56,7 @@ def time_network(
     """
     timed = goal.budget.latency is not None or (goal.policy is not None and find_policy(goal.policy).timed)
     if path is None and not timed:
-        return analysis, with_width_block(goal, device, listener), Timing(None, True, device)
+        return analysis, with_width_block(goal, device, listener), Timing(here=True, device=device)
     if path is not None:
         table = read_table(path, model, analysis)
     else:

@@ -24,7 +24,7 @@ from onnxprune.values.plan import GroupPlan, Plan
 from onnxprune.values.statistics import Scores
 
 
-def plan(
+def plan(  # noqa: PLR0913 (every setting has its default)
     model: Model,
     analysis: Analysis,
     scores: Scores,
@@ -85,7 +85,7 @@ def class_masks(analysis: Analysis, outputs: Sequence[int]) -> dict[str, BoolArr
     return {group.name: np.isin(place, outputs)}
 
 
-def plan_of_masks(
+def plan_of_masks(  # noqa: PLR0913 (every setting has its default)
     model: Model,
     analysis: Analysis,
     keep: Mapping[str, BoolArray],

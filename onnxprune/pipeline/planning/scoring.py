@@ -19,7 +19,7 @@ from onnxprune.values.progress import Track, silent
 from onnxprune.values.statistics import COARSE_MOMENTS, GRADIENTS, Scores, Statistics
 
 
-def collect(
+def collect(  # noqa: PLR0913 (every setting has its default)
     analysis: Analysis,
     dataset: Dataset | None,
     method: str = "entropy",

@@ -35,7 +35,7 @@ def _always(function: Two) -> Callable[[Site], Run]:
 
 
 def _folded(function: Two) -> Callable[[Site], Run]:
-    return lambda site: lambda *values: reduce(function, values)
+    return lambda _: lambda *values: reduce(function, values)
 
 
 for _name, _function in _PLAIN.items():

@@ -39,7 +39,7 @@ _PLAIN: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def _always(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Site], Run]:
-    return lambda site: function
+    return lambda _: function
 
 
 for _name, _function in _PLAIN.items():

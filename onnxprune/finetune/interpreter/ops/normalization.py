@@ -23,7 +23,7 @@ def batch_normalization(site: Site) -> Run:
         raise site.refusal("it normalises every position by itself (spatial = 0), which no export of today does")
 
     def run(
-        of_batch: bool,
+        of_batch: bool,  # noqa: FBT001 (`ByMode` hands it on before the inputs)
         x: torch.Tensor,
         scale: torch.Tensor,
         bias: torch.Tensor,
@@ -44,7 +44,7 @@ def _by_own_statistics(momentum: float, epsilon: float) -> Run:
         x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, mean: torch.Tensor, var: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         axes = [0, *range(2, x.ndim)]
-        made = functional.batch_norm(x, None, None, scale, bias, True, momentum, epsilon)
+        made = functional.batch_norm(x, None, None, scale, bias, training=True, momentum=momentum, eps=epsilon)
         return made, mean.lerp(x.mean(axes), momentum), var.lerp(x.var(axes, correction=0), momentum)
 
     return run

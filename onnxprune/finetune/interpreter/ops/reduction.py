@@ -7,9 +7,10 @@ import torch
 from onnxprune.finetune.interpreter.ops.site import OPERATORS, Run, Site, Value, at_axis, operator
 
 Reduce = Callable[[torch.Tensor, list[int], bool], torch.Tensor]
+"""Reduces axes, which stay with one element each if the last argument says so."""
 
 
-def _product(x: torch.Tensor, axes: list[int], keep: bool) -> torch.Tensor:
+def _product(x: torch.Tensor, axes: list[int], keep: bool) -> torch.Tensor:  # noqa: FBT001 (as torch's own)
     for axis in sorted(axes, reverse=True):
         x = x.prod(dim=axis, keepdim=keep)
     return x
@@ -50,7 +51,7 @@ for _name, _function in _REDUCTIONS.items():
     OPERATORS.register(_name)(_reduction(_function))
 
 
-def _place(largest: bool) -> Callable[[Site], Run]:
+def _place(*, largest: bool) -> Callable[[Site], Run]:
     def build(site: Site) -> Run:
         axis, keep, last = site.attr("axis", 0), bool(site.attr("keepdims", 1)), site.attr("select_last_index", 0)
 
@@ -64,8 +65,8 @@ def _place(largest: bool) -> Callable[[Site], Run]:
     return build
 
 
-operator("ArgMax")(_place(True))
-operator("ArgMin")(_place(False))
+operator("ArgMax")(_place(largest=True))
+operator("ArgMin")(_place(largest=False))
 
 
 @operator("CumSum")

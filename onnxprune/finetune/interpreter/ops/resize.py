@@ -12,18 +12,18 @@ Coordinates = Callable[[torch.Tensor, float, int, int], torch.Tensor]
 """From output positions, scale, input size and output size to input positions."""
 
 
-def _aligned(at: torch.Tensor, scale: float, size: int, made: int) -> torch.Tensor:
+def _aligned(at: torch.Tensor, _: float, size: int, made: int) -> torch.Tensor:
     return at * (size - 1) / (made - 1) if made > 1 else torch.zeros_like(at)
 
 
 _COORDINATES: Mapping[str, Coordinates] = {
     "align_corners": _aligned,
-    "asymmetric": lambda at, scale, size, made: at / scale,
-    "half_pixel": lambda at, scale, size, made: (at + 0.5) / scale - 0.5,
+    "asymmetric": lambda at, scale, *_: at / scale,
+    "half_pixel": lambda at, scale, *_: (at + 0.5) / scale - 0.5,
     "half_pixel_symmetric": lambda at, scale, size, made: (
         size / 2 * (1 - made / (scale * size)) + (at + 0.5) / scale - 0.5
     ),
-    "pytorch_half_pixel": lambda at, scale, size, made: (at + 0.5) / scale - 0.5 if made > 1 else torch.zeros_like(at),
+    "pytorch_half_pixel": lambda at, scale, _, made: (at + 0.5) / scale - 0.5 if made > 1 else torch.zeros_like(at),
 }
 _NEAREST: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "ceil": torch.ceil,
@@ -33,7 +33,7 @@ _NEAREST: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-def _axis(x: torch.Tensor, axis: int, at: torch.Tensor, linear: bool, nearest: str) -> torch.Tensor:
+def _axis(x: torch.Tensor, axis: int, at: torch.Tensor, nearest: str, *, linear: bool) -> torch.Tensor:
     last = x.shape[axis] - 1
     if not linear:
         return x.index_select(axis, _NEAREST[nearest](at).clamp(0, last).long().to(x.device))
@@ -45,7 +45,7 @@ def _axis(x: torch.Tensor, axis: int, at: torch.Tensor, linear: bool, nearest: s
 
 
 def _resized(
-    x: torch.Tensor, made: list[int], scales: list[float], how: str, linear: bool, nearest: str | None
+    x: torch.Tensor, made: list[int], scales: list[float], how: str, nearest: str | None, *, linear: bool
 ) -> torch.Tensor:
     """Return `x` with `made` positions an axis; without a mode, `nearest` is what old opsets do."""
     if made == list(x.shape):
@@ -54,7 +54,7 @@ def _resized(
         if size != x.shape[axis] or scale != 1.0:
             # in host memory and of single precision as runtimes do it: which neighbour is nearest hangs on the last bit
             positions = _COORDINATES[how](torch.arange(size, dtype=torch.float32), scale, x.shape[axis], size)
-            x = _axis(x, axis, positions, linear, nearest or ("ceil" if scale < 1 else "floor"))
+            x = _axis(x, axis, positions, nearest or ("ceil" if scale < 1 else "floor"), linear=linear)
     return x
 
 
@@ -90,7 +90,7 @@ def resize(site: Site) -> Run:
             else:
                 factors[axis] = scales[place]
                 made[axis] = _scaled(x.shape[axis], factors[axis])
-        return _resized(x, made, factors, how, mode == "linear", nearest)
+        return _resized(x, made, factors, how, nearest, linear=mode == "linear")
 
     return run
 
@@ -103,6 +103,6 @@ def upsample(site: Site) -> Run:
     def run(x: torch.Tensor, factors: Value = None) -> torch.Tensor:
         scales = given or read(factors)
         made = [_scaled(size, scale) for size, scale in zip(x.shape, scales, strict=True)]
-        return _resized(x, made, list(scales), "asymmetric", linear, None)
+        return _resized(x, made, list(scales), "asymmetric", None, linear=linear)
 
     return run

@@ -82,7 +82,7 @@ class Site:
         if known is None:
             return lambda value: [] if value is None else [int(number) for number in value.reshape(-1).tolist()]
         fixed = [int(number) for number in known.reshape(-1)]
-        return lambda value: fixed
+        return lambda _: fixed
 
     def floats(self, slot: int) -> Callable[[Value], list[float]]:
         """Return what reads an input of numbers: what is known is read once, here."""
@@ -90,7 +90,7 @@ class Site:
         if known is None:
             return lambda value: [] if value is None else [float(number) for number in value.reshape(-1).tolist()]
         fixed = [float(number) for number in known.reshape(-1)]
-        return lambda value: fixed
+        return lambda _: fixed
 
     def refusal(self, why: str) -> "UnsupportedError":
         """Return the error that names this node."""

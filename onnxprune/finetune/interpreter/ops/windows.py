@@ -44,7 +44,7 @@ def windows(site: Site, kernel: Sequence[int]) -> Callable[[torch.Tensor], Windo
     if mode in ("NOTSET", "VALID"):
         pads = pads if mode == "NOTSET" else (0,) * 2 * dims
         fixed = Window(tuple(kernel), strides, dilations, pads[:dims], pads[dims:])
-        return lambda x: fixed
+        return lambda _: fixed
 
     if any(dilation > 1 for dilation in dilations):
         raise site.refusal("auto_pad with dilations, where runtimes differ, is not computed")

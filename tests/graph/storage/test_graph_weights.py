@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from folders import contents
 from large import LAYOUTS, Layout, files, model, one_file, outside, packed, pages
 
 from onnxprune.errors import InputError
@@ -19,10 +20,6 @@ from onnxprune.graph.storage.load import load_model, open_model
 from onnxprune.graph.storage.measures import digest, file_size
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.weights import is_external, stored_tensors
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def without_locations(whole: onnx.ModelProto) -> onnx.ModelProto:

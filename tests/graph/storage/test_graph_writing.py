@@ -7,15 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from folders import names
 from nets import net
 
 from onnxprune.errors import InputError
 from onnxprune.graph.storage.paths import Inputs, check_outputs
 from onnxprune.graph.storage.staging import Staging, with_metadata, write_bytes
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ policies = pytest.mark.parametrize("name", list(POLICIES))
 shares = st.floats(0.0, 1.0)
 
 
-def problem(seed: int, share: float, capped: bool = False) -> Problem:
+def problem(seed: int, share: float, *, capped: bool = False) -> Problem:
     rng = np.random.default_rng(seed)
     number = int(rng.integers(1, 6))
     widths = [Width(f"g{i}", int(rng.integers(2, 40)), int(rng.choice([1, 1, 4, 8]))) for i in range(number)]
@@ -38,7 +38,7 @@ def problem(seed: int, share: float, capped: bool = False) -> Problem:
 @policies
 @given(seed=st.integers(0, 100_000), share=shares, capped=st.booleans())
 def test_limits_hold_at_allowed_widths_within_the_caps(name: str, seed: int, share: float, capped: bool) -> None:
-    found = problem(seed, share, capped)
+    found = problem(seed, share, capped=capped)
     counts = find_policy(name).choose(found)
     assert found.limits.hold(counts)
     for width in found.widths:

@@ -4,17 +4,17 @@ Reads weightless graphs of public architectures from ../shared/arch; skipped whe
 """
 
 import math
-from pathlib import Path
 
 import onnx
 import pytest
+from places import SHARED
 
 from benchmarks.coverage import prune_one
 from onnxprune.analysis.analyse import analyse
 from onnxprune.graph.model import read_graph
 from onnxprune.graph.storage.load import load_model
 
-ARCH = Path(__file__).parents[2] / "shared" / "arch"
+ARCH = SHARED / "arch"
 EXPORTS = ("ts17", "dyn18")
 
 # MACs, original over pruned, of the best public pipeline on the same nets at the same ratio: a floor, not a goal.

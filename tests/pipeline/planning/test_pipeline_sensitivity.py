@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from places import CALIB, CONVNET, RESNET
 
 import onnxprune
 from onnxprune.analysis.analysis import Analysis
@@ -21,11 +22,6 @@ from onnxprune.pipeline.planning.sensitivity import measure, with_sensitivity
 from onnxprune.runtime import open_session
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.statistics import Scores
-
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-CONVNET = SAMPLES / "digits_convnet.onnx"
-RESNET = SAMPLES / "digits_resnet.onnx"
-CALIB = SAMPLES / "calib"
 
 Parts = tuple[onnxprune.Model, Analysis, Dataset, Scores]
 
@@ -116,7 +112,7 @@ def test_the_cache_is_the_systems_unless_another_is_named(monkeypatch: pytest.Mo
     assert cache_folder().name == "onnxprune"
 
 
-def test_a_group_that_matters_more_keeps_more(tmp_path: Path, parts: Parts) -> None:
+def test_a_group_that_matters_more_keeps_more(tmp_path: Path) -> None:
     """At the same budget the outputs move less than with the same share of every group."""
     drifts = {}
     for policy in ("sensitivity", "uniform"):

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from attrs import evolve
+from folders import names
+from places import CALIB, CONVNET, RESNET, TEST
 
 import onnxprune
 from onnxprune.data import Dataset
@@ -31,10 +33,6 @@ from onnxprune.values.outcome import Quality
 from onnxprune.values.preprocess import PRESETS
 from onnxprune.values.trials import COLUMNS, Search, Trial
 
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-RESNET, CONVNET = SAMPLES / "digits_resnet.onnx", SAMPLES / "digits_convnet.onnx"
-CALIB, TEST = SAMPLES / "calib", SAMPLES / "test"
-
 
 def prune(output: Path, model: Path = CONVNET, data: Path | None = CALIB, **more: Any) -> onnxprune.Result:
     """Prune by a cheap method without recovery, unless told otherwise."""
@@ -46,10 +44,6 @@ def searched(result: onnxprune.Result) -> tuple[Search, Trial]:
     assert result.search is not None
     assert result.search.chosen is not None
     return result.search, result.search.chosen
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture
@@ -156,7 +150,7 @@ def test_a_limit_on_classes_is_held_in_the_search(tmp_path: Path) -> None:
     assert held.macs > free.macs
 
 
-def test_where_even_the_mildest_cut_loses_too_much_nothing_is_written(tmp_path: Path) -> None:
+def test_where_even_the_mildest_cut_loses_too_much_nothing_is_contents(tmp_path: Path) -> None:
     said = r"^Even the mildest cut, with 9\d\.\d % of the MACs left, changes an output by \d+\.\d%, where max_drift= "
     with pytest.raises(UnreachableError, match=f"{said}allows 0%"):
         prune(tmp_path / "a.onnx", method="random", max_drift=0.0, force=True)

@@ -64,7 +64,7 @@ def test_steps_are_timed_side_by_side(shared: Path, tmp_path: Path, monkeypatch:
     assert float(row.split("|")[4]) > 0
 
 
-def test_modules_that_differ_are_not_timed(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_that_differ_are_not_timed(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_step, "load_resnet", lambda path: ResNet(1))
     with pytest.raises(SystemExit, match="the losses differ"):
         training_step.measure(shared / "models" / f"{NET}.onnx", 4, 1, torch.device("cpu"))

@@ -11,13 +11,9 @@ import numpy as np
 import onnx
 from click.testing import CliRunner
 from PIL import Image
+from places import CALIB, RESNET
 
 from onnxprune.cli.program import program
-
-SAMPLES = Path(__file__).parents[2] / "sample_models"
-RESNET = SAMPLES / "digits_resnet.onnx"
-CALIB = SAMPLES / "calib"
-TEST = SAMPLES / "test"
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,15 @@ def call(*args: object, env: Mapping[str, str] | None = None) -> Ended:
     """Run `onnxprune` with these arguments."""
     result = CliRunner().invoke(program, [str(arg) for arg in args], env=env)
     return Ended(result.exit_code, result.stdout, result.stderr)
+
+
+def refused(ended: Ended, *parts: str, code: int = 2) -> None:
+    """Hold that a command ended with a sentence that says this, and printed nothing."""
+    assert ended.code == code, ended.stderr
+    assert ended.stdout == ""
+    for part in parts:
+        assert part in ended.sentence
+    assert len(ended.sentence) > 20
 
 
 def prune(output: Path, *args: object, model: Path = RESNET, data: Path | None = None) -> Ended:

@@ -5,13 +5,13 @@ those folders are absent, and the models in sample_models.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
+from places import SAMPLES, SHARED
 
 torch = pytest.importorskip("torch", reason="torch is not installed (the extra `torch`)")
 
@@ -26,10 +26,7 @@ from onnxprune.runtime import open_session  # noqa: E402
 
 Array = NDArray[Any]
 
-ROOT = Path(__file__).parents[2]
-FOLDERS = {"sample_models": ROOT / "sample_models"} | {
-    name: ROOT.parent / "shared" / name for name in ("models", "zoo", "arch")
-}
+FOLDERS = {"sample_models": SAMPLES} | {name: SHARED / name for name in ("models", "zoo", "arch")}
 NETS = {f"{name}/{path.stem}": path for name, folder in FOLDERS.items() for path in sorted(folder.glob("*.onnx"))}
 
 CLOSE = 1e-4

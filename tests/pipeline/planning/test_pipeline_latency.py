@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from timed_machine import BLOCK, RESNET, micros, parts
+from places import CALIB, RESNET
+from timed_machine import BLOCK, micros, parts
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
@@ -19,9 +20,6 @@ from onnxprune.pipeline.planning import plans, scoring
 from onnxprune.pipeline.planning.latency import hold_latency, time_network
 from onnxprune.selection.goal import Goal
 from onnxprune.values.amount import read_amount
-
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-CALIB = SAMPLES / "calib"
 
 
 def prune(output: Path, **more: Any) -> onnxprune.Result:
@@ -79,7 +77,7 @@ def test_what_cannot_be_met_is_refused_before_any_model_is_run_on_the_data(
 ) -> None:
     monkeypatch.setattr("onnxprune.pipeline.opening.scale_pixels", lambda *_: pytest.fail("the original was run"))
     with pytest.raises(UnreachableError, match=r"cannot be met on this machine: .*\d+\.\d% of the original"):
-        onnxprune.prune(RESNET, SAMPLES / "calib", method="l1", latency="1%", output=tmp_path / "a.onnx")
+        onnxprune.prune(RESNET, CALIB, method="l1", latency="1%", output=tmp_path / "a.onnx")
     assert not (tmp_path / "a.onnx").exists()
 
 
@@ -90,7 +88,8 @@ def test_policy_latency_has_the_network_timed_whatever_the_budget(tmp_path: Path
     assert result.plan.reached["latency"] < 1
 
 
-def test_nothing_held_is_refused_with_what_was_reached(machine: dict[str, float]) -> None:
+@pytest.mark.usefixtures("machine")
+def test_nothing_held_is_refused_with_what_was_reached() -> None:
     model, analysis = parts()
     goal = Goal(onnxprune.Budget(latency=read_amount("60%", {})), 1)
     analysis, goal, timing = time_network(model, analysis, goal, None, Device(), NULL_LISTENER)

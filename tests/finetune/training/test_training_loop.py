@@ -36,7 +36,7 @@ class StopsAfter(Nobody):
     def __init__(self, epoch: int, step: int = 0) -> None:
         self.last, self.steps = epoch, step
 
-    def epoch(self, epoch: Epoch, best: bool) -> None:
+    def epoch(self, epoch: Epoch, *, best: bool) -> None:
         self.seen = epoch.number
 
     def step(self, epoch: int, done: int, steps: int, loss: float, rate: float) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from attrs import evolve
+from places import RESNET, TEST
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
@@ -16,10 +17,6 @@ from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.execution.accept import refuse_class_drop
 from onnxprune.values.accuracy import Accuracy
 from onnxprune.values.outcome import Quality
-
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-RESNET = SAMPLES / "digits_resnet.onnx"
-TEST = SAMPLES / "test"
 
 
 def pruned(data: Path | None, output: Path, limit: float | None, **more: Any) -> onnxprune.Result:

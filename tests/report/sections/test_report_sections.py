@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from places import ROOT
 
 from onnxprune.report.blocks import Block, Lines
 from onnxprune.report.requests import REQUESTS
@@ -37,7 +38,7 @@ def said(**request: Any) -> str:
 
 
 def test_every_file_of_the_package_is_a_section_of_its_own_order() -> None:
-    files = {path.stem for path in (Path(__file__).parents[2] / "onnxprune/report/sections").glob("[a-z]*.py")}
+    files = {path.stem for path in (ROOT / "onnxprune/report/sections").glob("[a-z]*.py")}
     assert set(SECTIONS) == files
     assert len({section.order for section in SECTIONS.values()}) == len(files)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nets import analysed, net
+from nets import analysed, kept, net
+from places import CONVNET, RESNET
 
 import onnxprune
 from onnxprune.analysis.analysis import Analysis
@@ -23,10 +24,6 @@ from onnxprune.surgery.cut import cut
 from onnxprune.values.axes import BoolArray
 from onnxprune.values.statistics import Scores
 
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-RESNET = SAMPLES / "digits_resnet.onnx"
-CONVNET = SAMPLES / "digits_convnet.onnx"
-
 # Channels 2, 3 and 4 of `a` go through the Slice as well, so they are a group of their own, called `a#2`.
 SLICED = """(float[n, 2, 6, 6] x) => (float[n, 3, 4, 4] y, float[n, 3, 4, 4] z)
     <float[8, 2, 3, 3] w, float[3, 3, 1, 1] v, float[3, 8, 1, 1] u,
@@ -36,12 +33,6 @@ SLICED = """(float[n, 2, 6, 6] x) => (float[n, 3, 4, 4] y, float[n, 3, 4, 4] z)
         y = Conv(s, v)
         z = Conv(a, u)
     }"""
-
-
-def kept(size: int, *removed: int) -> BoolArray:
-    mask = np.ones(size, dtype=bool)
-    mask[list(removed)] = False
-    return mask
 
 
 def origins(whole: Analysis, keep: Mapping[str, BoolArray]) -> dict[str, tuple[str, list[int]]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from places import ROOT
 from training_nets import CONVNET, PLAIN, samples
 from training_nets import model as model_of
 
@@ -16,8 +17,6 @@ pytest.importorskip("torch", reason="torch is not installed (the extra `torch`)"
 
 from onnxprune.errors import InputError
 from onnxprune.finetune.training.processes import find_device
-
-ROOT = Path(__file__).parents[2]
 
 
 def files(folder: Path, text: str, count: int = 62) -> list[str]:

@@ -9,7 +9,9 @@ import numpy as np
 import onnx
 import pytest
 from attrs import evolve
+from folders import contents, names
 from nets import net
+from places import CONVNET, RESNET, TEST
 from quantized_nets import quantized
 
 import onnxprune
@@ -22,11 +24,6 @@ from onnxprune.runtime import Session, quantize_int8
 from onnxprune.values.accuracy import count_accuracy
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.quantized import Quantized, effects
-
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-RESNET = SAMPLES / "digits_resnet.onnx"
-CONVNET = SAMPLES / "digits_convnet.onnx"
-TEST = SAMPLES / "test"
 
 SMALL = """(float[N, 1, 8, 8] x) => (float[N, 3, 8, 8] y) <float[32, 1, 3, 3] w, float[3, 32, 3, 3] v>
     { a = Conv<pads = [1, 1, 1, 1]>(x, w) r = Relu(a) y = Conv<pads = [1, 1, 1, 1]>(r, v) }"""
@@ -51,10 +48,6 @@ def saved(folder: Path, text: str = SMALL, opset: int = 17) -> Path:
     return folder / "net.onnx"
 
 
-def written(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 @pytest.mark.parametrize("model", [RESNET, CONVNET], ids=["resnet", "convnet"])
 def test_the_quantized_model_is_small_as_good_and_written_beside_the_pruned_one(
     few: Path, tmp_path: Path, model: Path
@@ -62,8 +55,8 @@ def test_the_quantized_model_is_small_as_good_and_written_beside_the_pruned_one(
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         result = run(job(few, tmp_path / name / "m.onnx", model, test=TEST))
-    assert written(tmp_path / "a") == written(tmp_path / "b"), "the same bytes"
-    assert set(written(tmp_path / "a")) == {"m.onnx", "m.int8.onnx", "m.plan.json"}
+    assert contents(tmp_path / "a") == contents(tmp_path / "b"), "the same bytes"
+    assert set(contents(tmp_path / "a")) == {"m.onnx", "m.int8.onnx", "m.plan.json"}
     plain = run(job(few, tmp_path / "plain.onnx", model, test=TEST, quantize=None))
     assert (tmp_path / "plain.onnx").read_bytes() == (tmp_path / "a" / "m.onnx").read_bytes()
     assert plain.quantized is None
@@ -165,7 +158,7 @@ def test_data_files_are_read_and_the_result_is_one_file(tmp_path: Path) -> None:
     onnx.save(onnx.load(model), model, save_as_external_data=True, location="net.bin", size_threshold=0)
     (tmp_path / "out").mkdir()
     result = run(job(data, tmp_path / "out" / "m.onnx", model, quantized_output=tmp_path / "q.onnx"))
-    assert set(written(tmp_path / "out")) == {"m.onnx", "m.plan.json", "net.bin"}
+    assert set(contents(tmp_path / "out")) == {"m.onnx", "m.plan.json", "net.bin"}
     assert result.quantized is not None
     assert result.quantized.quality.drift is not None
     assert 0 < result.quantized.change.drift["y"] < 0.2  # type: ignore[index]
@@ -227,7 +220,7 @@ def test_what_cannot_be_quantized_is_refused_before_any_work(
     monkeypatch.chdir(tmp_path)
     make(tmp_path)
     data = images(tmp_path)
-    before = written(tmp_path)
+    before = contents(tmp_path)
     monkeypatch.setattr("onnxprune.pipeline.opening.open_samples", lambda *_: pytest.fail("the data were opened"))
     with pytest.raises(InputError, match=said):
         run(
@@ -235,7 +228,7 @@ def test_what_cannot_be_quantized_is_refused_before_any_work(
             if "data" not in change
             else job(None, Path("m.onnx"), Path("net.onnx"))
         )
-    assert written(tmp_path) == before
+    assert contents(tmp_path) == before
 
 
 def test_a_model_above_two_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +250,7 @@ def test_what_the_quantizer_cannot_do_is_found_out_before_any_work(
     with pytest.raises(UnreachableError) as caught:
         run(job(few, tmp_path / "m.onnx"))
     assert str(caught.value) == f"onnxruntime cannot quantize '{CONVNET}' (no way); leave out --quantize."
-    assert not written(tmp_path)
+    assert not names(tmp_path)
 
 
 def test_a_model_without_anything_to_quantize_is_one_sentence(tmp_path: Path) -> None:
@@ -275,7 +268,7 @@ def test_a_result_that_does_not_run_is_none(few: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr(quantizing, "quantize_int8", broken)
     with pytest.raises(UnreachableError, match=r"What onnxruntime makes of '.*' cannot be used \(.+\); leave out"):
         run(job(few, tmp_path / "m.onnx"))
-    assert not written(tmp_path)
+    assert not names(tmp_path)
 
 
 def test_a_quantization_that_fails_at_the_end_costs_nobody_the_pruned_model(
@@ -294,7 +287,7 @@ def test_a_quantization_that_fails_at_the_end_costs_nobody_the_pruned_model(
     assert names == [str(CONVNET), "the pruned model"]
     assert (result.failure, result.quantized, result.quantized_output) == ("It fails now.", None, None)
     assert "It fails now." in result.warnings
-    assert set(written(tmp_path)) == {"m.onnx", "m.plan.json"}
+    assert set(contents(tmp_path)) == {"m.onnx", "m.plan.json"}
 
 
 def test_the_log_is_as_it_was(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
