@@ -12,7 +12,7 @@ from onnxprune.data import Dataset
 from onnxprune.errors import InputError
 from onnxprune.finetune.installed import require_torch
 from onnxprune.importance.checking import check_scores
-from onnxprune.importance.method import find_method
+from onnxprune.importance.method import Method, find_method
 from onnxprune.pipeline.planning.widths import policy_of
 from onnxprune.selection.loss import loss_curves
 from onnxprune.values.progress import Track, silent
@@ -41,11 +41,29 @@ def collect(  # noqa: PLR0913 (every setting has its default)
     """
     chosen = find_method(method)
     settled = chosen.settle(options or {})
-    if dataset is None and chosen.needs_data(settled):
-        raise InputError(f"Method {method} needs sample data; name a folder with --data.")
-    needs = chosen.needs(settled)
-    if widths and policy_of(chosen, settled, policy).curves == "losses":
-        needs |= {COARSE_MOMENTS}
+    losses = widths and policy_of(chosen, settled, policy).curves == "losses"
+    return gather(analysis, dataset, chosen, settled, losses=losses, batch_size=batch_size, seed=seed, track=track)
+
+
+def gather(  # noqa: PLR0913 (what a run has settled)
+    analysis: Analysis,
+    dataset: Dataset | None,
+    method: Method,
+    options: Mapping[str, Any],
+    *,
+    losses: bool,
+    batch_size: int,
+    seed: int,
+    track: Track,
+) -> Statistics:
+    """Gather what a method needs with these options, all of which are settled, and with `losses` what curves need.
+
+    Raises:
+        InputError: the method needs data and there is none.
+    """
+    if dataset is None and method.needs_data(options):
+        raise InputError(f"Method {method.name} needs sample data; name a folder with --data.")
+    needs = method.needs(options) | ({COARSE_MOMENTS} if losses else frozenset())
     found = collect_statistics(analysis, dataset, needs - GRADIENTS, batch_size=batch_size, seed=seed, track=track)
     if not needs & GRADIENTS:
         return found
@@ -71,8 +89,24 @@ def score(
     """
     chosen = find_method(method)
     settled = chosen.settle(options or {})
-    found = chosen.score(analysis.prunable, statistics, settled, np.random.default_rng(seed))
-    gains = chosen.policy(settled) == "greedy"
-    check_scores(found, analysis.prunable, f"Method {method}", curves=gains)
     losses = policy_of(chosen, settled, policy).curves == "losses"
+    return rank(analysis, statistics, chosen, settled, losses=losses, seed=seed)
+
+
+def rank(
+    analysis: Analysis,
+    statistics: Statistics,
+    method: Method,
+    options: Mapping[str, Any],
+    *,
+    losses: bool,
+    seed: int,
+) -> Scores:
+    """Score every channel by a method with these options, all of which are settled, and with `losses` add curves.
+
+    Raises:
+        InputError: as `score`.
+    """
+    found = method.score(analysis.prunable, statistics, options, np.random.default_rng(seed))
+    check_scores(found, analysis.prunable, f"Method {method.name}", curves=method.policy(options) == "greedy")
     return replace(found, curves=loss_curves(analysis.prunable, found, statistics.consumers)) if losses else found

@@ -20,7 +20,7 @@ from onnxprune.graph.storage.mapped import on_disk
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.events import Resumed
 from onnxprune.pipeline.planning.plans import choose
-from onnxprune.pipeline.planning.scoring import collect, score
+from onnxprune.pipeline.planning.scoring import gather, rank
 from onnxprune.pipeline.planning.sensitivity import with_sensitivity
 from onnxprune.pipeline.planning.trial_cut import recovered_cut
 from onnxprune.pipeline.planning.widths import policy_of
@@ -178,21 +178,20 @@ def scored(run: Run, *, limited: bool = False) -> Scores:
     data = None if run.samples is None else run.samples.calibration
     method, options = run.method.method, run.method.options
     limited = limited or run.goal.budget.is_limited
-    statistics = collect(
+    curves = policy_of(method, options, policy).curves
+    statistics = gather(
         analysis,
         data,
-        method.name,
+        method,
         options,
+        losses=curves == "losses" and (limited or config.scores_output is not None),
         batch_size=config.batch_size,
         seed=config.seed,
         track=run.listener.track,
-        widths=limited or config.scores_output is not None,
-        policy=policy,
     )
     run.working("Choosing what goes")
-    scores = score(analysis, statistics, method.name, options, policy=policy, seed=config.seed)
-    measured = policy_of(method, options, policy).curves == "measured"
-    if not measured or data is None or not limited:
+    scores = rank(analysis, statistics, method, options, losses=curves == "losses", seed=config.seed)
+    if curves != "measured" or data is None or not limited:
         return scores
     run.working("Measuring every group by itself")
     facts = run.data_facts
