@@ -3,6 +3,9 @@
 Each example is a file of its own in this folder. None of them is part of onnxprune, and each takes part in a whole run.
 """
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -11,12 +14,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, net
 
 import onnxprune
+from onnxprune.cli.program import program
 from onnxprune.errors import InputError
 from onnxprune.importance.method import METHODS
 from onnxprune.ops.rules import RULES
+from onnxprune.recovery.recovery import RECOVERIES
 from onnxprune.registry import Registry
 from onnxprune.report.blocks import Lines
 from onnxprune.report.section import SECTIONS, Detail, report_blocks
@@ -48,6 +54,25 @@ def offer(monkeypatch: pytest.MonkeyPatch) -> Offer:
 def prune(output: Path, method: str = "l1", model: Path = CONVNET, **more: Any) -> onnxprune.Result:
     settings = {"macs": 0.5, "preprocess": "unit", **more}
     return onnxprune.prune(model, SAMPLES / "calib", method, output=output, **settings)
+
+
+def on_the_shell(output: Path, *more: str) -> str:
+    """Prune in the command line, by the l1 norm; return what is printed."""
+    args = [
+        str(CONVNET),
+        "--data",
+        str(SAMPLES / "calib"),
+        "--method",
+        "l1",
+        "--preprocess",
+        "unit",
+        "-o",
+        str(output),
+        *more,
+    ]
+    done = CliRunner().invoke(program, ["prune", *args])
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 def quick_net() -> onnx.ModelProto:
@@ -113,6 +138,18 @@ def test_a_policy_shares_out_the_budget(offer: Offer, tmp_path: Path) -> None:
     assert max(kept) - min(kept) <= 1, "what was narrowed is of one width, give or take a channel"
 
 
+def test_a_recovery_gives_new_weights(offer: Offer, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'mean' is not one of none, bias, fold, refit"):
+        prune(tmp_path / "a.onnx", recovery="mean")
+    offer(RECOVERIES, "mean", "extending.mean_recovery:RECOVERY")
+    result = prune(tmp_path / "a.onnx", recovery="mean")
+    assert result.plan.recovery["name"] == "mean"
+    assert result.quality is not None
+    assert [step.name for step in result.quality.steps] == ["cut", "mean"]
+    on_the_shell(tmp_path / "b.onnx", "--macs", "50%", "--recover", "mean")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
 def test_a_section_is_shown_in_the_report(offer: Offer, tmp_path: Path) -> None:
     offer(SECTIONS, "narrowest", "extending.narrowest_section:SECTION")
     blocks = report_blocks(prune(tmp_path / "a.onnx"), Detail())
@@ -121,11 +158,29 @@ def test_a_section_is_shown_in_the_report(offer: Offer, tmp_path: Path) -> None:
     assert "lost most" in block.lines[0]
 
 
-def test_a_rule_or_policy_that_cannot_be_used_is_named(offer: Offer, tmp_path: Path) -> None:
+def test_help_lists_what_is_installed_and_loads_none_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / "a_package-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: a-package\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text(
+        "[onnxprune.policies]\nfirst = no:P\n[onnxprune.recoveries]\nlast = no:R\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, "-m", "onnxprune", "prune", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path})
+    words = " ".join(shown.stdout.split())
+    assert "--recover [none|bias|fold|last|refit]" in words
+    assert "first, global, greedy" in words
+
+
+def test_what_cannot_be_used_is_named(offer: Offer, tmp_path: Path) -> None:
     offer(RULES, QUICK_GELU, "extending.quick_gelu_rule:__doc__")
     assert "its rule cannot be used: extending.quick_gelu_rule:__doc__" in frozen_reasons(quick_net())["c"]
     offer(POLICIES, "wide", "extending.widest_first_policy:POLICY")
     with pytest.raises(InputError, match=r"Policy 'wide' cannot be used: .* it calls itself 'widest-first'"):
         prune(tmp_path / "a.onnx", policy="wide")
+    offer(RECOVERIES, "average", "extending.mean_recovery:RECOVERY")
+    with pytest.raises(InputError, match=r"Recovery 'average' cannot be used: .* it calls itself 'mean'"):
+        prune(tmp_path / "a.onnx", recovery="average")
     offer(POLICIES, "number", "extending.narrowest_section:SECTION")
     assert "is no onnxprune.selection.policy.Policy" in POLICIES.broken["number"]

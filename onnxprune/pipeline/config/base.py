@@ -32,7 +32,7 @@ class Option:
         section: the heading that it stands under.
         flags: how the command line spells it; none: as the field is called. `-o` and the like come first.
         metavar: what stands for its value.
-        choices: the values there are; none: any.
+        choices: the values there are, or what lists them; none: any.
         default: what happens where it is not given, as the help shows it.
         rare: whether only `--help-all` lists it.
         many: whether it may be given several times.
@@ -45,11 +45,16 @@ class Option:
     more: str | Callable[[], str] = ""
     flags: tuple[str, ...] = ()
     metavar: str | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str, ...] | Callable[[], tuple[str, ...]] = ()
     default: str | None = None
     rare: bool = False
     many: bool = False
     argument: bool = False
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The values there are; none: any."""
+        return self.choices() if callable(self.choices) else self.choices
 
     def full(self, *, python: bool = False) -> str:
         """Return all that there is to say, for the command line or for `python`."""
@@ -142,8 +147,8 @@ def _reader(field: "attrs.Attribute[Any]") -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         try:
             found = value if convert is None else convert(value)
-            if option is not None and option.choices and isinstance(found, str) and found not in option.choices:
-                raise ValueError(f"{found!r} is not one of {', '.join(option.choices)}")
+            if option is not None and option.choices and isinstance(found, str) and found not in option.values:
+                raise ValueError(f"{found!r} is not one of {', '.join(option.values)}")
         except ValueError as error:
             raise ConfigError(keyword_of(field), str(error)) from None
         except (TypeError, AttributeError) as error:
