@@ -16,9 +16,11 @@ import onnx
 import pytest
 from click.testing import CliRunner
 from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, net
+from PIL import Image
 
 import onnxprune
 from onnxprune.cli.program import program
+from onnxprune.data.format import FORMATS
 from onnxprune.errors import InputError
 from onnxprune.importance.method import METHODS
 from onnxprune.ops.rules import RULES
@@ -51,12 +53,14 @@ def offer(monkeypatch: pytest.MonkeyPatch) -> Offer:
     return find
 
 
-def prune(output: Path, method: str = "l1", model: Path = CONVNET, **more: Any) -> onnxprune.Result:
+def prune(
+    output: Path, method: str = "l1", model: Path = CONVNET, data: Path = SAMPLES / "calib", **more: Any
+) -> onnxprune.Result:
     settings = {"macs": 0.5, "preprocess": "unit", **more}
-    return onnxprune.prune(model, SAMPLES / "calib", method, output=output, **settings)
+    return onnxprune.prune(model, data, method, output=output, **settings)
 
 
-def on_the_shell(output: Path, *more: str) -> str:
+def on_the_shell(output: Path, *more: str, data: Path = SAMPLES / "calib") -> str:
     """Prune in the command line, by the l1 norm; return what is printed."""
     args = [
         str(CONVNET),
@@ -148,6 +152,26 @@ def test_a_recovery_gives_new_weights(offer: Offer, tmp_path: Path) -> None:
     assert [step.name for step in result.quality.steps] == ["cut", "mean"]
     on_the_shell(tmp_path / "b.onnx", "--macs", "50%", "--recover", "mean")
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_a_reader_opens_data(offer: Offer, tmp_path: Path) -> None:
+    file = tmp_path / "digits.csv"
+    images = [(path.parent.name, np.asarray(Image.open(path))) for path in sorted((SAMPLES / "calib").rglob("*.png"))]
+    file.write_text("".join(f"{','.join([name, *map(str, image.ravel())])}\n" for name, image in images))
+    with pytest.raises(InputError, match=r"neither a folder nor an \.npz file: give a folder of images or an \.npz\.$"):
+        prune(tmp_path / "a.onnx", data=file)
+    offer(FORMATS, "csv", "extending.csv_reader:CSV")
+    by_file, by_folder = prune(tmp_path / "a.onnx", data=file), prune(tmp_path / "b.onnx")
+    assert by_file.plan.groups == by_folder.plan.groups
+    assert by_file.quality is not None
+    assert by_file.quality.after == by_folder.quality.after  # type: ignore[union-attr]
+    on_the_shell(tmp_path / "c.onnx", "--macs", "50%", data=file)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "c.onnx").read_bytes()
+    with pytest.raises(InputError, match=r"a \.csv file nor a folder nor an \.npz file: give a \.csv or a folder"):
+        prune(tmp_path / "a.onnx", data=Path(__file__))
+    offer(FORMATS, "txt", "extending.csv_reader:CSV")
+    with pytest.raises(InputError, match=r"or an \.npz \(data format 'txt' cannot be used: .* it calls itself 'csv'\)"):
+        prune(tmp_path / "a.onnx", data=Path(__file__))
 
 
 def test_a_section_is_shown_in_the_report(offer: Offer, tmp_path: Path) -> None:
