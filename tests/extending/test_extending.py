@@ -1,8 +1,9 @@
-"""What a package outside of onnxprune can add as an entry point: an op rule, a method, a policy, a report section.
+"""What a package outside of onnxprune can add as an entry point, from an op rule to a budget.
 
 Each example is a file of its own in this folder. None of them is part of onnxprune, and each takes part in a whole run.
 """
 
+import math
 import os
 import subprocess
 import sys
@@ -15,19 +16,22 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from extending.activations_budget import written
 from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, net
 from PIL import Image
 
 import onnxprune
 from onnxprune.cli.program import program
 from onnxprune.data.format import FORMATS
-from onnxprune.errors import InputError
+from onnxprune.errors import InputError, UnreachableError
 from onnxprune.importance.method import METHODS
 from onnxprune.ops.rules import RULES
+from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.recovery.recovery import RECOVERIES
 from onnxprune.registry import Registry
 from onnxprune.report.blocks import Lines
 from onnxprune.report.section import SECTIONS, Detail, report_blocks
+from onnxprune.selection.budget import BUDGETS
 from onnxprune.selection.policy import POLICIES
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
@@ -172,6 +176,41 @@ def test_a_reader_opens_data(offer: Offer, tmp_path: Path) -> None:
     offer(FORMATS, "txt", "extending.csv_reader:CSV")
     with pytest.raises(InputError, match=r"or an \.npz \(data format 'txt' cannot be used: .* it calls itself 'csv'\)"):
         prune(tmp_path / "a.onnx", data=Path(__file__))
+
+
+def test_a_budget_is_held_to(offer: Offer, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no budget 'activations'; the known ones are latency, macs, params, size"):
+        prune(tmp_path / "a.onnx", budgets={"activations": 0.6})
+    offer(BUDGETS, "activations", "extending.activations_budget:BUDGET")
+    result = prune(tmp_path / "a.onnx", macs=None, budgets={"activations": "60%"}, round_to=1)
+    assert result.plan.request["budgets"] == {"activations": 0.6}
+    assert 0.5 < result.plan.reached["activations"] <= 0.6
+    after = onnxprune.inspect(onnxprune.load(tmp_path / "a.onnx")).costs
+    before = onnxprune.inspect(onnxprune.load(CONVNET)).costs
+    left, whole = written(after, after.widths), written(before, before.widths)
+    assert left / whole == pytest.approx(result.plan.reached["activations"])
+    most = ["--budget", f"activations={math.floor(0.6 * whole)}", "--budget", "macs=90%", "--round-to", "1"]
+    printed = on_the_shell(tmp_path / "b.onnx", *most)
+    assert f"at most 90.0 % of the MACs, at most {math.floor(0.6 * whole)} of the numbers that layers write" in printed
+    assert "of the numbers that layers write are left" in " ".join(printed.split())
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    with pytest.raises(UnreachableError, match=r"budget of 0\.1% of the numbers that layers write cannot be met"):
+        prune(tmp_path / "a.onnx", budgets={"activations": 0.001})
+    stepped = prune(tmp_path / "c.onnx", macs=None, budgets={"activations": 0.6}, round_to=1, steps=2)
+    assert stepped.plan.reached["activations"] <= 0.6
+
+
+def test_budgets_of_all_names_are_read_once() -> None:
+    assert (
+        PruneConfig(CONVNET, budgets={"macs": "50%", "size": "2kB"}).goal
+        == PruneConfig(CONVNET, macs=0.5, size="2kB").goal
+    )
+    with pytest.raises(InputError, match="macs= and budgets= say the same"):
+        _ = PruneConfig(CONVNET, macs=0.5, budgets={"macs": "50%"}).goal
+    with pytest.raises(InputError, match=r"macs='2' is no budget \(it takes a share"):
+        _ = PruneConfig(CONVNET, budgets=["macs=2"]).goal
+    with pytest.raises(InputError, match="no budget 'ratio'"):
+        _ = PruneConfig(CONVNET, budgets={"ratio": 0.5}).goal
 
 
 def test_a_section_is_shown_in_the_report(offer: Offer, tmp_path: Path) -> None:

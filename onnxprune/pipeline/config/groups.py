@@ -62,6 +62,11 @@ def recovery_names() -> tuple[str, ...]:
     return ("none", *names_of("onnxprune.recovery.ways", "onnxprune.recoveries"))
 
 
+def budget_names() -> tuple[str, ...]:
+    """Return the names of all budgets; nothing is imported."""
+    return names_of("onnxprune.selection.budgets", "onnxprune.budgets")
+
+
 def _policies() -> str:
     """Say what each policy does."""
     from onnxprune.selection.policy import POLICIES

@@ -1,5 +1,6 @@
 """What each command can be told."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from onnxprune.pipeline.config.groups import (
     Subject,
     Threads,
     Training,
+    budget_names,
 )
 from onnxprune.pipeline.config.reading import (
     duration,
@@ -44,6 +46,7 @@ from onnxprune.pipeline.config.reading import (
     path,
     points,
     positive,
+    settings,
     share,
     switch,
 )
@@ -130,6 +133,19 @@ class PruneConfig(
             BUDGET,
             metavar="SHARE|TIME",
             more="The network's layers are timed in onnxruntime for that, once.",
+        ),
+    )
+    budgets: Mapping[str, Any] = field(
+        factory=dict,
+        converter=settings,
+        metadata=option(
+            f"A budget by its name, such as macs=50%: {', '.join(budget_names())}.",
+            BUDGET,
+            "--budget",
+            metavar="NAME=VALUE",
+            many=True,
+            rare=True,
+            more="May be given several times. Other packages add budgets that have no option of their own.",
         ),
     )
     latency_table: Path | None = field(
@@ -258,12 +274,19 @@ class PruneConfig(
 
     @property
     def goal(self) -> "Goal":
-        """What widths are to be chosen by."""
+        """What widths are to be chosen by.
+
+        Raises:
+            InputError: a budget that is none, or that is given twice.
+        """
         from onnxprune.selection.budget import read_budget
         from onnxprune.selection.goal import Goal
 
-        amounts = {"macs": self.macs, "params": self.params, "size": self.size, "latency": self.latency}
-        budget = read_budget(self.ratio, self.alpha, **amounts)
+        amounts = given(macs=self.macs, params=self.params, size=self.size, latency=self.latency)
+        twice = [f"{self.called(name)} and {self.called('budgets')}" for name in amounts if name in self.budgets]
+        if twice:
+            raise InputError(f"{twice[0]} say the same; leave one of the two out.")
+        budget = read_budget(self.ratio, self.alpha, **amounts, **self.budgets)
         return Goal(budget, self.round_to, self.policy, self.steering)
 
     def settings(self) -> "Settings":
