@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -19,6 +20,17 @@ def kind_complaint(kind: type) -> Callable[[str, Any], str | None]:
         return None if found == name else f"it calls itself {found!r}"
 
     return complaint
+
+
+def names_of(package: str, group: str) -> tuple[str, ...]:
+    """Return the names that a registry of a package and a group of entry points will hold, where files bear the names.
+
+    Nothing is imported but the packages above.
+    """
+    spec = find_spec(package)
+    places = [] if spec is None else spec.submodule_search_locations
+    files = {module.name.rstrip("_").replace("_", "-") for module in pkgutil.iter_modules(places)}
+    return tuple(sorted(files | {point.name for point in entry_points(group=group)}))
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -49,6 +61,11 @@ class Registry(Mapping[str, T], Generic[T]):
         """Why what other distributions offer cannot be used, by name: their faults must not stop everything else."""
         self._fill()
         return self._broken
+
+    def unusable(self, name: str) -> str | None:
+        """Say why what another distribution offers under a name cannot be used; None: nothing of that kind is known."""
+        why = self.broken.get(name)
+        return why and f"{self._what.capitalize()} {name!r} cannot be used: {why}; repair or remove that package."
 
     def register(self, *names: str) -> Callable[[T], T]:
         """Return a decorator that registers its target under every one of `names`.

@@ -126,8 +126,8 @@ class Job(Command, Generic[C]):
         _, known = self._talk[name]
         if not known.choices:
             return True
-        if value not in known.choices:
-            raise click.BadParameter(f"{value!r} is not one of {', '.join(known.choices)}", param=_param(self, name))
+        if value not in known.values:
+            raise click.BadParameter(f"{value!r} is not one of {', '.join(known.values)}", param=_param(self, name))
         return value
 
     def _value(self, name: str, value: Any) -> Any:
@@ -163,7 +163,7 @@ def _parameter(field: "attrs.Attribute[Any]", known: Known) -> click.Parameter:
     shared: dict[str, Any] = {"section": known.section, "help": known.short(), "more": known.full, "rare": known.rare}
     if _is_switch(field, known):
         return Option(names, is_flag=True, **shared)
-    metavar = known.metavar or f"[{'|'.join(known.choices)}]"
+    metavar = known.metavar or f"[{'|'.join(known.values)}]"
     return Option(names, type=str, metavar=metavar, multiple=known.many, **shared)
 
 

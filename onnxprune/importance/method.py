@@ -153,7 +153,7 @@ def _check(method: str, name: str, option: Option, value: Any) -> None:
 
 
 _complaint = kind_complaint(Method)
-METHODS: Registry[Method] = Registry("importance method", "onnxprune.importance", GROUP, _complaint)
+METHODS: Registry[Method] = Registry("method", "onnxprune.importance", GROUP, _complaint)
 
 
 def register(method: Method) -> Method:
@@ -168,8 +168,8 @@ def find_method(name: str) -> Method:
         InputError: there is none of that name.
     """
     if name not in METHODS:
-        if name in METHODS.broken:
-            raise InputError(f"Method {name!r} cannot be used: {METHODS.broken[name]}; repair or remove that package.")
+        if reason := METHODS.unusable(name):
+            raise InputError(reason)
         raise InputError(f"Unknown method {name!r}; the known ones are: {', '.join(METHODS)}.")
     return METHODS[name]
 

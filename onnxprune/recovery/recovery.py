@@ -8,8 +8,11 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxprune.errors import InputError
-from onnxprune.registry import Registry
+from onnxprune.registry import Registry, kind_complaint
 from onnxprune.values.axes import Axis, BoolArray
+
+GROUP = "onnxprune.recoveries"
+"""Entry points under which other packages offer recoveries: the name of each = where its `Recovery` is."""
 
 Calls = Sequence[Mapping[str, NDArray[Any]]]
 
@@ -71,7 +74,8 @@ class Recovery:
     after: str | None = None
 
 
-RECOVERIES: Registry[Recovery] = Registry("recovery", "onnxprune.recovery")
+_complaint = kind_complaint(Recovery)
+RECOVERIES: Registry[Recovery] = Registry("recovery", "onnxprune.recovery.ways", GROUP, _complaint)
 
 NONE = "none"
 """The name under which nothing is recovered."""
@@ -86,11 +90,12 @@ def steps(name: str) -> tuple[Recovery, ...]:
     """Return the recoveries that `name` stands for, in order; nothing for `none`.
 
     Raises:
-        InputError: there is no such recovery.
+        InputError: there is no such recovery, or it cannot be used.
     """
     if name == NONE:
         return ()
     if name not in RECOVERIES:
-        raise InputError(f"There is no recovery {name!r}; choose from {', '.join([NONE, *RECOVERIES])}.")
+        known = ", ".join([NONE, *RECOVERIES])
+        raise InputError(RECOVERIES.unusable(name) or f"There is no recovery {name!r}; choose from {known}.")
     found = RECOVERIES[name]
     return (*(steps(found.after) if found.after else ()), found)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Literal
 
 from onnxprune.report import numbers
-from onnxprune.selection.budget import BUDGETS, Limited
+from onnxprune.selection.budget import BUDGETS, OWN
 
 Role = Literal["target", "rule"]
 """A target decides how much goes; a rule how, or within what limits."""
@@ -48,18 +48,13 @@ def rule_words(request: Mapping[str, Any], classes: Mapping[str, int]) -> Iterat
 
 def left_words(name: str, share: float) -> str:
     """Say which share of a cost of the original is left."""
-    return f"{numbers.percent(share)} of the {COSTS.get(name, name)}"
+    costs = {each.key or each.name: each.words for each in BUDGETS.values()}
+    return f"{numbers.percent(share)} of the {costs.get(name, 'prunable channels' if name == 'channels' else name)}"
 
 
-COSTS: Mapping[str, str] = {
-    **{limited.kind: limited.words for limited in BUDGETS},
-    "channels": "prunable channels",
-}
-"""What is counted of a network, in words, by name."""
-
-
-def _at_most(limited: Limited, amount: float | str) -> str:
-    return f"at most {amount if isinstance(amount, str) else numbers.percent(amount)} of the {limited.words}"
+def _at_most(name: str, amount: float | str) -> str:
+    words = BUDGETS[name].words if name in BUDGETS else name
+    return f"at most {amount if isinstance(amount, str) else numbers.percent(amount)} of the {words}"
 
 
 def _points(share: float) -> str:
@@ -85,7 +80,8 @@ def _rule(words: Callable[[Any], str]) -> Request:
 
 
 REQUESTS: Mapping[str, Request] = {
-    **{limited.name: _target(partial(_at_most, limited)) for limited in BUDGETS},
+    **{name: _target(partial(_at_most, name)) for name in OWN},
+    "budgets": _target(lambda given: ", ".join(_at_most(name, amount) for name, amount in given.items())),
     "ratio": _target(lambda share: f"{numbers.percent(share)} of the channels of every group removed"),
     "alpha": _target(lambda alpha: f"everything below {alpha:g} times the threshold removed"),
     "max_drop": _target(lambda share: f"at most {_points(share)} of top-1 lost on held-out data"),

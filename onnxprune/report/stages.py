@@ -6,7 +6,6 @@ from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table
 from onnxprune.report.requests import left_words
 from onnxprune.values.accuracy import Accuracy
-from onnxprune.values.costs import Kind
 from onnxprune.values.data import DataSummary, PresetScore
 from onnxprune.values.groups import ChannelGroup
 
@@ -19,7 +18,7 @@ def groups_line(groups: Sequence[ChannelGroup]) -> str:
     return f"{channels} in {numbers.many(len(free), 'group')}, {numbers.many(frozen, 'group')} frozen"
 
 
-def least_line(left: Mapping[Kind, float]) -> str:
+def least_line(left: Mapping[str, float]) -> str:
     """Say what no budget can get below, as shares of what there is."""
     return f"The least that can be left: {', '.join(left_words(kind, share) for kind, share in left.items())}."
 

@@ -1,17 +1,23 @@
 """How much may be left, in each kind of cost. What can be limited is listed in `BUDGETS`."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from typing import Any
 
 from onnxprune.errors import InputError
+from onnxprune.registry import Registry, kind_complaint
 from onnxprune.selection.limits import Limit, Limits
 from onnxprune.selection.schedule import left_after
-from onnxprune.values.amount import BYTES, COUNTS, MILLISECONDS, Amount, read_amount
+from onnxprune.values.amount import Amount, read_amount
+from onnxprune.values.axes import FloatArray
 from onnxprune.values.costs import CostTable, Kind
 
-RESERVE = 1024
-"""Bytes of a budget of size that are kept for what the file is told of the cut."""
+GROUP = "onnxprune.budgets"
+"""Entry points under which other packages offer what can be limited: the name of each = where its `Limited` is."""
+
+CostOf = Callable[[CostTable, FloatArray], float]
+"""From the costs of a network and the width of every axis to one number; it never falls where a width grows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,26 +26,58 @@ class Limited:
 
     Attributes:
         name: of the budget: of the field of `Budget`, of the argument, and in plans.
-        kind: of cost.
         words: what may be left of it, for people.
+        cost: what a network costs.
         units: that an amount of it is given in; None: it is given as a share alone.
         reserve: of an amount, that is kept for what its costs do not know of.
+        key: the cost's name in results; empty: the budget's.
     """
 
     name: str
-    kind: Kind
     words: str
+    cost: CostOf
     units: Mapping[str, float] | None = None
     reserve: float = 0.0
+    key: str = ""
+
+    def at(self, costs: CostTable, counts: Mapping[str, int]) -> float:
+        """Return the cost where group `name` keeps `counts[name]` channels."""
+        return self.cost(costs, costs.widths_at(counts))
+
+    def whole(self, costs: CostTable) -> float:
+        """Return the cost before anything goes."""
+        return self.cost(costs, costs.widths)
 
 
-BUDGETS = (
-    Limited("macs", "macs", "MACs"),
-    Limited("params", "params", "parameters", COUNTS),
-    Limited("size", "bytes", "file's size", BYTES, RESERVE),
-    Limited("latency", "latency", "latency", MILLISECONDS),
-)
-"""All that can be limited. Another one takes an entry here, a field of `Budget`, and an option that users give."""
+BUDGETS: Registry[Limited] = Registry("budget", "onnxprune.selection.budgets", GROUP, kind_complaint(Limited))
+"""All that can be limited."""
+
+
+def register(limited: Limited) -> Limited:
+    """Add what can be limited to the registry."""
+    return BUDGETS.register(limited.name)(limited)
+
+
+def cost_of(kind: Kind) -> CostOf:
+    """Return the cost of a kind that is counted."""
+    return lambda costs, widths: costs.at(kind, widths)
+
+
+def find_budget(name: str) -> Limited:
+    """Return what a name limits.
+
+    Raises:
+        InputError: there is no such budget.
+    """
+    if name not in BUDGETS:
+        known = ", ".join(BUDGETS)
+        raise InputError(BUDGETS.unusable(name) or f"There is no budget {name!r}; the known ones are {known}.")
+    return BUDGETS[name]
+
+
+def all_budgets() -> list[Limited]:
+    """Return all that can be limited: what `Budget` has fields for, in their order, and then the others."""
+    return sorted(BUDGETS.values(), key=lambda each: OWN.index(each.name) if each.name in OWN else len(OWN))
 
 
 @dataclass(frozen=True)
@@ -53,6 +91,7 @@ class Budget:
         params: parameters that may be left.
         size: bytes that the file may have.
         latency: milliseconds that one sample may take, as predicted by the costs' latency model.
+        budgets: what other packages limit, by name.
     """
 
     ratio: float | None = None
@@ -61,12 +100,13 @@ class Budget:
     params: Amount | None = None
     size: Amount | None = None
     latency: Amount | None = None
+    budgets: Mapping[str, Amount] = field(default_factory=dict)
 
     @property
     def limited(self) -> dict[Limited, Amount]:
         """The costs that are limited, with what may be left."""
-        given = {each: getattr(self, each.name) for each in BUDGETS}
-        return {each: _amount(value) for each, value in given.items() if value is not None}
+        given = {**{name: getattr(self, name) for name in OWN}, **self.budgets}
+        return {find_budget(name): _amount(value) for name, value in given.items() if value is not None}
 
     @property
     def is_own_rule(self) -> bool:
@@ -81,11 +121,11 @@ class Budget:
     @property
     def explicit(self) -> bool:
         """Whether anything was asked for, beyond the method's own rule."""
-        return any(value is not None for value in vars(self).values())
+        return bool(self.to_json())
 
     def in_shares(self, costs: CostTable) -> "Budget":
         """Return the budget with every amount as a share of the original's."""
-        return self._with(lambda each, amount: amount.as_share(costs.whole_of(each.kind)))
+        return self._with(lambda each, amount: amount.as_share(each.whole(costs)))
 
     def part(self, way: float) -> "Budget":
         """Return what of a budget in shares is to be reached after a part `way` of the way, see `left_after`.
@@ -101,8 +141,9 @@ class Budget:
     def _with(self, change: Callable[[Limited, Amount], Amount]) -> "Budget":
         """Return the budget with other amounts."""
         found = {each: change(each, amount) for each, amount in self.limited.items()}
-        fields = {each.name: amount if each.units else amount.number for each, amount in found.items()}
-        return replace(self, **fields)  # type: ignore[arg-type]
+        own = {each.name: amount if each.units else amount.number for each, amount in found.items() if each.name in OWN}
+        budgets = {each.name: amount for each, amount in found.items() if each.name not in OWN}
+        return replace(self, **own, budgets=budgets)  # type: ignore[arg-type]
 
     def limits(self, costs: CostTable) -> Limits:
         """Return what the costs of a network may be.
@@ -116,15 +157,26 @@ class Budget:
             )
         found = []
         for each, amount in self.limited.items():
-            whole = costs.whole_of(each.kind)
+            whole = each.whole(costs)
             most = max(1e-9, amount.of(whole) - each.reserve)
-            found.append(Limit(each.words, partial(costs.cost_at, each.kind), most, whole))
-        return Limits(tuple(found), costs.neighbours)
+            found.append(Limit(each.words, partial(each.at, costs), most, whole))
+        return Limits(tuple(found), (lambda _: costs.groups) if self.budgets else costs.neighbours)
 
-    def to_json(self) -> dict[str, float | str]:
+    def to_json(self) -> dict[str, Any]:
         """What was asked for, by name."""
-        given = {name: value for name, value in vars(self).items() if value is not None}
-        return {name: value.to_json() if isinstance(value, Amount) else value for name, value in given.items()}
+        given = {**vars(self), "budgets": {name: _amount(value).to_json() for name, value in self.budgets.items()}}
+        asked = {name: value for name, value in given.items() if value is not None and value != {}}
+        return {name: value.to_json() if isinstance(value, Amount) else value for name, value in asked.items()}
+
+
+OWN = tuple(each.name for each in fields(Budget) if each.name not in ("ratio", "alpha", "budgets"))
+"""The budgets that have fields of `Budget`."""
+
+
+def left_of(names: Iterable[str], costs: CostTable, counts: Mapping[str, int]) -> dict[str, float]:
+    """Return the share that is left of what budgets limit, by their names."""
+    wholes = {name: find_budget(name).whole(costs) for name in names}
+    return {name: BUDGETS[name].at(costs, counts) / whole for name, whole in wholes.items() if whole}
 
 
 def _amount(value: Amount | float) -> Amount:
@@ -132,21 +184,26 @@ def _amount(value: Amount | float) -> Amount:
 
 
 def read_budget(
-    ratio: float | None = None, alpha: float | None = None, **limited: Amount | float | str | None
+    ratio: float | None = None, alpha: float | None = None, /, **limited: Amount | float | str | None
 ) -> Budget:
     """Return the budget that is meant by what users give: shares, or amounts in units, by the names of `BUDGETS`.
 
     Raises:
-        InputError: an amount is none.
+        InputError: an amount is none, or there is no such budget.
     """
-    found = {each.name: _read(each, limited.get(each.name)) for each in BUDGETS}
-    return Budget(ratio=ratio, alpha=alpha, **found)  # type: ignore[arg-type]
+    found = {name: _read(find_budget(name), value) for name, value in limited.items() if value is not None}
+    own = {name: value for name, value in found.items() if name in OWN}
+    budgets = {name: _amount(value) for name, value in found.items() if name not in OWN}
+    return Budget(ratio=ratio, alpha=alpha, budgets=budgets, **own)  # type: ignore[arg-type]
 
 
-def _read(limited: Limited, value: Amount | float | str | None) -> Amount | float | str | None:
-    if value is None or limited.units is None:
+def _read(limited: Limited, value: Amount | float | str) -> Amount | float:
+    if limited.units is None and not isinstance(value, str):
         return value
     try:
-        return read_amount(value, limited.units)
+        found = read_amount(value, limited.units or {"": 1.0})
+        if limited.units is None and not found.is_share:
+            raise ValueError("it takes a share, such as 50%")
     except ValueError as error:
         raise InputError(f"{limited.name}={value!r} is no budget ({error}).") from None
+    return found.number if limited.units is None else found

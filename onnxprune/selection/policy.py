@@ -75,7 +75,6 @@ def find_policy(name: str) -> Policy:
         InputError: there is none.
     """
     if name not in POLICIES:
-        if name in POLICIES.broken:
-            raise InputError(f"Policy {name!r} cannot be used: {POLICIES.broken[name]}; repair or remove that package.")
-        raise InputError(f"There is no policy {name!r}; the known ones are {', '.join(POLICIES)}.")
+        known = ", ".join(POLICIES)
+        raise InputError(POLICIES.unusable(name) or f"There is no policy {name!r}; the known ones are {known}.")
     return POLICIES[name]

@@ -29,6 +29,13 @@ class Term:
     factor: float
     axes: tuple[int, ...]
 
+    def at(self, widths: FloatArray) -> float:
+        """Return the product where axes have these widths."""
+        value = self.factor
+        for axis in self.axes:
+            value *= float(widths[axis])
+        return value
+
 
 @dataclass(frozen=True, eq=False)
 class CostTable:
@@ -69,7 +76,7 @@ class CostTable:
 
     def whole_of(self, kind: Kind) -> float:
         """Return a cost before anything goes, what is given included."""
-        return self._at(kind, self.widths)
+        return self.at(kind, self.widths)
 
     def widths_at(self, counts: Mapping[str, int]) -> FloatArray:
         """Return the width of every axis when group `name` keeps `counts[name]` channels; absent: as given, or all."""
@@ -79,7 +86,7 @@ class CostTable:
 
     def cost_at(self, kind: Kind, counts: Mapping[str, int]) -> float:
         """Return a cost at these counts."""
-        return self._at(kind, self.widths_at(counts))
+        return self.at(kind, self.widths_at(counts))
 
     def macs_at(self, counts: Mapping[str, int]) -> float:
         """Return the multiply-adds of one sample at these counts."""
@@ -89,7 +96,8 @@ class CostTable:
         """Return the number of weights at these counts."""
         return self.cost_at("params", counts)
 
-    def _at(self, kind: Kind, widths: FloatArray) -> float:
+    def at(self, kind: Kind, widths: FloatArray) -> float:
+        """Return a cost where axes have these widths."""
         if kind == "latency":
             return 0.0 if self.latency_model is None else self.latency_model(widths)
         return self._products[kind].total(widths) + self.others.get(kind, 0.0)
@@ -119,15 +127,8 @@ class CostTable:
         widths = self.widths_at(counts)
         found: dict[int, float] = {}
         for term in self.macs:
-            found[term.node] = found.get(term.node, 0.0) + _value(term, widths)
+            found[term.node] = found.get(term.node, 0.0) + term.at(widths)
         return found
-
-
-def _value(term: Term, widths: FloatArray) -> float:
-    value = term.factor
-    for axis in term.axes:
-        value *= float(widths[axis])
-    return value
 
 
 class Products:

@@ -1,8 +1,12 @@
-"""What a package outside of onnxprune can add as an entry point: an op rule, a method, a policy, a report section.
+"""What a package outside of onnxprune can add as an entry point, from an op rule to a budget.
 
 Each example is a file of its own in this folder. None of them is part of onnxprune, and each takes part in a whole run.
 """
 
+import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -11,16 +15,24 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
+from extending.activations_budget import written
 from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, net
+from PIL import Image
 from places import CALIB, CONVNET
 
 import onnxprune
-from onnxprune.errors import InputError
+from onnxprune.cli.program import program
+from onnxprune.data.format import FORMATS
+from onnxprune.errors import InputError, UnreachableError
 from onnxprune.importance.method import METHODS
 from onnxprune.ops.rules import RULES
+from onnxprune.pipeline.config.jobs import PruneConfig
+from onnxprune.recovery.recovery import RECOVERIES
 from onnxprune.registry import Registry
 from onnxprune.report.blocks import Lines
 from onnxprune.report.section import SECTIONS, Detail, report_blocks
+from onnxprune.selection.budget import BUDGETS
 from onnxprune.selection.policy import POLICIES
 
 QUICK_GELU = "com.microsoft.QuickGelu"
@@ -44,9 +56,28 @@ def offer(monkeypatch: pytest.MonkeyPatch) -> Offer:
     return find
 
 
-def prune(output: Path, method: str = "l1", model: Path = CONVNET, **more: Any) -> onnxprune.Result:
+def prune(output: Path, method: str = "l1", model: Path = CONVNET, data: Path = CALIB, **more: Any) -> onnxprune.Result:
     settings = {"macs": 0.5, "preprocess": "unit", **more}
-    return onnxprune.prune(model, CALIB, method, output=output, **settings)
+    return onnxprune.prune(model, data, method, output=output, **settings)
+
+
+def on_the_shell(output: Path, *more: str, data: Path = CALIB) -> str:
+    """Prune in the command line, by the l1 norm; return what is printed."""
+    args = [
+        str(CONVNET),
+        "--data",
+        str(CALIB),
+        "--method",
+        "l1",
+        "--preprocess",
+        "unit",
+        "-o",
+        str(output),
+        *more,
+    ]
+    done = CliRunner().invoke(program, ["prune", *args])
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 def quick_net() -> onnx.ModelProto:
@@ -112,6 +143,73 @@ def test_a_policy_shares_out_the_budget(offer: Offer, tmp_path: Path) -> None:
     assert max(kept) - min(kept) <= 1, "what was narrowed is of one width, give or take a channel"
 
 
+def test_a_recovery_gives_new_weights(offer: Offer, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'mean' is not one of none, bias, fold, refit"):
+        prune(tmp_path / "a.onnx", recovery="mean")
+    offer(RECOVERIES, "mean", "extending.mean_recovery:RECOVERY")
+    result = prune(tmp_path / "a.onnx", recovery="mean")
+    assert result.plan.recovery["name"] == "mean"
+    assert result.quality is not None
+    assert [step.name for step in result.quality.steps] == ["cut", "mean"]
+    on_the_shell(tmp_path / "b.onnx", "--macs", "50%", "--recover", "mean")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_a_reader_opens_data(offer: Offer, tmp_path: Path) -> None:
+    file = tmp_path / "digits.csv"
+    images = [(path.parent.name, np.asarray(Image.open(path))) for path in sorted((CALIB).rglob("*.png"))]
+    file.write_text("".join(f"{','.join([name, *map(str, image.ravel())])}\n" for name, image in images))
+    with pytest.raises(InputError, match=r"neither a folder nor an \.npz file: give a folder of images or an \.npz\.$"):
+        prune(tmp_path / "a.onnx", data=file)
+    offer(FORMATS, "csv", "extending.csv_reader:CSV")
+    by_file, by_folder = prune(tmp_path / "a.onnx", data=file), prune(tmp_path / "b.onnx")
+    assert by_file.plan.groups == by_folder.plan.groups
+    assert by_file.quality is not None
+    assert by_file.quality.after == by_folder.quality.after  # type: ignore[union-attr]
+    on_the_shell(tmp_path / "c.onnx", "--macs", "50%", data=file)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "c.onnx").read_bytes()
+    with pytest.raises(InputError, match=r"a \.csv file nor a folder nor an \.npz file: give a \.csv or a folder"):
+        prune(tmp_path / "a.onnx", data=Path(__file__))
+    offer(FORMATS, "txt", "extending.csv_reader:CSV")
+    with pytest.raises(InputError, match=r"or an \.npz \(data format 'txt' cannot be used: .* it calls itself 'csv'\)"):
+        prune(tmp_path / "a.onnx", data=Path(__file__))
+
+
+def test_a_budget_is_held_to(offer: Offer, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no budget 'activations'; the known ones are latency, macs, params, size"):
+        prune(tmp_path / "a.onnx", budgets={"activations": 0.6})
+    offer(BUDGETS, "activations", "extending.activations_budget:BUDGET")
+    result = prune(tmp_path / "a.onnx", macs=None, budgets={"activations": "60%"}, round_to=1)
+    assert result.plan.request["budgets"] == {"activations": 0.6}
+    assert 0.5 < result.plan.reached["activations"] <= 0.6
+    after = onnxprune.inspect(onnxprune.load(tmp_path / "a.onnx")).costs
+    before = onnxprune.inspect(onnxprune.load(CONVNET)).costs
+    left, whole = written(after, after.widths), written(before, before.widths)
+    assert left / whole == pytest.approx(result.plan.reached["activations"])
+    most = ["--budget", f"activations={math.floor(0.6 * whole)}", "--budget", "macs=90%", "--round-to", "1"]
+    printed = on_the_shell(tmp_path / "b.onnx", *most)
+    assert f"at most 90.0 % of the MACs, at most {math.floor(0.6 * whole)} of the numbers that layers write" in printed
+    assert "of the numbers that layers write are left" in " ".join(printed.split())
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    with pytest.raises(UnreachableError, match=r"budget of 0\.1% of the numbers that layers write cannot be met"):
+        prune(tmp_path / "a.onnx", budgets={"activations": 0.001})
+    stepped = prune(tmp_path / "c.onnx", macs=None, budgets={"activations": 0.6}, round_to=1, steps=2)
+    assert stepped.plan.reached["activations"] <= 0.6
+
+
+def test_budgets_of_all_names_are_read_once() -> None:
+    assert (
+        PruneConfig(CONVNET, budgets={"macs": "50%", "size": "2kB"}).goal
+        == PruneConfig(CONVNET, macs=0.5, size="2kB").goal
+    )
+    with pytest.raises(InputError, match="--macs and --budget macs say the same"):
+        _ = PruneConfig(CONVNET, macs=0.5, budgets={"macs": "50%"}).goal
+    with pytest.raises(InputError, match=r"macs='2' is no budget \(it takes a share"):
+        _ = PruneConfig(CONVNET, budgets=["macs=2"]).goal
+    with pytest.raises(InputError, match="no budget 'ratio'"):
+        _ = PruneConfig(CONVNET, budgets={"ratio": 0.5}).goal
+
+
 def test_a_section_is_shown_in_the_report(offer: Offer, tmp_path: Path) -> None:
     offer(SECTIONS, "narrowest", "extending.narrowest_section:SECTION")
     blocks = report_blocks(prune(tmp_path / "a.onnx"), Detail())
@@ -120,11 +218,29 @@ def test_a_section_is_shown_in_the_report(offer: Offer, tmp_path: Path) -> None:
     assert "lost most" in block.lines[0]
 
 
-def test_a_rule_or_policy_that_cannot_be_used_is_named(offer: Offer, tmp_path: Path) -> None:
+def test_help_lists_what_is_installed_and_loads_none_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / "a_package-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: a-package\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text(
+        "[onnxprune.policies]\nfirst = no:P\n[onnxprune.recoveries]\nlast = no:R\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, "-m", "onnxprune", "prune", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path})
+    words = " ".join(shown.stdout.split())
+    assert "--recover [none|bias|fold|last|refit]" in words
+    assert "first, global, greedy" in words
+
+
+def test_what_cannot_be_used_is_named(offer: Offer, tmp_path: Path) -> None:
     offer(RULES, QUICK_GELU, "extending.quick_gelu_rule:__doc__")
     assert "its rule cannot be used: extending.quick_gelu_rule:__doc__" in frozen_reasons(quick_net())["c"]
     offer(POLICIES, "wide", "extending.widest_first_policy:POLICY")
     with pytest.raises(InputError, match=r"Policy 'wide' cannot be used: .* it calls itself 'widest-first'"):
         prune(tmp_path / "a.onnx", policy="wide")
+    offer(RECOVERIES, "average", "extending.mean_recovery:RECOVERY")
+    with pytest.raises(InputError, match=r"Recovery 'average' cannot be used: .* it calls itself 'mean'"):
+        prune(tmp_path / "a.onnx", recovery="average")
     offer(POLICIES, "number", "extending.narrowest_section:SECTION")
     assert "is no onnxprune.selection.policy.Policy" in POLICIES.broken["number"]

@@ -70,7 +70,7 @@ def test_every_method_says_what_it_is_and_has_sound_defaults() -> None:
 
 
 def test_a_method_cannot_be_registered_twice() -> None:
-    with pytest.raises(ValueError, match="importance method 'entropy' is registered twice"):
+    with pytest.raises(ValueError, match="method 'entropy' is registered twice"):
         register(find_method("entropy"))
 
 

@@ -59,7 +59,7 @@ def methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registr
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: a-package\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(POINTS.format(module=module))
     monkeypatch.syspath_prepend(str(tmp_path))
-    registry: Registry[Method] = Registry("importance method", "onnxprune.importance", GROUP, _complaint)
+    registry: Registry[Method] = Registry("method", "onnxprune.importance", GROUP, _complaint)
     registry._things.update(own)
     monkeypatch.setattr("onnxprune.importance.method.METHODS", registry)
     yield registry

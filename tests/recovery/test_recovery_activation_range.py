@@ -108,15 +108,15 @@ BODY = """(float[n,2,6,6] x) => (float[n,6,6,6] y)
 def test_a_refit_in_front_of_an_activation_gives_back_more(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = case(net(BODY % activation), (2, 6, 6), n=160)
     aware = found.error(found.recovered("refit").model)
-    monkeypatch.setattr("onnxprune.recovery.refit.find_activation_range", lambda graph, tensor: None)
+    monkeypatch.setattr("onnxprune.recovery.ways.refit.find_activation_range", lambda graph, tensor: None)
     assert aware < 0.98 * found.error(found.recovered("refit").model)
 
 
 def test_what_is_too_large_to_hold_keeps_its_plain_solution(monkeypatch: pytest.MonkeyPatch) -> None:
     found = case(net(BODY % "Relu(e)"), (2, 6, 6))
-    monkeypatch.setattr("onnxprune.recovery.refit.MOST_ELEMENTS", 10)
+    monkeypatch.setattr("onnxprune.recovery.ways.refit.MOST_ELEMENTS", 10)
     held = found.recovered("refit").model
-    monkeypatch.setattr("onnxprune.recovery.refit.find_activation_range", lambda graph, tensor: None)
+    monkeypatch.setattr("onnxprune.recovery.ways.refit.find_activation_range", lambda graph, tensor: None)
     plain = found.recovered("refit").model
     assert held.SerializeToString(deterministic=True) == plain.SerializeToString(deterministic=True)
 

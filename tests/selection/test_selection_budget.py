@@ -6,18 +6,18 @@ from typing import get_args
 import pytest
 
 from onnxprune.errors import InputError
-from onnxprune.selection.budget import BUDGETS, Budget, Limited, read_budget
+from onnxprune.selection.budget import BUDGETS, Budget, Limited, all_budgets, read_budget
 from onnxprune.selection.schedule import left_after
 from onnxprune.values.amount import Amount
 from onnxprune.values.costs import Kind
 
 
 def test_every_kind_of_cost_can_be_limited_by_a_field_of_the_budget() -> None:
-    assert [each.kind for each in BUDGETS] == list(get_args(Kind))
-    assert {each.name for each in BUDGETS} == {each.name for each in fields(Budget)} - {"ratio", "alpha"}
+    assert [each.key or each.name for each in all_budgets()] == list(get_args(Kind))
+    assert set(BUDGETS) == {each.name for each in fields(Budget)} - {"ratio", "alpha", "budgets"}
 
 
-@pytest.mark.parametrize("limited", BUDGETS, ids=lambda limited: limited.name)
+@pytest.mark.parametrize("limited", all_budgets(), ids=lambda limited: limited.name)
 def test_what_is_limited_is_read_and_reached_in_parts(limited: Limited) -> None:
     name = limited.name
     budget = read_budget(**{name: 0.25})

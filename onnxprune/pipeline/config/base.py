@@ -33,7 +33,7 @@ class Option:
         section: the heading that it stands under.
         flags: how the command line spells it; none: as the field is called. `-o` and the like come first.
         metavar: what stands for its value.
-        choices: the values there are; none: any.
+        choices: the values there are, or what lists them; none: any.
         default: what happens where it is not given, as the help shows it.
         rare: whether only `--help-all` lists it.
         many: whether it may be given several times.
@@ -46,11 +46,16 @@ class Option:
     more: str | Callable[[], str] = ""
     flags: tuple[str, ...] = ()
     metavar: str | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str, ...] | Callable[[], tuple[str, ...]] = ()
     default: str | None = None
     rare: bool = False
     many: bool = False
     argument: bool = False
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The values there are; none: any."""
+        return self.choices() if callable(self.choices) else self.choices
 
     def full(self, *, python: bool = False) -> str:
         """Return all that there is to say, for the command line or for `python`."""
@@ -132,8 +137,8 @@ def _reader(field: "attrs.Attribute[Any]") -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         try:
             found = value if convert is None else convert(value)
-            if option is not None and option.choices and isinstance(found, str) and found not in option.choices:
-                raise ValueError(f"{found!r} is not one of {', '.join(option.choices)}")
+            if option is not None and option.choices and isinstance(found, str) and found not in option.values:
+                raise ValueError(f"{found!r} is not one of {', '.join(option.values)}")
         except ValueError as error:
             raise ConfigError(keyword_of(field), _shortened(str(error))) from None
         except (TypeError, AttributeError) as error:
@@ -175,7 +180,7 @@ def _in_python(text: str, config: type) -> str:
     """Return a text about options in terms of keywords."""
     fields = options_of(config).values()
     keywords = {flag: keyword_of(field) for field, _ in fields for flag in flags_of(field)}
-    values = "|".join(("[0-9A-Z]", *(rf"{choice}\b" for _, option in fields for choice in option.choices)))
+    values = "|".join(("[0-9A-Z]", *(rf"{choice}\b" for _, option in fields for choice in option.values)))
 
     def keyword(found: re.Match[str]) -> str:
         name = keywords.get(found[1])

@@ -1,9 +1,7 @@
 """The options that several commands share, by what they are about."""
 
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +31,7 @@ from onnxprune.pipeline.config.reading import (
     size,
     switch,
 )
+from onnxprune.registry import names_of
 from onnxprune.selection.widths import FLOOR
 from onnxprune.values.preprocess import PRESETS, Preprocess
 
@@ -57,10 +56,18 @@ SECTIONS = (DATA, BUDGET, OUTPUT, METHOD, CLASSES, LAYERS, RECOVERY, TRAINING, Q
 
 
 def policy_names() -> tuple[str, ...]:
-    """Return the names of all policies, which are those of their files: nothing is imported."""
-    spec = find_spec("onnxprune.selection.policies")
-    places = [] if spec is None else spec.submodule_search_locations
-    return tuple(sorted(module.name.rstrip("_").replace("_", "-") for module in pkgutil.iter_modules(places)))
+    """Return the names of all policies; nothing is imported."""
+    return names_of("onnxprune.selection.policies", "onnxprune.policies")
+
+
+def recovery_names() -> tuple[str, ...]:
+    """Return the names of all recoveries, and the one under which nothing is recovered; nothing is imported."""
+    return ("none", *names_of("onnxprune.recovery.ways", "onnxprune.recoveries"))
+
+
+def budget_names() -> tuple[str, ...]:
+    """Return the names of all budgets; nothing is imported."""
+    return names_of("onnxprune.selection.budgets", "onnxprune.budgets")
 
 
 def _policies() -> str:
@@ -308,7 +315,7 @@ class Recovering(Config):
             "Give the cut model new weights in closed form.",
             RECOVERY,
             "--recover",
-            choices=("none", "bias", "fold", "refit"),
+            choices=recovery_names,
             default="refit",
             more="bias: matched means and spreads; fold: removed channels written as sums of kept ones; refit: every "
             "layer solved again after that.",

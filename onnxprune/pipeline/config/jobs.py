@@ -37,6 +37,7 @@ from onnxprune.pipeline.config.groups import (
     Subject,
     Threads,
     Training,
+    budget_names,
 )
 from onnxprune.pipeline.config.reading import (
     duration,
@@ -48,6 +49,7 @@ from onnxprune.pipeline.config.reading import (
     path,
     points,
     positive,
+    settings,
     share,
     switch,
 )
@@ -132,6 +134,19 @@ class PruneConfig(
             BUDGET,
             metavar="SHARE|TIME",
             more="The network's layers are timed in onnxruntime for that, once.",
+        ),
+    )
+    budgets: Mapping[str, Any] = field(
+        factory=dict,
+        converter=settings,
+        metadata=option(
+            f"A budget by its name, such as macs=50%: {', '.join(budget_names())}.",
+            BUDGET,
+            "--budget",
+            metavar="NAME=VALUE",
+            many=True,
+            rare=True,
+            more="May be given several times. Other packages add budgets that have no option of their own.",
         ),
     )
     latency_table: Path | None = field(
@@ -305,14 +320,22 @@ class PruneConfig(
 
     @cached_property
     def goal(self) -> "Goal":
-        """What widths are to be chosen by."""
+        """What widths are to be chosen by.
+
+        Raises:
+            InputError: a budget that is none, or that is given twice.
+        """
         from onnxprune.selection.budget import read_budget
         from onnxprune.selection.goal import Goal
 
         if self._goal is not None:
             return self._goal
-        amounts = {"macs": self.macs, "params": self.params, "size": self.size, "latency": self.latency}
-        return Goal(read_budget(self.ratio, self.alpha, **amounts), self.round_to, self.policy, self.steering)
+        amounts = given(macs=self.macs, params=self.params, size=self.size, latency=self.latency)
+        twice = next((name for name in amounts if name in self.budgets), None)
+        if twice is not None:
+            raise InputError(f"--{twice} and --budget {twice} say the same; leave one of the two out.")
+        budget = read_budget(self.ratio, self.alpha, **amounts, **self.budgets)
+        return Goal(budget, self.round_to, self.policy, self.steering)
 
     @property
     def explicit(self) -> bool:

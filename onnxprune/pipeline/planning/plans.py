@@ -15,7 +15,7 @@ from onnxprune.importance.method import Method, find_method
 from onnxprune.pipeline.planning.widths import choose_widths, refuse_unreachable
 from onnxprune.recovery.recovery import steps
 from onnxprune.recovery.samples import SAMPLES
-from onnxprune.selection.budget import Budget
+from onnxprune.selection.budget import Budget, left_of
 from onnxprune.selection.goal import ROUND_TO, Goal
 from onnxprune.selection.masks import keep_best
 from onnxprune.selection.steering import Steering
@@ -119,6 +119,7 @@ def plan_of_masks(  # noqa: PLR0913 (every setting has its default)
             "params": analysis.params(keep) / analysis.params() if analysis.params() else 1.0,
             "channels": sum(kept[group.name] for group in analysis.prunable) / channels if channels else 1.0,
             **({"latency": costs.cost_at("latency", kept) / costs.whole_of("latency")} if costs.latency_model else {}),
+            **left_of((request or {}).get("budgets", ()), costs, kept),
         },
         groups=groups,
         frozen={group.name: group.frozen for group in analysis.groups if group.frozen},

@@ -10,12 +10,11 @@ import numpy as np
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.importance.method import Method
-from onnxprune.selection.budget import BUDGETS
+from onnxprune.selection.budget import all_budgets
 from onnxprune.selection.goal import Goal
 from onnxprune.selection.policy import Policy, Problem, find_policy
 from onnxprune.selection.ratio import by_ratio
 from onnxprune.selection.threshold import by_threshold
-from onnxprune.values.costs import Kind
 from onnxprune.values.statistics import Scores
 
 GAINS = "goes by gains that this method does not give (catro does, with --option widths=greedy)"
@@ -97,11 +96,12 @@ def refuse_unreachable(analysis: Analysis, goal: Goal, given: Mapping[str, int])
         budget.limits(replace(analysis.costs, given=given)).refuse_impossible(floors)
 
 
-def least_left(analysis: Analysis, goal: Goal, given: Mapping[str, int] | None = None) -> dict[Kind, float]:
+def least_left(analysis: Analysis, goal: Goal, given: Mapping[str, int] | None = None) -> dict[str, float]:
     """Return the share of each cost that no budget can get below: with every group at its floor, or as `given`."""
     floors = _floors(analysis, replace(goal, round_to=max(1, goal.round_to or 1)))
-    costs, kinds = replace(analysis.costs, given=given or {}), [each.kind for each in BUDGETS]
-    return {kind: costs.cost_at(kind, floors) / costs.whole_of(kind) for kind in kinds if costs.whole_of(kind)}
+    costs = replace(analysis.costs, given=given or {})
+    wholes = {each: each.whole(costs) for each in all_budgets()}
+    return {each.key or each.name: each.at(costs, floors) / whole for each, whole in wholes.items() if whole}
 
 
 def _floors(analysis: Analysis, goal: Goal) -> dict[str, int]:

@@ -14,8 +14,10 @@ from onnxprune.errors import InputError
 from onnxprune.importance.method import find_method
 from onnxprune.pipeline.config.base import keywords_of, option, options_of, read_fields
 from onnxprune.pipeline.config.file import joined, read_file
-from onnxprune.pipeline.config.groups import BUDGET, policy_names
+from onnxprune.pipeline.config.groups import BUDGET, budget_names, policy_names, recovery_names
 from onnxprune.pipeline.config.jobs import IterateConfig, PruneConfig
+from onnxprune.recovery.recovery import NONE, RECOVERIES
+from onnxprune.selection.budget import BUDGETS
 from onnxprune.selection.policy import POLICIES
 from onnxprune.selection.steering import Steering
 from onnxprune.values.amount import Amount
@@ -147,8 +149,10 @@ def test_a_key_that_is_no_option_is_named_with_the_nearest(tmp_path: Path) -> No
         read_file(file, PruneConfig)
 
 
-def test_policies_are_called_as_their_files() -> None:
-    assert set(policy_names()) == set(POLICIES)
+def test_policies_recoveries_and_budgets_are_called_as_their_files() -> None:
+    assert policy_names() == tuple(POLICIES)
+    assert budget_names() == tuple(BUDGETS)
+    assert recovery_names() == (NONE, *RECOVERIES)
 
 
 def test_text_of_a_method_is_read_by_its_settings() -> None:

@@ -1,0 +1,1 @@
+"""Formats of sample data, one file each."""

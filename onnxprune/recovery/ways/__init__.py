@@ -1,0 +1,1 @@
+"""Ways to recover a cut, one file each."""
