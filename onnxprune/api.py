@@ -4,18 +4,16 @@ from pathlib import Path
 
 import attrs
 
+from onnxprune import data
 from onnxprune.analysis.inspect import inspect
-from onnxprune.data import open_data
 from onnxprune.errors import InputError
 from onnxprune.graph.loaded import Model, load
-from onnxprune.pipeline.config.base import keywords_of, read_fields
+from onnxprune.pipeline.config.base import in_keywords, keywords_of, read_fields
 from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.events import NullListener
-from onnxprune.pipeline.execution.cut import apply, verify
-from onnxprune.pipeline.execution.recover import recover_cut as recover
-from onnxprune.pipeline.execution.store import save
-from onnxprune.pipeline.planning.plans import plan
-from onnxprune.pipeline.planning.scoring import collect, score
+from onnxprune.pipeline.execution import cut, store
+from onnxprune.pipeline.execution import recover as recovering
+from onnxprune.pipeline.planning import plans, scoring
 from onnxprune.pipeline.prune import prune as run
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.steering import Steering
@@ -42,6 +40,13 @@ __all__ = [
     "score",
     "verify",
 ]
+
+
+_python = in_keywords(PruneConfig)
+apply, verify = _python(cut.apply), _python(cut.verify)
+collect, score = _python(scoring.collect), _python(scoring.score)
+open_data, plan = _python(data.open_data), _python(plans.plan)
+recover, save = _python(recovering.recover_cut), _python(store.save)
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)

@@ -14,8 +14,10 @@ from onnxprune.values.costs import Kind
 def inspect(model: Model, *, approximate: bool = False, trim_head: bool = False) -> Analysis:
     """Find the channel groups of a model, what is frozen and why, and the costs.
 
-    With `approximate`, groups that a normalisation runs over may be cut as well: their result is not that of zeroing.
-    With `trim_head`, the classes of the classifier's output are a group of their own that can be cut, see `plan`.
+    Args:
+        model: see `load`.
+        approximate: whether groups that a normalisation runs over may be cut too: their result is not that of zeroing.
+        trim_head: whether the classes of the classifier's output are a group of their own that can be cut, see `plan`.
 
     Raises:
         UnreachableError: the head is to be trimmed, and this model's cannot be.

@@ -124,6 +124,11 @@ def _metadata(plan: Plan, *, recovers: bool) -> dict[str, str]:
 def apply(model: Model, analysis: Analysis, chosen: Plan) -> tuple[Cut, Plan]:
     """Cut the model by a plan. Returns the cut and the plan with the tensors that had to be copied.
 
+    Args:
+        model: what is to be cut, see `load`; it stays as it is.
+        analysis: of the model, see `inspect`.
+        chosen: the plan, made for this very model.
+
     Raises:
         InputError: the plan was made for another model, or names groups that this model does not have.
     """
@@ -154,8 +159,16 @@ def verify(
 ) -> Equality:
     """Check a cut model: valid ONNX, loadable, and equal to the masked original on calibration inputs.
 
-    Without data, seeded random inputs are used. New values of large weights are written to a temporary folder first,
-    in `scratch` or where the system has such, as the runtime reads them from files.
+    Args:
+        model: the original.
+        analysis: of the original.
+        result: the cut, see `apply`.
+        dataset: the samples to compare on; None: random inputs.
+        seed: of these, and of the perturbed weights.
+        scratch: the folder for new values of large weights, which the runtime reads from files; None: a temporary one.
+
+    Returns:
+        The largest errors that were found, relative to the outputs, and what was compared.
 
     Raises:
         VerificationError: a check failed; nothing should be written.

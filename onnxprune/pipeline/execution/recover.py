@@ -99,7 +99,13 @@ def recover_cut(
 ) -> Cut:
     """Give a cut model new weights, in closed form, so that it computes what the original does on `dataset`.
 
-    At most `samples` samples are used, fewer where their activations would take more than a gigabyte.
+    Args:
+        model: the original.
+        result: the cut, see `apply`.
+        dataset: the samples; their labels are not used.
+        recovery: how: none, bias, fold or refit.
+        samples: that are used at most, fewer where their activations would take more than a gigabyte.
+        seed: of the choice of samples and positions.
 
     Raises:
         InputError: an unknown recovery, or a model whose weights cannot be recovered (quantized, or too large).

@@ -41,11 +41,32 @@ def plan(  # noqa: PLR0913 (every setting has its default)
 ) -> Plan:
     """Choose what goes, within the budgets and what `steering` says of single groups.
 
-    Of a classifier whose head was opened by `inspect`, only the classes `outputs` stay (none given: all).
+    Args:
+        model: what is to be cut, see `load`.
+        analysis: of the model, see `inspect`.
+        scores: by group, [channels] and more where widths follow from curves, see `score`.
+        budget: how much may be left; nothing: the method's own threshold decides.
+        method: that made the scores, by name.
+        options: the method's settings.
+        round_to: multiples of channels that widths are rounded to.
+        outputs: the classes that stay, by number, of a classifier whose head was opened by `inspect`; none: all.
+        steering: what is said of single groups.
+        policy: how the budget is shared out over the groups, by name; None: as the method says.
+        seed: of all chance, which the plan records.
+        data: what the plan records of the samples.
 
     Raises:
         InputError: a budget out of range, or none where the method has no rule of its own.
         UnreachableError: a budget that cannot be met, or nothing to prune.
+
+    Example:
+        >>> import onnxprune
+        >>> model = onnxprune.load("sample_models/digits_convnet.onnx")
+        >>> analysis = onnxprune.inspect(model)
+        >>> scores = onnxprune.score(analysis, onnxprune.collect(analysis, None, "l1"), "l1")
+        >>> plan = onnxprune.plan(model, analysis, scores, onnxprune.Budget(macs=0.5), "l1")
+        >>> plan.reached["macs"] <= 0.5
+        True
     """
     chosen = find_method(method) if isinstance(method, str) else method
     settled = chosen.settle(options or {})

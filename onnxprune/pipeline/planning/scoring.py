@@ -33,8 +33,16 @@ def collect(  # noqa: PLR0913 (every setting has its default)
 ) -> Statistics:
     """Gather the statistics that `method` needs over `dataset`, and what the widths under a budget of MACs follow from.
 
-    The latter is left out where there are no data, with `widths` false, and where the policy (the method's own unless
-    another is named) goes by something else.
+    Args:
+        analysis: of the model, see `inspect`.
+        dataset: the samples, see `open_data`; None: there are none.
+        method: what channels are ranked by, by name.
+        options: the method's settings.
+        batch_size: samples per call, where the model leaves the batch open.
+        seed: of the positions that are sampled.
+        track: receives progress.
+        widths: whether a budget is to be shared out by these statistics as well.
+        policy: that shares it out, by name; None: as the method says.
 
     Raises:
         InputError: the method needs data and there is none.
@@ -83,6 +91,17 @@ def score(
     seed: int = 0,
 ) -> Scores:
     """Score every channel of every prunable group: higher = keep. Where the statistics allow it, curves come with them.
+
+    Args:
+        analysis: of the model, see `inspect`.
+        statistics: what `collect` gathered for the same method.
+        method: what channels are ranked by, by name.
+        options: the method's settings.
+        policy: how a budget is shared out, by name, which may take curves; None: as the method says.
+        seed: of all chance.
+
+    Returns:
+        By group: scores [channels], and curves [channels + 1], what is lost with so many channels gone.
 
     Raises:
         InputError: the statistics do not suit the method, or a method of another package returns no sound scores.
