@@ -5,6 +5,7 @@ import inspect
 import re
 from pathlib import Path
 
+import onnx
 import pytest
 
 import onnxprune
@@ -35,3 +36,17 @@ def test_a_stage_that_fails_speaks_of_keywords() -> None:
     analysis = onnxprune.inspect(onnxprune.load(Path(__file__).parents[1] / "sample_models" / "digits_convnet.onnx"))
     with pytest.raises(InputError, match="data="):
         onnxprune.collect(analysis, None, "entropy")
+
+
+def test_a_saved_cut_does_not_overwrite_the_data_files_of_the_original(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    source = Path(__file__).parents[1] / "sample_models" / "digits_convnet.onnx"
+    onnx.save(onnx.load(source), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    before = (tmp_path / "weights.bin").read_bytes()
+    model = onnxprune.load(path)
+    analysis = onnxprune.inspect(model)
+    scores = onnxprune.score(analysis, onnxprune.collect(analysis, None, "l1"), "l1")
+    cut, _ = onnxprune.apply(model, analysis, onnxprune.plan(model, analysis, scores, onnxprune.Budget(macs=0.5), "l1"))
+    with pytest.raises(InputError, match="data file 'weights.bin'"):
+        onnxprune.save(cut, tmp_path / "weights.bin")
+    assert (tmp_path / "weights.bin").read_bytes() == before

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import onnx
 
 from onnxprune.graph.storage.load import open_model
-from onnxprune.graph.storage.paths import data_names
+from onnxprune.graph.storage.paths import Inputs, check_outputs, data_names
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import Staging, explained
 from onnxprune.graph.storage.weights import Weights
@@ -18,9 +18,11 @@ def save(result: Cut, path: Path | str) -> None:
     """Write a cut model, with its data files beside it where the original has such, in one step.
 
     Raises:
-        InputError: it cannot be written there.
+        InputError: it cannot be written there, or would overwrite a data file of the model that was cut.
     """
     path = Path(path)
+    data_files = {f"the input model's data file {name!r}": file.path for name, file in result.weights.files.items()}
+    check_outputs({"the model": path}, Inputs(data_files))
     with Staging() as staging:
         stage(result, path, staging)
         staging.commit(last=path)
