@@ -47,6 +47,6 @@ def test_a_saved_cut_does_not_overwrite_the_data_files_of_the_original(tmp_path:
     analysis = onnxprune.inspect(model)
     scores = onnxprune.score(analysis, onnxprune.collect(analysis, None, "l1"), "l1")
     cut, _ = onnxprune.apply(model, analysis, onnxprune.plan(model, analysis, scores, onnxprune.Budget(macs=0.5), "l1"))
-    with pytest.raises(InputError, match="data file 'weights.bin'"):
+    with pytest.raises(InputError, match=r"data file 'weights\.bin'"):
         onnxprune.save(cut, tmp_path / "weights.bin")
     assert (tmp_path / "weights.bin").read_bytes() == before
