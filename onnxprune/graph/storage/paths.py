@@ -3,7 +3,7 @@
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
@@ -38,10 +38,6 @@ class Inputs:
     files: Mapping[str, Path | None]
     models: Mapping[str, Path | None] = field(default_factory=dict)
     cache: Path | None = None
-
-    def and_files(self, files: Mapping[str, Path | None]) -> "Inputs":
-        """Return these and more files."""
-        return replace(self, files={**self.files, **files})
 
     def named(self) -> list[tuple[str, Path]]:
         """Return what is given, but for the data files of models."""
