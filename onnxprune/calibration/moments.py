@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.calibration.probes import POSITIONS
+from onnxprune.calibration.shrinkage import Spread
 from onnxprune.data.dataset import Dataset
 from onnxprune.graph.model import Graph, weight_layout_of
 from onnxprune.linear.layers import Layer, find_layers
@@ -55,6 +56,7 @@ class _LayerMoments:
         self._rows, self._seen = 0, 0
         self._origin: NDArray[Any] = np.zeros(0)
         self._x, self._xx = np.zeros(0), np.zeros((0, 0))
+        self._spread = Spread(groups)
         self._y, self._yy = np.zeros(groups * outputs), 0.0
 
     @property
@@ -77,33 +79,37 @@ class _LayerMoments:
             space = layer.space(target.shape)
         rows = sample_rows((len(source), *space), 0, POSITIONS, rng)
         if self.tapped:
-            self._take(patches(layer.node, source, layer.kernel, rows, space))
+            self._take(patches(layer.node, source, layer.kernel, rows, space), len(source))
         else:
             places = sample_rows(source.shape, 1, POSITIONS, rng)
-            self._take(picked(source, 1, places).reshape(len(places.image), len(self.matrix), -1))
+            self._take(picked(source, 1, places).reshape(len(places.image), len(self.matrix), -1), len(source))
         if self.space is None:
             y = picked(target, layer.channels, rows).astype(np.float64)
             self._seen += len(y)
             self._y += y.sum(axis=0)
             self._yy += float(np.square(y).sum())
 
-    def _take(self, x: NDArray[Any]) -> None:
-        """Hold rows until their products are worth the while."""
-        self._pending.append(x)
-        if sum(map(len, self._pending)) >= PENDING_ROWS:
+    def _take(self, x: NDArray[Any], samples: int) -> None:
+        """Hold the rows of some samples, the same number of each, until their products are worth the while."""
+        self._pending.append(x.reshape(samples, -1, *x.shape[1:]))
+        if sum(x.shape[0] * x.shape[1] for x in self._pending) >= PENDING_ROWS:
             self._multiply()
 
     def _multiply(self) -> None:
-        if self._pending:
-            x = np.concatenate(self._pending).transpose(1, 0, 2)
-            if not self._rows:  # single precision has no digits left for the variance of what lies far from 0
-                self._origin = x.mean(axis=1, keepdims=True)
-                self._x, self._xx = np.zeros((len(x), self.inputs)), np.zeros((len(x), self.inputs, self.inputs))
-            x = x - self._origin
-            self._xx += x.transpose(0, 2, 1) @ x
-            self._x += x.sum(axis=1, dtype=np.float64)
-            self._rows += x.shape[1]
-            self._pending = []
+        if not self._pending:
+            return
+        if not self._rows:  # single precision has no digits left for the variance of what lies far from 0
+            rows = np.concatenate([x.reshape(-1, *x.shape[2:]) for x in self._pending])
+            self._origin = rows.mean(axis=0)
+            self._x, self._xx = np.zeros(rows.shape[1:]), np.zeros((*rows.shape[1:], rows.shape[2]))
+        for x in self._pending:
+            by_sample = (x - self._origin).transpose(2, 0, 1, 3)  # [groups, samples, rows of a sample, inputs]
+            flat = by_sample.reshape(len(by_sample), -1, self.inputs)
+            self._xx += flat.transpose(0, 2, 1) @ flat
+            self._x += flat.sum(axis=1, dtype=np.float64)
+            self._rows += flat.shape[1]
+            self._spread.add(by_sample)
+        self._pending = []
 
     def result(self) -> Consumer | None:
         """Return what was found, or None where nothing was looked at."""
@@ -111,7 +117,7 @@ class _LayerMoments:
         if not self._rows:
             return None
         layer, mean, matrix = self.layer, self._x / self._rows, self.matrix.astype(np.float64)
-        moments = self._xx / self._rows - mean[:, :, None] * mean[:, None, :]
+        moments = self._spread.shrunk(self._xx / self._rows, mean)
         if self.space is not None:
             scale = float((matrix * (moments @ matrix)).sum())
         else:
