@@ -2,6 +2,6 @@
 
 from onnxprune.data.dataset import Batch, Dataset
 from onnxprune.data.opening import open_data
-from onnxprune.data.split import split, take
+from onnxprune.data.split import fit_and_judge, split, take
 
-__all__ = ["Batch", "Dataset", "open_data", "split", "take"]
+__all__ = ["Batch", "Dataset", "fit_and_judge", "open_data", "split", "take"]

@@ -8,6 +8,9 @@ from onnxprune.errors import InputError
 
 Rows = NDArray[np.int64]
 
+JUDGE = 0.2
+"""Share of the calibration samples that nothing is fitted to: they choose between what was fitted to the others."""
+
 
 def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset]:
     """Part a data set in two, class by class.
@@ -28,17 +31,37 @@ def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset
     """
     if not 0 < holdout < 1:
         raise InputError(f"--holdout is {holdout:g}: give a share between 0 and 1, such as 0.2 or 20%")
-    generator = np.random.default_rng(seed)
-    held = np.zeros(len(dataset), dtype=bool)
-    for members in _classes(dataset.labels, len(dataset)):
-        count = min(max(1, round(holdout * members.size)), members.size - 1)
-        held[generator.permutation(members)[:count]] = True
+    held = _held(_classes(dataset.labels, len(dataset)), holdout, seed, len(dataset))
     if not held.any():
         raise InputError(
             f"no class of {dataset.source} has two samples, so none can be held out: "
             "add samples, or pass --test with data of its own"
         )
     return dataset.subset(np.flatnonzero(~held)), dataset.subset(np.flatnonzero(held))
+
+
+def fit_and_judge(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset]:
+    """Part calibration samples into those that weights, moments and scores come from, and those that judge.
+
+    Each class gives its share, as in `split`; classes with one sample count as one class together. Where there is one
+    sample in all, nothing is left to judge by.
+    """
+    classes = _classes(dataset.labels, len(dataset))
+    single = [members for members in classes if members.size == 1]
+    several = [members for members in classes if members.size > 1]
+    pooled = [np.sort(np.concatenate(single))] if single else []
+    held = _held([*several, *pooled], JUDGE, seed, len(dataset))
+    return dataset.subset(np.flatnonzero(~held)), dataset.subset(np.flatnonzero(held))
+
+
+def _held(classes: list[Rows], share: float, seed: int, total: int) -> NDArray[np.bool_]:
+    """Return which of `total` samples are held out: a share of every class, one at least and never all."""
+    generator = np.random.default_rng(seed)
+    held = np.zeros(total, dtype=bool)
+    for members in classes:
+        count = min(max(1, round(share * members.size)), members.size - 1)
+        held[generator.permutation(members)[:count]] = True
+    return held
 
 
 def take(dataset: Dataset, count: int, seed: int) -> Dataset:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from onnxprune.data import Dataset, open_data, split
+from onnxprune.data import Dataset, fit_and_judge, open_data, split
 from onnxprune.errors import InputError
 from onnxprune.evaluation import (
     auto_preprocess,
@@ -46,6 +47,21 @@ class Samples:
     original: Accuracy | None = None
     held: Dataset | None = None
     own_test: bool = False
+    seed: int = 0
+
+    @cached_property
+    def _parts(self) -> tuple[Dataset, Dataset]:
+        return fit_and_judge(self.calibration, self.seed)
+
+    @property
+    def fit(self) -> Dataset:
+        """What scores, moments and weights come from."""
+        return self._parts[0]
+
+    @property
+    def judge(self) -> Dataset:
+        """What chooses between results of these: ridges, stages of the recovery, epochs of a training."""
+        return self._parts[1]
 
     @property
     def tried_on(self) -> Dataset:
@@ -95,10 +111,10 @@ def open_samples(config: PruneConfig, model: Model, *, chosen_by_loss: bool = Fa
     whole = _opened(config, model, config.data, config.pixels)
     if config.test is None:
         calibration, held = split(whole, config.holdout, config.seed)
-        return Samples(whole, calibration, held)
+        return Samples(whole, calibration, held, seed=config.seed)
     test = open_test(config, model, config.test, whole)
     calibration, tried_on = _split_to_try(whole, config) if chosen_by_loss else (whole, None)
-    return Samples(whole, calibration, test, held=tried_on, own_test=True)
+    return Samples(whole, calibration, test, held=tried_on, own_test=True, seed=config.seed)
 
 
 def scale_pixels(samples: Samples, config: PruneConfig, session: Session, track: Track) -> Samples:
@@ -125,6 +141,7 @@ def scale_pixels(samples: Samples, config: PruneConfig, session: Session, track:
         original,
         None if samples.held is None else samples.held.with_preprocess(treatment),
         samples.own_test,
+        samples.seed,
     )
 
 

@@ -1,23 +1,20 @@
 """What a recovery is, and the registry of all of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import onnx
-from numpy.typing import NDArray
 
 from onnxprune.errors import InputError
+from onnxprune.linear.held import Calls
 from onnxprune.registry import Registry, kind_complaint
 from onnxprune.values.axes import Axis, BoolArray
 
 GROUP = "onnxprune.recoveries"
 """Entry points under which other packages offer recoveries: the name of each = where its `Recovery` is."""
 
-Calls = Sequence[Mapping[str, NDArray[Any]]]
-
-HELD = 5
-"""One in so many samples is held out to choose the ridge."""
+MEMORY = 1 << 30
+"""Bytes of tensors between layers that are kept in memory; what is beyond goes to scratch files or is computed anew."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +25,11 @@ class RecoveryTask:
         original: the model before the cut.
         pruned: the model behind the cut, or behind an earlier recovery.
         masks: keep mask of every axis that lost positions, by its place in the original.
-        calls: feeds of the calls to recover with, all of the same size where possible.
-        samples: how many samples these are.
+        calls: feeds of the calls to recover with, all of the same size where possible; the last ones only judge.
+        samples: how many samples weights are fitted to.
+        judging: how many calls only judge.
         seed: of the sampled positions.
+        memory: bytes of tensors between layers that are kept in memory.
     """
 
     original: onnx.ModelProto
@@ -38,7 +37,13 @@ class RecoveryTask:
     masks: Mapping[Axis, BoolArray]
     calls: Calls
     samples: int
+    judging: int
     seed: int = 0
+    memory: int = MEMORY
+
+    def judges(self, call: int) -> bool:
+        """Whether a call is of samples that choose ridges and enter no solution."""
+        return call >= len(self.calls) - self.judging
 
     @property
     def positions(self) -> int:

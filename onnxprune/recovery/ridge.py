@@ -46,9 +46,6 @@ class System(Protocol):
     def error(self, change: Change) -> float:
         """Return the sum of |d - x W - b|^2 over the rows."""
 
-    def joined(self, other: "System") -> "System":
-        """Return the system of both's rows."""
-
 
 class Moments:
     """A system held as sums of products, for more rows than inputs. Memory does not grow with the rows."""
@@ -113,14 +110,6 @@ class Moments:
         mixed = float((np.einsum("gk,gkm->gm", self.x, w) * b).sum())
         return self.wanted - 2 * cross + quadratic + 2 * mixed
 
-    def joined(self, other: System) -> System:
-        """Add up the sums."""
-        assert isinstance(other, Moments)
-        total = Moments(self.x.shape[0], self.x.shape[1], self.d.shape[1])
-        for name in ("count", "wanted", "x", "d", "xx", "xd"):
-            setattr(total, name, getattr(self, name) + getattr(other, name))
-        return total
-
 
 class RowSystem:
     """A system held row by row and solved by inner products of rows, for more inputs than rows. One group only."""
@@ -168,14 +157,6 @@ class RowSystem:
         """Sum the squares."""
         return float(np.square(self.d - self.x @ change.weight[0] - change.bias[0]).sum())
 
-    def joined(self, other: System) -> System:
-        """Append the other's rows."""
-        assert isinstance(other, RowSystem)
-        total = RowSystem(self.x.shape[1], self.d.shape[1])
-        total._parts = [self._joined(), other._joined()]
-        total.wanted = self.wanted + other.wanted
-        return total
-
 
 MOST_INPUTS = 4608
 """Widest system that is held as sums of products."""
@@ -211,9 +192,9 @@ def best_ridge(fit: System, held: System, *, biased: bool) -> tuple[float | None
 
 
 def best_change(fit: System, held: System, *, biased: bool) -> tuple[Change | None, float]:
-    """Choose the ridge by the held rows, then solve over all of them.
+    """Choose the ridge by the held rows, which enter no solution.
 
     Returns the change, None where no ridge does better than nothing, and the share of the squared error left.
     """
     ridge, left = best_ridge(fit, held, biased=biased)
-    return None if ridge is None else fit.joined(held).solve(ridge, biased=biased), left
+    return None if ridge is None else fit.solve(ridge, biased=biased), left

@@ -12,8 +12,9 @@ from onnxprune.data import Dataset
 from onnxprune.graph.layers.quantized import layout
 from onnxprune.graph.model import Graph
 from onnxprune.graph.storage.weights import Weights, is_external, mark_changed, named_tensors, stored_tensors
-from onnxprune.recovery.recovery import HELD, Calls, Recovery, RecoveryTask, steps
-from onnxprune.recovery.samples import choose_calls
+from onnxprune.linear.held import Calls
+from onnxprune.recovery.recovery import MEMORY, Recovery, RecoveryTask, steps
+from onnxprune.recovery.samples import sample_calls
 from onnxprune.runtime.session import open_session
 from onnxprune.surgery.cut import Cut
 from onnxprune.values.axes import Axis, BoolArray
@@ -32,7 +33,7 @@ class RecoveryStep:
         changed: the tensors whose values are new, of this step and the ones before.
         solved: how many layers were given new weights.
         skipped: by output of the layer, why it was left as it is.
-        samples: how many samples were used.
+        error: of the outputs on the samples that judge, as a share of their squares; of what was kept.
         dropped: whether the step was undone because the outputs were nearer to the original's without it.
     """
 
@@ -41,7 +42,7 @@ class RecoveryStep:
     changed: frozenset[str]
     solved: int
     skipped: Mapping[str, str]
-    samples: int
+    error: float
     dropped: bool = False
 
 
@@ -55,69 +56,70 @@ def obstacle(graph: Graph) -> str | None:
 
 
 def recover_steps(
-    graph: Graph, cut: Cut, dataset: Dataset, name: str, *, samples: int, seed: int = 0
+    graph: Graph, cut: Cut, fit: Dataset, judge: Dataset, name: str, *, memory: int = MEMORY, seed: int = 0
 ) -> Iterator[RecoveryStep]:
-    """Run the steps of the recovery `name` on a cut of the model of `graph`, with at most `samples` samples.
+    """Run the steps of the recovery `name` on a cut of the model of `graph`.
+
+    Args:
+        graph: of the original.
+        cut: what lost channels.
+        fit: the samples that weights are fitted to.
+        judge: others, which choose ridges and whether a step is kept.
+        name: of the recovery.
+        memory: bytes of tensors between layers that are kept in memory.
+        seed: of the sampled positions.
 
     Raises:
         InputError: there is no such recovery, or the samples do not fit the model.
     """
     todo: tuple[Recovery, ...] = steps(name)
     session = open_session(graph.model, graph.weights, optimization="none", prepack=False)
-    calls, count = choose_calls(graph, session, dataset, seed, samples)
+    calls = sample_calls(graph, session.chunk_size, (fit, judge), memory)
     del session
     original, pruned = _inside(graph.model, graph.weights), _inside(cut.model, cut.weights)
     first = named_tensors(pruned.graph)
-    judge = _Judge(original, calls, cut.masks)
-    error = judge.error(pruned)
+    judged = Judge(original, [calls[number] for number in range(calls.counts[0], len(calls))], cut.masks)
+    error = judged.error(pruned)
     solved, skipped = 0, cast(Mapping[str, str], {})
     for recovery in todo:
-        found = recovery.run(RecoveryTask(original, pruned, cut.masks, calls, count, seed))
-        now = judge.error(found.model)
+        found = recovery.run(RecoveryTask(original, pruned, cut.masks, calls, len(fit), calls.counts[1], seed, memory))
+        now = judged.error(found.model)
         dropped = not now <= error
         if not dropped:
             pruned, error, solved, skipped = found.model, now, len(found.solved), found.skipped
         values = named_tensors(pruned.graph)
         changed = {key: tensor for key, tensor in values.items() if tensor.raw_data != first[key].raw_data}
         slim = with_values(cut, changed)
-        yield RecoveryStep(recovery.name, slim, frozenset(changed), solved, skipped, count, dropped)
+        yield RecoveryStep(recovery.name, slim, frozenset(changed), solved, skipped, error, dropped)
 
 
-class _Judge:
-    """How far a model's outputs are from the original's, on the samples that only choose ridges."""
+class Judge:
+    """How far a model's outputs are from the original's, on samples that nothing was fitted to."""
 
     def __init__(self, original: onnx.ModelProto, calls: Calls, masks: Mapping[Axis, BoolArray]) -> None:
-        self._calls = calls
-        kept = {axis.ref.name: (axis.dim, mask) for axis, mask in masks.items() if not axis.ref.is_use}
-        self._truth = [
-            {name: np.compress(kept[name][1], v, kept[name][0]) if name in kept else v for name, v in call.items()}
-            for call in self._outputs(original)
-        ]
+        self._original, self._calls = original, calls
+        self._kept = {axis.ref.name: (axis.dim, mask) for axis, mask in masks.items() if not axis.ref.is_use}
 
     def error(self, model: onnx.ModelProto) -> float:
-        """Return the mean over the outputs of the squared error as a share of the squared truth."""
+        """Return the mean over the outputs of the squared error as a share of the squared truth; inf: not a number."""
         wrong: dict[str, float] = {}
         right: dict[str, float] = {}
-        for truth, found in zip(self._truth, self._outputs(model), strict=True):
+        for truth, found in zip(self._outputs(self._original), self._outputs(model), strict=True):
             for name, value in truth.items():
-                if found[name].shape == value.shape:
-                    finite = np.isfinite(value)
-                    wrong[name] = wrong.get(name, 0.0) + float(np.square(found[name][finite] - value[finite]).sum())
-                    right[name] = right.get(name, 0.0) + float(np.square(value[finite]).sum())
-        return float(np.mean([wrong[name] / max(right[name], 1e-30) for name in wrong])) if wrong else 0.0
+                dim, mask = self._kept.get(name, (0, None))
+                wanted = value if mask is None else np.compress(mask, value, dim)
+                if found[name].shape == wanted.shape:
+                    finite = np.isfinite(wanted)
+                    wrong[name] = wrong.get(name, 0.0) + float(np.square(found[name][finite] - wanted[finite]).sum())
+                    right[name] = right.get(name, 0.0) + float(np.square(wanted[finite]).sum())
+        error = float(np.mean([wrong[name] / max(right[name], 1e-30) for name in wrong])) if wrong else 0.0
+        return error if np.isfinite(error) else np.inf
 
     def _outputs(self, model: onnx.ModelProto) -> Iterator[dict[str, NDArray[np.float64]]]:
         session = open_session(model, name="the model to recover")
-        seen = 0
         for call in self._calls:
-            found = session.run(call)
-            length = max((len(value) for value in call.values() if np.ndim(value)), default=1)
-            hold = (seen + np.arange(length)) % HELD == HELD - 1
-            seen += length
             yield {
-                name: (value[hold] if np.ndim(value) and len(value) == length > 1 else value).astype(np.float64)
-                for name, value in found.items()
-                if value.dtype.kind == "f"
+                name: value.astype(np.float64) for name, value in session.run(call).items() if value.dtype.kind == "f"
             }
 
 

@@ -1,47 +1,75 @@
-"""The samples that a recovery works with: no more than its memory allows."""
+"""The calls of a recovery: which samples each is fed with, read when they are asked for."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.data import Dataset, take
+from onnxprune.data import Dataset
 from onnxprune.graph.model import Graph
-from onnxprune.recovery.recovery import Calls
-from onnxprune.runtime.session import Session
+from onnxprune.linear.held import Calls
 
-SAMPLES = 512
-"""Samples at most; more gave nothing, see docs/recovery.md."""
+SAMPLES = 4096
+"""Samples at most, to fit and to judge by."""
 
 PER_CALL = 16
-"""Samples of one call where the model takes any number."""
+"""Samples of one call at most where the model takes any number."""
 
-MEMORY = 1 << 30
-"""Bytes that the tensors held between two layers may take, over all samples and both networks."""
-
-
-def choose_calls(graph: Graph, session: Session, dataset: Dataset, seed: int, most: int = SAMPLES) -> tuple[Calls, int]:
-    """Return the feeds of the calls to recover with, and how many samples these are: whole calls, at least one."""
-    if dataset.reader.one_by_one:
-        some = take(dataset, max(1, min(most, _affordable(graph, 1))), seed)
-        return [batch.feeds for batch in some.batches(1)], len(some)
-    size = session.chunk_size or PER_CALL
-    count = min(most, len(dataset), _affordable(graph, size))
-    count = max(size if session.chunk_size else 1, count - count % size if session.chunk_size else count)
-    some = take(dataset, count, seed)
-    calls: list[Mapping[str, NDArray[Any]]] = []
-    for batch in some.batches(size):
-        calls += [chunk.feeds for chunk in session.chunks(batch.feeds)]
-    return calls, len(some)
+WORKING = 4
+"""The tensors of one call, in both networks, may take this part of the memory."""
 
 
-def _affordable(graph: Graph, size: int) -> int:
-    """Return how many samples keep the tensors that are held within `MEMORY`, in whole calls of `size`."""
+class SampleCalls:
+    """Feeds of the samples of some data sets, one set after the other; no call has samples of two."""
+
+    def __init__(self, parts: Sequence[Dataset], size: int, *, fixed: bool) -> None:
+        """Cut data sets into calls of `size` samples; where it is `fixed`, the last sample fills a call up."""
+        self.counts = tuple(math.ceil(len(part) / size) for part in parts)
+        self._size, self._fixed = size, fixed
+        self._spans = [
+            (part, start)
+            for part, count in zip(parts, self.counts, strict=True)
+            for start in range(0, count * size, size)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def __getitem__(self, number: int) -> Mapping[str, NDArray[Any]]:
+        part, start = self._spans[number]
+        rows = np.arange(start, start + self._size if self._fixed else min(start + self._size, len(part)))
+        return next(part.subset(np.minimum(rows, len(part) - 1)).batches(self._size)).feeds
+
+    def __iter__(self) -> Iterator[Mapping[str, NDArray[Any]]]:
+        return (self[number] for number in range(len(self)))
+
+
+def sample_calls(graph: Graph, chunk_size: int | None, parts: Sequence[Dataset], memory: int) -> SampleCalls:
+    """Return the calls over data sets, as large as the model (`chunk_size`; None: any) and the memory allow."""
+    if parts[0].reader.one_by_one:
+        return SampleCalls(parts, 1, fixed=False)
+    return SampleCalls(parts, chunk_size or _affordable(graph, memory), fixed=chunk_size is not None)
+
+
+def _affordable(graph: Graph, memory: int) -> int:
+    widest = max(1.0, _widest(graph) / _batch(graph))
+    return max(1, min(PER_CALL, int(memory / (2 * WORKING * widest))))
+
+
+def _batch(graph: Graph) -> int:
+    """Return how many samples the trial with the first sizes has."""
     shapes = graph.facts.shapes[0]
-    batch = next((shapes[name][0] for name in graph.inputs if shapes.get(name)), 1)
-    widest = max(1.0, _widest(graph) / max(1, batch))
-    return max(1, int(MEMORY / (2 * widest * size))) * size
+    return max(1, next((shapes[name][0] for name in graph.inputs if shapes.get(name)), 1))
+
+
+def tensor_bytes(graph: Graph, calls: Calls) -> dict[str, float]:
+    """Return how many bytes each tensor takes in one call, as far as its shape is known."""
+    samples = max((len(value) for value in calls[0].values() if np.ndim(value)), default=1)
+    shapes = graph.facts.shapes[0]
+    made = (name for node in graph.nodes for name in node.outputs if shapes.get(name) and not graph.is_leaf(name))
+    return {name: 4.0 * math.prod(shapes[name]) * samples / _batch(graph) for name in made}
 
 
 def _widest(graph: Graph) -> float:

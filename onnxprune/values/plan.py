@@ -160,7 +160,8 @@ def _request(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _recovery(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """Check a recovery's name and number of samples; plans of before there was any have none."""
-    if entry and (not isinstance(entry["name"], str) or type(entry["samples"]) is not int or entry["samples"] < 1):
+    samples = entry.get("samples", 1)
+    if entry and (not isinstance(entry["name"], str) or type(samples) is not int or samples < 1):
         raise ValueError("its recovery has no name or number of samples")
     return dict(entry)
 

@@ -16,6 +16,7 @@ from onnxprune.pipeline.config.reading import (
     Size,
     approximate,
     block,
+    bytes_of_memory,
     file,
     multiple,
     names,
@@ -319,6 +320,17 @@ class Recovering(Config):
             default="refit",
             more="bias: matched means and spreads; fold: removed channels written as sums of kept ones; refit: every "
             "layer solved again after that.",
+        ),
+    )
+    memory: int = field(
+        default=1 << 30,
+        converter=bytes_of_memory,
+        metadata=option(
+            "Keep this much of the layers' inputs in memory; the rest is computed anew or goes to scratch files.",
+            RECOVERY,
+            metavar="BYTES",
+            default="1GiB",
+            rare=True,
         ),
     )
 

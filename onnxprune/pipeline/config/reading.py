@@ -95,6 +95,19 @@ def file_size(value: Amount | float | str) -> Amount:
     return _amount(value, BYTES)
 
 
+def bytes_of_memory(value: int | str) -> int:
+    """Read a number of bytes: `2GB`, `512MiB`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = None if isinstance(value, int) else _amount(value, BYTES)
+    number = value if isinstance(value, int) else 0 if found is None or found.is_share else int(found.number)
+    if number < 1:
+        raise ValueError(f"{value!r} is no number of bytes; write it as 2GB or 512MiB")
+    return number
+
+
 def duration(value: Amount | float | str) -> Amount:
     """Read a share of the latency, or a time.
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import onnx
 
-from onnxprune.data import Dataset
+from onnxprune.data import Dataset, fit_and_judge
 from onnxprune.errors import InputError
 from onnxprune.graph.loaded import Model
 from onnxprune.graph.storage.mapped import on_disk
@@ -13,9 +13,9 @@ from onnxprune.graph.storage.weights import Weights
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.execution.cut import PrunedModel, verification_feeds
 from onnxprune.pipeline.execution.store import put_in_place
-from onnxprune.recovery.recovery import steps
+from onnxprune.pipeline.samples import Samples
+from onnxprune.recovery.recovery import MEMORY, steps
 from onnxprune.recovery.run import RecoveryStep, obstacle, recover_steps
-from onnxprune.recovery.samples import SAMPLES
 from onnxprune.runtime import open_session
 from onnxprune.surgery.cut import Cut
 from onnxprune.values.outcome import CUT, AfterStep
@@ -33,29 +33,31 @@ def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
     if not pruned.recovers:
         return pruned
     run.working("Recovering the weights")
-    plan, current, data = pruned.plan, pruned.cut, run.calibration_samples.calibration
+    plan, current, data = pruned.plan, pruned.cut, run.calibration_samples
     steps(str(plan.recovery["name"]))
     measured: list[AfterStep] = []
     notes: list[str] = []
     last: RecoveryStep | None = None
-    for step in _tried(run.model, pruned.cut, plan, data, notes):
+    for step in _tried(run, pruned.cut, plan, notes):
         measured.append(measured_step(run, CUT if last is None else last.name, current))
         last, current = step, step.cut
         notes += [f"{step.name} moved the outputs away from the original's, so it was undone."] * step.dropped
     if last is None:
         return replace(pruned, notes=(*pruned.notes, *notes))
-    if plan.data and data.digest() != plan.data.get("digest"):
+    if plan.data and data.calibration.digest() != plan.data.get("digest"):
         notes.append("The weights were recovered with other data than the plan's scores were computed from.")
     placed = _replace(run, pruned.cut, last, plan.seed)
-    notes = [*pruned.notes, _summary(last, len(data)), *notes]
+    notes = [*pruned.notes, _summary(last, data), *notes]
     return replace(pruned, cut=placed, steps=tuple(measured), last=last.name, notes=tuple(notes))
 
 
-def _tried(model: Model, cut: Cut, chosen: Plan, data: Dataset, notes: list[str]) -> Iterator[RecoveryStep]:
+def _tried(run: Run, cut: Cut, chosen: Plan, notes: list[str]) -> Iterator[RecoveryStep]:
     """Yield the steps as far as they come: a model that the runtime cannot run piece by piece is still a good cut."""
-    name, samples = str(chosen.recovery["name"]), int(chosen.recovery["samples"])
+    name, data = str(chosen.recovery["name"]), run.calibration_samples
     try:
-        yield from recover_steps(model.graph, cut, data, name, samples=samples, seed=chosen.seed)
+        yield from recover_steps(
+            run.model.graph, cut, data.fit, data.judge, name, memory=run.config.memory, seed=chosen.seed
+        )
     except InputError as error:
         notes.append(f"Recovery {name} stopped where it was: {error}")
 
@@ -77,10 +79,12 @@ def _replace(run: Run, cut: Cut, step: RecoveryStep, seed: int) -> Cut:
     return put_in_place(cut, step.cut.model, step.cut.weights, run.config.written, run.staging, check)
 
 
-def _summary(step: RecoveryStep, available: int) -> str:
+def _summary(step: RecoveryStep, data: Samples) -> str:
     """Return how much was recovered, and what was left as it is."""
-    few = f"{step.samples} of {available} samples" if step.samples < available else f"{step.samples} samples"
-    text = f"Recovery {step.name} gave new weights to {step.solved} layers, from {few}"
+    text = (
+        f"Recovery {step.name} gave new weights to {step.solved} layers, from {len(data.fit)} samples, judged by "
+        f"{len(data.judge)} others"
+    )
     if not step.skipped:
         return f"{text}."
     reasons: dict[str, list[str]] = {}
@@ -95,7 +99,7 @@ def _named(names: list[str]) -> str:
 
 
 def recover_cut(
-    model: Model, result: Cut, dataset: Dataset, recovery: str = "refit", *, samples: int = SAMPLES, seed: int = 0
+    model: Model, result: Cut, dataset: Dataset, recovery: str = "refit", *, memory: int = MEMORY, seed: int = 0
 ) -> Cut:
     """Give a cut model new weights, in closed form, so that it computes what the original does on `dataset`.
 
@@ -104,7 +108,7 @@ def recover_cut(
         result: the cut, see `apply`.
         dataset: the samples; their labels are not used.
         recovery: how: none, bias, fold or refit.
-        samples: that are used at most, fewer where their activations would take more than a gigabyte.
+        memory: bytes of tensors between layers that are kept in memory.
         seed: of the choice of samples and positions.
 
     Raises:
@@ -113,6 +117,6 @@ def recover_cut(
     reason = obstacle(model.graph)
     if reason is not None and steps(recovery):
         raise InputError(f"Nothing can be recovered in {model.path.name}: {reason}.")
-    for step in recover_steps(model.graph, result, dataset, recovery, samples=samples, seed=seed):
+    for step in recover_steps(model.graph, result, *fit_and_judge(dataset, seed), recovery, memory=memory, seed=seed):
         result = step.cut
     return result

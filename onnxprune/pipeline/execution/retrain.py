@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import onnx
 
-from onnxprune.data import split
 from onnxprune.errors import InputError
 from onnxprune.graph.loaded import Model, load
 from onnxprune.graph.model import read_graph
@@ -17,9 +16,6 @@ from onnxprune.pipeline.execution.store import put_in_place
 from onnxprune.pipeline.execution.training import TrainingWatch, check_trained, check_training, tune
 from onnxprune.runtime import open_session
 from onnxprune.values.outcome import CUT
-
-VALIDATION = 0.1
-"""Share of the calibration samples that the best epoch is chosen on."""
 
 TRAINED = "training"
 """The step's name in the report."""
@@ -56,7 +52,7 @@ def retrain(run: Run, pruned: PrunedModel) -> PrunedModel:
 
     cut, data = pruned.cut, run.samples.calibration
     before = measured_step(run, pruned.last or CUT, cut)
-    training, validation = split(data, VALIDATION, config.seed)
+    training, validation = run.samples.fit, run.samples.judge
     with limited_threads(config.threads):
         trained, proto, weights = tune(
             read_graph(cut.model, cut.weights),

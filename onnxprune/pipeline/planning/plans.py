@@ -14,7 +14,6 @@ from onnxprune.graph.loaded import Model
 from onnxprune.importance.method import Method, find_method
 from onnxprune.pipeline.planning.widths import choose_widths, refuse_unreachable
 from onnxprune.recovery.recovery import steps
-from onnxprune.recovery.samples import SAMPLES
 from onnxprune.selection.budget import Budget, left_of
 from onnxprune.selection.goal import ROUND_TO, Goal
 from onnxprune.selection.masks import keep_best
@@ -157,10 +156,10 @@ def versions() -> dict[str, str]:
     return {**own, **{name: version(name) for name in packages}}
 
 
-def recovery_settings(name: str) -> dict[str, Any]:
-    """Return what a plan records of a recovery; nothing for `none`.
+def recovery_settings(name: str, samples: int = 0) -> dict[str, Any]:
+    """Return what a plan records of a recovery with so many samples to fit to, 0 where there were none yet.
 
     Raises:
         InputError: there is no such recovery.
     """
-    return {"name": name, "samples": SAMPLES} if steps(name) else {}
+    return {"name": name, **({"samples": samples} if samples else {})} if steps(name) else {}

@@ -175,7 +175,7 @@ def _cut_network(run: Run, keep: Keep) -> Iterator[tuple[Analysis, Origins]]:
 def scored(run: Run, *, limited: bool = False) -> Scores:
     """Gather what the method needs, and score; for widths within limits too where there are such, or if `limited`."""
     config, analysis, policy = run.config, run.analysis, run.goal.policy
-    data = None if run.samples is None else run.samples.calibration
+    data = None if run.samples is None else run.samples.fit
     method, options = run.method.method, run.method.options
     limited = limited or run.goal.budget.is_limited
     curves = policy_of(method, options, policy).curves

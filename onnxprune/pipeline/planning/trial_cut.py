@@ -7,7 +7,6 @@ from onnxprune.errors import InputError
 from onnxprune.pipeline.context import Run
 from onnxprune.recovery.recovery import steps
 from onnxprune.recovery.run import obstacle, recover_steps
-from onnxprune.recovery.samples import SAMPLES
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.axes import BoolArray
 
@@ -17,8 +16,10 @@ def recovered_cut(run: Run, keep: Mapping[str, BoolArray]) -> Cut:
     graph, name, result = run.model.graph, run.config.recovery, cut(run.analysis, keep)
     if run.samples is None or not steps(name) or obstacle(graph) is not None:
         return result
-    data, seed = run.samples.calibration, run.config.seed
+    samples, config = run.samples, run.config
     with suppress(InputError):  # what cannot be run piece by piece stays as it is by then, as the final result will
-        for step in recover_steps(graph, result, data, name, samples=SAMPLES, seed=seed):
+        for step in recover_steps(
+            graph, result, samples.fit, samples.judge, name, memory=config.memory, seed=config.seed
+        ):
             result = step.cut
     return result

@@ -16,6 +16,7 @@ from onnxprune.linear.matrix import as_matrix, from_matrix
 from onnxprune.linear.walk import Walk
 from onnxprune.recovery.downstream import downstream, is_reached, masks_of
 from onnxprune.recovery.recovery import Recovered, Recovery, RecoveryTask, register
+from onnxprune.recovery.samples import tensor_bytes
 from onnxprune.recovery.shifts import find_shift
 from onnxprune.recovery.stored import WeightEditor, kept_values
 from onnxprune.values.axes import FloatArray
@@ -38,7 +39,10 @@ def bias(task: RecoveryTask) -> Recovered:
     graph = read_graph(task.pruned)
     layers, skipped = find_layers(graph)
     reached = downstream(task.pruned, task.masks)
-    teacher, student = Walk(task.original, task.calls), Walk(weights.model, task.calls)
+    teacher, student = (
+        Walk(model, task.calls, memory=task.memory // 2, sizes=tensor_bytes(read, task.calls))
+        for model, read in ((task.original, read_graph(task.original)), (weights.model, graph))
+    )
     solved, left_alone = {}, {name: reason for name, reason in skipped.items() if name in reached}
     for layer in layers:
         if not is_reached(layer, reached):
@@ -71,7 +75,8 @@ def _spreads(layer: Layer, teacher: Walk, student: Walk, task: RecoveryTask) -> 
     both = zip(teacher.run([layer.output]), student.run([layer.source], [layer.output]), strict=True)
     pairs = [
         (_sums(kept_values(truth[layer.output], kept), layer), _sums(found[layer.output], layer))
-        for truth, found in both
+        for call, (truth, found) in enumerate(both)
+        if not task.judges(call)
     ]
     return _spread(pair[0] for pair in pairs), _spread(pair[1] for pair in pairs)
 

@@ -18,8 +18,9 @@ from onnxprune.linear.matrix import as_matrix, from_matrix
 from onnxprune.linear.patches import picked, sample_rows
 from onnxprune.linear.walk import Walk
 from onnxprune.recovery.downstream import masks_of
-from onnxprune.recovery.recovery import HELD, Recovered, Recovery, RecoveryTask, register
+from onnxprune.recovery.recovery import Recovered, Recovery, RecoveryTask, register
 from onnxprune.recovery.ridge import Change, System, best_change, new_system
+from onnxprune.recovery.samples import tensor_bytes
 from onnxprune.recovery.shifts import find_shift
 from onnxprune.recovery.stored import WeightEditor
 from onnxprune.values.axes import BoolArray
@@ -48,7 +49,7 @@ def fold(task: RecoveryTask) -> Recovered:
     graph, whole = read_graph(task.pruned), read_graph(task.original)
     before = {layer.output: layer for layer in find_layers(whole)[0]}
     layers, reasons = find_layers(graph)
-    walk = Walk(task.original, task.calls)
+    walk = Walk(task.original, task.calls, memory=task.memory, sizes=tensor_bytes(whole, task.calls))
     rng = np.random.default_rng(task.seed)
     solved, skipped = {}, {}
     for layer in layers:
@@ -132,17 +133,12 @@ def _relations(
             if fit is None or held is None:
                 raise _UnfoldableError("its input is too wide")
             systems[number] = fit, held
-    seen = 0
-    for found in walk.run([layer.source]):
+    for call, found in enumerate(walk.run([layer.source])):
         source = found[layer.source]
         rows = sample_rows(source.shape, layer.channels, task.positions, rng)
         values = picked(source, layer.channels, rows).astype(np.float32)
-        hold = (seen + rows.image) % HELD == HELD - 1
         for number, pair in systems.items():
-            x, d = values[:, None, groups[number].kept], values[:, None, groups[number].removed]
-            for system, chosen in zip(pair, (~hold, hold), strict=True):
-                system.add(x[chosen], d[chosen])
-        seen += len(source)
+            pair[task.judges(call)].add(values[:, None, groups[number].kept], values[:, None, groups[number].removed])
     changes: list[Change | None] = [None] * len(groups)
     wanted = left = 0.0
     for number, (fit, held) in systems.items():

@@ -27,8 +27,9 @@ from onnxprune.recovery.activation_range import (
     find_activation_range,
 )
 from onnxprune.recovery.downstream import downstream, is_reached, masks_of
-from onnxprune.recovery.recovery import HELD, Recovered, Recovery, RecoveryTask, register
+from onnxprune.recovery.recovery import Recovered, Recovery, RecoveryTask, register
 from onnxprune.recovery.ridge import Change, Moments, best_ridge, new_system
+from onnxprune.recovery.samples import tensor_bytes
 from onnxprune.recovery.shifts import find_shift
 from onnxprune.recovery.stored import WeightEditor, kept_values
 
@@ -41,7 +42,10 @@ def refit(task: RecoveryTask) -> Recovered:
     graph = read_graph(task.pruned)
     layers, skipped = find_layers(graph)
     reached = downstream(task.pruned, task.masks)
-    teacher, student = Walk(task.original, task.calls), Walk(weights.model, task.calls)
+    teacher, student = (
+        Walk(model, task.calls, memory=task.memory // 2, sizes=tensor_bytes(read, task.calls))
+        for model, read in ((task.original, read_graph(task.original)), (weights.model, graph))
+    )
     rng = np.random.default_rng(task.seed)
     solved = {}
     left_alone = {name: reason for name, reason in skipped.items() if name in reached}
@@ -52,8 +56,8 @@ def refit(task: RecoveryTask) -> Recovered:
         if not sample.fits:
             left_alone[layer.output] = "its input is too wide"
             continue
-        for rows, images in _rows(layer, teacher, student, task, rng):
-            sample.add(rows, images)
+        for call, rows in enumerate(_rows(layer, teacher, student, task, rng)):
+            sample.add(rows, judges=task.judges(call))
         shift = find_shift(graph, layer)
         change, left = sample.solve(biased=shift is not None)
         if change is None:
@@ -85,15 +89,13 @@ class _Sample:
         """Whether the layer is narrow enough to be solved."""
         return self._fit is not None and self._held is not None
 
-    def add(self, rows: TargetRows, images: NDArray[np.int64]) -> None:
-        """Take the rows of a call."""
-        hold = images % HELD == HELD - 1
-        for system, kept, chosen in zip((self._fit, self._held), self._kept, (~hold, hold), strict=True):
-            assert system is not None
-            part = rows[chosen]
-            system.add(part.x, part.wanted())
-            if self._range is not None:
-                kept.append(part)
+    def add(self, rows: TargetRows, *, judges: bool) -> None:
+        """Take the rows of a call, to fit or to judge by."""
+        system = self._held if judges else self._fit
+        assert system is not None
+        system.add(rows.x, rows.wanted())
+        if self._range is not None:
+            self._kept[judges].append(rows)
 
     def solve(self, *, biased: bool) -> tuple[Change | None, float]:
         """Return the change, None where nothing is better, and the share of the squared error left on held rows."""
@@ -103,16 +105,14 @@ class _Sample:
         ridge, left = best_ridge(fit, held, biased=biased)
         if ridge is None:
             return None, left
-        joined = fit.joined(held)
-        change = joined.solve(ridge, biased=biased)
-        if self._range is None or not isinstance(fit, Moments) or not isinstance(joined, Moments):
+        change = fit.solve(ridge, biased=biased)
+        if self._range is None or not isinstance(fit, Moments):
             return change, left
-        return self._descended(fit, joined, change, ridge, left, self._range, biased=biased)
+        return self._descended(fit, change, ridge, left, self._range, biased=biased)
 
     def _descended(
         self,
         fit: Moments,
-        joined: Moments,
         change: Change,
         ridge: float,
         left: float,
@@ -121,34 +121,26 @@ class _Sample:
         biased: bool,
     ) -> tuple[Change, float]:
         """Go on from the plain solution where that does better on the held rows, by what the activation leaves."""
-        seen, unseen = self._kept
-        rows = TargetRows.joined([*seen, *unseen])
-        count = sum(len(part.x) for part in seen)
-        some, others = rows[:count], rows[count:]
-        plain = fit.solve(ridge, biased=biased)
-        further = descend(fit, some, plain, ridge, interval, biased=biased)
+        some, others = (TargetRows.joined(parts) for parts in self._kept)
+        further = descend(fit, some, change, ridge, interval, biased=biased)
         error = others.error(further, interval)
-        if error >= others.error(plain, interval):
+        if error >= others.error(change, interval):
             return change, left
-        return descend(joined, rows, change, ridge, interval, biased=biased), error / max(
-            others.error(None, interval), np.finfo(np.float64).tiny
-        )
+        return further, error / max(others.error(None, interval), np.finfo(np.float64).tiny)
 
 
 def _rows(
     layer: Layer, teacher: Walk, student: Walk, task: RecoveryTask, rng: np.random.Generator
-) -> Iterator[tuple[TargetRows, NDArray[np.int64]]]:
-    """Yield by call the rows of a layer and the number of the sample of each row."""
+) -> Iterator[TargetRows]:
+    """Yield the rows of a layer, call by call."""
     kept = masks_of(task.masks, layer.target)
     slope = layer.slope.astype(np.float32)
-    seen = 0
     for truth, found in zip(teacher.run([layer.target]), student.run([layer.source], [layer.target]), strict=True):
         wanted, output = kept_values(truth[layer.target], kept), found[layer.target]
         places = sample_rows(output.shape, layer.channels, task.positions, rng)
         x = patches(layer.node, found[layer.source], layer.kernel, places, layer.space(output.shape))
         right, is_now = (picked(tensor, layer.channels, places).astype(np.float32) for tensor in (wanted, output))
-        yield TargetRows(x.astype(np.float32, copy=False), right, is_now, slope), seen + places.image
-        seen += len(output)
+        yield TargetRows(x.astype(np.float32, copy=False), right, is_now, slope)
 
 
 register(
