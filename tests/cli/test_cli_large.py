@@ -286,7 +286,7 @@ def test_after_a_failed_check_no_file_is_left(data: Path, tmp_path: Path, monkey
     (tmp_path / "out").mkdir()
 
     def fail(*_: object, **__: object) -> None:
-        raise VerificationError("no")
+        raise VerificationError("no", "cut-differs")
 
     monkeypatch.setattr(cutting, "check_structure", fail)
     with pytest.raises(VerificationError):

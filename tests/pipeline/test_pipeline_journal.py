@@ -366,7 +366,7 @@ def test_a_refusal_at_the_end_leaves_the_steps_for_other_limits(
 
 def test_a_refusal_while_choosing_leaves_nothing(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def other_groups(*_: Any) -> None:
-        raise UnreachableError("The cut network has other channel groups")
+        raise UnreachableError("The cut network has other channel groups", "other-groups")
 
     with monkeypatch.context() as patch:
         patch.setattr("onnxprune.pipeline.planning.steps.origins_of", other_groups)

@@ -208,7 +208,7 @@ def test_recovery_never_sees_what_is_measured_on(tmp_path: Path) -> None:
 
 def test_a_recovery_that_cannot_run_leaves_the_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*args: Any, **more: Any) -> None:
-        raise InputError("the runtime has no kernel")
+        raise InputError("the runtime has no kernel", "not-runnable")
 
     monkeypatch.setattr("onnxprune.recovery.run.choose_calls", fails)
     result = prune(RESNET, data=CALIB, macs=0.3, output=tmp_path / "out.onnx")

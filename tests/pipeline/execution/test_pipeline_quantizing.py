@@ -279,7 +279,7 @@ def test_a_quantization_that_fails_at_the_end_costs_nobody_the_pruned_model(
     def fails_later(path: Path, feeds: Any, name: str, scratch: Path | None) -> onnx.ModelProto:
         names.append(name)
         if len(names) == 2:
-            raise UnreachableError("It fails now.")
+            raise UnreachableError("It fails now.", "not-quantizable")
         return quantize_int8(path, feeds, name, scratch)
 
     monkeypatch.setattr(quantizing, "quantize_int8", fails_later)
