@@ -61,7 +61,7 @@ def errors_page() -> str:
         "# Errors\n",
         "Every error has a message for people and a code for programs. The code says what kind of thing is wrong and",
         "stays the same when a message is put in other words. In Python it is the attribute `code` of the exception.",
-        "With `--json` or `--progress json` a command that fails ends with one JSON object on stderr, not a sentence:\n",
+        "With `--json` or `--progress json` a command that fails ends with one JSON object on stderr, no sentence:\n",
         "```json",
         '{"event": "error", "code": "missing-file", "message": "No such model: a.onnx.", "exit_code": 2}',
         "```\n",
