@@ -80,7 +80,7 @@ def test_what_no_cut_can_reach_is_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: dict[str, Any], things: list[str]
 ) -> None:
     monkeypatch.setattr(
-        "onnxprune.pipeline.planning.steps.collect", lambda *args, **more: pytest.fail("statistics were taken")
+        "onnxprune.pipeline.planning.steps.gather", lambda *args, **more: pytest.fail("statistics were taken")
     )
     with refused("over-budget", *things):
         prune(tmp_path / "a.onnx", **budget)

@@ -21,7 +21,7 @@ from onnxprune.graph.storage.staging import Staging
 from onnxprune.pipeline import prune as pruning
 from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.events import Event, NullListener, Resumed
-from onnxprune.pipeline.planning.scoring import collect
+from onnxprune.pipeline.planning.scoring import gather
 from onnxprune.pipeline.prune import prune as run
 from onnxprune.pipeline.state import Progress, State, open_state, read_state
 from onnxprune.selection.budget import Budget
@@ -202,9 +202,9 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
 
     def noted(*args: Any, **options: Any) -> Any:
         seen.append(1)
-        return collect(*args, **options)
+        return gather(*args, **options)
 
-    monkeypatch.setattr("onnxprune.pipeline.planning.steps.collect", noted)
+    monkeypatch.setattr("onnxprune.pipeline.planning.steps.gather", noted)
     for after in stops:
         (tmp_path / f"{after}").mkdir()
         job = settings(few, tmp_path / f"{after}" / "a.onnx", force=True, **more)
@@ -341,7 +341,7 @@ def test_another_run_does_not_go_on(
     stopped(job, monkeypatch, 1)
     before = contents(tmp_path)
     monkeypatch.setattr(
-        "onnxprune.pipeline.planning.steps.collect", lambda *args, **more: pytest.fail("statistics were taken")
+        "onnxprune.pipeline.planning.steps.gather", lambda *args, **more: pytest.fail("statistics were taken")
     )
     with refused("other-run", f"(other {other})"):
         run(evolve(job, resume=True, **change))
@@ -357,7 +357,7 @@ def test_a_refusal_at_the_end_leaves_the_steps_for_other_limits(
         run(job)
     assert set(contents(tmp_path)) == {"a.steps.json"}
     monkeypatch.setattr(
-        "onnxprune.pipeline.planning.steps.collect", lambda *args, **more: pytest.fail("statistics were taken")
+        "onnxprune.pipeline.planning.steps.gather", lambda *args, **more: pytest.fail("statistics were taken")
     )
     run(evolve(job, resume=True, max_class_drop=None))
     assert set(contents(tmp_path)) == {"a.onnx", "a.plan.json"}

@@ -94,7 +94,7 @@ def test_what_cannot_be_measured_is_refused_before_any_work(
     def never(*args: Any, **more: Any) -> None:
         raise AssertionError("scores were computed")
 
-    monkeypatch.setattr("onnxprune.pipeline.planning.steps.score", never)
+    monkeypatch.setattr("onnxprune.pipeline.planning.steps.rank", never)
     np.savez(tmp_path / "d.npz", x=np.zeros((4, 8, 8), dtype=np.uint8))
     with refused("no-labels", "max_class_drop=", "by class"):
         pruned(tmp_path / "d.npz", tmp_path / "out.onnx", 0.05, test=None)

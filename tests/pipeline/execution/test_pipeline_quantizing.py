@@ -249,7 +249,7 @@ def test_what_the_quantizer_cannot_do_is_found_out_before_any_work(
 
     monkeypatch.setattr("onnxruntime.quantization.quantize_static", fails)
     monkeypatch.setattr(
-        "onnxprune.pipeline.planning.steps.collect", lambda *_, **__: pytest.fail("statistics were taken")
+        "onnxprune.pipeline.planning.steps.gather", lambda *_, **__: pytest.fail("statistics were taken")
     )
     with pytest.raises(UnreachableError) as caught:
         run(job(few, tmp_path / "m.onnx"))

@@ -15,7 +15,7 @@ import onnxprune
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config.jobs import PruneConfig
-from onnxprune.pipeline.planning.scoring import collect
+from onnxprune.pipeline.planning.scoring import gather
 from onnxprune.pipeline.planning.steps import carried_back, origins_of
 from onnxprune.selection.masks import keep_best
 from onnxprune.selection.threshold import by_threshold
@@ -109,9 +109,9 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[Analysis]:
 
     def noted(analysis: Analysis, *args: Any, **more: Any) -> Any:
         found.append(analysis)
-        return collect(analysis, *args, **more)
+        return gather(analysis, *args, **more)
 
-    monkeypatch.setattr("onnxprune.pipeline.planning.steps.collect", noted)
+    monkeypatch.setattr("onnxprune.pipeline.planning.steps.gather", noted)
     return found
 
 
