@@ -80,6 +80,8 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file '{path}' of --labels: check the path", "missing-file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"--labels '{path}' cannot be read as UTF-8 text: give one class name per line", "unreadable-file"

@@ -130,6 +130,10 @@ def read_table(path: Path, model: Model, analysis: Analysis) -> LatencyTable:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         known = (content["format"], content["model"], content["groups"])
+    except FileNotFoundError:
+        raise InputError(
+            f"There is no latency table '{path}'; `onnxprune profile {model.path.name}` makes one.", "missing-file"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"'{path}' is no latency table ({type(error).__name__}); `onnxprune profile {model.path.name}` makes one.",
