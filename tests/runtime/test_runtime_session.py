@@ -7,7 +7,6 @@ import onnx
 import pytest
 from refusals import refused
 
-from onnxprune.errors import InputError
 from onnxprune.runtime import Session
 
 
@@ -123,8 +122,8 @@ def test_every_optimisation_level_gives_the_same(level: str) -> None:
 
 def test_failing_to_load_and_run_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     session = doubling("n")
-    with pytest.raises(InputError):
+    with refused("not-runnable"):
         session.run({"x": np.zeros((2, 5), np.float32)})
-    with pytest.raises(InputError):
+    with refused("not-runnable"):
         Session(b"\x08\x08")
     assert capfd.readouterr().err == ""

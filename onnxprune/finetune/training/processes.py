@@ -53,6 +53,8 @@ def find_device(name: str, local_rank: int = 0) -> torch.device:
     Raises:
         InputError: there is no such device.
     """
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device is auto, cpu or cuda, not {name!r}.", "bad-value")
     has_gpu = torch.cuda.is_available()
     if name == "cpu" or (name == "auto" and not has_gpu):
         return torch.device("cpu")
@@ -60,15 +62,12 @@ def find_device(name: str, local_rank: int = 0) -> torch.device:
         raise InputError(
             f"There is no GPU that torch {torch.__version__} can use here; take --device cpu or auto.", "no-device"
         )
-    if name in ("auto", "cuda"):
-        if local_rank >= torch.cuda.device_count():
-            raise InputError(
-                f"There are {torch.cuda.device_count()} GPUs and more processes than that on this machine; "
-                "start fewer.",
-                "no-device",
-            )
-        return torch.device("cuda", local_rank)
-    raise InputError(f"--device is auto, cpu or cuda, not {name!r}.", "bad-value")
+    if local_rank >= torch.cuda.device_count():
+        raise InputError(
+            f"There are {torch.cuda.device_count()} GPUs and more processes than that on this machine; start fewer.",
+            "no-device",
+        )
+    return torch.device("cuda", local_rank)
 
 
 def started() -> int:
