@@ -112,7 +112,7 @@ def recover_cut(
     """
     reason = obstacle(model.graph)
     if reason is not None and steps(recovery):
-        raise InputError(f"Nothing can be recovered in {model.path.name}: {reason}.")
+        raise InputError(f"Nothing can be recovered in {model.path.name}: {reason}.", "unsupported-model")
     for step in recover_steps(model.graph, result, dataset, recovery, samples=samples, seed=seed):
         result = step.cut
     return result
