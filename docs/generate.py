@@ -1,4 +1,4 @@
-"""Write the pages that follow from the code: the op table, the method table and the command-line reference.
+"""Write the pages that follow from the code: tables of ops, methods and errors, and the command-line reference.
 
 python docs/generate.py            write them
 python docs/generate.py --check    fail if one is out of date
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from onnxprune.cli.reference import reference
+from onnxprune.errors import CODES
 from onnxprune.importance.method import METHODS
 from onnxprune.ops.rules import RULES
 from onnxprune.report.methods import needs
@@ -54,11 +55,29 @@ def methods_page() -> str:
     return NOTE + "\n".join(lines) + "\n"
 
 
+def errors_page() -> str:
+    """Return the table of error codes."""
+    lines = [
+        "# Errors\n",
+        "Every error has a message for people and a code for programs. The code says what kind of thing is wrong and",
+        "stays the same when a message is put in other words. In Python it is the attribute `code` of the exception.",
+        "With `--json` or `--progress json` a command that fails ends with one JSON object on stderr, no sentence:\n",
+        "```json",
+        '{"event": "error", "code": "missing-file", "message": "No such model: a.onnx.", "exit_code": 2}',
+        "```\n",
+        "| code | meaning |",
+        "|---|---|",
+    ]
+    lines += [f"| `{code}` | {meaning} |" for code, meaning in CODES.items()]
+    return NOTE + "\n".join(lines) + "\n"
+
+
 def pages() -> dict[Path, str]:
     """Return every generated page by its place."""
     return {
         HERE / "ops.md": ops_page(),
         HERE / "methods.md": methods_page(),
+        HERE / "errors.md": errors_page(),
         HERE / "cli.md": NOTE + reference().rstrip() + "\n",
     }
 

@@ -87,6 +87,6 @@ def load_plan(path: Path | str) -> Plan:
     try:
         return read_plan(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
-        raise InputError(f"No such plan: {path}; make one with --dry-run.") from None
+        raise InputError(f"No such plan: {path}; make one with --dry-run.", "missing-file") from None
     except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path} is not a plan; make one with --dry-run.") from None
+        raise InputError(f"{path} is not a plan; make one with --dry-run.", "unreadable-file") from None

@@ -1,11 +1,13 @@
 """Running the command line inside the test process, on the sample models or on tiny ones."""
 
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -31,6 +33,17 @@ class Ended:
         assert lines == self.stderr.splitlines()[-1:], self.stderr
         assert "Traceback" not in self.stderr
         return lines[0].removeprefix("onnxprune: ")
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error as JSON, which has to be the last line on stderr and the only one of its kind."""
+        said = [line for line in self.stderr.splitlines() if line.startswith('{"event": "error"')]
+        assert said == self.stderr.splitlines()[-1:], self.stderr
+        assert "onnxprune: " not in self.stderr
+        error: dict[str, Any] = json.loads(said[0])
+        assert list(error) == ["event", "code", "message", "exit_code"]
+        assert error["exit_code"] == self.code
+        return error
 
 
 def call(*args: object, env: Mapping[str, str] | None = None) -> Ended:

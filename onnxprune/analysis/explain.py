@@ -54,16 +54,16 @@ def find_axis(analysis: Analysis, text: str) -> tuple[str, int, Axis | None]:
     """
     tensor, _, number = text.rpartition(":")
     if not tensor or not number.lstrip("-").isdigit():
-        raise InputError(f"Cannot read {text!r}; write TENSOR:AXIS, such as conv1.weight:0.")
+        raise InputError(f"Cannot read {text!r}; write TENSOR:AXIS, such as conv1.weight:0.", "bad-value")
     pair = analysis.graph.facts.shape_pair(tensor)
     known = analysis.graph.facts.types[0]
     if tensor not in known:
         close = get_close_matches(tensor, list(known), n=3, cutoff=0.4)
         hint = f"; did you mean {' or '.join(repr(name) for name in close)}?" if close else "."
-        raise InputError(f"There is no tensor {tensor!r} in this graph{hint}")
+        raise InputError(f"There is no tensor {tensor!r} in this graph{hint}", "unknown-name")
     rank = len(pair[0]) if pair else 0
     if not -rank <= int(number) < rank:
-        raise InputError(f"Tensor {tensor!r} has {rank} axes, so there is no axis {number}; count from 0.")
+        raise InputError(f"Tensor {tensor!r} has {rank} axes, so there is no axis {number}; count from 0.", "bad-value")
     dim = int(number) % rank
     reached = [a for a in analysis.components.axes if a.dim == dim and a.ref.name == tensor]
     return tensor, dim, reached[0] if reached else None

@@ -28,7 +28,10 @@ def inspect(model: Model, *, approximate: bool = False, trim_head: bool = False)
     analysis = analyse(model.graph, approximate=approximate, head=head)
     obstacle = head_obstacle(analysis.graph, analysis.labelled, analysis.groups, head)
     if obstacle is not None:
-        raise UnreachableError(f"The classifier of {model.path.name} cannot be cut to some of its classes: {obstacle}.")
+        raise UnreachableError(
+            f"The classifier of {model.path.name} cannot be cut to some of its classes: {obstacle}.",
+            "unsupported-model",
+        )
     return _with_whole_file(analysis, model)
 
 

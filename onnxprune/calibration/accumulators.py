@@ -111,7 +111,9 @@ class MostClasses:
         if self._sums is None:
             self._sums = np.zeros(value.shape)
         if self._sums.shape != value.shape:
-            raise InputError("Counting by position needs feature maps of one size; resize the samples to one size.")
+            raise InputError(
+                "Counting by position needs feature maps of one size; resize the samples to one size.", "data-mismatch"
+            )
         self._sums += value
 
     def result(self, samples: IntArray) -> FloatArray:

@@ -70,7 +70,10 @@ def collect(
     unknown = sorted(needs - PROBES.keys() - STORED - OF_INPUTS)
     if unknown:
         known = ", ".join(sorted({*PROBES, *STORED, *OF_INPUTS}))
-        raise InputError(f"The method needs the statistic {unknown[0]!r}, which there is none of; there are: {known}.")
+        raise InputError(
+            f"The method needs the statistic {unknown[0]!r}, which there is none of; there are: {known}.",
+            "unknown-name",
+        )
     stored = read_weights(analysis, needs) if needs & STORED else {}
     if dataset is None:
         return Statistics(stored, samples=np.zeros(0, dtype=np.int64), labelled=False)

@@ -41,8 +41,13 @@ class JsonListener:
         self._write({"event": "progress", "what": what, "done": done, "total": total})
 
     def _write(self, fields: dict[str, Any]) -> None:
-        self._stream.write(json.dumps(finite(fields), allow_nan=False) + "\n")
-        self._stream.flush()
+        write_line(self._stream, fields)
+
+
+def write_line(stream: TextIO, fields: dict[str, Any]) -> None:
+    """Write a JSON object as one line, at once."""
+    stream.write(json.dumps(finite(fields), allow_nan=False) + "\n")
+    stream.flush()
 
 
 def event_name(event: Event) -> str:

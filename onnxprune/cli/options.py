@@ -113,7 +113,9 @@ class Job(Command, Generic[C]):
             name = by_keyword[error.field]
             if name in spoken:
                 raise click.BadParameter(error.text, ctx=ctx, param=_param(self, name)) from None
-            raise InputError(f"'{file}': {flags_of(fields[name][0])[-1].removeprefix('--')} = {error.text}.") from None
+            raise InputError(
+                f"'{file}': {flags_of(fields[name][0])[-1].removeprefix('--')} = {error.text}.", "bad-value"
+            ) from None
         _check_model(config)
         return config
 

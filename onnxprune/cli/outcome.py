@@ -35,4 +35,6 @@ def deliver(result: Result, talk: Talk, report: Path | None) -> None:
         beside = {} if report is None else {"Report": report}
         print_blocks(report_blocks(result, Detail(whole=talk.verbose, beside=beside)))
     if result.failure:
-        raise UnreachableError(f"The pruned model is written, and the quantized one is not: {result.failure}")
+        raise UnreachableError(
+            f"The pruned model is written, and the quantized one is not: {result.failure}", "not-quantizable"
+        )

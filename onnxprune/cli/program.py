@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,8 +37,8 @@ class CommandGroup(WithExamples, click.Group):
         arguments = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         work = super().main
-        code = guarded(lambda: work(arguments, prog_name or "onnxprune", **extra), debug="--debug" in arguments)
-        sys.exit(code)
+        run = partial(work, arguments, prog_name or "onnxprune", **extra)
+        sys.exit(guarded(run, debug="--debug" in arguments, as_json=_asks_for_json(arguments)))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the main job's name in front where no command is named."""
@@ -76,6 +78,12 @@ class CommandGroup(WithExamples, click.Group):
         name = ctx.command_path
         formatter.write_usage(name, "MODEL --data PATH [OPTIONS]")
         formatter.write_usage(name, "COMMAND [ARGS]...", prefix="       ")
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    """Whether a program reads what is said; also of a command line that cannot be read otherwise."""
+    spoken = {"--json", "--progress=json"}
+    return not spoken.isdisjoint(arguments) or ("--progress", "json") in pairwise(arguments)
 
 
 @click.group(

@@ -64,9 +64,12 @@ def _writer(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise InputError(
-            f"--tensorboard needs the package tensorboard ({error}); pip install tensorboard, or leave it out."
+            f"--tensorboard needs the package tensorboard ({error}); pip install tensorboard, or leave it out.",
+            "not-installed",
         ) from error
     try:
         return SummaryWriter(folder)
     except OSError as error:
-        raise InputError(f"Cannot write logs to {folder} ({error.strerror}); name another folder.") from None
+        raise InputError(
+            f"Cannot write logs to {folder} ({error.strerror}); name another folder.", "not-writable"
+        ) from None

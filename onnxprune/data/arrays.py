@@ -117,9 +117,12 @@ def load_npz(path: Path) -> dict[str, NDArray[Any]]:
         if "Object arrays" in str(error):
             raise InputError(
                 f"'{path}' holds an array of Python objects, which is never loaded because it can run code: "
-                "save plain numbers (and class_names as strings)"
+                "save plain numbers (and class_names as strings)",
+                "bad-data",
             ) from error
-        raise InputError(f"'{path}' is not a readable {path.suffix} file: write it with numpy.savez") from error
+        raise InputError(
+            f"'{path}' is not a readable {path.suffix} file: write it with numpy.savez", "unreadable-file"
+        ) from error
 
 
 def open_pixels(pixels: NDArray[np.uint8], spec: TensorSpec, preprocess: Preprocess, name: str) -> PixelArray:
@@ -152,7 +155,8 @@ def images_last(pixels: NDArray[np.uint8], target: ImageInput, name: str) -> Pix
     raise InputError(
         f"{name} has shape {list(pixels.shape[1:])} per image, but input '{target.spec.name}' takes "
         f"{target.channels} channel(s): store (n, height, width, {target.channels}) or "
-        f"(n, {target.channels}, height, width)"
+        f"(n, {target.channels}, height, width)",
+        "data-mismatch",
     )
 
 
@@ -182,7 +186,8 @@ def open_arrays(
         counts = ", ".join(f"'{name}' {length}" for name, length in lengths.items()) or "none"
         raise InputError(
             f"the arrays of {where} differ in their number of samples along axis 0 ({counts}): give each "
-            "as many, or stack whole feeds along a new first axis"
+            "as many, or stack whole feeds along a new first axis",
+            "bad-data",
         )
     samples = {spec.name: cast[spec.name] for spec in rest}
     return Arrays(samples, shared, stacked, preprocess), next(iter(lengths.values()))
@@ -192,18 +197,22 @@ def _cast(array: NDArray[Any], spec: TensorSpec, where: str) -> NDArray[Any]:
     try:
         wanted = np.dtype(spec.dtype)
     except TypeError as error:
-        raise InputError(f"input '{spec.name}' has type {spec.dtype}, which numpy has no arrays of") from error
+        raise InputError(
+            f"input '{spec.name}' has type {spec.dtype}, which numpy has no arrays of", "unsupported-model"
+        ) from error
     if array.dtype.kind != wanted.kind and not {array.dtype.kind, wanted.kind} <= set("iu"):
         advice = {"f": "store floats that are already preprocessed", "V": "export the model in float32"}.get(
             wanted.kind, f"store {wanted}"
         )
-        raise InputError(f"array '{spec.name}' of {where} has type {array.dtype}: {advice}")
+        raise InputError(f"array '{spec.name}' of {where} has type {array.dtype}: {advice}", "data-mismatch")
     if wanted.kind in "iu" and array.size:
         limits = np.iinfo(wanted)
         if int(array.min()) < limits.min or int(array.max()) > limits.max:
-            raise InputError(f"array '{spec.name}' of {where} has values that do not fit {wanted}: store {wanted}")
+            raise InputError(
+                f"array '{spec.name}' of {where} has values that do not fit {wanted}: store {wanted}", "data-mismatch"
+            )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError(f"array '{spec.name}' of {where} holds NaN or infinity: remove those samples")
+        raise InputError(f"array '{spec.name}' of {where} holds NaN or infinity: remove those samples", "bad-data")
     return array.astype(wanted, copy=False)
 
 
@@ -216,5 +225,6 @@ def _check_shape(shape: tuple[int, ...], spec: TensorSpec, where: str, *, stacke
     per_sample = ", ".join("?" if dim is None else str(dim) for dim in spec.shape[1:])
     raise InputError(
         f"array '{spec.name}' of {where} has shape {list(shape)}, but input '{spec.name}' takes "
-        f"[n, {per_sample}]: store one row of [{per_sample}] per sample"
+        f"[n, {per_sample}]: store one row of [{per_sample}] per sample",
+        "data-mismatch",
     )

@@ -133,7 +133,7 @@ class Dataset:
             InputError: `size` is below 1, or a file cannot be read any more.
         """
         if size < 1:
-            raise InputError(f"the batch size is {size}: give at least 1")
+            raise InputError(f"the batch size is {size}: give at least 1", "bad-value")
         step = 1 if self.reader.one_by_one else size
         for start in range(0, len(self), step):
             indices = np.arange(start, min(start + step, len(self)), dtype=np.int64)

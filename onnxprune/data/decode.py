@@ -78,7 +78,8 @@ def _fit(image: Image.Image, preprocess: Preprocess, where: str) -> NDArray[np.u
         if height > image.height or width > image.width:
             raise InputError(
                 f"{where} is {image.height} x {image.width} (height x width), smaller than "
-                f"--crop {height},{width}: pass a larger --resize as well"
+                f"--crop {height},{width}: pass a larger --resize as well",
+                "data-mismatch",
             )
         # Rounded like torchvision's CenterCrop.
         top, left = round((image.height - height) / 2), round((image.width - width) / 2)

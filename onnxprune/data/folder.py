@@ -40,17 +40,22 @@ def list_folder(folder: Path, class_names: tuple[str, ...] | None, only: Sequenc
     found = {child.name: _images(child, deep=True) for child in sorted(folder.iterdir()) if _is_class(child)}
     if not loose and not any(found.values()):
         endings = ", ".join(sorted(ending[1:] for ending in ENDINGS))
-        raise InputError(f"'{folder}' holds no images ({endings}): give a folder of images or of class folders")
+        raise InputError(
+            f"'{folder}' holds no images ({endings}): give a folder of images or of class folders", "no-data"
+        )
     if not any(found.values()):
         return Listing(tuple(loose), None, class_names or ())
     if loose:
         raise InputError(
             f"'{folder}' holds images ('{loose[0]}') beside class folders ('{next(iter(found))}'): "
-            "move the images into the folder of their class"
+            "move the images into the folder of their class",
+            "bad-data",
         )
     empty = [name for name, files in found.items() if not files]
     if empty:
-        raise InputError(f"class folder '{folder / empty[0]}' holds no images: add some or remove the folder")
+        raise InputError(
+            f"class folder '{folder / empty[0]}' holds no images: add some or remove the folder", "no-data"
+        )
     names = class_names or tuple(found)
     if only:
         found = {name: files for name, files in found.items() if name in names or name in only}
@@ -58,7 +63,8 @@ def list_folder(folder: Path, class_names: tuple[str, ...] | None, only: Sequenc
     if unlisted:
         raise InputError(
             f"class folder '{folder / unlisted[0]}' is not a name in the file of --labels: "
-            "add a line with this name or rename the folder"
+            "add a line with this name or rename the folder",
+            "bad-labels",
         )
     files = tuple(f"{name}/{file}" for name, members in found.items() for file in members)
     index = {name: place for place, name in enumerate(names)}
@@ -74,16 +80,22 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file '{path}' of --labels: check the path", "missing-file") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--labels '{path}' cannot be read as UTF-8 text: give one class name per line") from error
+        raise InputError(
+            f"--labels '{path}' cannot be read as UTF-8 text: give one class name per line", "unreadable-file"
+        ) from error
     seen: set[str] = set()
     for number, line in enumerate(lines, start=1):
         if not line or line in seen:
             fault = f"repeats '{line}'" if line else "is empty"
-            raise InputError(f"line {number} of --labels '{path}' {fault}: give one class name per line, once each")
+            raise InputError(
+                f"line {number} of --labels '{path}' {fault}: give one class name per line, once each", "bad-labels"
+            )
         seen.add(line)
     if not lines:
-        raise InputError(f"--labels '{path}' is empty: give one class name per line")
+        raise InputError(f"--labels '{path}' is empty: give one class name per line", "bad-labels")
     return tuple(lines)
 
 

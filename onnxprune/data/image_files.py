@@ -92,7 +92,7 @@ class ImageFiles:
                 raise self._changed() from error
 
     def _changed(self) -> InputError:
-        return InputError(f"an image under '{self.folder}' changed while it was in use: run again")
+        return InputError(f"an image under '{self.folder}' changed while it was in use: run again", "bad-data")
 
     def _decode(self, files: list[str]) -> Iterator[NDArray[np.uint8] | CorruptImageError]:
         return _decode_all(self.folder, files, self.target, self.preprocess)
@@ -132,7 +132,8 @@ def open_files(
             height, width = cache.shape[1:3]
             raise InputError(
                 f"{where} is {image.shape[0]} x {image.shape[1]} (height x width) but '{first}' is "
-                f"{height} x {width}: pass --resize HEIGHT,WIDTH to give all images one size"
+                f"{height} x {width}: pass --resize HEIGHT,WIDTH to give all images one size",
+                "data-mismatch",
             )
         if good < len(cache):
             cache[good] = image
@@ -150,7 +151,8 @@ def _refuse_damage(folder: Path, files: tuple[str, ...], bad: dict[int, str]) ->
         place, reason = next(iter(bad.items()))
         raise InputError(
             f"{len(bad)} of the {len(files)} images under '{folder}' cannot be decoded, first "
-            f"'{files[place]}' ({reason}): repair or remove them"
+            f"'{files[place]}' ({reason}): repair or remove them",
+            "bad-data",
         )
 
 

@@ -47,7 +47,8 @@ class ImageInput:
         wanted = f"{self.height or height},{self.width or width}"
         raise InputError(
             f"{where} is {height} x {width} (height x width) but input '{self.spec.name}' takes "
-            f"{self.height or 'any'} x {self.width or 'any'}: pass --resize {wanted}"
+            f"{self.height or 'any'} x {self.width or 'any'}: pass --resize {wanted}",
+            "data-mismatch",
         )
 
 
@@ -62,7 +63,7 @@ def image_input(inputs: Sequence[TensorSpec], preprocess: Preprocess) -> ImageIn
     advice = "give preprocessed arrays in an .npz file (as x, or under the names of the inputs)"
     if len(inputs) != 1:
         names = ", ".join(f"'{spec.name}'" for spec in inputs)
-        raise InputError(f"images can feed a model with one input, but this one has {names}: {advice}")
+        raise InputError(f"images can feed a model with one input, but this one has {names}: {advice}", "data-mismatch")
     spec = inputs[0]
     found = None
     if len(spec.shape) == 4 and spec.dtype in (*_FLOATS, "uint8"):
@@ -71,14 +72,16 @@ def image_input(inputs: Sequence[TensorSpec], preprocess: Preprocess) -> ImageIn
         shape = ", ".join("?" if dim is None else str(dim) for dim in spec.shape)
         raise InputError(
             f"input '{spec.name}' of shape [{shape}] and type {spec.dtype} does not take images "
-            f"(no channel axis of 1, 3 or 4 at 1 or last): set --layout if it does, else {advice}"
+            f"(no channel axis of 1, 3 or 4 at 1 or last): set --layout if it does, else {advice}",
+            "data-mismatch",
         )
     axes = (3, 1, 2) if found else (1, 2, 3)
     channels, height, width = (spec.shape[axis] for axis in axes)
     if channels not in _IMAGE_CHANNELS:
         raise InputError(
             f"input '{spec.name}' has {channels or 'an unknown number of'} channels where --layout "
-            f"{preprocess.layout} puts them, but images have 1, 3 or 4: try the other layout, or {advice}"
+            f"{preprocess.layout} puts them, but images have 1, 3 or 4: try the other layout, or {advice}",
+            "data-mismatch",
         )
     assert channels is not None
     return ImageInput(spec, channels, height, width, channels_last=found)

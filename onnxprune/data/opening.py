@@ -56,10 +56,11 @@ def open_data(
     if known is not None and classes is not None and len(known) > classes:
         raise InputError(
             f"--labels '{labels_file}' names {len(known)} classes but the model has {classes}: "
-            "give one line per model output"
+            "give one line per model output",
+            "bad-labels",
         )
     if not path.exists():
-        raise InputError(f"there is no file or folder '{path}': check the path")
+        raise InputError(f"there is no file or folder '{path}': check the path", "missing-file")
     request = DataRequest(path, inputs, preprocess, known, classes, only, limit, seed, cache_bytes)
     opened = _format_of(path).open(request)
     return opened if limit is None else opened.subset(choose(opened.labels, len(opened), limit, seed))
@@ -76,6 +77,7 @@ def _format_of(path: Path) -> Format:
         kinds, wanted = zip(*((known.kind, known.wanted) for known in FORMATS.values()), strict=True)
         broken = "; ".join(f"data format {name!r} cannot be used: {why}" for name, why in FORMATS.broken.items())
         raise InputError(
-            f"'{path}' is neither {' nor '.join(kinds)}: give {' or '.join(wanted)}{broken and f' ({broken})'}"
+            f"'{path}' is neither {' nor '.join(kinds)}: give {' or '.join(wanted)}{broken and f' ({broken})'}",
+            "unreadable-file",
         )
     return min(taking, key=lambda known: known.general)

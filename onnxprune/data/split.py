@@ -30,12 +30,13 @@ def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset
         InputError: `holdout` is out of range or too few samples.
     """
     if not 0 < holdout < 1:
-        raise InputError(f"--holdout is {holdout:g}: give a share between 0 and 1, such as 0.2 or 20%")
+        raise InputError(f"--holdout is {holdout:g}: give a share between 0 and 1, such as 0.2 or 20%", "bad-value")
     held = _held(_classes(dataset.labels, len(dataset)), holdout, seed, len(dataset))
     if not held.any():
         raise InputError(
             f"no class of {dataset.source} has two samples, so none can be held out: "
-            "add samples, or pass --test with data of its own"
+            "add samples, or pass --test with data of its own",
+            "too-few-samples",
         )
     return dataset.subset(np.flatnonzero(~held)), dataset.subset(np.flatnonzero(held))
 
@@ -80,7 +81,7 @@ def choose(labels: Rows | None, total: int, count: int, seed: int) -> Rows:
         InputError: `count` is below 1.
     """
     if count < 1:
-        raise InputError(f"the limit of samples is {count}: give at least 1")
+        raise InputError(f"the limit of samples is {count}: give at least 1", "bad-value")
     if count >= total:
         return np.arange(total, dtype=np.int64)
     generator = np.random.default_rng(seed)

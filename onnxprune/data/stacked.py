@@ -30,12 +30,12 @@ def open_stacked(request: DataRequest, arrays: Arrays) -> Dataset:
     only = by_input[inputs[0].name]
     if len(inputs) == 1 and only.dtype == np.uint8 and _takes_pixels(inputs[0]):
         if only.ndim == 0 or not len(only):
-            raise InputError(f"'{path}' holds no samples: store at least one along axis 0")
+            raise InputError(f"'{path}' holds no samples: store at least one along axis 0", "no-data")
         reader, total = open_pixels(only, inputs[0], preprocess, f"'{path}'"), len(only)
     else:
         reader, total = open_arrays(by_input, inputs, preprocess, f"'{path}'")
         if not total:
-            raise InputError(f"'{path}' holds no samples: store at least one along axis 0")
+            raise InputError(f"'{path}' holds no samples: store at least one along axis 0", "no-data")
     labels = _labels(arrays["y"], total, path) if "y" in arrays else None
     names = request.names or _names(arrays, path)
     count = classes if classes is not None else len(names) or None
@@ -43,7 +43,8 @@ def open_stacked(request: DataRequest, arrays: Arrays) -> Dataset:
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise InputError(
             f"'y' of '{path}' holds the label {wrong}, outside the classes 0 to "
-            f"{'...' if count is None else count - 1}: number the classes like the model's outputs"
+            f"{'...' if count is None else count - 1}: number the classes like the model's outputs",
+            "bad-labels",
         )
     numbers = choose_classes(request.only, names, labels, classes, f"'{path}'") if request.only else None
     rows = np.arange(total, dtype=np.int64)
@@ -67,7 +68,8 @@ def _by_input(arrays: Arrays, inputs: Sequence[TensorSpec], path: Path) -> Array
         what = "'x'" if len(wanted) == 1 else f"'{missing[0]}'"
         raise InputError(
             f"'{path}' has no array {what} (it has {', '.join(arrays) or 'none'}): store the samples "
-            f"{'as x' if len(wanted) == 1 else 'under the names of the inputs, ' + ', '.join(wanted)}"
+            f"{'as x' if len(wanted) == 1 else 'under the names of the inputs, ' + ', '.join(wanted)}",
+            "data-mismatch",
         )
     return {name: arrays[name] for name in wanted}
 
@@ -77,7 +79,8 @@ def _labels(y: NDArray[Any], total: int, path: Path) -> Labels:
     if flat.ndim != 1 or flat.dtype.kind not in "iu" or len(flat) != total:
         raise InputError(
             f"'y' of '{path}' has shape {list(y.shape)} and type {y.dtype}: store one integer class per "
-            f"sample, shape [{total}]"
+            f"sample, shape [{total}]",
+            "bad-labels",
         )
     return flat.astype(np.int64)
 
@@ -87,5 +90,7 @@ def _names(arrays: Arrays, path: Path) -> tuple[str, ...]:
     if names is None:
         return ()
     if names.ndim != 1 or names.dtype.kind != "U":
-        raise InputError(f"'class_names' of '{path}' must be a list of strings, one per class: store it so")
+        raise InputError(
+            f"'class_names' of '{path}' must be a list of strings, one per class: store it so", "bad-labels"
+        )
     return tuple(str(name) for name in names)

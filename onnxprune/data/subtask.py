@@ -36,20 +36,24 @@ def choose_classes(
     """
     if labels is None:
         raise InputError(
-            f"--classes needs labelled data, which {source} is not: give one sub-folder per class, or 'y' in the .npz"
+            f"--classes needs labelled data, which {source} is not: give one sub-folder per class, or 'y' in the .npz",
+            "no-labels",
         )
     known = len(names) or count or int(labels.max()) + 1
     numbers = [_number(name, names, known, source) for name in wanted]
     for place, name in enumerate(wanted):
         if numbers[place] in numbers[:place]:
-            raise InputError(f"--classes names {name!r} twice: name each class once")
+            raise InputError(f"--classes names {name!r} twice: name each class once", "bad-value")
     if len(numbers) < 2:
         raise InputError(
-            f"--classes names only {', '.join(wanted)!r}: there is nothing to tell apart, so name at least two"
+            f"--classes names only {', '.join(wanted)!r}: there is nothing to tell apart, so name at least two",
+            "bad-value",
         )
     for name, number in zip(wanted, numbers, strict=True):
         if not (labels == number).any():
-            raise InputError(f"{source} has no sample of class {name!r}: add some, or leave it out of --classes")
+            raise InputError(
+                f"{source} has no sample of class {name!r}: add some, or leave it out of --classes", "too-few-samples"
+            )
     return tuple(sorted(numbers))
 
 
@@ -80,4 +84,4 @@ def _number(name: str, names: Sequence[str], known: int, source: str) -> int:
     close = get_close_matches(name, names, n=1)
     listed = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
     hint = f"did you mean {close[0]!r}?" if close else f"its classes are {listed or f'the numbers 0 to {known - 1}'}"
-    raise InputError(f"{source} has no class {name!r} for --classes: {hint}")
+    raise InputError(f"{source} has no class {name!r} for --classes: {hint}", "unknown-name")

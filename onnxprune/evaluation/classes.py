@@ -51,12 +51,13 @@ def class_output(session: Session, dataset: Dataset, output: str | None = None) 
             return spec.name, scores.shape[1]
     shapes = ", ".join(f"'{spec.name}' {_shape(spec)}" for spec in session.outputs)
     if output is not None and not wanted:
-        raise InputError(f"'{session.name}' has no output '{output}': its outputs are {shapes}")
+        raise InputError(f"'{session.name}' has no output '{output}': its outputs are {shapes}", "unknown-name")
     what = "no output" if output is None else f"output '{output}', which is not"
     raise InputError(
         f"labels need class scores of shape [N, classes], but '{session.name}' has {what} of that kind "
         f"(outputs: {shapes}): pass --no-accuracy-check to go by the change of the outputs instead, or give "
-        "the samples without labels"
+        "the samples without labels",
+        "wrong-outputs",
     )
 
 

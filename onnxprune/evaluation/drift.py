@@ -130,7 +130,8 @@ def drift(
         reasons = "; ".join(f"'{name}': {reason}" for name, reason in skipped.items())
         raise InputError(
             f"'{reference.name}' and '{session.name}' share no output to compare ({reasons}): "
-            "compare models of the same kind"
+            "compare models of the same kind",
+            "wrong-outputs",
         )
     totals = _Totals()
     for batch in track(dataset.batches(batch_size), total=len(dataset), what="comparing outputs"):

@@ -49,12 +49,14 @@ def auto_preprocess(  # noqa: PLR0913 (every setting has its default)
     if dataset.labels is None:
         raise InputError(
             f"--preprocess auto needs labels, which {dataset.source} do not have: name a preset "
-            f"({', '.join(presets)}) or give one sub-folder per class"
+            f"({', '.join(presets)}) or give one sub-folder per class",
+            "no-labels",
         )
     if dataset.preprocessed:
         raise InputError(
             f"--preprocess auto has nothing to choose: {dataset.source} are fed as they are, so leave it out "
-            "or store uint8 pixels"
+            "or store uint8 pixels",
+            "conflicting-options",
         )
     # Geometry first and once: the presets then share the decoded images.
     some = take(dataset, limit, seed).with_preprocess(base)

@@ -43,7 +43,9 @@ class Predictions:
             InputError: the samples have no labels.
         """
         if self.labels is None:
-            raise InputError("accuracy needs labels: give one sub-folder per class, or 'y' in the .npz file")
+            raise InputError(
+                "accuracy needs labels: give one sub-folder per class, or 'y' in the .npz file", "no-labels"
+            )
         return count_accuracy(self.predicted, self.labels, self.classes)
 
 
@@ -74,7 +76,8 @@ def predict(
     if highest is not None and highest.max() >= classes:
         raise InputError(
             f"{dataset.source} has the label {highest.max()} but output '{name}' of '{session.name}' "
-            f"has {classes} classes: pass --labels FILE with the class names in the order of the outputs"
+            f"has {classes} classes: pass --labels FILE with the class names in the order of the outputs",
+            "bad-labels",
         )
     predicted = np.empty(len(dataset), dtype=np.int64)
     logs = None if dataset.labels is None else np.empty(len(dataset))
@@ -83,7 +86,8 @@ def predict(
         if scores is None or np.isnan(scores).any():
             fault = "changes its shape with the data" if scores is None else "is NaN for some samples"
             raise InputError(
-                f"output '{name}' of '{session.name}' {fault}: check the preprocessing, or pass --no-accuracy-check"
+                f"output '{name}' of '{session.name}' {fault}: check the preprocessing, or pass --no-accuracy-check",
+                "wrong-outputs",
             )
         probabilities = log_probabilities(scores)
         if columns is not None:
@@ -121,7 +125,8 @@ def evaluate(
     if dataset.labels is None:
         raise InputError(
             f"{dataset.source} have no labels, which accuracy needs: "
-            "give one sub-folder per class, or 'y' in the .npz file"
+            "give one sub-folder per class, or 'y' in the .npz file",
+            "no-labels",
         )
     return predict(session, dataset, output=output, batch_size=batch_size, track=track).accuracy
 
@@ -174,7 +179,7 @@ def paired(before: Predictions, after: Predictions) -> PairedChange:
         ValueError: the predictions are of different samples (a programming error).
     """
     if before.labels is None or after.labels is None:
-        raise InputError("accuracy needs labels: give one sub-folder per class, or 'y' in the .npz file")
+        raise InputError("accuracy needs labels: give one sub-folder per class, or 'y' in the .npz file", "no-labels")
     if not np.array_equal(before.labels, after.labels):
         raise ValueError("the two models were measured on different samples")
     right_before, right_after = before.predicted == before.labels, after.predicted == after.labels

@@ -41,7 +41,8 @@ def with_gradients(
     """
     if dataset is None or dataset.labels is None:
         raise InputError(
-            "A score by gradient needs labels; give one sub-folder per class, or y in the .npz file, or take another."
+            "A score by gradient needs labels; give one sub-folder per class, or y in the .npz file, or take another.",
+            "no-labels",
         )
     graph = analysis.graph
     session = open_session(graph.model, graph.weights, name="the model")

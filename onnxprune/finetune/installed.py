@@ -12,4 +12,4 @@ def require_torch() -> None:
         InputError: it is not.
     """
     if find_spec("torch") is None:
-        raise InputError('This needs torch, which is not installed; pip install "onnxprune[torch]".')
+        raise InputError('This needs torch, which is not installed; pip install "onnxprune[torch]".', "not-installed")

@@ -41,7 +41,7 @@ def check_structure(
         known = {_shape_free(complaint) for complaint in _complaints(original, original_weights)}
     for complaint in found:
         if _shape_free(complaint) not in known:
-            raise VerificationError(f"The model is not valid ONNX: {complaint[:300]}")
+            raise VerificationError(f"The model is not valid ONNX: {complaint[:300]}", "invalid-model")
 
 
 def _complaints(model: onnx.ModelProto, weights: Weights) -> Iterator[str]:

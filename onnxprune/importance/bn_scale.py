@@ -26,7 +26,8 @@ def bn_scale_scores(
     if not scales:
         raise InputError(
             "Method bn-scale needs BatchNormalization nodes and this model has none behind its layers (exporters fold "
-            "them into the weights); choose another method, such as l2."
+            "them into the weights); choose another method, such as l2.",
+            "wrong-method",
         )
     return score_by_layer(groups, scales)
 

@@ -113,7 +113,8 @@ def catro_scores(
     if not statistics.labelled or len(statistics.present) < 2:
         raise InputError(
             "Method catro needs images of two classes or more, in a folder for each class, or labels y in the .npz; "
-            "without labels choose another method, such as reconstruction."
+            "without labels choose another method, such as reconstruction.",
+            "no-labels",
         )
     sums, squares = FEATURES[options["feature"]]
     layers = {

@@ -86,7 +86,9 @@ class Method:
         unknown = sorted(set(given) - set(self.options))
         if unknown:
             known = ", ".join(sorted(self.options)) or "none"
-            raise InputError(f"Method {self.name} has no option {unknown[0]!r}; its options are: {known}.")
+            raise InputError(
+                f"Method {self.name} has no option {unknown[0]!r}; its options are: {known}.", "unknown-name"
+            )
         settled = {name: option.default for name, option in self.options.items()} | self._read(given)
         for name, value in settled.items():
             _check(self.name, name, self.options[name], value)
@@ -116,7 +118,8 @@ class Method:
             spelled = f" ({', '.join(words)})" if words else ""
             raise InputError(
                 f"Option {name} of method {self.name} counts only where {other} is {wanted}{spelled}; add that or "
-                "leave it out."
+                "leave it out.",
+                "missing-option",
             )
 
 
@@ -132,24 +135,27 @@ def _typed(method: str, name: str, text: str, default: Any) -> Any:
     except (KeyError, ValueError):
         kind = "true or false" if isinstance(default, bool) else "a number"
         raise InputError(
-            f"Option {name}={text} of method {method} has to be {kind}, such as {name}={default}."
+            f"Option {name}={text} of method {method} has to be {kind}, such as {name}={default}.",
+            "bad-value",
         ) from None
     return text
 
 
 def _check(method: str, name: str, option: Option, value: Any) -> None:
     if option.choices and value not in option.choices:
-        raise InputError(f"Option {name} of method {method} is one of {', '.join(option.choices)}, not {value!r}.")
+        raise InputError(
+            f"Option {name} of method {method} is one of {', '.join(option.choices)}, not {value!r}.", "bad-value"
+        )
     if isinstance(option.default, int | float) and not isinstance(option.default, bool):
         whole = isinstance(option.default, int)
         if not isinstance(value, int if whole else int | float) or isinstance(value, bool) or value != value:
             kind = "a whole number" if whole else "a number"
-            raise InputError(f"Option {name} of method {method} has to be {kind}, not {value!r}.")
+            raise InputError(f"Option {name} of method {method} has to be {kind}, not {value!r}.", "bad-value")
     low, high = option.low, option.high
     if (low is not None and value < low) or (high is not None and value > high):
         span = f"at least {low:g}" if high is None else f"between {low or 0:g} and {high:g}"
         hint = f"; did you mean {value:g}%?" if high == 1 and 1 < value <= 100 else "."
-        raise InputError(f"Option {name} of method {method} has to be {span}, not {value:g}{hint}")
+        raise InputError(f"Option {name} of method {method} has to be {span}, not {value:g}{hint}", "bad-value")
 
 
 _complaint = kind_complaint(Method)
@@ -169,8 +175,8 @@ def find_method(name: str) -> Method:
     """
     if name not in METHODS:
         if reason := METHODS.unusable(name):
-            raise InputError(reason)
-        raise InputError(f"Unknown method {name!r}; the known ones are: {', '.join(METHODS)}.")
+            raise InputError(reason, "unknown-name")
+        raise InputError(f"Unknown method {name!r}; the known ones are: {', '.join(METHODS)}.", "unknown-name")
     return METHODS[name]
 
 

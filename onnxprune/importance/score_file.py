@@ -84,7 +84,9 @@ def read_score_file(path: Path, groups: Sequence[ChannelGroup], digest: str) -> 
     about = _about(arrays.pop("about", None), path)
     made_for = about.get("model")
     if made_for is not None and made_for != digest:
-        raise InputError(f"{path} was made for another model (digest {str(made_for)[:12]}...); make it again.")
+        raise InputError(
+            f"{path} was made for another model (digest {str(made_for)[:12]}...); make it again.", "wrong-model"
+        )
     parts: dict[str, dict[str, Array]] = {}
     for key, value in arrays.items():
         kind, _, name = key.partition(":")
@@ -92,12 +94,18 @@ def read_score_file(path: Path, groups: Sequence[ChannelGroup], digest: str) -> 
     known = {group.name: group for group in groups}
     for kind, named in parts.items():
         if kind not in ("score", "tie", "curve", "choice", "keep"):
-            raise InputError(f"{path} holds {kind!r}; arrays are called score:GROUP, tie:GROUP or keep:GROUP.")
+            raise InputError(
+                f"{path} holds {kind!r}; arrays are called score:GROUP, tie:GROUP or keep:GROUP.", "bad-scores"
+            )
         for name in named:
             if name not in known:
-                raise InputError(f"{path} speaks of group {name!r}, which is no prunable group of this model.")
+                raise InputError(
+                    f"{path} speaks of group {name!r}, which is no prunable group of this model.", "bad-scores"
+                )
     if not parts.get("score") and not parts.get("keep"):
-        raise InputError(f"{path} holds neither scores nor keep masks; arrays are called score:GROUP or keep:GROUP.")
+        raise InputError(
+            f"{path} holds neither scores nor keep masks; arrays are called score:GROUP or keep:GROUP.", "bad-scores"
+        )
     method = find_method(str(about["method"])) if "method" in about else IMPORTED
     options = method.settle(about.get("options", {}))
     keep = {name: _mask(value, known[name], path) for name, value in parts.get("keep", {}).items()}
@@ -109,13 +117,13 @@ def _arrays(path: Path) -> dict[str, Array]:
     try:
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise InputError(f"{path} is no .npz file; --save-scores writes one.")
+            raise InputError(f"{path} is no .npz file; --save-scores writes one.", "unreadable-file")
         with loaded as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
-        raise InputError(f"No such file of scores: {path}; --save-scores writes one.") from None
+        raise InputError(f"No such file of scores: {path}; --save-scores writes one.", "missing-file") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as an .npz file of numbers ({error}).") from None
+        raise InputError(f"{path} cannot be read as an .npz file of numbers ({error}).", "unreadable-file") from None
 
 
 def _about(value: Array | None, path: Path) -> dict[str, Any]:
@@ -126,14 +134,17 @@ def _about(value: Array | None, path: Path) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict) or not isinstance(found.get("options", {}), dict):
-        raise InputError(f"The array `about` of {path} is no JSON object; leave it out or write it with --save-scores.")
+        raise InputError(
+            f"The array `about` of {path} is no JSON object; leave it out or write it with --save-scores.", "bad-scores"
+        )
     return found
 
 
 def _mask(value: Array, group: ChannelGroup, path: Path) -> BoolArray:
     if value.shape != (group.size,) or value.dtype != np.bool_ or not value.any():
         raise InputError(
-            f"{path}: the keep mask of group {group.name!r} has to be {group.size} truth values, one at least true."
+            f"{path}: the keep mask of group {group.name!r} has to be {group.size} truth values, one at least true.",
+            "bad-scores",
         )
     return frozen_array(value)
 
@@ -152,7 +163,9 @@ def _scores(
     for group in groups:
         choice = choices.get(group.name)
         if choice is not None and not _is_choice(choice, group.size):
-            raise InputError(f"{path}: the choices of group {group.name!r} are no keep masks for every width.")
+            raise InputError(
+                f"{path}: the choices of group {group.name!r} are no keep masks for every width.", "bad-scores"
+            )
     whole = len(choices) == len(groups) > 0
     found = Scores(
         numbers["score"],
@@ -166,7 +179,7 @@ def _scores(
 
 def _floats(value: Array, path: Path) -> Array:
     if value.dtype.kind not in "fiub":
-        raise InputError(f"{path} holds scores of type {value.dtype}; they have to be numbers.")
+        raise InputError(f"{path} holds scores of type {value.dtype}; they have to be numbers.", "bad-scores")
     return frozen_array(value.astype(np.float64))
 
 

@@ -64,7 +64,8 @@ def refuse_latency(budget: Amount | None, networks: Sequence[NetworkTimes]) -> N
         raise UnreachableError(
             f"A latency of {budget.of(whole.median):.3g} ms cannot be met on this machine: with every group at its "
             f"least it is {least:.3g} ms ({least / whole.median:.1%} of the original's {whole.median:.3g} ms); ask for "
-            "that."
+            "that.",
+            "over-budget",
         )
 
 

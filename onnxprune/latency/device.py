@@ -27,4 +27,4 @@ def refuse_provider(device: Device) -> None:
     """
     there = board.providers()
     if device.provider not in there:
-        raise InputError(f"This onnxruntime has no {device.provider!r}; it has {', '.join(there)}.")
+        raise InputError(f"This onnxruntime has no {device.provider!r}; it has {', '.join(there)}.", "no-device")

@@ -42,7 +42,8 @@ def refuse_untimed(analysis: Analysis) -> None:
         if spec.dtype != "float32" or analysis.graph.facts.shape_pair(spec.name) is None:
             raise InputError(
                 f"Input {spec.name!r} is {spec.dtype} or of no known shape, and only networks that run on random "
-                "float32 numbers are timed; export the model with the shapes of its inputs, or leave the latency out."
+                "float32 numbers are timed; export the model with the shapes of its inputs, or leave the latency out.",
+                "unsupported-model",
             )
 
 

@@ -130,22 +130,33 @@ def read_table(path: Path, model: Model, analysis: Analysis) -> LatencyTable:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         known = (content["format"], content["model"], content["groups"])
+    except FileNotFoundError:
+        raise InputError(
+            f"There is no latency table '{path}'; `onnxprune profile {model.path.name}` makes one.", "missing-file"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"'{path}' is no latency table ({type(error).__name__}); `onnxprune profile {model.path.name}` makes one."
+            f"'{path}' is no latency table ({type(error).__name__}); `onnxprune profile {model.path.name}` makes one.",
+            "unreadable-file",
         ) from None
     own = header_of(model, analysis)
     if known[0] != FORMAT:
-        raise InputError(f"'{path}' is a latency table of another version; make it again with `onnxprune profile`.")
+        raise InputError(
+            f"'{path}' is a latency table of another version; make it again with `onnxprune profile`.",
+            "unreadable-file",
+        )
     if known[1:] != (own["model"], own["groups"]):
         raise InputError(
             f"'{path}' was made for another model than {model.path.name}, or with another --allow; make one with "
-            f"`onnxprune profile {model.path.name}`."
+            f"`onnxprune profile {model.path.name}`.",
+            "wrong-model",
         )
     try:
         return table_of(content, analysis)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(f"'{path}' is damaged ({error!r}); make it again with `onnxprune profile`.") from None
+        raise InputError(
+            f"'{path}' is damaged ({error!r}); make it again with `onnxprune profile`.", "unreadable-file"
+        ) from None
 
 
 def table_of(content: Mapping[str, Any], analysis: Analysis) -> LatencyTable:

@@ -75,6 +75,7 @@ class Evaluator:
             reasons = "; ".join(f"'{name}': {reason}" for name, reason in change.skipped.items())
             raise InputError(
                 f"No output can be compared with the original's, so no limit on its change can be held ({reasons}); "
-                "say how much goes with a budget such as --macs 50%."
+                "say how much goes with a budget such as --macs 50%.",
+                "wrong-outputs",
             )
         return change

@@ -83,7 +83,8 @@ def finetune(config: FinetuneConfig, listener: Listener = NULL_LISTENER) -> Fine
                 remove(config.checkpoint_written)
             raise UnreachableError(
                 f"No epoch was better on the validation data than the model was before.{' ' + trained.ended} "
-                "Nothing was written; try another --lr, more --epochs or more data."
+                "Nothing was written; try another --lr, more --epochs or more data.",
+                "no-gain",
             )
         if not processes.first:
             return found
@@ -105,10 +106,11 @@ def _samples(
     listener.hear(DataOpened(samples, training=True))
     if teacher is None and samples.calibration.labels is None:
         raise InputError(
-            "The training data has no labels, so only another model can teach this one; name it with --teacher."
+            "The training data has no labels, so only another model can teach this one; name it with --teacher.",
+            "no-labels",
         )
     if (samples.measured.labels is None) != (samples.calibration.labels is None):
-        raise InputError("Either the training and the validation data have labels, or neither has.")
+        raise InputError("Either the training and the validation data have labels, or neither has.", "no-labels")
     return samples, measured_on(config.test, samples, opening, opened_for)
 
 

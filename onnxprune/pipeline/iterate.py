@@ -124,7 +124,9 @@ def _iterate(config: IterateConfig, listener: Listener) -> Iterated:
             path.unlink(missing_ok=True)
             with suppress(OSError):
                 config.work_folder.rmdir()
-        raise UnreachableError(f"Nothing was written: {state.ended}")
+        raise UnreachableError(
+            f"Nothing was written: {state.ended}", "loss-too-high" if state.iterations else "nothing-to-prune"
+        )
     return _write(config, original, state, samples, measured, listener)
 
 
@@ -191,11 +193,15 @@ def _check(config: IterateConfig) -> None:
     folder = config.work_folder
     if is_null(folder):
         if config.resume:
-            raise InputError(f"Nothing is kept in {folder} to resume from; name the folder with --work.")
+            raise InputError(
+                f"Nothing is kept in {folder} to resume from; name the folder with --work.", "nothing-to-resume"
+            )
         return
     check_folder("the work folder", folder, config.inputs, alone=True)
     if folder.resolve() == config.written.resolve():
-        raise InputError(f"The model and the work folder would both be {folder}; name another with --work.")
+        raise InputError(
+            f"The model and the work folder would both be {folder}; name another with --work.", "would-overwrite"
+        )
 
 
 def _run_facts(config: IterateConfig, goal: Goal, original: Model) -> dict[str, Any]:
@@ -225,10 +231,13 @@ def _begin(config: IterateConfig, run_facts: Mapping[str, Any]) -> Iterations:
     path = config.work_folder / STATE
     if not config.resume:
         if path.exists():
-            raise InputError(f"'{config.work_folder}' is there already; go on with --resume, or remove it.")
+            raise InputError(
+                f"'{config.work_folder}' is there already; go on with --resume, or remove it.", "already-there"
+            )
         if config.work_folder.exists():
             raise InputError(
-                f"'{config.work_folder}' is there already and is not of iterations; name a new folder with --work."
+                f"'{config.work_folder}' is there already and is not of iterations; name a new folder with --work.",
+                "already-there",
             )
         return Iterations(run_facts)
     fields = ITERATIONS.read(path)
@@ -254,9 +263,11 @@ def _samples(config: IterateConfig, original: Model, state: Iterations, listener
     session = open_session(original.proto, original.weights, name=str(original.path), threads=config.threads)
     samples = scale_pixels(open_samples(opening, original), opening, session, listener.track)
     if samples.calibration.labels is None:
-        raise InputError("Iterations need labels, to see what they lose; give one sub-folder per class, or y.")
+        raise InputError(
+            "Iterations need labels, to see what they lose; give one sub-folder per class, or y.", "no-labels"
+        )
     if state.data is not None and samples.calibration.digest() != state.data:
-        raise InputError("The data is another than these iterations were begun with; give the same.")
+        raise InputError("The data is another than these iterations were begun with; give the same.", "other-run")
     if samples.presets:
         listener.hear(DataOpened(samples))
     return samples, measured_on(config.test, samples, opening, original)

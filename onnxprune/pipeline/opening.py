@@ -92,7 +92,8 @@ def open_replay(config: PruneConfig, plan: Plan, listener: Listener, extra: Extr
             if run.classes != plan.classes:
                 raise InputError(
                     f"The plan's classes are the outputs {_listed(plan.classes)} of the model, in this data "
-                    f"{_listed(run.classes)}; give the --labels that the plan was made with."
+                    f"{_listed(run.classes)}; give the --labels that the plan was made with.",
+                    "bad-labels",
                 )
             run = _original_checked(run)
         yield run
@@ -123,9 +124,13 @@ def _check_masks(config: PruneConfig, imported: ScoreFile) -> None:
         return
     if config.explicit or config.pareto is not None:
         what = "budget" if config.explicit else "curve"
-        raise InputError(f"{config.scores} has keep masks and no scores, so no {what} can be given beside it.")
+        raise InputError(
+            f"{config.scores} has keep masks and no scores, so no {what} can be given beside it.", "conflicting-options"
+        )
     if config.scores_output is not None:
-        raise InputError(f"{config.scores} has keep masks and no scores, so there are none to save.")
+        raise InputError(
+            f"{config.scores} has keep masks and no scores, so there are none to save.", "conflicting-options"
+        )
 
 
 def _check_training_and_quantizing(run: Run) -> None:

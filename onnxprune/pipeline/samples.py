@@ -104,10 +104,11 @@ def open_samples(config: PruneConfig, model: Model, *, chosen_by_loss: bool = Fa
     """
     if config.data is None and config.classes:
         raise InputError(
-            "--classes needs labelled data to choose from; name a folder of images or an .npz with --data."
+            "--classes needs labelled data to choose from; name a folder of images or an .npz with --data.",
+            "no-data",
         )
     if config.data is None:
-        raise InputError("There is no sample data; name a folder of images or an .npz file with --data.")
+        raise InputError("There is no sample data; name a folder of images or an .npz file with --data.", "no-data")
     whole = _opened(config, model, config.data, config.pixels)
     if config.test is None:
         calibration, held = split(whole, config.holdout, config.seed)
@@ -128,7 +129,7 @@ def scale_pixels(samples: Samples, config: PruneConfig, session: Session, track:
     if whole.labels is not None and config.check_accuracy:
         original = predict(session, whole, batch_size=config.batch_size, track=track).accuracy
         if is_near_chance_level(original):
-            raise InputError(chance_level_message(original))
+            raise InputError(chance_level_message(original), "chance-level")
     if whole is samples.whole:
         return replace(samples, scaling=scaling, presets=presets, original=original)
     treatment = whole.preprocess
@@ -153,7 +154,8 @@ def _split_to_try(whole: Dataset, config: PruneConfig) -> tuple[Dataset, Dataset
             raise
         raise InputError(
             f"No class of {whole.source} has two samples, so none can be held out to try plans on, which --test data "
-            "are not for; add samples, or say how much goes with a budget such as --macs 50%."
+            "are not for; add samples, or say how much goes with a budget such as --macs 50%.",
+            "too-few-samples",
         ) from None
 
 
@@ -178,7 +180,8 @@ def open_test(config: PruneConfig, model: Model, path: Path, like: Dataset) -> D
     if found.outputs != like.outputs:
         raise InputError(
             f"'{config.data}' and '{path}' number the classes differently: pass --labels FILE with the "
-            "class names, one per line, in the order of the model's outputs"
+            "class names, one per line, in the order of the model's outputs",
+            "bad-labels",
         )
     return found
 
@@ -189,7 +192,8 @@ def _opened(config: PruneConfig, model: Model, path: Path, preprocess: Preproces
         if model.graph.facts.shape_pair(spec.name) is None:
             raise InputError(
                 f"input '{spec.name}' has no recorded shape, and no layer that reads it says how many axes it has: "
-                "export the model with the shapes of its inputs"
+                "export the model with the shapes of its inputs",
+                "unsupported-model",
             )
     left = () if config.labels is not None else classes_left(model.proto)
     return open_data(

@@ -129,7 +129,7 @@ def removed_once_written(state: State | None) -> Iterator[None]:
     except (UnreachableError, VerificationError) as error:
         if state is None:
             raise
-        raise type(error)(f"{error} The steps are in '{state.path}'; --resume goes on from them.") from None
+        raise type(error)(f"{error} The steps are in '{state.path}'; --resume goes on from them.", error.code) from None
     if state is not None:
         state.remove()
 

@@ -101,6 +101,8 @@ def steps(name: str) -> tuple[Recovery, ...]:
         return ()
     if name not in RECOVERIES:
         known = ", ".join([NONE, *RECOVERIES])
-        raise InputError(RECOVERIES.unusable(name) or f"There is no recovery {name!r}; choose from {known}.")
+        raise InputError(
+            RECOVERIES.unusable(name) or f"There is no recovery {name!r}; choose from {known}.", "unknown-name"
+        )
     found = RECOVERIES[name]
     return (*(steps(found.after) if found.after else ()), found)

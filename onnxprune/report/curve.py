@@ -30,7 +30,9 @@ def require_plots() -> None:
         InputError: matplotlib is not installed.
     """
     if find_spec("matplotlib") is None:
-        raise InputError('--pareto draws with matplotlib, which is not installed; pip install "onnxprune[plot]".')
+        raise InputError(
+            '--pareto draws with matplotlib, which is not installed; pip install "onnxprune[plot]".', "not-installed"
+        )
 
 
 def curve_files(search: Search, places: Mapping[str, Path]) -> dict[Path, bytes]:

@@ -76,9 +76,13 @@ def quantize_int8(model: Path, feeds: Iterable[Feeds], name: str, scratch: Path 
             raise
         except Exception as error:  # the quantizer raises whatever comes
             reason = next(iter(str(error).strip().splitlines()), "")[:200].rstrip(" .:") or type(error).__name__
-            raise UnreachableError(f"onnxruntime cannot quantize '{name}' ({reason}); leave out --quantize.") from error
+            raise UnreachableError(
+                f"onnxruntime cannot quantize '{name}' ({reason}); leave out --quantize.", "not-quantizable"
+            ) from error
     if not any(node.op_type == "QuantizeLinear" for node in found.graph.node):
-        raise UnreachableError(f"onnxruntime finds nothing to quantize in '{name}'; leave out --quantize.")
+        raise UnreachableError(
+            f"onnxruntime finds nothing to quantize in '{name}'; leave out --quantize.", "not-quantizable"
+        )
     return _tidy(found)
 
 

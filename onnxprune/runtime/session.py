@@ -110,7 +110,8 @@ class Session:
             )
         except _FAILURES as error:
             raise InputError(
-                f"onnxruntime cannot load '{self.name}' ({_reason(error)}): {_advice(str(error))}"
+                f"onnxruntime cannot load '{self.name}' ({_reason(error)}): {_advice(str(error))}",
+                "not-runnable",
             ) from error
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
@@ -131,7 +132,8 @@ class Session:
         unknown = [name for name in names if name not in self._tensors]
         if unknown:
             raise InputError(
-                f"'{self.name}' has no tensor output '{unknown[0]}': choose from {', '.join(self._tensors) or 'none'}"
+                f"'{self.name}' has no tensor output '{unknown[0]}': choose from {', '.join(self._tensors) or 'none'}",
+                "unknown-name",
             )
         try:
             values = self._session.run(names, {name: np.asarray(value) for name, value in feeds.items()})
@@ -139,7 +141,8 @@ class Session:
             shapes = ", ".join(f"{name} {list(np.shape(value))}" for name, value in feeds.items())
             raise InputError(
                 f"onnxruntime cannot run '{self.name}' on inputs of shape {shapes} ({_reason(error)}): "
-                "check the size and number of the samples against the model's inputs"
+                "check the size and number of the samples against the model's inputs",
+                "not-runnable",
             ) from error
         return dict(zip(names, values, strict=True))
 
@@ -161,7 +164,8 @@ class Session:
                 if per_sample is None or rows.setdefault(name, per_sample) != per_sample:
                     raise InputError(
                         f"output '{name}' of '{self.name}' has shape {list(value.shape)} for {chunk.size} "
-                        "sample(s), so its rows cannot be told apart by sample: choose another output"
+                        "sample(s), so its rows cannot be told apart by sample: choose another output",
+                        "wrong-outputs",
                     )
                 parts.setdefault(name, []).append(value[: chunk.count * per_sample])
         return {name: np.concatenate(values) if len(values) > 1 else values[0] for name, values in parts.items()}

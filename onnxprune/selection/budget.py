@@ -71,7 +71,9 @@ def find_budget(name: str) -> Limited:
     """
     if name not in BUDGETS:
         known = ", ".join(BUDGETS)
-        raise InputError(BUDGETS.unusable(name) or f"There is no budget {name!r}; the known ones are {known}.")
+        raise InputError(
+            BUDGETS.unusable(name) or f"There is no budget {name!r}; the known ones are {known}.", "unknown-name"
+        )
     return BUDGETS[name]
 
 
@@ -153,7 +155,8 @@ class Budget:
         """
         if self.latency is not None and costs.latency_model is None:
             raise InputError(
-                "A budget of latency takes a latency table, which `onnxprune.prune` makes; plan by another one."
+                "A budget of latency takes a latency table, which `onnxprune.prune` makes; plan by another one.",
+                "missing-option",
             )
         found = []
         for each, amount in self.limited.items():
@@ -205,5 +208,5 @@ def _read(limited: Limited, value: Amount | float | str) -> Amount | float:
         if limited.units is None and not found.is_share:
             raise ValueError("it takes a share, such as 50%")
     except ValueError as error:
-        raise InputError(f"{limited.name}={value!r} is no budget ({error}).") from None
+        raise InputError(f"{limited.name}={value!r} is no budget ({error}).", "bad-value") from None
     return found.number if limited.units is None else found

@@ -63,7 +63,7 @@ class Limits:
         """
         missed = [said for limit in self.limits if (said := _missed(limit, limit.cost(floors)))]
         if missed:
-            raise UnreachableError(" ".join(missed))
+            raise UnreachableError(" ".join(missed), "over-budget")
 
 
 def _missed(limit: Limit, least: float) -> str:

@@ -76,5 +76,7 @@ def find_policy(name: str) -> Policy:
     """
     if name not in POLICIES:
         known = ", ".join(POLICIES)
-        raise InputError(POLICIES.unusable(name) or f"There is no policy {name!r}; the known ones are {known}.")
+        raise InputError(
+            POLICIES.unusable(name) or f"There is no policy {name!r}; the known ones are {known}.", "unknown-name"
+        )
     return POLICIES[name]

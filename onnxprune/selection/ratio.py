@@ -15,6 +15,7 @@ def by_ratio(widths: Sequence[Width], ratio: float) -> dict[str, int]:
     """
     if not 0 <= ratio < 1:
         raise InputError(
-            f"--ratio is the share of channels to remove, from 0 up to but not including 1, not {ratio:g}."
+            f"--ratio is the share of channels to remove, from 0 up to but not including 1, not {ratio:g}.",
+            "bad-value",
         )
     return {width.name: width.nearest(math.floor(width.size * (1 - ratio) + 1e-9)) for width in widths}

@@ -55,19 +55,24 @@ class Steering:
             InputError: a share out of range, a pattern that fits no group, or two that contradict each other.
         """
         if not 0 <= self.min_keep <= 1:
-            raise InputError(f"--min-keep is a share from 0 to 100%, not {self.min_keep:g}.")
+            raise InputError(f"--min-keep is a share from 0 to 100%, not {self.min_keep:g}.", "bad-value")
         for pattern, ratio in self.ratios:
             if not 0 <= ratio < 1:
-                raise InputError(f"--ratio-for {pattern}={ratio:g}: a share from 0 up to but not including 1 can go.")
+                raise InputError(
+                    f"--ratio-for {pattern}={ratio:g}: a share from 0 up to but not including 1 can go.", "bad-value"
+                )
         for pattern in (*self.keep, *(pattern for pattern, _ in self.ratios)):
             if not any(fits(pattern, group) for group in groups):
-                raise InputError(f"{pattern!r} fits no layer or weight of this model{_similar(pattern, groups)}.")
+                raise InputError(
+                    f"{pattern!r} fits no layer or weight of this model{_similar(pattern, groups)}.", "unknown-name"
+                )
         for group in groups:
             said = {ratio for pattern, ratio in self.ratios if fits(pattern, group)}
             if len(said) + any(fits(pattern, group) for pattern in self.keep) > 1:
                 raise InputError(
                     f"More than one thing is said of group {group.name!r}, whose layers are cut together: "
-                    f"{', '.join(group.layers)}; leave all but one out."
+                    f"{', '.join(group.layers)}; leave all but one out.",
+                    "conflicting-options",
                 )
 
     def width(self, group: ChannelGroup, block: int) -> Width:

@@ -113,12 +113,17 @@ def read_plan(text: str, where: str) -> Plan:
     try:
         data = json.loads(text)
     except ValueError:
-        raise InputError(f"{where} is not a plan (no valid JSON); make one with --dry-run.") from None
+        raise InputError(
+            f"{where} is not a plan (no valid JSON); make one with --dry-run.", "unreadable-file"
+        ) from None
     if not isinstance(data, dict) or "schema" not in data:
-        raise InputError(f"{where} is not a plan (it has no schema number); make one with --dry-run.")
+        raise InputError(
+            f"{where} is not a plan (it has no schema number); make one with --dry-run.", "unreadable-file"
+        )
     if data["schema"] != SCHEMA:
         raise InputError(
-            f"{where} has plan schema {data['schema']!r}, this version reads schema {SCHEMA}; make the plan again."
+            f"{where} has plan schema {data['schema']!r}, this version reads schema {SCHEMA}; make the plan again.",
+            "unreadable-file",
         )
     try:
         groups = {name: _group(name, entry, where) for name, entry in data["groups"].items()}
@@ -139,7 +144,9 @@ def read_plan(text: str, where: str) -> Plan:
             classes=_classes(data.get("classes", {})),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{where} is not a whole plan ({error}); make it again with --dry-run.") from None
+        raise InputError(
+            f"{where} is not a whole plan ({error}); make it again with --dry-run.", "unreadable-file"
+        ) from None
 
 
 def _request(entry: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -185,6 +192,7 @@ def _group(name: str, entry: Mapping[str, Any], where: str) -> GroupPlan:
     if not sound:
         raise InputError(
             f"{where} asks the impossible of group {name!r}: it removes {len(removed)} of {size} channels or names "
-            "channels that do not exist; make the plan again."
+            "channels that do not exist; make the plan again.",
+            "unreadable-file",
         )
     return GroupPlan(size, tuple(sorted(removed)), tuple(entry["layers"]))

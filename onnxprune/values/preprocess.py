@@ -51,12 +51,17 @@ class Preprocess:
         for option, values in (("--mean", self.mean), ("--std", self.std), ("--scale", (self.scale,))):
             if not values or not all(_is_number(value) for value in values):
                 raise InputError(
-                    f"{option} is {_shown(values)}: give one finite number or one per channel, such as 0.5"
+                    f"{option} is {_shown(values)}: give one finite number or one per channel, such as 0.5",
+                    "bad-value",
                 )
         if 0.0 in self.std:
-            raise InputError(f"--std is {_shown(self.std)}: a value of 0 would divide by zero, give 1 instead")
+            raise InputError(
+                f"--std is {_shown(self.std)}: a value of 0 would divide by zero, give 1 instead", "bad-value"
+            )
         if self.scale == 0:
-            raise InputError("--scale is 0, which makes every image black: give a factor such as 0.00392157")
+            raise InputError(
+                "--scale is 0, which makes every image black: give a factor such as 0.00392157", "bad-value"
+            )
         _check_size("--resize", self.resize)
         _check_size("--crop", self.crop)
         _check_choice("--layout", self.layout, get_args(Layout))
@@ -69,7 +74,9 @@ class Preprocess:
             InputError: no preset has this name.
         """
         if name not in PRESETS:
-            raise InputError(f"no preprocessing preset is called '{name}': choose from {', '.join(PRESETS)}")
+            raise InputError(
+                f"no preprocessing preset is called '{name}': choose from {', '.join(PRESETS)}", "unknown-name"
+            )
         preset = PRESETS[name]
         return replace(self, scale=preset.scale, mean=preset.mean, std=preset.std)
 
@@ -95,18 +102,23 @@ class Preprocess:
             InputError: an unknown, missing or invalid field.
         """
         if not isinstance(data, Mapping):
-            raise InputError("the preprocessing of the plan is not a JSON object: write the plan again")
+            raise InputError(
+                "the preprocessing of the plan is not a JSON object: write the plan again", "unreadable-file"
+            )
         known = [field.name for field in fields(cls)]
         wrong = sorted({str(key) for key in data} ^ set(known))
         if wrong:
             raise InputError(
                 f"the preprocessing of the plan has unknown or missing fields ({', '.join(wrong)}): "
-                f"it must hold exactly {', '.join(known)}"
+                f"it must hold exactly {', '.join(known)}",
+                "unreadable-file",
             )
         lists: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
         for key in ("mean", "std"):
             if not isinstance(lists[key], tuple):
-                raise InputError(f"'{key}' in the preprocessing of the plan must be a list of numbers")
+                raise InputError(
+                    f"'{key}' in the preprocessing of the plan must be a list of numbers", "unreadable-file"
+                )
         return cls(**lists)
 
 
@@ -124,12 +136,14 @@ def _check_size(option: str, size: object) -> None:
     sides = size if isinstance(size, tuple) else (size,)
     whole = all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in sides)
     if not whole or len(sides) not in (1, 2) or (isinstance(size, tuple) and len(sides) != 2):
-        raise InputError(f"{option} is {size}: give one length or HEIGHT,WIDTH in whole pixels, such as 224,224")
+        raise InputError(
+            f"{option} is {size}: give one length or HEIGHT,WIDTH in whole pixels, such as 224,224", "bad-value"
+        )
 
 
 def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InputError(f"{option} is '{value}': choose from {', '.join(choices)}")
+        raise InputError(f"{option} is '{value}': choose from {', '.join(choices)}", "bad-value")
 
 
 def _spread(option: str, values: tuple[float, ...], channels: int) -> "NDArray[np.float64]":
@@ -141,7 +155,8 @@ def _spread(option: str, values: tuple[float, ...], channels: int) -> "NDArray[n
     if channels == 1 and array.size == 3:
         return np.array([array.mean()])
     raise InputError(
-        f"{option} has {array.size} values but the model's input has {channels} channels: give one value or {channels}"
+        f"{option} has {array.size} values but the model's input has {channels} channels: give one value or {channels}",
+        "bad-value",
     )
 
 

@@ -28,17 +28,23 @@ def check_recovered(
         VerificationError: it does not.
     """
     if _stripped(cut, cut_weights, changed) != _stripped(recovered, weights, changed):
-        raise VerificationError("Recovery changed more of the model than its weights; please report this model.")
+        raise VerificationError(
+            "Recovery changed more of the model than its weights; please report this model.", "recovery-failed"
+        )
     values = named_tensors(recovered.graph)
     for name in sorted(changed):
         if not np.isfinite(weights.array(values[name])).all():
-            raise VerificationError(f"Recovery gave {name!r} values that are no numbers; use --recover none.")
+            raise VerificationError(
+                f"Recovery gave {name!r} values that are no numbers; use --recover none.", "recovery-failed"
+            )
     check_structure(recovered, cut, weights=weights, original_weights=cut_weights)
     session = open_session(recovered, weights, name="the recovered model", prepack=False)
     reference = open_session(cut, cut_weights, name="the cut model", prepack=False)
     for call in feeds:
         if not _all_finite(session.run(call).values()) and _all_finite(reference.run(call).values()):
-            raise VerificationError("The recovered model computes values that are no numbers; use --recover none.")
+            raise VerificationError(
+                "The recovered model computes values that are no numbers; use --recover none.", "recovery-failed"
+            )
 
 
 def _stripped(model: onnx.ModelProto, weights: Weights, changed: Collection[str]) -> bytes:

@@ -72,7 +72,7 @@ def test_a_quantization_that_fails_at_the_end_is_said_and_the_pruned_model_stays
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: Any) -> None:
-        raise UnreachableError("onnxruntime cannot quantize 'it' (no way); leave out --quantize.")
+        raise UnreachableError("onnxruntime cannot quantize 'it' (no way); leave out --quantize.", "not-quantizable")
 
     monkeypatch.setattr("onnxprune.pipeline.opening.try_quantizing", lambda run: None)
     monkeypatch.setattr(quantizing, "quantize_int8", fails)

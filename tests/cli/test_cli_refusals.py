@@ -11,6 +11,7 @@ from nets import net
 from places import RESNET, SAMPLES
 from program import Ended, call, prune, refused, save, save_images
 
+from onnxprune.errors import Code
 from onnxprune.importance.method import METHODS, Method, register
 from onnxprune.values.groups import ChannelGroup
 from onnxprune.values.statistics import Scores, Statistics
@@ -76,6 +77,44 @@ def test_labels_out_of_range(tmp_path: Path, output: Path) -> None:
 
 def test_an_unknown_method(output: Path) -> None:
     refused(prune(output, "--method", "magic"), "magic", "entropy", "random")
+
+
+@pytest.mark.parametrize("asking", [("--json",), ("--progress", "json"), ("--progress=json",), ("--json", "-q")])
+@pytest.mark.parametrize(
+    ("flags", "code", "thing"),
+    [
+        (("--method", "magic"), "unknown-name", "'magic'"),
+        (("--macs", "lots"), "bad-value", "--macs"),
+        (("--magic", "3"), "unknown-name", "--magic"),
+        (("--macs",), "bad-usage", "--macs"),
+        (("--params", "1%"), "over-budget", "1.0% of the parameters"),
+        (("--labels", "nowhere.txt"), "missing-file", "nowhere.txt"),
+    ],
+)
+def test_an_error_for_programs_is_a_json_object_with_a_code(
+    output: Path, asking: tuple[str, ...], flags: tuple[str, ...], code: Code, thing: str
+) -> None:
+    ended = prune(output, *asking, *flags)
+    assert ended.stdout == ""
+    assert ended.error["code"] == code
+    assert thing in ended.error["message"]
+    assert ended.code == (1 if code == "over-budget" else 2)
+
+
+def test_what_has_no_class_of_its_own_has_a_code_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error, code, status in (
+        (KeyboardInterrupt(), "interrupted", 130),
+        (MemoryError(), "out-of-memory", 70),
+        (RuntimeError("so"), "unexpected", 70),
+    ):
+
+        def fails(value: object, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr("onnxprune.cli.printing.print_json", fails)
+        ended = call("methods", "--json")
+        assert (ended.error["code"], ended.code) == (code, status)
+    assert call("apply", "--json").error["code"] == "missing-option"
 
 
 def test_settings_that_the_method_does_not_have_or_take(output: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from refusals import refused
 
 from onnxprune.data.image_input import image_input, to_feed
 from onnxprune.errors import InputError
@@ -18,9 +19,9 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (2, 6, 5, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "thing"),
     [
-        ({"std": (0.0,)}, "--std is 0.0: a value of 0"),
+        ({"std": (0.0,)}, "--std is 0.0"),
         ({"mean": ()}, "--mean is empty"),
         ({"mean": (float("nan"),)}, "--mean is nan"),
         ({"scale": 0.0}, "--scale is 0"),
@@ -31,8 +32,8 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (2, 6, 5, 3), dtype=np.uint8)
         ({"channel_order": "grb"}, "--channel-order is 'grb'"),
     ],
 )
-def test_bad_values_are_refused_by_option(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+def test_bad_values_are_refused_by_option(options: dict[str, Any], thing: str) -> None:
+    with refused("bad-value", thing):
         Preprocess(**options)
 
 
@@ -50,7 +51,7 @@ def test_bad_json_is_refused(change: dict[str, Any]) -> None:
 def test_missing_json_field_is_named() -> None:
     data = Preprocess().to_json()
     del data["crop"]
-    with pytest.raises(InputError, match="crop"):
+    with refused("unreadable-file", "crop"):
         Preprocess.from_json(data)
 
 
@@ -59,7 +60,7 @@ def test_preset_keeps_geometry_and_order() -> None:
     preset = base.with_preset("imagenet")
     assert (preset.mean, preset.scale) == (PRESETS["imagenet"].mean, 1 / 255)
     assert (preset.resize, preset.crop, preset.layout, preset.channel_order) == (40, (32, 32), "nhwc", "bgr")
-    with pytest.raises(InputError, match="'resnet': choose from imagenet, cifar10"):
+    with refused("unknown-name", "'resnet'", "imagenet, cifar10"):
         base.with_preset("resnet")
 
 
@@ -99,7 +100,7 @@ def test_one_channel_takes_the_average_of_three_and_two_are_refused() -> None:
     mean, std = PRESETS["imagenet"].statistics(1)
     assert mean == pytest.approx([(0.485 + 0.456 + 0.406) / 3], abs=1e-12)
     assert std == pytest.approx([(0.229 + 0.224 + 0.225) / 3], abs=1e-12)
-    with pytest.raises(InputError, match="--mean has 2 values but the model's input has 3 channels"):
+    with refused("bad-value", "--mean", "2", "3 channels"):
         Preprocess(mean=(0.0, 0.0)).statistics(3)
 
 
@@ -129,15 +130,15 @@ def test_layout_is_read_from_the_shape(
 
 @pytest.mark.parametrize("spec", [TensorSpec("x", (None, 40, 80), "float32"), TensorSpec("x", (1, 8, 9, 7), "int64")])
 def test_inputs_that_take_no_images_are_sent_to_npz(spec: TensorSpec) -> None:
-    with pytest.raises(InputError, match=r"Input 'x' .* does not take images .*\.npz"):
+    with refused("data-mismatch", "'x'", ".npz"):
         image_input([spec], Preprocess())
 
 
 def test_several_inputs_are_sent_to_npz() -> None:
-    with pytest.raises(InputError, match=r"'image', 'image': .*\.npz"):
+    with refused("data-mismatch", "'image', 'image'", ".npz"):
         image_input([NCHW, NCHW], Preprocess())
 
 
 def test_layout_option_that_contradicts_the_shape_is_refused() -> None:
-    with pytest.raises(InputError, match="5 channels where --layout nhwc"):
+    with refused("data-mismatch", "5 channels", "--layout nhwc"):
         image_input([NCHW], Preprocess(layout="nhwc"))

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from refusals import refused
 
-from onnxprune.errors import InputError
 from onnxprune.evaluation import PairedChange, Predictions, chance_level_message, is_near_chance_level, paired
 from onnxprune.values.accuracy import Accuracy, count_accuracy, wilson
 from onnxprune.values.progress import silent
@@ -78,7 +78,7 @@ def test_paired_is_narrower_than_separate_intervals() -> None:
 
 
 def test_paired_refuses_missing_or_other_labels() -> None:
-    with pytest.raises(InputError, match="needs labels"):
+    with refused("no-labels"):
         paired(predictions([0], None), predictions([0], [0]))
     with pytest.raises(ValueError, match="different samples"):
         paired(predictions([0], [1]), predictions([0], [0]))

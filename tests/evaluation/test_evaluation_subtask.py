@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from refusals import refused
 
 from onnxprune.data import Dataset, open_data
-from onnxprune.errors import InputError
 from onnxprune.evaluation import predict
 from onnxprune.runtime import Session
 from onnxprune.values.preprocess import Preprocess
@@ -60,5 +60,5 @@ def test_a_model_cut_to_the_classes_is_measured_on_all_its_outputs(tmp_path: Pat
 
 def test_a_model_without_such_outputs_is_refused(tmp_path: Path) -> None:
     model = session(width=3)
-    with pytest.raises(InputError, match="has the label 3 but output 'y' of 'net' has 3 classes"):
+    with refused("bad-labels", "label 3", "'y'", "'net'", "3 classes"):
         predict(model, opened(tmp_path, model, SCORES[:, :3]))

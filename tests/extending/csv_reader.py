@@ -22,7 +22,9 @@ def open_csv(request: DataRequest) -> Dataset:
         table = np.loadtxt(request.path, np.uint8, delimiter=",", ndmin=2)
         images = table[:, 1:].reshape(-1, *(size or 1 for size in shape))
     except ValueError as error:
-        raise InputError(f"'{request.path}' does not hold a class and {shape} pixels a line ({error})") from error
+        raise InputError(
+            f"'{request.path}' does not hold a class and {shape} pixels a line ({error})", "bad-data"
+        ) from error
     return open_stacked(request, {"x": images, "y": table[:, 0]})
 
 

@@ -20,11 +20,11 @@ from extending.activations_budget import written
 from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, net
 from PIL import Image
 from places import CALIB, CONVNET
+from refusals import refused
 
 import onnxprune
 from onnxprune.cli.program import program
 from onnxprune.data.format import FORMATS
-from onnxprune.errors import InputError, UnreachableError
 from onnxprune.importance.method import METHODS
 from onnxprune.ops.rules import RULES
 from onnxprune.pipeline.config.jobs import PruneConfig
@@ -144,7 +144,7 @@ def test_a_policy_shares_out_the_budget(offer: Offer, tmp_path: Path) -> None:
 
 
 def test_a_recovery_gives_new_weights(offer: Offer, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'mean' is not one of none, bias, fold, refit"):
+    with refused("bad-value", "'mean'", "none, bias, fold, refit"):
         prune(tmp_path / "a.onnx", recovery="mean")
     offer(RECOVERIES, "mean", "extending.mean_recovery:RECOVERY")
     result = prune(tmp_path / "a.onnx", recovery="mean")
@@ -159,7 +159,7 @@ def test_a_reader_opens_data(offer: Offer, tmp_path: Path) -> None:
     file = tmp_path / "digits.csv"
     images = [(path.parent.name, np.asarray(Image.open(path))) for path in sorted((CALIB).rglob("*.png"))]
     file.write_text("".join(f"{','.join([name, *map(str, image.ravel())])}\n" for name, image in images))
-    with pytest.raises(InputError, match=r"neither a folder nor an \.npz file: give a folder of images or an \.npz\.$"):
+    with refused("unreadable-file", "digits.csv", "a folder", "an .npz"):
         prune(tmp_path / "a.onnx", data=file)
     offer(FORMATS, "csv", "extending.csv_reader:CSV")
     by_file, by_folder = prune(tmp_path / "a.onnx", data=file), prune(tmp_path / "b.onnx")
@@ -168,15 +168,15 @@ def test_a_reader_opens_data(offer: Offer, tmp_path: Path) -> None:
     assert by_file.quality.after == by_folder.quality.after  # type: ignore[union-attr]
     on_the_shell(tmp_path / "c.onnx", "--macs", "50%", data=file)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "c.onnx").read_bytes()
-    with pytest.raises(InputError, match=r"a \.csv file nor a folder nor an \.npz file: give a \.csv or a folder"):
+    with refused("unreadable-file", "a .csv", "a folder", "an .npz"):
         prune(tmp_path / "a.onnx", data=Path(__file__))
     offer(FORMATS, "txt", "extending.csv_reader:CSV")
-    with pytest.raises(InputError, match=r"or an \.npz \(data format 'txt' cannot be used: .* it calls itself 'csv'\)"):
+    with refused("unreadable-file", "'txt'", "'csv'"):
         prune(tmp_path / "a.onnx", data=Path(__file__))
 
 
 def test_a_budget_is_held_to(offer: Offer, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no budget 'activations'; the known ones are latency, macs, params, size"):
+    with refused("unknown-name", "'activations'", "latency, macs, params, size"):
         prune(tmp_path / "a.onnx", budgets={"activations": 0.6})
     offer(BUDGETS, "activations", "extending.activations_budget:BUDGET")
     result = prune(tmp_path / "a.onnx", macs=None, budgets={"activations": "60%"}, round_to=1)
@@ -191,7 +191,7 @@ def test_a_budget_is_held_to(offer: Offer, tmp_path: Path) -> None:
     assert f"at most 90.0 % of the MACs, at most {math.floor(0.6 * whole)} of the numbers that layers write" in printed
     assert "of the numbers that layers write are left" in " ".join(printed.split())
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
-    with pytest.raises(UnreachableError, match=r"budget of 0\.1% of the numbers that layers write cannot be met"):
+    with refused("over-budget", "0.1% of the numbers that layers write"):
         prune(tmp_path / "a.onnx", budgets={"activations": 0.001})
     stepped = prune(tmp_path / "c.onnx", macs=None, budgets={"activations": 0.6}, round_to=1, steps=2)
     assert stepped.plan.reached["activations"] <= 0.6
@@ -202,11 +202,11 @@ def test_budgets_of_all_names_are_read_once() -> None:
         PruneConfig(CONVNET, budgets={"macs": "50%", "size": "2kB"}).goal
         == PruneConfig(CONVNET, macs=0.5, size="2kB").goal
     )
-    with pytest.raises(InputError, match="--macs and --budget macs say the same"):
+    with refused("conflicting-options", "--macs", "--budget macs"):
         _ = PruneConfig(CONVNET, macs=0.5, budgets={"macs": "50%"}).goal
-    with pytest.raises(InputError, match=r"macs='2' is no budget \(it takes a share"):
+    with refused("bad-value", "macs='2'", "a share"):
         _ = PruneConfig(CONVNET, budgets=["macs=2"]).goal
-    with pytest.raises(InputError, match="no budget 'ratio'"):
+    with refused("unknown-name", "'ratio'"):
         _ = PruneConfig(CONVNET, budgets={"ratio": 0.5}).goal
 
 
@@ -237,10 +237,10 @@ def test_what_cannot_be_used_is_named(offer: Offer, tmp_path: Path) -> None:
     offer(RULES, QUICK_GELU, "extending.quick_gelu_rule:__doc__")
     assert "its rule cannot be used: extending.quick_gelu_rule:__doc__" in frozen_reasons(quick_net())["c"]
     offer(POLICIES, "wide", "extending.widest_first_policy:POLICY")
-    with pytest.raises(InputError, match=r"Policy 'wide' cannot be used: .* it calls itself 'widest-first'"):
+    with refused("unknown-name", "Policy 'wide'", "'widest-first'"):
         prune(tmp_path / "a.onnx", policy="wide")
     offer(RECOVERIES, "average", "extending.mean_recovery:RECOVERY")
-    with pytest.raises(InputError, match=r"Recovery 'average' cannot be used: .* it calls itself 'mean'"):
+    with refused("unknown-name", "Recovery 'average'", "'mean'"):
         prune(tmp_path / "a.onnx", recovery="average")
     offer(POLICIES, "number", "extending.narrowest_section:SECTION")
     assert "is no onnxprune.selection.policy.Policy" in POLICIES.broken["number"]

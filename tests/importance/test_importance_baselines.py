@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 from channel_groups import group, scored_by
+from refusals import refused
 
-from onnxprune.errors import InputError
 from onnxprune.importance.fpgm import total_distances
 from onnxprune.values.axes import FloatArray
 from onnxprune.values.statistics import BN_SCALE, LayerStatistics, Statistics
@@ -109,5 +109,5 @@ def test_scales_count_by_size_alone_and_where_there_are_any() -> None:
 
 
 def test_a_model_without_normalisations_is_refused() -> None:
-    with pytest.raises(InputError, match="Method bn-scale needs BatchNormalization nodes and this model has none"):
+    with refused("wrong-method", "bn-scale", "BatchNormalization"):
         scored_by("bn-scale", [group("a", size=3)], scales({"a": None}))

@@ -10,8 +10,8 @@ import pytest
 from channel_groups import group, scored_by
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import refused
 
-from onnxprune.errors import InputError
 from onnxprune.importance.catro import EPSILON, group_curve, scatter, trace_ratio, utilities, value_curve
 from onnxprune.values.axes import FloatArray
 from onnxprune.values.statistics import LayerStatistics, Statistics
@@ -166,5 +166,5 @@ def test_a_class_without_images_and_a_group_without_measurements_are_told() -> N
 @pytest.mark.parametrize("labelled", [True, False])
 def test_one_class_has_nothing_to_be_told_apart_from(labelled: bool) -> None:
     statistics = replace(statistics_of({"a": np.ones((2, 2, 1))}, [0, 0], 2), labelled=labelled)
-    with pytest.raises(InputError, match="needs images of two classes or more"):
+    with refused("no-labels", "catro", "two classes"):
         scored([group("a", size=2)], statistics)

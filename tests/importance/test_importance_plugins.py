@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from places import CALIB, CONVNET
+from refusals import refused
 
 import onnxprune
-from onnxprune.errors import InputError
 from onnxprune.importance.method import GROUP, METHODS, Method, _complaint, find_method
 from onnxprune.registry import Registry
 from onnxprune.report.methods import broken_blocks
@@ -84,17 +84,16 @@ def test_what_cannot_be_used_is_named_and_stops_nothing(methods: Registry[Method
     assert "ModuleNotFoundError" in methods.broken["absent"]
     (block,) = broken_blocks(methods.broken)
     assert len(block.lines) == 5  # type: ignore[union-attr]
-    with pytest.raises(
-        InputError, match=r"Method 'absent' cannot be used: no_such_module_anywhere:METHOD of a-package"
-    ):
+    with refused("unknown-name", "'absent'", "no_such_module_anywhere:METHOD of a-package"):
         find_method("absent")
 
 
 @pytest.mark.usefixtures("methods")
 def test_unsound_scores_and_needs_are_refused(tmp_path: Path) -> None:
-    for name, message in (("short", "Method short: the scores of group"), ("vague", "the statistic 'the weather'")):
-        with pytest.raises(InputError, match=message):
-            onnxprune.prune(CONVNET, CALIB, name, macs=0.5, preprocess="unit", output=tmp_path / "a.onnx")
+    with refused("bad-scores", "short", "group '"):
+        onnxprune.prune(CONVNET, CALIB, "short", macs=0.5, preprocess="unit", output=tmp_path / "a.onnx")
+    with refused("unknown-name", "'the weather'"):
+        onnxprune.prune(CONVNET, CALIB, "vague", macs=0.5, preprocess="unit", output=tmp_path / "a.onnx")
 
 
 def test_nothing_is_broken_as_it_comes() -> None:

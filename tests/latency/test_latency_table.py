@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from refusals import refused
 from timed_machine import parts
 
-from onnxprune.errors import InputError
+from onnxprune.errors import Code
 from onnxprune.latency.device import Device
 from onnxprune.latency.profile import profile_here
 from onnxprune.latency.table import read_table
@@ -15,20 +16,20 @@ from onnxprune.latency.table import read_table
 
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "code"),
     [
-        (None, "is no latency table"),
-        ({"format": 99}, "another version"),
-        ({"model": "0"}, "made for another model"),
-        ({"groups": {}}, "another --allow"),
-        ({"times": {}}, "is damaged"),
-        ({"layers": [{"node": 0}]}, "is damaged"),
+        (None, "unreadable-file"),
+        ({"format": 99}, "unreadable-file"),
+        ({"model": "0"}, "wrong-model"),
+        ({"groups": {}}, "wrong-model"),
+        ({"times": {}}, "unreadable-file"),
+        ({"layers": [{"node": 0}]}, "unreadable-file"),
     ],
 )
-def test_tables_that_will_not_do_are_refused(tmp_path: Path, change: dict[str, Any] | None, said: str) -> None:
+def test_tables_that_will_not_do_are_refused(tmp_path: Path, change: dict[str, Any] | None, code: Code) -> None:
     model, analysis = parts()
     path = tmp_path / "device.json"
     content = {**profile_here(model, analysis, Device()), **(change or {})}
     path.write_text("[]" if change is None else json.dumps(content))
-    with pytest.raises(InputError, match=said):
+    with refused(code, "device.json"):
         read_table(path, model, analysis)

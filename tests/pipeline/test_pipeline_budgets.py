@@ -7,9 +7,9 @@ from typing import Any
 import onnx
 import pytest
 from places import CALIB, CONVNET, RESNET
+from refusals import refused
 
 import onnxprune
-from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.storage.measures import count_params
 from onnxprune.pipeline.execution import evaluate as evaluating
 from onnxprune.values.amount import BYTES, COUNTS, Amount, read_amount
@@ -69,20 +69,20 @@ def test_budgets_are_shared_out_over_steps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "said"),
+    ("budget", "things"),
     [
-        ({"params": 3}, r"The budget of 0\.0% of the parameters cannot be met: .* are left; ask for"),
-        ({"size": "2kB"}, r"of the file's size cannot be met"),
-        ({"size": "2kB", "params": "1%"}, r"of the parameters cannot be met.*of the file's size cannot be met"),
+        ({"params": 3}, ["0.0% of the parameters"]),
+        ({"size": "2kB"}, ["of the file's size"]),
+        ({"size": "2kB", "params": "1%"}, ["of the parameters", "of the file's size"]),
     ],
 )
 def test_what_no_cut_can_reach_is_refused_before_any_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: dict[str, Any], said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: dict[str, Any], things: list[str]
 ) -> None:
     monkeypatch.setattr(
-        "onnxprune.pipeline.planning.steps.collect", lambda *args, **more: pytest.fail("statistics were taken")
+        "onnxprune.pipeline.planning.steps.gather", lambda *args, **more: pytest.fail("statistics were taken")
     )
-    with pytest.raises(UnreachableError, match=said):
+    with refused("over-budget", *things):
         prune(tmp_path / "a.onnx", **budget)
     assert not list(tmp_path.iterdir())
 
@@ -90,7 +90,7 @@ def test_what_no_cut_can_reach_is_refused_before_any_work(
 def test_a_file_that_came_out_larger_than_foreseen_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = vars(evaluating)["file_size"]
     monkeypatch.setattr(evaluating, "file_size", lambda path, weights: size(path, weights) + 50_000)
-    with pytest.raises(UnreachableError, match=r"The file came to \d+ bytes, more than the budget of \d+"):
+    with refused("over-budget", "bytes"):
         prune(tmp_path / "a.onnx", size="80%")
     assert not list(tmp_path.iterdir())
 
@@ -118,7 +118,7 @@ def test_amounts_are_shares_or_numbers_with_units(value: Any, units: Any, number
 
 @pytest.mark.parametrize("value", ["", "many", "-3", "0", "150%", "2 miles", "nan", "inf", "1e400"])
 def test_what_is_no_amount_is_said(tmp_path: Path, value: str) -> None:
-    with pytest.raises(InputError, match=r"^size=.* is no budget"):
+    with refused("bad-value", "size="):
         prune(tmp_path / "a.onnx", size=value)
 
 

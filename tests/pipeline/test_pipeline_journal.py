@@ -13,6 +13,7 @@ from attrs import evolve
 from folders import contents, names
 from nets import analysed, net
 from places import CONVNET, RESNET
+from refusals import refused
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
@@ -20,7 +21,7 @@ from onnxprune.graph.storage.staging import Staging
 from onnxprune.pipeline import prune as pruning
 from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.events import Event, NullListener, Resumed
-from onnxprune.pipeline.planning.scoring import collect
+from onnxprune.pipeline.planning.scoring import gather
 from onnxprune.pipeline.prune import prune as run
 from onnxprune.pipeline.state import Progress, State, open_state, read_state
 from onnxprune.selection.budget import Budget
@@ -96,10 +97,10 @@ def test_a_journal_of_another_run_is_refused_by_what_is_other(tmp_path: Path) ->
 def test_nothing_is_begun_anew_over_a_journal_and_nothing_is_resumed_without(tmp_path: Path) -> None:
     path = tmp_path / "a.steps.json"
     assert read_state(path, resume=False) is None
-    with pytest.raises(InputError, match=r"no state of a run in steps '.*a\.steps\.json' to resume from; leave"):
+    with refused("nothing-to-resume", "a.steps.json"):
         read_state(path, resume=True)
     State(path, {}).save(ONE)
-    with pytest.raises(InputError, match=r"a\.steps\.json' is there already; go on with --resume, or remove it\."):
+    with refused("already-there", "a.steps.json", "--resume"):
         read_state(path, resume=False)
 
 
@@ -135,7 +136,7 @@ def test_a_damaged_journal_is_one_sentence(tmp_path: Path, change: Callable[[dic
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"is no state of a run in steps, or damaged \(.+\); remove it and begin anew"):
+    with refused("damaged-state", "a.steps.json"):
         open_state(path, read_state(path, resume=True), {}, GROUPS)
 
 
@@ -143,7 +144,7 @@ def test_a_damaged_journal_is_one_sentence(tmp_path: Path, change: Callable[[dic
 def test_what_is_no_journal_is_one_sentence(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.steps.json"
     path.write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(InputError, match="is no state of a run in steps, or damaged"):
+    with refused("damaged-state", "a.steps.json"):
         read_state(path, resume=True)
 
 
@@ -201,14 +202,14 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
 
     def noted(*args: Any, **options: Any) -> Any:
         seen.append(1)
-        return collect(*args, **options)
+        return gather(*args, **options)
 
-    monkeypatch.setattr("onnxprune.pipeline.planning.steps.collect", noted)
+    monkeypatch.setattr("onnxprune.pipeline.planning.steps.gather", noted)
     for after in stops:
         (tmp_path / f"{after}").mkdir()
         job = settings(few, tmp_path / f"{after}" / "a.onnx", force=True, **more)
         stopped(job, monkeypatch, after)
-        with pytest.raises(InputError, match="is there already; go on with --resume"):
+        with refused("already-there", "--resume"):
             run(job)
         seen.clear()
         said: list[Any] = []
@@ -340,9 +341,9 @@ def test_another_run_does_not_go_on(
     stopped(job, monkeypatch, 1)
     before = contents(tmp_path)
     monkeypatch.setattr(
-        "onnxprune.pipeline.planning.steps.collect", lambda *args, **more: pytest.fail("statistics were taken")
+        "onnxprune.pipeline.planning.steps.gather", lambda *args, **more: pytest.fail("statistics were taken")
     )
-    with pytest.raises(InputError, match=rf"is of another run \(other {other}\); give what it was begun with"):
+    with refused("other-run", f"(other {other})"):
         run(evolve(job, resume=True, **change))
     assert contents(tmp_path) == before
 
@@ -352,13 +353,11 @@ def test_a_refusal_at_the_end_leaves_the_steps_for_other_limits(
 ) -> None:
     goal = replace(settings(None, tmp_path).goal, budget=onnxprune.Budget(macs=0.02))
     job = settings(few, tmp_path / "a.onnx", goal=goal, method="random", recovery="none", max_class_drop=0.0)
-    with pytest.raises(
-        UnreachableError, match=r"nothing was written; .* The steps are in '.*a\.steps\.json'; --resume"
-    ):
+    with refused("loss-too-high", "nothing was written", "a.steps.json", "--resume"):
         run(job)
     assert set(contents(tmp_path)) == {"a.steps.json"}
     monkeypatch.setattr(
-        "onnxprune.pipeline.planning.steps.collect", lambda *args, **more: pytest.fail("statistics were taken")
+        "onnxprune.pipeline.planning.steps.gather", lambda *args, **more: pytest.fail("statistics were taken")
     )
     run(evolve(job, resume=True, max_class_drop=None))
     assert set(contents(tmp_path)) == {"a.onnx", "a.plan.json"}
@@ -366,15 +365,15 @@ def test_a_refusal_at_the_end_leaves_the_steps_for_other_limits(
 
 def test_a_refusal_while_choosing_leaves_nothing(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def other_groups(*_: Any) -> None:
-        raise UnreachableError("The cut network has other channel groups")
+        raise UnreachableError("The cut network has other channel groups", "other-groups")
 
     with monkeypatch.context() as patch:
         patch.setattr("onnxprune.pipeline.planning.steps.origins_of", other_groups)
-        with pytest.raises(UnreachableError, match="other channel groups"):
+        with refused("other-groups"):
             run(settings(few, tmp_path / "a.onnx"))
     assert not names(tmp_path)
     goal = replace(settings(None, tmp_path).goal, budget=onnxprune.Budget(macs=1.0))
-    with pytest.raises(UnreachableError, match="Nothing was pruned"):
+    with refused("nothing-to-prune"):
         run(settings(few, tmp_path / "a.onnx", goal=goal))
     assert not names(tmp_path)
 
@@ -398,21 +397,21 @@ def test_a_dry_run_goes_on_as_well_and_its_journal_is_that_of_the_whole_run(
 
 
 def test_resuming_takes_several_steps(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--resume goes on with a run in steps; give the number of --steps"):
+    with refused("missing-option", "--resume", "--steps"):
         run(settings(None, tmp_path / "a.onnx", 1, resume=True))
-    with pytest.raises(InputError, match="There is no state"):
+    with refused("nothing-to-resume", "a.steps.json"):
         run(settings(None, tmp_path / "a.onnx", 2, resume=True))
 
 
 def test_the_journal_overwrites_nothing_that_is_read(few: Path, tmp_path: Path) -> None:
     labels = tmp_path / "a.steps.json"
     labels.write_text("\n".join(map(str, range(10))))
-    with pytest.raises(InputError, match="is there already"):
+    with refused("already-there", "a.steps.json"):
         run(settings(few, tmp_path / "a.onnx", labels=labels))
-    with pytest.raises(InputError, match=r"The state would overwrite the given labels|is no state"):
+    with refused("damaged-state", "a.steps.json"):
         run(settings(few, tmp_path / "a.onnx", labels=labels, resume=True))
 
 
 def test_a_search_has_no_steps_to_go_on_with(few: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="without a budget many plans are tried"):
+    with refused("missing-option", "--resume", "budget"):
         run(evolve(settings(few, tmp_path / "a.onnx"), goal=Goal(), resume=True))

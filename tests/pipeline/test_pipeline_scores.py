@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from nets import Array
 from places import CALIB, CONVNET, RESNET
+from refusals import refused
 
 import onnxprune
-from onnxprune.errors import InputError, UnreachableError
+from onnxprune.errors import Code
 
 
 def prune(model: Path, folder: Path, name: str = "a", **more: Any) -> onnxprune.Result:
@@ -53,7 +54,7 @@ def test_the_file_holds_the_chosen_masks_and_is_written_with_the_model_or_not_at
         assert arrays[f"score:{name}"].shape == mask.shape
     first = saved.read_bytes()
     saved.unlink()
-    with pytest.raises(UnreachableError):
+    with refused("over-budget"):
         prune(CONVNET, tmp_path, method="l2", macs=0.0001, save_scores=saved)
     assert not saved.exists()
     prune(CONVNET, tmp_path, method="l2", ratio=0.5, save_scores=saved)
@@ -72,7 +73,7 @@ def test_scores_of_ones_own_only_rank(tmp_path: Path) -> None:
     assert result.plan.method == "imported"
     for name, group in result.plan.groups.items():
         assert group.removed == tuple(range(sizes[name] - group.kept)), "the lowest went"
-    with pytest.raises(InputError, match="Method imported only ranks channels"):
+    with refused("missing-option", "imported"):
         prune(CONVNET, tmp_path, scores=tmp_path / "s.npz")
 
 
@@ -83,10 +84,10 @@ def test_keep_masks_alone_are_obeyed_to_the_channel(tmp_path: Path) -> None:
     result = prune(CONVNET, tmp_path, scores=tmp_path / "k.npz", dry_run=False)
     assert result.plan.keep()[name].tolist() == mask.tolist(), "no floor and no rounding"
     assert result.plan.removed == size - 1
-    with pytest.raises(InputError, match="has keep masks and no scores, so no budget can be given"):
+    with refused("conflicting-options", "k.npz", "budget"):
         prune(CONVNET, tmp_path, scores=tmp_path / "k.npz", macs=0.5)
     np.savez(tmp_path / "k.npz", **{f"keep:{name}": mask | True})
-    with pytest.raises(UnreachableError, match="keeps every channel"):
+    with refused("nothing-to-prune", "k.npz"):
         prune(CONVNET, tmp_path, scores=tmp_path / "k.npz")
 
 
@@ -95,41 +96,38 @@ def test_files_that_will_not_do_are_refused_in_words(tmp_path: Path) -> None:
     name, size = next(iter(sizes.items()))
     good = {f"score:{group}": np.ones(count) for group, count in sizes.items()}
     about = '{"model": "0123", "method": "l1", "options": {}}'
-    cases: list[tuple[dict[str, Any], str]] = [
-        ({}, "holds neither scores nor keep masks"),
-        ({**good, f"score:{name}": np.ones(size + 1)}, "and it takes"),
-        ({**good, f"score:{name}": np.full(size, np.nan)}, "not all finite"),
-        ({**good, f"score:{name}": np.full(size, "a")}, "have to be numbers"),
-        ({**good, "score:nowhere": np.ones(3)}, "'nowhere', which is no prunable group"),
-        ({**good, "weights:x": np.ones(3)}, "holds 'weights'"),
-        ({k: v for k, v in good.items() if k != f"score:{name}"}, "has no scores of group"),
-        ({f"keep:{name}": np.zeros(size, dtype=bool)}, "truth values, one at least true"),
-        ({f"keep:{name}": np.ones(size)}, "truth values"),
-        ({**good, f"choice:{name}": np.ones((size + 1, size), dtype=bool)}, "no keep masks for every width"),
-        ({**good, "about": np.asarray(about)}, "made for another model"),
-        ({**good, "about": np.asarray("[1]")}, "no JSON object"),
-        ({**good, "about": np.asarray('{"method": "nobody"}')}, "Unknown method 'nobody'"),
+    cases: list[tuple[dict[str, Any], Code, str]] = [
+        ({}, "bad-scores", "0.npz"),
+        ({**good, f"score:{name}": np.ones(size + 1)}, "bad-scores", name),
+        ({**good, f"score:{name}": np.full(size, np.nan)}, "bad-scores", "NaN"),
+        ({**good, f"score:{name}": np.full(size, "a")}, "bad-scores", "<U1"),
+        ({**good, "score:nowhere": np.ones(3)}, "bad-scores", "'nowhere'"),
+        ({**good, "weights:x": np.ones(3)}, "bad-scores", "'weights'"),
+        ({k: v for k, v in good.items() if k != f"score:{name}"}, "bad-scores", name),
+        ({f"keep:{name}": np.zeros(size, dtype=bool)}, "bad-scores", name),
+        ({f"keep:{name}": np.ones(size)}, "bad-scores", name),
+        ({**good, f"choice:{name}": np.ones((size + 1, size), dtype=bool)}, "bad-scores", name),
+        ({**good, "about": np.asarray(about)}, "wrong-model", "digest 0123"),
+        ({**good, "about": np.asarray("[1]")}, "bad-scores", "`about`"),
+        ({**good, "about": np.asarray('{"method": "nobody"}')}, "unknown-name", "'nobody'"),
         (
             {**good, "about": np.asarray('{"method": "catro", "options": {"widths": "greedy"}}')},
-            "the value curve of group",
+            "bad-scores",
+            f"curve of group {name!r}",
         ),
-        ({**good, f"curve:{name}": np.zeros(size)}, f"and it takes {size + 1}"),
+        ({**good, f"curve:{name}": np.zeros(size)}, "bad-scores", str(size + 1)),
     ]
-    for number, (arrays, message) in enumerate(cases):
+    for number, (arrays, code, thing) in enumerate(cases):
         np.savez(tmp_path / f"{number}.npz", **arrays)
-        with pytest.raises(InputError, match=message):
+        with refused(code, thing):
             prune(CONVNET, tmp_path, scores=tmp_path / f"{number}.npz", ratio=0.5)
     (tmp_path / "text.npz").write_text("no zip")
     np.save(tmp_path / "one.npy", np.ones(3))
     np.savez(tmp_path / "object.npz", **{f"score:{name}": np.array([None], dtype=object)})  # type: ignore[arg-type]
-    unread = {
-        "absent.npz": "No such",
-        "text.npz": "cannot be read",
-        "one.npy": "is no .npz",
-        "object.npz": "cannot be read",
-    }
-    for file, message in unread.items():
-        with pytest.raises(InputError, match=message):
+    with refused("missing-file", "absent.npz"):
+        prune(CONVNET, tmp_path, scores=tmp_path / "absent.npz", ratio=0.5)
+    for file in ("text.npz", "one.npy", "object.npz"):
+        with refused("unreadable-file", file):
             prune(CONVNET, tmp_path, scores=tmp_path / file, ratio=0.5)
     assert not (tmp_path / "a.plan.json").exists()
 
@@ -137,5 +135,5 @@ def test_files_that_will_not_do_are_refused_in_words(tmp_path: Path) -> None:
 def test_the_file_that_is_read_is_not_written_over(tmp_path: Path) -> None:
     saved = tmp_path / "s.npz"
     prune(CONVNET, tmp_path, method="l1", ratio=0.5, save_scores=saved)
-    with pytest.raises(InputError, match=r"s\.npz"):
+    with refused("would-overwrite", "s.npz"):
         prune(CONVNET, tmp_path, scores=saved, ratio=0.5, save_scores=saved)

@@ -8,8 +8,8 @@ import pytest
 from nets import analysed, net, run
 from numpy.typing import NDArray
 from recoveries import Case, case
+from refusals import refused
 
-from onnxprune.errors import InputError
 from onnxprune.graph.storage.weights import named_tensors
 from onnxprune.recovery.recovery import RECOVERIES, steps
 
@@ -229,5 +229,5 @@ def test_every_recovery_is_found_by_its_name() -> None:
     assert tuple(RECOVERIES) == NAMES
     assert [step.name for step in steps("refit")] == ["fold", "refit"]
     assert steps("none") == ()
-    with pytest.raises(InputError, match=r"no recovery 'magic'; choose from none, bias, fold, refit"):
+    with refused("unknown-name", "'magic'", "none, bias, fold, refit"):
         steps("magic")

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from refusals import refused
 
-from onnxprune.errors import InputError
 from onnxprune.runtime import Session
 
 
@@ -58,14 +58,14 @@ def test_several_rows_per_sample_are_kept_together() -> None:
 
 def test_sum_over_the_batch_is_refused_by_name() -> None:
     session = Session(model("g (float[2, 3] x) => (float total) { total = ReduceSum <keepdims = 0> (x) }"))
-    with pytest.raises(InputError, match=r"Output 'total' .* cannot be told apart by sample"):
+    with refused("wrong-outputs", "'total'"):
         session.run_samples({"x": rows(4)})
 
 
 def test_number_of_rows_that_changes_with_the_data_is_refused() -> None:
     session = Session(model("g (float[1, 3] x) => (int64[m, 2] hits) { a = NonZero(x) hits = Transpose(a) }"))
     feed = np.array([[1, 0, 0], [1, 1, 0]], dtype=np.float32)
-    with pytest.raises(InputError, match="'hits'"):
+    with refused("wrong-outputs", "'hits'"):
         session.run_samples({"x": feed})
 
 
@@ -94,22 +94,22 @@ def test_inputs_without_common_axis_are_one_whole_call() -> None:
 def test_broken_file_is_named_in_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"not a model")
-    with pytest.raises(InputError, match=r"cannot load '.*broken\.onnx' \(.+\): check") as caught:
+    with refused("not-runnable", "broken.onnx") as caught:
         Session(path)
     assert "\n" not in str(caught.value)
     assert "ONNXRuntimeError" not in str(caught.value)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.onnx"):
+    with refused("not-runnable", "none.onnx"):
         Session(tmp_path / "none.onnx")
 
 
 def test_wrong_feed_and_unknown_output_are_named() -> None:
     session = doubling("n")
-    with pytest.raises(InputError, match=r"cannot run 'net' on inputs of shape x \[2, 5\]"):
+    with refused("not-runnable", "'net'", "x [2, 5]"):
         session.run({"x": np.zeros((2, 5), np.float32)})
-    with pytest.raises(InputError, match="no tensor output 'z': choose from y"):
+    with refused("unknown-name", "'z'", "y"):
         session.run({"x": rows(1)}, ["z"])
 
 
@@ -122,8 +122,8 @@ def test_every_optimisation_level_gives_the_same(level: str) -> None:
 
 def test_failing_to_load_and_run_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     session = doubling("n")
-    with pytest.raises(InputError):
+    with refused("not-runnable"):
         session.run({"x": np.zeros((2, 5), np.float32)})
-    with pytest.raises(InputError):
+    with refused("not-runnable"):
         Session(b"\x08\x08")
     assert capfd.readouterr().err == ""

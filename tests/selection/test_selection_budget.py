@@ -4,8 +4,8 @@ from dataclasses import fields
 from typing import get_args
 
 import pytest
+from refusals import refused
 
-from onnxprune.errors import InputError
 from onnxprune.selection.budget import BUDGETS, Budget, Limited, all_budgets, read_budget
 from onnxprune.selection.schedule import left_after
 from onnxprune.values.amount import Amount
@@ -43,5 +43,5 @@ def test_amounts_have_units_of_their_own() -> None:
     assert read_budget(size="2kB", params="1k", latency="1s") == Budget(
         params=Amount(1000.0, False, "1k"), size=Amount(2000.0, False, "2kB"), latency=Amount(1000.0, False, "1s")
     )
-    with pytest.raises(InputError, match="params='1 furlong' is no budget"):
+    with refused("bad-value", "params='1 furlong'"):
         read_budget(params="1 furlong")

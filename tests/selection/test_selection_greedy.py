@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import refused
 
-from onnxprune.errors import UnreachableError
 from onnxprune.selection.greedy import grow, shrink
 from onnxprune.selection.limits import Limit, Limits
 from onnxprune.selection.widths import Width
@@ -152,7 +152,7 @@ def test_where_prices_are_fixed_no_single_swap_is_better(policy: Policy, problem
 @policies
 def test_a_budget_below_the_floors_is_refused_with_the_closest_figure(policy: Policy) -> None:
     problem = Problem(3)
-    with pytest.raises(UnreachableError, match=r"cannot be met: with every group at its floor \d"):
+    with refused("over-budget"):
         policy(problem.widths, problem.curves, within(problem.costs, 0.9 * problem.least))
 
 

@@ -23,7 +23,8 @@ def open_folder(request: DataRequest) -> Dataset:
     if labels is not None and request.names is None and classes is not None and len(listing.class_names) != classes:
         raise InputError(
             f"'{folder}' has {len(listing.class_names)} class folders but the model has {classes} classes: "
-            f"pass --labels FILE with the {classes} class names, one per line, in the order of its outputs"
+            f"pass --labels FILE with the {classes} class names, one per line, in the order of its outputs",
+            "bad-labels",
         )
     files = np.array(listing.files, dtype=object)
     numbers = choose_classes(only, listing.class_names, labels, classes, f"'{folder}'") if only else None

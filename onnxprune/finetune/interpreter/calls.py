@@ -51,7 +51,8 @@ def batched(module: GraphModule, some: Sequence[torch.Tensor]) -> nn.Module:
     if len(set(module.first_sizes.values())) > 1:
         told = ", ".join(f"{name} {first}" for name, first in module.first_sizes.items())
         raise InputError(
-            f"The model cannot be trained: its inputs do not agree on a number of samples, the first axis ({told})."
+            f"The model cannot be trained: its inputs do not agree on a number of samples, the first axis ({told}).",
+            "unsupported-model",
         )
     rows = torch.arange(2 * size, device=some[0].device) % len(some[0])
     feeds = [value[rows] for value in some]

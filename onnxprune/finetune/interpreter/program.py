@@ -196,7 +196,8 @@ def _build_all(graph: Graph, nodes: Sequence[Node], known: Mapping[str, Array]) 
         more = f" (and {len(refused) - 5} more)" if len(refused) > 5 else ""
         raise InputError(
             f"The model cannot be trained: {'; '.join(refused[:5])}{more}. Prune and recover it without training, or "
-            "train it with the code that it comes from."
+            "train it with the code that it comes from.",
+            "unsupported-model",
         )
     return built
 

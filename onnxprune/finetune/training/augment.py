@@ -79,12 +79,15 @@ def check_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
     """
     for kind in kinds:
         if kind not in KINDS:
-            raise InputError(f"There is no augmentation {kind!r}; the known ones are {', '.join(KINDS)}.")
+            raise InputError(
+                f"There is no augmentation {kind!r}; the known ones are {', '.join(KINDS)}.", "unknown-name"
+            )
     if kinds:
         try:
             import kornia.augmentation  # noqa: F401
         except ImportError as error:
             raise InputError(
-                f'Augmentation needs kornia, which cannot be imported ({error}); pip install "onnxprune[torch]".'
+                f'Augmentation needs kornia, which cannot be imported ({error}); pip install "onnxprune[torch]".',
+                "not-installed",
             ) from error
     return tuple(kinds)

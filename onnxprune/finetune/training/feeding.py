@@ -95,7 +95,8 @@ def decoded(dataset: Dataset, track: Track = silent) -> DecodedSamples:
     """
     if dataset.reader.one_by_one:
         raise InputError(
-            f"{dataset.source} are whole calls, which cannot share a batch; store samples along axis 0 of every input."
+            f"{dataset.source} are whole calls, which cannot share a batch; store samples along axis 0 of every input.",
+            "data-mismatch",
         )
     reader = dataset.reader
     arrays: dict[str, NDArray[Any]] = {}

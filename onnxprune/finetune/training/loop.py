@@ -137,7 +137,9 @@ class _Training:
     ) -> None:
         check_kinds(recipe.augment)
         if recipe.augment and task.training.scaling is None:
-            raise InputError("--augment changes images, and these samples are arrays; leave it out.")
+            raise InputError(
+                "--augment changes images, and these samples are arrays; leave it out.", "conflicting-options"
+            )
         self.task, self.recipe, self.processes, self.run = task, recipe, processes, run
         self.checkpoint = checkpoint
         self.watch: Watch = watch if watch is not None and processes.first else Nobody()
@@ -145,7 +147,8 @@ class _Training:
         if len(task.training) // self.steps < processes.world:
             raise InputError(
                 f"{len(task.training)} samples in batches of {recipe.batch} are too few for {processes.world} "
-                "processes; start fewer, or give more."
+                "processes; start fewer, or give more.",
+                "too-few-samples",
             )
         self.module = GraphModule(task.graph, statistics=recipe.statistics).to(processes.device)
         self.names = self.module.input_names
@@ -190,7 +193,8 @@ class _Training:
             value.requires_grad_(gradient is not None)
         if all(gradient is None for gradient in gradients):
             raise InputError(
-                f"What --train {self.recipe.part} stands for has no say in the answers; train another part."
+                f"What --train {self.recipe.part} stands for has no say in the answers; train another part.",
+                "unsupported-model",
             )
         return [value for value in chosen if value.requires_grad]
 

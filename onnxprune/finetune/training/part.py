@@ -41,7 +41,10 @@ def chosen(graph: Graph, trained: Collection[str], part: Part) -> frozenset[str]
         "norm": lambda: {name for name, nodes in uses.items() if all(_is_shift(node, name) for _, node in nodes)},
     }[part]()
     if not found:
-        raise InputError(f"The network has nothing that --train {part} stands for ({PARTS[part]}); train another part.")
+        raise InputError(
+            f"The network has nothing that --train {part} stands for ({PARTS[part]}); train another part.",
+            "unsupported-model",
+        )
     return frozenset(found)
 
 

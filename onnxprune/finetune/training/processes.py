@@ -53,18 +53,21 @@ def find_device(name: str, local_rank: int = 0) -> torch.device:
     Raises:
         InputError: there is no such device.
     """
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device is auto, cpu or cuda, not {name!r}.", "bad-value")
     has_gpu = torch.cuda.is_available()
     if name == "cpu" or (name == "auto" and not has_gpu):
         return torch.device("cpu")
     if not has_gpu:
-        raise InputError(f"There is no GPU that torch {torch.__version__} can use here; take --device cpu or auto.")
-    if name in ("auto", "cuda"):
-        if local_rank >= torch.cuda.device_count():
-            raise InputError(
-                f"There are {torch.cuda.device_count()} GPUs and more processes than that on this machine; start fewer."
-            )
-        return torch.device("cuda", local_rank)
-    raise InputError(f"--device is auto, cpu or cuda, not {name!r}.")
+        raise InputError(
+            f"There is no GPU that torch {torch.__version__} can use here; take --device cpu or auto.", "no-device"
+        )
+    if local_rank >= torch.cuda.device_count():
+        raise InputError(
+            f"There are {torch.cuda.device_count()} GPUs and more processes than that on this machine; start fewer.",
+            "no-device",
+        )
+    return torch.device("cuda", local_rank)
 
 
 def started() -> int:
@@ -101,7 +104,7 @@ def joined(device: str) -> Iterator[Processes]:
     try:
         distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"The {world} processes of torchrun cannot find each other: {error}") from error
+        raise InputError(f"The {world} processes of torchrun cannot find each other: {error}", "no-device") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, of its own plans and speed, once for each process

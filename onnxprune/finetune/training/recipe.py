@@ -73,17 +73,17 @@ class Recipe:
         positive = {"epochs": self.epochs, "batch": self.batch, "temperature": self.temperature, "every": self.every}
         for name, value in positive.items():
             if not 0 < value < math.inf:
-                raise InputError(f"--{name} has to be above 0, not {value:g}.")
+                raise InputError(f"--{name} has to be above 0, not {value:g}.", "bad-value")
         if not 0 < self.highest_rate < math.inf:
-            raise InputError(f"--lr has to be above 0, not {self.highest_rate:g}.")
+            raise InputError(f"--lr has to be above 0, not {self.highest_rate:g}.", "bad-value")
         shares = {"teach": self.teach, "smoothing": self.smoothing, "drop": self.drop, "momentum": self.momentum}
         for name, value in shares.items():
             if not 0 <= value <= 1:
-                raise InputError(f"--{name} is a share from 0 to 1, not {value:g}.")
+                raise InputError(f"--{name} is a share from 0 to 1, not {value:g}.", "bad-value")
         rest = ("decay", "warmup", "clip", "l1", "orthogonal", "patience")
         for name in rest:
             if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"--{name} cannot be negative, which {getattr(self, name):g} is.")
+                raise InputError(f"--{name} cannot be negative, which {getattr(self, name):g} is.", "bad-value")
 
     @property
     def highest_rate(self) -> float:

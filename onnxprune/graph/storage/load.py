@@ -27,19 +27,22 @@ def open_model(path: Path | str) -> StoredModel:
     """
     path = Path(path)
     if path.is_dir():
-        raise InputError(f"{path} is a folder, not a model; name the .onnx file inside it.")
+        raise InputError(f"{path} is a folder, not a model; name the .onnx file inside it.", "unreadable-file")
     if not path.exists():
-        raise InputError(f"No such model: {path}; check the path.")
+        raise InputError(f"No such model: {path}; check the path.", "missing-file")
     try:
         model, weights = _parse(path)
     except (DecodeError, ValueError):
         raise InputError(
-            f"{path} is not a readable ONNX model (not a model at all, or cut short); export or copy it again."
+            f"{path} is not a readable ONNX model (not a model at all, or cut short); export or copy it again.",
+            "unreadable-file",
         ) from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check the file.") from None
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the file.", "unreadable-file") from None
     if not model.graph.node or not model.graph.output or not model.opset_import:
-        raise InputError(f"{path} holds no ONNX graph (no nodes, outputs or opset); export it again.")
+        raise InputError(
+            f"{path} holds no ONNX graph (no nodes, outputs or opset); export it again.", "unreadable-file"
+        )
     weights = _open_data(model, path, weights)
     _refuse_duplicates(model, path)
     return StoredModel(model, weights)
@@ -107,7 +110,8 @@ def _open_data(model: onnx.ModelProto, path: Path, weights: Weights) -> Weights:
     except (OSError, ValueError) as error:
         reason = f"{error.strerror}: {place!r}" if isinstance(error, OSError) else str(error)
         raise InputError(
-            f"The external weights of {path} cannot be read ({reason}); put the data files beside the model."
+            f"The external weights of {path} cannot be read ({reason}); put the data files beside the model.",
+            "unreadable-file",
         ) from None
     used = {name: replace(file, blocks=frozenset(blocks[name])) for name, file in files.items() if name in blocks}
     return replace(weights, folder=folder, files=used)
@@ -157,5 +161,7 @@ def _refuse_duplicates(model: onnx.ModelProto, path: Path) -> None:
     seen: set[str] = set()
     for name in (*stored, *fed, *made):
         if name in seen:
-            raise InputError(f"{path} defines tensor {name!r} twice; a valid graph names every tensor once.")
+            raise InputError(
+                f"{path} defines tensor {name!r} twice; a valid graph names every tensor once.", "invalid-model"
+            )
         seen.add(name)

@@ -22,7 +22,7 @@ def check_input(model: Path) -> None:
         InputError: there is no such file.
     """
     if not model.exists():
-        raise InputError(f"No such model: {model}; check the path.")
+        raise InputError(f"No such model: {model}; check the path.", "missing-file")
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,25 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Inputs) -> None:
     for what, path, place in written:
         for other, source in read:
             if _same(place, source):
-                raise InputError(f"{_start(what)} would overwrite {other}, {source}; name another file for it.")
+                raise InputError(
+                    f"{_start(what)} would overwrite {other}, {source}; name another file for it.", "would-overwrite"
+                )
             if source.is_dir() and place.is_file() and _holds(source, place.stat()):
-                raise InputError(f"{_start(what)} would overwrite {path}, which is part of {other}; name another file.")
+                raise InputError(
+                    f"{_start(what)} would overwrite {path}, which is part of {other}; name another file.",
+                    "would-overwrite",
+                )
         if inputs.cache is not None and _same(place.parent, inputs.cache):
             raise InputError(
-                f"{_start(what)} cannot be written to {path}, as {inputs.cache} is the cache folder; name another file."
+                f"{_start(what)} cannot be written to {path}, as {inputs.cache} is the cache folder; "
+                "name another file.",
+                "would-overwrite",
             )
         for other, taken in seen.items():
             if _same(place, taken):
-                raise InputError(f"{_start(what)} and {other} would both be written to {path}; name two files.")
+                raise InputError(
+                    f"{_start(what)} and {other} would both be written to {path}; name two files.", "would-overwrite"
+                )
         _refuse_unwritable(what, path, place)
         seen[what] = place
 
@@ -96,18 +105,24 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Inputs) -> None:
 def _refuse_unwritable(what: str, path: Path, place: Path) -> None:
     """Refuse to write to `path`, which leads to `place`, where no file can be put."""
     if place.is_dir():
-        raise InputError(f"{_start(what)} cannot be written to {path}, which is a folder; name a file in it.")
+        raise InputError(
+            f"{_start(what)} cannot be written to {path}, which is a folder; name a file in it.", "not-writable"
+        )
     if place.is_symlink():
-        raise InputError(f"{_start(what)} cannot be written to {path}, a link that leads nowhere; name a file.")
+        raise InputError(
+            f"{_start(what)} cannot be written to {path}, a link that leads nowhere; name a file.", "not-writable"
+        )
     if path.exists() and not path.is_file():
         raise InputError(
             f"{_start(what)} cannot be written to {path}, which is a device, a pipe or a socket; name a file, or "
-            f"{os.devnull}."
+            f"{os.devnull}.",
+            "not-writable",
         )
     if not place.parent.is_dir() or not os.access(place.parent, os.W_OK):
         raise InputError(
             f"{_start(what)} cannot be written to {path}: {place.parent} is no folder that can be written; "
-            "make it or name another."
+            "make it or name another.",
+            "not-writable",
         )
 
 
@@ -126,9 +141,13 @@ def check_folder(what: str, folder: Path, inputs: Inputs, *, alone: bool = False
     place = Path(os.path.realpath(folder))
     for other, source in inputs.named():
         if any(_same(part, source) for part in (place, *place.parents)):
-            raise InputError(f"{_start(what)} {folder} would be part of {other}, {source}; name another folder.")
+            raise InputError(
+                f"{_start(what)} {folder} would be part of {other}, {source}; name another folder.", "would-overwrite"
+            )
         if alone and any(_same(place, part) for part in Path(os.path.realpath(source)).parents):
-            raise InputError(f"{_start(what)} {folder} has {other} in it, {source}; name another folder.")
+            raise InputError(
+                f"{_start(what)} {folder} has {other} in it, {source}; name another folder.", "would-overwrite"
+            )
 
 
 def _given(paths: Mapping[str, Path | None]) -> list[tuple[str, Path]]:

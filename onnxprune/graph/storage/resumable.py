@@ -38,7 +38,7 @@ def refuse_to_begin_over(path: Path) -> None:
         InputError: there is one.
     """
     if path.exists():
-        raise InputError(f"'{path}' is there already; go on with --resume, or remove it.")
+        raise InputError(f"'{path}' is there already; go on with --resume, or remove it.", "already-there")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,9 @@ class Resumable:
             if not isinstance(fields["run"], Mapping):
                 raise ValueError("it does not say of which run it is")
         except FileNotFoundError:
-            raise InputError(f"There is no {self.name} '{path}' to resume from; leave out --resume to begin.") from None
+            raise InputError(
+                f"There is no {self.name} '{path}' to resume from; leave out --resume to begin.", "nothing-to-resume"
+            ) from None
         except Exception as error:  # what a damaged file makes a decoder raise has no common name
             raise self.damaged(path, error) from None
         return fields
@@ -104,10 +106,13 @@ class Resumable:
         other = sorted(name for name in {*known, *mine} if known.get(name, missing) != mine.get(name, missing))
         if other:
             raise InputError(
-                f"'{path}' is of another run (other {', '.join(other)}); give what it was begun with, or remove it."
+                f"'{path}' is of another run (other {', '.join(other)}); give what it was begun with, or remove it.",
+                "other-run",
             )
 
     def damaged(self, path: Path, error: Exception) -> InputError:
         """Return what is said of a state that cannot be gone on from."""
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        return InputError(f"'{path}' is no {self.name}, or damaged ({reason}); remove it and begin anew.")
+        return InputError(
+            f"'{path}' is no {self.name}, or damaged ({reason}); remove it and begin anew.", "damaged-state"
+        )

@@ -145,7 +145,8 @@ def _write_own(model: onnx.ModelProto, inside: Sequence[TensorProto], weights: W
     content = model.SerializeToString(deterministic=True)
     if len(content) + sum(lengths) >= PROTOBUF_LIMIT:
         raise InputError(
-            f"{path.name} would exceed the 2 GB that a .onnx file can hold; store the model with external data first."
+            f"{path.name} would exceed the 2 GB that a .onnx file can hold; store the model with external data first.",
+            "model-too-large",
         )
 
     def pieces() -> Pieces:

@@ -66,7 +66,8 @@ class Staging:
                 scratch = Scratch(Path(tempfile.gettempdir()) if null else place.parent)
             except OSError as error:
                 raise InputError(
-                    f"Cannot write {target} ({error.strerror}); name a folder that can be written."
+                    f"Cannot write {target} ({error.strerror}); name a folder that can be written.",
+                    "not-writable",
                 ) from None
             self._folders[key] = _Made(scratch, place.parent, {target.name: place} if link else {})
         return self._folders[key].scratch.folder
@@ -135,7 +136,9 @@ def explained(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"Cannot write {target} ({error.strerror}); free some space or name another place.") from None
+        raise InputError(
+            f"Cannot write {target} ({error.strerror}); free some space or name another place.", "not-writable"
+        ) from None
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -133,7 +133,8 @@ class Weights:
         if place not in self.files:
             raise InputError(
                 f"The value of {tensor.name!r} lies in {place!r}, which was not opened with the model; "
-                "load the model by its path."
+                "load the model by its path.",
+                "missing-file",
             )
         return self.files[place]
 

@@ -107,7 +107,7 @@ class ConfigError(InputError):
     """
 
     def __init__(self, field: str, text: str) -> None:
-        super().__init__(f"{field}={text}")
+        super().__init__(f"{field}={text}", "bad-value")
         self.field = field
         self.text = text
 

@@ -22,9 +22,9 @@ def read_file(path: Path, config: type) -> dict[str, Any]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"There is no file '{path}' to read options from.") from None
+        raise InputError(f"There is no file '{path}' to read options from.", "missing-file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"'{path}' cannot be read as TOML ({error}).") from None
+        raise InputError(f"'{path}' cannot be read as TOML ({error}).", "unreadable-file") from None
     names = _names(config)
     if "option" in names:
         content = with_method_settings(content, {key for key in content if key.replace("_", "-") in names}, "option")
@@ -32,7 +32,7 @@ def read_file(path: Path, config: type) -> dict[str, Any]:
     for key, value in content.items():
         plain = key.replace("_", "-")
         if plain not in names:
-            raise InputError(f"'{path}' says {key!r}, which is no option{_nearest(plain, names)}")
+            raise InputError(f"'{path}' says {key!r}, which is no option{_nearest(plain, names)}", "unknown-name")
         name, turned = names[plain]
         found[name] = not value if turned and isinstance(value, bool) else value
     return found

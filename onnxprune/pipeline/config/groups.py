@@ -465,7 +465,9 @@ class Pixels(Config):
         base = replace(known or Preprocess(), **geometry)
         if preset == "auto" and scaling:
             these = f"--{next(iter(scaling))}"
-            raise InputError(f"--preprocess auto finds {these} itself; name a preset or leave it out.")
+            raise InputError(
+                f"--preprocess auto finds {these} itself; name a preset or leave it out.", "conflicting-options"
+            )
         if preset is not None and not scaling:
             return base, preset
         if preset is not None:

@@ -265,10 +265,13 @@ class PruneConfig(
         """
         if self.options and self.scores is not None:
             raise InputError(
-                "Settings of a method have no say where --scores brings the scores; leave one of the two out."
+                "Settings of a method have no say where --scores brings the scores; leave one of the two out.",
+                "conflicting-options",
             )
         if self.trim_head and not self.classes:
-            raise InputError("--trim-head cuts the classifier to the classes of --classes; name them.")
+            raise InputError(
+                "--trim-head cuts the classifier to the classes of --classes; name them.", "missing-option"
+            )
         self._check_steps()
         self._check_training()
         self._check_quantizing()
@@ -277,33 +280,53 @@ class PruneConfig(
 
     def _check_steps(self) -> None:
         if self.steps > 1 and (self.scores or self.scores_output):
-            raise InputError("A file of scores holds those of one step; leave out --steps, --scores or --save-scores.")
+            raise InputError(
+                "A file of scores holds those of one step; leave out --steps, --scores or --save-scores.",
+                "conflicting-options",
+            )
         if self.steps > 1 and self.resume and self.journal is None:
-            raise InputError(f"A run whose model goes to {self.written} keeps no state; leave out --resume.")
+            raise InputError(
+                f"A run whose model goes to {self.written} keeps no state; leave out --resume.", "conflicting-options"
+            )
         if self.steps == 1 and self.resume:
-            raise InputError("--resume goes on with a run in steps; give the number of --steps that it was begun with.")
+            raise InputError(
+                "--resume goes on with a run in steps; give the number of --steps that it was begun with.",
+                "missing-option",
+            )
         if self.resume and self.chosen_by_loss and not self.goal.budget.explicit and self.data is not None:
             raise InputError(
                 "--resume goes on with the steps of one plan, and without a budget many plans are tried; give the "
-                "budget, or the --alpha, that the run was begun with."
+                "budget, or the --alpha, that the run was begun with.",
+                "missing-option",
             )
 
     def _check_training(self) -> None:
         if self.recipe is None and (self.told_of_training or self.device != "auto"):
-            raise InputError("--lr, --train, --augment and --device are of the training; ask for it with --finetune.")
+            raise InputError(
+                "--lr, --train, --augment and --device are of the training; ask for it with --finetune.",
+                "missing-option",
+            )
         if self.recipe is not None and self.data is None:
-            raise InputError("Training takes samples; name a folder of images or an .npz file with --data.")
+            raise InputError("Training takes samples; name a folder of images or an .npz file with --data.", "no-data")
         if self.recipe is not None and self.dry_run:
-            raise InputError("A plan has no training in it; leave out --dry-run, or the training and train the result.")
+            raise InputError(
+                "A plan has no training in it; leave out --dry-run, or the training and train the result.",
+                "conflicting-options",
+            )
 
     def _check_quantizing(self) -> None:
         if self.quantize is None and self.quantized_output is not None:
-            raise InputError("--quantized names the quantized model; ask for it with --quantize int8.")
+            raise InputError(
+                "--quantized names the quantized model; ask for it with --quantize int8.", "missing-option"
+            )
         if self.quantize is not None and self.data is None:
-            raise InputError("--quantize takes samples to find the ranges of activations; name them with --data.")
+            raise InputError(
+                "--quantize takes samples to find the ranges of activations; name them with --data.", "no-data"
+            )
         if self.quantize is not None and self.dry_run:
             raise InputError(
-                "A plan has no quantization in it; leave out --dry-run, or --quantize until it is applied."
+                "A plan has no quantization in it; leave out --dry-run, or --quantize until it is applied.",
+                "conflicting-options",
             )
 
     @property
@@ -333,7 +356,9 @@ class PruneConfig(
         amounts = given(macs=self.macs, params=self.params, size=self.size, latency=self.latency)
         twice = next((name for name in amounts if name in self.budgets), None)
         if twice is not None:
-            raise InputError(f"--{twice} and --budget {twice} say the same; leave one of the two out.")
+            raise InputError(
+                f"--{twice} and --budget {twice} say the same; leave one of the two out.", "conflicting-options"
+            )
         budget = read_budget(self.ratio, self.alpha, **amounts, **self.budgets)
         return Goal(budget, self.round_to, self.policy, self.steering)
 
@@ -681,7 +706,7 @@ class IterateConfig(
             InputError: it does.
         """
         if self.macs is not None and not self.macs:
-            raise InputError("--macs is a share above 0 and up to 100%, not 0%.")
+            raise InputError("--macs is a share above 0 and up to 100%, not 0%.", "bad-value")
         self.treatment()
 
     @cached_property
@@ -737,7 +762,8 @@ class ProfileConfig(Threads, Approximating, Subject):
         """
         if self.pack is not None and (self.output or self.threads or self.provider):
             raise InputError(
-                "--pack times nothing here; give --output, --threads and --provider to the packed file on the device."
+                "--pack times nothing here; give --output, --threads and --provider to the packed file on the device.",
+                "conflicting-options",
             )
 
     @property

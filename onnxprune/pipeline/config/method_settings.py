@@ -30,7 +30,7 @@ def with_method_settings(given: Mapping[str, Any], known: Collection[str], under
         elif found[1] is None:
             settings[found[0]] = value
         elif not isinstance(value, bool):
-            raise InputError(f"'{key}' is true or false, not {value!r}.")
+            raise InputError(f"'{key}' is true or false, not {value!r}.", "bad-value")
         elif value:
             settings[found[0]] = found[1]
     others = kept.get(under, ())

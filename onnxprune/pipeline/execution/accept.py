@@ -68,7 +68,8 @@ def refuse_class_drop(quality: Quality | None, limit: float | None) -> None:
         raise UnreachableError(
             f"Class {worst.name!r} fell from {100 * worst.before:.1f} % to {100 * worst.after:.1f} % of its "
             f"{worst.samples} test images{single}: {100 * worst.drop:.1f} points, where --max-class-drop allows "
-            f"{100 * limit:g}, so nothing was written; ask for less to go, or allow more."
+            f"{100 * limit:g}, so nothing was written; ask for less to go, or allow more.",
+            "loss-too-high",
         )
 
 
@@ -81,7 +82,8 @@ def refuse_size(budget: Amount | None, before: Figures, after: Figures) -> None:
     if budget is not None and after.size > budget.of(before.size):
         raise UnreachableError(
             f"The file came to {after.size} bytes, more than the budget of {math.floor(budget.of(before.size))}, so "
-            f"nothing was written; ask for {math.floor(2 * budget.of(before.size) - after.size)}."
+            f"nothing was written; ask for {math.floor(2 * budget.of(before.size) - after.size)}.",
+            "over-budget",
         )
 
 
@@ -93,8 +95,9 @@ def refuse_collapse(collapsed: Sequence[str]) -> None:
     """
     if collapsed:
         raise UnreachableError(
-            f"{collapsed[0]} No budget asked for that, so nothing was written; "
-            "give one (--max-drop, --macs, --params, --size, --ratio, --alpha), or --force to take the result as it is."
+            f"{collapsed[0]} No budget asked for that, so nothing was written; give one (--max-drop, "
+            "--macs, --params, --size, --ratio, --alpha), or --force to take the result as it is.",
+            "loss-too-high",
         )
 
 
@@ -138,6 +141,7 @@ def missed_limits(limits: LossLimits, quality: Quality | None, *, chosen_on_it: 
     if chosen_on_it:
         raise UnreachableError(
             f"The final result {known.missed(quality)} (on {quality.samples} held-out images), so nothing was written; "
-            "allow more, or train otherwise."
+            "allow more, or train otherwise.",
+            "loss-too-high",
         )
     return (f"On these {quality.samples} images the result {known.missed(quality)}.",)

@@ -135,14 +135,16 @@ def apply(model: Model, analysis: Analysis, chosen: Plan) -> tuple[Cut, Plan]:
     if chosen.digest != model.digest:
         raise InputError(
             f"The plan was made for another model ({chosen.model}, digest {chosen.digest[:12]}...), not for "
-            f"{model.path.name} (digest {model.digest[:12]}...); make a plan for this model with --dry-run."
+            f"{model.path.name} (digest {model.digest[:12]}...); make a plan for this model with --dry-run.",
+            "wrong-model",
         )
     for name, group in chosen.groups.items():
         known = analysis.by_name.get(name)
         if known is None or not known.prunable or known.size != group.size:
             state = "does not exist" if known is None else f"has {known.size} channels, frozen: {known.frozen or 'no'}"
             raise InputError(
-                f"The plan cuts group {name!r} of {group.size} channels, which here {state}; make it again."
+                f"The plan cuts group {name!r} of {group.size} channels, which here {state}; make it again.",
+                "wrong-model",
             )
     result = cut(analysis, chosen.keep())
     return result, replace(chosen, copies=dict(result.edits.copies))
@@ -182,7 +184,8 @@ def verify(
     if equality.status == "different":
         raise VerificationError(
             f"The cut model does not equal the masked original: {equality.tensor!r} differs by {equality.error:.1e} "
-            f"(allowed {equality.tolerance:.1e}); nothing was written, please report this model."
+            f"(allowed {equality.tolerance:.1e}); nothing was written, please report this model.",
+            "cut-differs",
         )
     return equality
 
@@ -215,7 +218,8 @@ def verification_feeds(model: Model, dataset: Dataset | None, seed: int) -> Sequ
         nominal = model.graph.facts.shapes[1].get(spec.name)
         if nominal is None:
             raise InputError(
-                f"Input {spec.name!r} has no known shape to make random samples of; give samples with --data."
+                f"Input {spec.name!r} has no known shape to make random samples of; give samples with --data.",
+                "no-data",
             )
         value = rng.standard_normal(nominal) if spec.dtype.startswith("float") else np.ones(nominal)
         feeds[spec.name] = value.astype(spec.dtype)

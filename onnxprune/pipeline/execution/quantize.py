@@ -56,14 +56,19 @@ def check_quantizing(config: PruneConfig, model: Model) -> None:
     for node in model.proto.graph.node:
         if layout(node.domain, node.op_type, node.input) is not None:
             made = f"{node.op_type} that makes {', '.join(node.output)}"
-            raise InputError(f"{model.path} is quantized already (see the {made}); leave out --quantize.")
+            raise InputError(
+                f"{model.path} is quantized already (see the {made}); leave out --quantize.", "unsupported-model"
+            )
     if opset(model.proto) < LEAST_OPSET:
         raise InputError(
             f"{model.path} is of opset {opset(model.proto)}, and --quantize takes {LEAST_OPSET} or newer; convert it "
-            "first, or leave out --quantize."
+            "first, or leave out --quantize.",
+            "unsupported-model",
         )
     if model.size >= PROTOBUF_LIMIT:
-        raise InputError(f"{model.path} has 2 GB or more, which the quantizer cannot take; leave out --quantize.")
+        raise InputError(
+            f"{model.path} has 2 GB or more, which the quantizer cannot take; leave out --quantize.", "model-too-large"
+        )
 
 
 def try_quantizing(run: Run) -> None:
@@ -141,7 +146,8 @@ def _quantized(
     except OnnxPruneError as error:
         reason = str(error).rstrip(".")
         raise UnreachableError(
-            f"What onnxruntime makes of '{session.name}' cannot be used ({reason}); leave out --quantize."
+            f"What onnxruntime makes of '{session.name}' cannot be used ({reason}); leave out --quantize.",
+            "not-quantizable",
         ) from error
     return found
 

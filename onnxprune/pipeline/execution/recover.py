@@ -116,7 +116,7 @@ def recover_cut(
     """
     reason = obstacle(model.graph)
     if reason is not None and steps(recovery):
-        raise InputError(f"Nothing can be recovered in {model.path.name}: {reason}.")
+        raise InputError(f"Nothing can be recovered in {model.path.name}: {reason}.", "unsupported-model")
     for step in recover_steps(model.graph, result, *fit_and_judge(dataset, seed), recovery, memory=memory, seed=seed):
         result = step.cut
     return result

@@ -34,7 +34,9 @@ def check_retraining(config: PruneConfig, model: Model) -> None:
 
     find_device(config.device)
     if started() > 1:
-        raise InputError("Several processes only train, with `onnxprune finetune`; start this without torchrun.")
+        raise InputError(
+            "Several processes only train, with `onnxprune finetune`; start this without torchrun.", "bad-usage"
+        )
 
 
 def retrain(run: Run, pruned: PrunedModel) -> PrunedModel:

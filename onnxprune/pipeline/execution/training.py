@@ -126,7 +126,9 @@ def _answers(graph: Graph, teacher: Graph | None, data: Dataset) -> Any:
 def _check_alike(one: Session, other: Session, feeds: Mapping[str, Any], classes: Sequence[int]) -> None:
     """Check that a teacher can teach a model, whose class scores may have been cut to those of `classes`."""
     if [spec.name for spec in one.inputs] != [spec.name for spec in other.inputs]:
-        raise InputError("The teacher has other inputs than the model; name the model that this one was pruned from.")
+        raise InputError(
+            "The teacher has other inputs than the model; name the model that this one was pruned from.", "wrong-model"
+        )
     shapes = [[value.shape[1:] for value in found.run_samples(feeds).values()] for found in (one, other)]
     for place, (mine, taught) in enumerate(zip(*shapes, strict=False)):
         if classes and math.prod(mine) == len(classes) and math.prod(taught) == max(taught) > max(classes):
@@ -134,7 +136,8 @@ def _check_alike(one: Session, other: Session, feeds: Mapping[str, Any], classes
     if shapes[0] != shapes[1]:
         raise InputError(
             f"The teacher's outputs have shapes {shapes[1]} and the model's {shapes[0]} (per sample); name the model "
-            "that this one was pruned from."
+            "that this one was pruned from.",
+            "wrong-model",
         )
 
 
@@ -155,5 +158,6 @@ def check_trained(trained: "Trained", session: Session, data: Dataset) -> None:
         if not error <= CLOSE:
             raise VerificationError(
                 f"onnxruntime computes something else than what was trained: output {name!r} differs by {error:.1e} "
-                f"(allowed {CLOSE:.0e}); nothing was written, please report this model."
+                f"(allowed {CLOSE:.0e}); nothing was written, please report this model.",
+                "training-differs",
             )

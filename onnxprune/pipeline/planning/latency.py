@@ -116,6 +116,7 @@ def hold_latency(
         least, best = least_left(analysis, goal)["latency"], min(choice.share for choice in choices)
         raise UnreachableError(
             f"A latency of {budget.text} was not met: what was chosen takes {best:.1%} of the original's here, and "
-            f"with every group at its least about {least:.1%} are predicted; ask for more time."
+            f"with every group at its least about {least:.1%} are predicted; ask for more time.",
+            "over-budget",
         )
     return max(held, key=analysis.macs)

@@ -19,7 +19,8 @@ def check_limits(config: PruneConfig, samples: Samples | None) -> None:
         check_class_drop(limit, samples, measured=config.check_accuracy, option=option)
     if config.max_drift is not None and samples is None:
         raise InputError(
-            "--max-drift compares outputs on samples; name a folder of images or an .npz file with --data."
+            "--max-drift compares outputs on samples; name a folder of images or an .npz file with --data.",
+            "no-data",
         )
 
 
@@ -57,10 +58,14 @@ def check_class_drop(
     if limit is None:
         return
     if not 0 <= limit <= 1:
-        raise InputError(f"The most that a class may lose is a share of its images from 0 to 1, not {limit:g}.")
+        raise InputError(
+            f"The most that a class may lose is a share of its images from 0 to 1, not {limit:g}.", "bad-value"
+        )
     if samples is None or samples.tried_on.labels is None or samples.measured.labels is None or not measured:
         by_class = " by class" if option == "--max-class-drop" else ""
         missing = "--no-accuracy-check measures none" if samples is not None and not measured else "there are no labels"
         raise InputError(
-            f"{option} needs the accuracy{by_class}, but {missing}; give data with one sub-folder per class, or with y."
+            f"{option} needs the accuracy{by_class}, but {missing}; "
+            "give data with one sub-folder per class, or with y.",
+            "no-labels",
         )

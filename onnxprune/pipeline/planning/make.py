@@ -36,7 +36,7 @@ def make_plan(run: Run) -> Planned:
         found, search = find_plan(run, select) if _tries(run) else (select(run.goal), None)
         plan = _recorded(run, found.keep)
         if plan.removed == 0:
-            raise UnreachableError(_nothing(run))
+            raise UnreachableError(_nothing(run), "nothing-to-prune")
     notes = (*run.model.notes, *found.notes, *latency_notes(run.analysis, run.timing, counts(found.keep)))
     if run.limits is not None and run.config.recipe is not None:
         notes = (*notes, "The limits on the loss chose the plan by its recovered weights, before the training.")
@@ -48,7 +48,7 @@ def _given(run: Run, masks: Keep) -> Planned:
     keep = {**masks, **class_masks(run.analysis, run.class_outputs)}
     plan = _as_plan(run, keep, {})
     if plan.removed == 0:
-        raise UnreachableError(f"Nothing was pruned: {run.config.scores} keeps every channel.")
+        raise UnreachableError(f"Nothing was pruned: {run.config.scores} keeps every channel.", "nothing-to-prune")
     return Planned(plan, run.model.notes, given=True)
 
 

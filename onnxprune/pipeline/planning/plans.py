@@ -100,7 +100,9 @@ def class_masks(analysis: Analysis, outputs: Sequence[int]) -> dict[str, BoolArr
     if group is None or not outputs:
         return {}
     if not 0 <= min(outputs) <= max(outputs) < group.size:
-        raise InputError(f"The classifier has outputs 0 to {group.size - 1}, not {', '.join(map(str, outputs))}.")
+        raise InputError(
+            f"The classifier has outputs 0 to {group.size - 1}, not {', '.join(map(str, outputs))}.", "bad-value"
+        )
     (place,) = [member.positions[:, 0] for member in group.members if member.axis == analysis.head]
     return {group.name: np.isin(place, outputs)}
 

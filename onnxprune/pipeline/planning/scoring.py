@@ -70,7 +70,7 @@ def gather(  # noqa: PLR0913 (what a run has settled)
         InputError: the method needs data and there is none.
     """
     if dataset is None and method.needs_data(options):
-        raise InputError(f"Method {method.name} needs sample data; name a folder with --data.")
+        raise InputError(f"Method {method.name} needs sample data; name a folder with --data.", "no-data")
     needs = method.needs(options) | ({COARSE_MOMENTS} if losses else frozenset())
     found = collect_statistics(analysis, dataset, needs - GRADIENTS, batch_size=batch_size, seed=seed, track=track)
     if not needs & GRADIENTS:

@@ -50,7 +50,8 @@ class Trials:
         """
         if run.samples is None:
             raise InputError(
-                "--pareto measures every plan on samples; name a folder of images or an .npz file with --data."
+                "--pareto measures every plan on samples; name a folder of images or an .npz file with --data.",
+                "no-data",
             )
         self.tried_on = run.samples.tried_on
         self._run, self._limits, self._choose = run, run.limits, choose
@@ -112,11 +113,16 @@ def find_plan(run: Run, choose: Choose) -> tuple[Chosen, Search]:
         tried = trials.of(chosen)
         if tried is not None and limits is not None and not tried.trial.holds:
             closest = _cheapest(trials, limits, tried.trial.macs)
-            raise UnreachableError(_beyond(limits, tried.trial, None if closest is None else closest.trial))
+            raise UnreachableError(
+                _beyond(limits, tried.trial, None if closest is None else closest.trial), "loss-too-high"
+            )
     else:
         tried = _cheapest(trials, limits, least)
         if tried is None:
-            raise UnreachableError(_nothing_holds(limits, [made.trial for made in trials.made]))
+            raise UnreachableError(
+                _nothing_holds(limits, [made.trial for made in trials.made]),
+                "loss-too-high" if trials.made else "nothing-to-prune",
+            )
         chosen = tried.chosen
     if run.config.pareto is not None:
         for share in np.linspace(HIGHEST, least, GRID):

@@ -110,21 +110,21 @@ def origins_of(whole: Analysis, keep: Keep, present: Analysis) -> Origins:
     for group in present.free:
         member = group.members[0]
         if member.axis not in whole.components.index:
-            raise UnreachableError(_other_groups(group.name))
+            raise UnreachableError(_other_groups(group.name), "other-groups")
         labels = whole.components.labels(member.axis)
         kept = np.flatnonzero(masks.get(member.axis, np.ones(len(labels), dtype=bool)))
         if member.positions.max() >= len(kept):
-            raise UnreachableError(_other_groups(group.name))
+            raise UnreachableError(_other_groups(group.name), "other-groups")
         components = labels[kept[member.positions[:, 0]]]
         original, channels = whole.free[owner[components[0]]], channel[components]
         same = owner[components[0]] >= 0 and (owner[components] == owner[components[0]]).all()
         if not same or not np.array_equal(np.sort(channels), np.flatnonzero(keep[original.name])):
-            raise UnreachableError(_other_groups(group.name))
+            raise UnreachableError(_other_groups(group.name), "other-groups")
         found[group.name] = (original.name, channels)
     covered = {name for name, _ in found.values()}
     for group in whole.free:
         if group.name not in covered and keep[group.name].sum() > 1:
-            raise UnreachableError(_other_groups(group.name))
+            raise UnreachableError(_other_groups(group.name), "other-groups")
     return found
 
 

@@ -37,18 +37,20 @@ def choose_widths(
     budget, costs = goal.budget, replace(analysis.costs, given=given or {})
     widths = [goal.width(group) for group in analysis.prunable]
     if not widths and not given:
-        raise UnreachableError(_why_nothing(analysis))
+        raise UnreachableError(_why_nothing(analysis), "nothing-to-prune")
     present = kept = {width.name: min(width.top, width.size if most is None else most[width.name]) for width in widths}
     if budget.ratio is not None:
         kept = _stricter(kept, by_ratio(widths, budget.ratio))
     if budget.alpha is not None or not goal.explicit:
         if method.threshold is None:
             raise InputError(
-                f"Method {method.name} only ranks channels; say how much goes with --ratio, --macs, --params or --size."
+                f"Method {method.name} only ranks channels; "
+                "say how much goes with --ratio, --macs, --params or --size.",
+                "missing-option",
             )
         alpha = 1.0 if budget.alpha is None else budget.alpha
         if not 0 < alpha < np.inf:
-            raise InputError(f"--alpha is a multiple of the method's threshold, above 0, not {alpha:g}.")
+            raise InputError(f"--alpha is a multiple of the method's threshold, above 0, not {alpha:g}.", "bad-value")
         by_rule = by_threshold(widths, scores, alpha * method.threshold, method.cap(options), present)
         kept = _stricter(kept, by_rule)
     limits = budget.limits(costs)
@@ -73,7 +75,7 @@ def policy_of(method: Method, options: Mapping[str, Any], asked: str | None, sco
     missing = {"losses": "takes data to see what the next layers lose", "measured": "takes data to run on"}.get(
         chosen.curves, GAINS
     )
-    raise InputError(f"--policy {asked} {missing}; take --policy global or uniform.")
+    raise InputError(f"--policy {asked} {missing}; take --policy global or uniform.", "wrong-method")
 
 
 def refuse_unreachable(analysis: Analysis, goal: Goal, given: Mapping[str, int]) -> None:
@@ -85,10 +87,11 @@ def refuse_unreachable(analysis: Analysis, goal: Goal, given: Mapping[str, int])
     """
     budget = goal.budget
     if goal.round_to is not None and goal.round_to < 1:
-        raise InputError(f"--round-to is a number of channels from 1 up, not {goal.round_to}.")
+        raise InputError(f"--round-to is a number of channels from 1 up, not {goal.round_to}.", "bad-value")
     if budget.macs is not None and not 0 < budget.macs <= 1:
         raise InputError(
-            f"--macs is the share of MACs that may be left, above 0 and up to 100%, not {budget.macs:.0%}."
+            f"--macs is the share of MACs that may be left, above 0 and up to 100%, not {budget.macs:.0%}.",
+            "bad-value",
         )
     goal.steering.check(analysis.groups)
     floors = _floors(analysis, goal)

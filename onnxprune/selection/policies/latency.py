@@ -14,7 +14,10 @@ def choose(problem: Problem) -> dict[str, int]:
         InputError: nothing was timed.
     """
     if problem.latency is None:
-        raise InputError("--policy latency goes by times; have them measured (the command line does), or give a table.")
+        raise InputError(
+            "--policy latency goes by times; have them measured (the command line does), or give a table.",
+            "missing-option",
+        )
     limits = replace(problem.limits, price=problem.latency)
     return shrink(problem.widths, problem.scores.curves, limits, problem.caps)
 

@@ -14,7 +14,9 @@ def choose(problem: Problem) -> dict[str, int]:
         InputError: the method has no threshold.
     """
     if problem.threshold is None:
-        raise InputError("This method has no threshold of its own; take --policy global, or another method.")
+        raise InputError(
+            "This method has no threshold of its own; take --policy global, or another method.", "wrong-method"
+        )
     values = np.unique(np.concatenate([problem.scores.values[width.name] for width in problem.widths]))
     above = [problem.threshold, *values[values > problem.threshold].tolist(), float("inf")]
 

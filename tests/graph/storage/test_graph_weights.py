@@ -9,8 +9,8 @@ import onnx
 import pytest
 from folders import contents
 from large import LAYOUTS, Layout, files, model, one_file, outside, packed, pages
+from refusals import refused
 
-from onnxprune.errors import InputError
 from onnxprune.graph.checking import check_structure
 from onnxprune.graph.model import read_graph
 from onnxprune.graph.storage import load as loading
@@ -116,7 +116,7 @@ def test_types_that_numpy_does_not_have_are_read_and_written(tmp_path: Path) -> 
 def test_a_large_file_cut_short_is_refused(share: float, tmp_path: Path) -> None:
     data = model().SerializeToString()
     (tmp_path / "net.onnx").write_bytes(data[: int(share * len(data))])
-    with pytest.raises(InputError, match="is not a readable ONNX model"):
+    with refused("unreadable-file", "net.onnx"):
         open_model(tmp_path / "net.onnx")
 
 
@@ -124,7 +124,7 @@ def test_a_large_file_cut_short_is_refused(share: float, tmp_path: Path) -> None
 @pytest.mark.parametrize("content", [b"This is not a model.\n" * 9, b"\xff" * 99, b"\x3a\xff\xff\xff\xff\xff\xff"])
 def test_a_large_file_of_another_kind_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(content)
-    with pytest.raises(InputError, match=r"is not a readable ONNX model|holds no ONNX graph"):
+    with refused("unreadable-file", "net.onnx"):
         open_model(tmp_path / "net.onnx")
 
 
@@ -149,12 +149,12 @@ def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"length": "10"}, r"takes 576 bytes by its shape and type, and 10 by its length"),
-        ({"offset": "99999999"}, r"ends at byte \d+ of 'weights.bin', which is \d+ bytes long"),
+        ({"length": "10"}, "576 bytes by its shape and type, and 10 by its length"),
+        ({"offset": "99999999"}, "of 'weights.bin', which is"),
         ({"offset": "-4"}, "negative"),
         ({"offset": "four"}, "four"),
-        ({"location": "nowhere.bin"}, r"No such file or directory: 'nowhere.bin'"),
-        ({"location": "folder"}, r"'folder'"),
+        ({"location": "nowhere.bin"}, "'nowhere.bin'"),
+        ({"location": "folder"}, "'folder'"),
         ({"location": "pipe"}, "no ordinary file"),
         ({"location": ""}, "no path inside"),
         ({"location": "circle"}, "circle"),
@@ -178,7 +178,7 @@ def test_wrong_words_about_data_files_are_refused_in_one_sentence(
     for entry in tensor.external_data:
         entry.value = change.get(entry.key, entry.value)
     path.write_bytes(small.SerializeToString())
-    with pytest.raises(InputError, match=rf"The external weights of .*{name} cannot be read \(.*{reason}") as caught:
+    with refused("unreadable-file", name, reason) as caught:
         open_model(path)
     assert "\n" not in str(caught.value)
 
@@ -186,7 +186,7 @@ def test_wrong_words_about_data_files_are_refused_in_one_sentence(
 def test_a_data_file_cut_short_is_refused(tmp_path: Path) -> None:
     path = pages(tmp_path)
     os.truncate(tmp_path / "weights.bin", 5000)
-    with pytest.raises(InputError, match=r"cannot be read \('.*' ends at byte .*which is 5000 bytes long\)"):
+    with refused("unreadable-file", "'w0' ends at byte", "5000 bytes"):
         open_model(path)
 
 
@@ -194,7 +194,7 @@ def test_a_value_that_was_not_opened_is_named() -> None:
     whole = model()
     whole.graph.initializer[0].raw_data = bytes(4 * 144)
     onnx.external_data_helper.set_external_data(whole.graph.initializer[0], "d.bin")
-    with pytest.raises(InputError, match=r"The value of 'w0' lies in 'd\.bin', which was not opened with the model"):
+    with refused("missing-file", "'w0'", "'d.bin'"):
         read_graph(whole)
 
 
@@ -202,7 +202,7 @@ def test_a_value_that_was_not_opened_is_named() -> None:
 def test_a_file_beyond_the_limit_of_the_format_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "net.onnx").write_bytes(model().SerializeToString())
     monkeypatch.setattr(saving, "PROTOBUF_LIMIT", 9000)
-    with pytest.raises(InputError, match="would exceed the 2 GB"):
+    with refused("model-too-large", "out.onnx"):
         write_model(*open_model(tmp_path / "net.onnx"), tmp_path / "out.onnx")
     assert not (tmp_path / "out.onnx").exists()
 

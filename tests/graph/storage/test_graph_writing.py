@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from folders import names
 from nets import net
+from refusals import refused
 
 from onnxprune.errors import InputError
 from onnxprune.graph.storage.paths import Inputs, check_outputs
@@ -44,7 +45,7 @@ def test_a_failure_leaves_the_old_file_and_no_other(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, step, fail)
-    with pytest.raises(InputError, match=r"Cannot write .*net\.onnx \(No space left on device\); free some space"):
+    with refused("not-writable", "net.onnx", "No space left on device"):
         write_bytes(path, b"new")
     assert names(tmp_path) == (["net.onnx"] if existing else [])
     assert not existing or path.read_bytes() == b"old"
@@ -76,7 +77,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").mkdir()
-    with pytest.raises(InputError, match=r"Cannot write .*net\.onnx \(Is a directory\)"):
+    with refused("not-writable", "net.onnx", "Is a directory"):
         write_bytes(tmp_path / "net.onnx", b"new")
     assert names(tmp_path) == ["net.onnx"]
 
@@ -104,7 +105,7 @@ def test_the_input_is_never_overwritten_under_any_name(tmp_path: Path, how: str)
     else:
         (tmp_path / "again").symlink_to(tmp_path / "models")
         output = tmp_path / "again" / "net.onnx"
-    with pytest.raises(InputError, match=r"The model would overwrite the input model, .*; name another file for it\."):
+    with refused("would-overwrite", "input model", "net.onnx"):
         check_outputs({"the model": output}, Inputs({"the other": tmp_path / "other.onnx", "the input model": source}))
 
 

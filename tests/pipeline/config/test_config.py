@@ -6,6 +6,7 @@ from pathlib import Path
 import attrs
 import pytest
 from click.testing import CliRunner
+from refusals import refused
 
 import onnxprune
 from onnxprune.cli.options import Talk, job
@@ -60,9 +61,9 @@ def test_lists_and_tables_are_given_as_either_world_writes_them() -> None:
     ],
 )
 def test_python_hears_of_keywords(wrong: dict[str, object], said: str) -> None:
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as caught:
         onnxprune.prune(MODEL, **wrong)  # type: ignore[arg-type]
-    assert said.lower() in str(refused.value).lower()
+    assert said.lower() in str(caught.value).lower()
 
 
 def test_single_layers_are_said_in_one_value_or_by_name() -> None:
@@ -145,7 +146,7 @@ def test_a_file_holds_everything(tmp_path: Path) -> None:
 def test_a_key_that_is_no_option_is_named_with_the_nearest(tmp_path: Path) -> None:
     file = tmp_path / "a.toml"
     file.write_text("max-drp = 1\n")
-    with pytest.raises(InputError, match=r"says 'max-drp', which is no option; did you mean 'max-drop'\?$"):
+    with refused("unknown-name", "'max-drp'", "did you mean 'max-drop'?"):
         read_file(file, PruneConfig)
 
 
@@ -162,7 +163,7 @@ def test_text_of_a_method_is_read_by_its_settings() -> None:
     assert entropy.spelled("vote") == ("rule", "vote")
     assert entropy.spelled("q") == ("q", None)
     assert entropy.spelled("depth") is None
-    with pytest.raises(InputError, match=r"q of method entropy counts only where rule is vote \(--vote\)"):
+    with refused("missing-option", "q of method entropy", "--vote"):
         entropy.settle({"q": 0.5})
 
 
@@ -204,7 +205,7 @@ def test_settings_of_a_method_are_keywords_and_keys(tmp_path: Path) -> None:
     file = tmp_path / "o.toml"
     file.write_text('vote = true\nq = "50%"\n')
     assert PruneConfig(MODEL, **read_file(file, PruneConfig)).options == {"rule": "vote", "q": "50%"}
-    with pytest.raises(InputError, match="'vote' is true or false, not 3"):
+    with refused("bad-value", "'vote'", "3"):
         call(MODEL, vote=3)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"call\(\) got an unexpected keyword argument 'voted'"):
         call(MODEL, voted=True)  # type: ignore[call-arg]
@@ -213,15 +214,15 @@ def test_settings_of_a_method_are_keywords_and_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["", ".", "/", ".."])
 def test_files_have_names(path: str) -> None:
     for field in ("model", "output", "plan_output", "pareto", "report", "labels"):
-        with pytest.raises(InputError, match=f"{field}='.*' (names no file|is no path)"):
+        with refused("bad-value", f"{field}="):
             PruneConfig(**{"model": MODEL, field: path})  # type: ignore[arg-type]
     assert PruneConfig(MODEL, data=".").data == Path()
 
 
 def test_a_long_value_is_not_quoted_whole() -> None:
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as caught:
         PruneConfig(MODEL, macs="x" * 100_000)
-    assert len(str(refused.value)) < 400
+    assert len(str(caught.value)) < 400
 
 
 def test_the_old_name_of_the_configuration_file_is_said_to_be_one(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import pytest
 from places import CALIB, RESNET
+from refusals import refused
 from timed_machine import BLOCK, micros, parts
 
 import onnxprune
-from onnxprune.errors import InputError, UnreachableError
 from onnxprune.latency import board
 from onnxprune.latency.device import Device
 from onnxprune.latency.profile import profile_here
@@ -67,7 +67,7 @@ def test_data_that_are_missing_are_refused_before_anything_is_timed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(board, "run", lambda *args: pytest.fail("something was timed"))
-    with pytest.raises(InputError, match="no such folder"):
+    with refused("missing-file", "no such folder"):
         onnxprune.prune(RESNET, tmp_path / "no such folder", latency="60%", output=tmp_path / "a.onnx")
 
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_met_is_refused_before_any_model_is_run_on_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("onnxprune.pipeline.opening.scale_pixels", lambda *_: pytest.fail("the original was run"))
-    with pytest.raises(UnreachableError, match=r"cannot be met on this machine: .*\d+\.\d% of the original"):
+    with refused("over-budget", "on this machine", "% of the original"):
         onnxprune.prune(RESNET, CALIB, method="l1", latency="1%", output=tmp_path / "a.onnx")
     assert not (tmp_path / "a.onnx").exists()
 
@@ -94,7 +94,7 @@ def test_nothing_held_is_refused_with_what_was_reached() -> None:
     goal = Goal(onnxprune.Budget(latency=read_amount("60%", {})), 1)
     analysis, goal, timing = time_network(model, analysis, goal, None, Device(), NULL_LISTENER)
     keep = {group.name: np.ones(group.size, dtype=bool) for group in analysis.prunable}
-    with pytest.raises(UnreachableError, match=r"60% was not met: what was chosen takes 100\.0%"):
+    with refused("over-budget", "60%", "100.0%"):
         hold_latency(model, analysis, goal, timing, keep, lambda _: keep, NULL_LISTENER)
 
 
@@ -118,5 +118,5 @@ def test_a_latency_without_a_latency_model_is_refused() -> None:
     statistics = scoring.collect(analysis, None, "l1")
     scores = scoring.score(analysis, statistics, "l1")
     budget = onnxprune.Budget(latency=read_amount(0.5, {}))
-    with pytest.raises(InputError, match="latency takes a latency table"):
+    with refused("missing-option", "latency table"):
         plans.plan(model, analysis, scores, budget, "l1")

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from nets import analysed, kept, net
 from places import CONVNET, RESNET
+from refusals import refused
 
 import onnxprune
 from onnxprune.analysis.analysis import Analysis
-from onnxprune.errors import InputError, UnreachableError
 from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config.jobs import PruneConfig
-from onnxprune.pipeline.planning.scoring import collect
+from onnxprune.pipeline.planning.scoring import gather
 from onnxprune.pipeline.planning.steps import carried_back, origins_of
 from onnxprune.selection.masks import keep_best
 from onnxprune.selection.threshold import by_threshold
@@ -57,9 +57,7 @@ def test_a_group_with_one_channel_left_is_no_group_any_more() -> None:
 def test_other_groups_than_the_originals_are_refused() -> None:
     whole = analysed(net(SLICED))
     keep = {"a": kept(5, 0), "a#2": kept(3)}
-    with pytest.raises(
-        UnreachableError, match=r"has other channel groups than the original \(see 'a'\), so use --steps 1"
-    ):
+    with refused("other-groups", "'a'", "--steps 1"):
         origins_of(whole, keep, whole)
     uncut = {"a": kept(5), "a#2": kept(3)}
     further = analysed(net(SLICED.replace("z = Conv(a, u)", "r = Relu(a) z = Conv(r, u)")))
@@ -67,7 +65,7 @@ def test_other_groups_than_the_originals_are_refused() -> None:
     wider = SLICED.replace("{2}", "{1}").replace("float[3, 3, 1, 1] v", "float[3, 4, 1, 1] v")
     renamed = SLICED.replace("a = Conv", "q = Conv").replace("(a,", "(q,")
     for text in (wider, renamed):
-        with pytest.raises(UnreachableError, match="other channel groups"):
+        with refused("other-groups", "--steps 1"):
             origins_of(whole, uncut, analysed(net(text)))
 
 
@@ -111,9 +109,9 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[Analysis]:
 
     def noted(analysis: Analysis, *args: Any, **more: Any) -> Any:
         found.append(analysis)
-        return collect(analysis, *args, **more)
+        return gather(analysis, *args, **more)
 
-    monkeypatch.setattr("onnxprune.pipeline.planning.steps.collect", noted)
+    monkeypatch.setattr("onnxprune.pipeline.planning.steps.gather", noted)
     return found
 
 
@@ -196,11 +194,11 @@ def test_a_trimmed_head_stays_so_in_every_step(few: Path, tmp_path: Path, looked
 
 
 def test_what_cannot_be_is_refused_before_any_step(few: Path, tmp_path: Path, looked_at: list[Analysis]) -> None:
-    with pytest.raises(InputError, match="steps=0 is no whole number from 1 up"):
+    with refused("bad-value", "steps=0"):
         pruned(few, tmp_path / "out.onnx", 0, macs=0.5)
-    with pytest.raises(UnreachableError, match=r"The budget of 0\.1% of the MACs cannot be met"):
+    with refused("over-budget", "0.1% of the MACs"):
         pruned(few, tmp_path / "out.onnx", 4, macs=0.001)
-    with pytest.raises(InputError, match="A file of scores holds those of one step; leave out steps="):
+    with refused("conflicting-options", "steps="):
         pruned(few, tmp_path / "out.onnx", 2, macs=0.5, save_scores=tmp_path / "s.npz")
     seen = widths_of(looked_at)
     assert seen == []
