@@ -121,7 +121,7 @@ def jobs(model: Model, what: list[str], images: int) -> Mapping[str, Callable[[]
         cut = half(model, analysis)
         for name in what:
             if name in RECOVERIES:
-                found[name] = lambda name=name: recover(model, cut, dataset, name, samples=images)  # type: ignore[misc]
+                found[name] = lambda name=name: recover(model, cut, dataset, name)  # type: ignore[misc]
     return found
 
 

@@ -25,10 +25,11 @@ class Case:
     unseen: Mapping[str, Array]
 
     def recovered(self, name: str, *, seed: int = 0) -> Recovered:
-        samples = sum(len(next(iter(call.values()))) for call in self.calls)
+        judging = len(self.calls) // 5  # the last calls
+        samples = sum(len(next(iter(call.values()))) for call in self.calls[: len(self.calls) - judging])
         model, found = self.result.model, None
         for step in steps(name):
-            found = step.run(RecoveryTask(self.model, model, self.result.masks, self.calls, samples, seed))
+            found = step.run(RecoveryTask(self.model, model, self.result.masks, self.calls, samples, judging, seed))
             model = found.model
         assert found is not None
         return found

@@ -117,12 +117,14 @@ class _LayerMoments:
         if not self._rows:
             return None
         layer, mean, matrix = self.layer, self._x / self._rows, self.matrix.astype(np.float64)
-        moments = self._spread.shrunk(self._xx / self._rows, mean)
+        about_origin = self._xx / self._rows
+        moments = about_origin - mean[:, :, None] * mean[:, None, :]
+        share = self._spread.share(about_origin)
         if self.space is not None:
             scale = float((matrix * (moments @ matrix)).sum())
         else:
             scale = self._yy / self._seen - float(np.square(self._y / self._seen).sum())
-        return Consumer(layer.output, _axis(layer), matrix, moments, layer.shape[input_axis(layer.node)], scale)
+        return Consumer(layer.output, _axis(layer), matrix, moments, layer.shape[input_axis(layer.node)], scale, share)
 
 
 def _space(graph: Graph, layer: Layer) -> tuple[int, ...] | None:

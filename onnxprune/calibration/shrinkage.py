@@ -30,22 +30,12 @@ class Spread:
         self._squares += off / rows**2
         self._samples += x.shape[1]
 
-    def shrunk(self, moments: FloatArray, mean: FloatArray) -> FloatArray:
-        """Return the covariances that do best on other samples.
+    def share(self, moments: FloatArray) -> FloatArray:
+        """Return how much of the covariances is chance, 0 to 1, by group; all of it where one sample was seen.
 
         Args:
             moments: second moments about the fixed point, over all samples: [groups, inputs, inputs].
-            mean: of the inputs from the same point, [groups, inputs].
         """
-        centred = moments - mean[:, :, None] * mean[:, None, :]
-        share = self.share(moments)[:, None, None]
-        kept = centred * (1 - share)
-        places = np.arange(centred.shape[1])
-        kept[:, places, places] = centred[:, places, places]
-        return kept
-
-    def share(self, moments: FloatArray) -> FloatArray:
-        """Return how much of the covariances goes, 0 to 1, by group; all of it where one sample was seen."""
         n = self._samples
         if n < 2:
             return np.ones(len(moments))

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any, Protocol
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +42,7 @@ class Held:
     def __init__(self, memory: float) -> None:
         self._memory, self._used, self._written = memory, 0, 0
         self._calls: dict[int, dict[str, Array | _Scratch]] = {}
-        self._folder: TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
 
     def __getitem__(self, call: int) -> dict[str, Array]:
         """Return the tensors of a call; none before any were held."""
@@ -60,9 +62,10 @@ class Held:
             self._used += value.nbytes
             return value
         if self._folder is None:
-            self._folder = TemporaryDirectory(prefix="onnxprune-", ignore_cleanup_errors=True)
+            self._folder = Path(mkdtemp(prefix="onnxprune-"))
+            finalize(self, rmtree, self._folder, ignore_errors=True)
         self._written += 1
-        path = Path(self._folder.name) / str(self._written)
+        path = self._folder / str(self._written)
         value.tofile(path)
         return _Scratch(path, value.dtype, value.shape)
 

@@ -361,7 +361,7 @@ def _facts(
     assert after is not None
     assert state.before is not None
     steps = {step.name: step.top1 for step in quality.steps}
-    recovered = [top1 for name, top1 in steps.items() if name not in ("cut", "training")]
+    recovered = [step.top1 for step in quality.steps if step.taken and step.name not in ("cut", "training")]
     return Iteration(
         number,
         macs=after.macs / macs,

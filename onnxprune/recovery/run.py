@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,8 +33,9 @@ class RecoveryStep:
         changed: the tensors whose values are new, of this step and the ones before.
         solved: how many layers were given new weights.
         skipped: by output of the layer, why it was left as it is.
-        error: of the outputs on the samples that judge, as a share of their squares; of what was kept.
-        dropped: whether the step was undone because the outputs were nearer to the original's without it.
+        before: the error that it began with, see `error`.
+        error: of the outputs on the samples that judge, as a share of their squares.
+        dropped: whether the outputs were nearer to the original's before it, so that nothing goes on from it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class RecoveryStep:
     changed: frozenset[str]
     solved: int
     skipped: Mapping[str, str]
+    before: float
     error: float
     dropped: bool = False
 
@@ -80,17 +82,18 @@ def recover_steps(
     first = named_tensors(pruned.graph)
     judged = Judge(original, [calls[number] for number in range(calls.counts[0], len(calls))], cut.masks)
     error = judged.error(pruned)
-    solved, skipped = 0, cast(Mapping[str, str], {})
     for recovery in todo:
         found = recovery.run(RecoveryTask(original, pruned, cut.masks, calls, len(fit), calls.counts[1], seed, memory))
-        now = judged.error(found.model)
-        dropped = not now <= error
-        if not dropped:
-            pruned, error, solved, skipped = found.model, now, len(found.solved), found.skipped
-        values = named_tensors(pruned.graph)
+        before, now = error, judged.error(found.model)
+        values = named_tensors(found.model.graph)
         changed = {key: tensor for key, tensor in values.items() if tensor.raw_data != first[key].raw_data}
         slim = with_values(cut, changed)
-        yield RecoveryStep(recovery.name, slim, frozenset(changed), solved, skipped, error, dropped)
+        dropped = not now <= before
+        yield RecoveryStep(
+            recovery.name, slim, frozenset(changed), len(found.solved), found.skipped, before, now, dropped
+        )
+        if not dropped:
+            pruned, error = found.model, now
 
 
 class Judge:

@@ -2,7 +2,7 @@
 
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Lines, Table
-from onnxprune.values.outcome import CUT, Quality
+from onnxprune.values.outcome import CUT, AfterStep, Quality
 
 
 def top1_rows(quality: Quality | None) -> tuple[tuple[str, ...], ...]:
@@ -36,14 +36,16 @@ def step_lines(quality: Quality | None) -> Lines | None:
     if quality is None or not quality.steps:
         return None
     if all(step.top1 is not None for step in quality.steps):
-        parts = [f"{numbers.percent(step.top1 or 0.0)} after {_step_name(step.name)}" for step in quality.steps]
+        parts = [f"{numbers.percent(step.top1 or 0.0)} after {_step_name(step, quality)}" for step in quality.steps]
         return Lines((f"Recovery: top-1 {', '.join(parts)}.",))
-    parts = [f"{numbers.percent(step.drift or 0.0)} after {_step_name(step.name)}" for step in quality.steps]
+    parts = [f"{numbers.percent(step.drift or 0.0)} after {_step_name(step, quality)}" for step in quality.steps]
     return Lines((f"Recovery: drift of the outputs {', '.join(parts)}.",))
 
 
-def _step_name(name: str) -> str:
-    return "the cut" if name == CUT else name
+def _step_name(step: AfterStep, quality: Quality) -> str:
+    """Return what a step is called, and that it was taken where a later one was not."""
+    name = "the cut" if step.name == CUT else step.name
+    return f"{name}, which was taken" if step.taken and not quality.steps[-1].taken else name
 
 
 def _measured(quality: Quality) -> str:

@@ -63,11 +63,15 @@ class AfterStep:
         name: of the step.
         top1: accuracy, where there are labels.
         drift: relative L2 change of the output that moved most, where there are none.
+        error: squared error of the outputs on the samples that chose between the steps, as a share of their squares.
+        taken: whether the result goes on from it.
     """
 
     name: str
     top1: float | None = None
     drift: float | None = None
+    error: float | None = None
+    taken: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON types."""

@@ -76,6 +76,7 @@ class Consumer:
         moments: second moments of its inputs about their means, over sampled positions, [groups, inputs, inputs].
         channels: channels of one group, each with `inputs / channels` taps.
         scale: mean square of the tensor in which its error shows, about its mean.
+        shrinkage: share of the covariances that is chance, by group of the layer, see `calibration.shrinkage`.
     """
 
     layer: str
@@ -84,6 +85,7 @@ class Consumer:
     moments: FloatArray
     channels: int
     scale: float
+    shrinkage: FloatArray = field(default_factory=lambda: np.zeros(1))
 
     def inputs(self, positions: IntArray) -> IntArray:
         """Return the inputs that belong to channels: [channels, positions x taps] for `positions` of the axis."""
@@ -97,10 +99,13 @@ class Consumer:
 
     @property
     def damped(self) -> FloatArray:
-        """The moments with a small ridge, so that there always is an inverse."""
-        level = np.trace(self.moments, axis1=1, axis2=2) / self.moments.shape[1]
-        ridge = DAMPING * np.maximum(level, np.finfo(np.float32).tiny)
-        return np.asarray(self.moments + ridge[:, None, None] * np.eye(self.moments.shape[1]))
+        """The moments as they do best on other samples, with a small ridge, so that there always is an inverse."""
+        places = np.arange(self.moments.shape[1])
+        variances = self.moments[:, places, places]
+        found = self.moments * (1 - self.shrinkage[:, None, None])
+        ridge = DAMPING * np.maximum(variances.mean(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        found[:, places, places] = variances + ridge
+        return found
 
 
 @dataclass(frozen=True, eq=False)

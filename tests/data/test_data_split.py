@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refused
 
-from onnxprune.data import Dataset, open_data, split, take
+from onnxprune.data import Dataset, fit_and_judge, open_data, split, take
 from onnxprune.data.split import choose
 from onnxprune.values.interface import TensorSpec
 from onnxprune.values.preprocess import Preprocess
@@ -86,3 +86,14 @@ def test_take_keeps_order_and_refuses_zero(tmp_path: Path) -> None:
     assert (np.diff(some.rows) > 0).all()
     with refused("bad-value", "limit of samples", "0"):
         take(data, 0, seed=0)
+
+
+@pytest.mark.parametrize("labels", [[0] * 20 + [1] * 10 + [2, 3], list(range(10)), [0], [0, 1], None])
+def test_samples_fit_or_judge_and_classes_of_one_count_together(tmp_path: Path, labels: list[int] | None) -> None:
+    data = dataset(tmp_path, labels, 7)
+    fit, judge = fit_and_judge(data, 3)
+    assert sorted([*fit.rows, *judge.rows]) == list(range(len(data)))
+    assert len(fit) >= 1
+    assert len(judge) >= 1 or len(data) == 1
+    assert len(judge) <= max(1, round(0.2 * len(data)) + 1)
+    assert fit_and_judge(data, 3)[1].rows.tolist() == judge.rows.tolist()

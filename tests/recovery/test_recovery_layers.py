@@ -150,7 +150,7 @@ def test_a_depthwise_layer_has_nothing_to_fold_into_and_says_so() -> None:
 def test_bias_gives_every_channel_its_mean_and_spread_back(name: str) -> None:
     found = case(*NETS[name])
     whole, slim = found.model, found.recovered("bias").model
-    seen = {"x": np.concatenate([call["x"] for call in found.calls])}
+    seen = {"x": np.concatenate([call["x"] for call in found.calls[:-1]])}  # the last one judges
     truth, new = run(whole, seen)[0], run(slim, seen)[0]
     old = run(found.result.model, seen)[0]
     axis = 2 if name == "tokens" else 1

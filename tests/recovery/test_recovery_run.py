@@ -10,15 +10,13 @@ from nets import net, random_keep, run, save_samples
 from refusals import refused
 
 import onnxprune
-from onnxprune.data import Dataset
+from onnxprune.data import Dataset, fit_and_judge
 from onnxprune.graph.loaded import Model
 from onnxprune.graph.storage.load import load_model
 from onnxprune.graph.storage.weights import named_tensors
-from onnxprune.recovery import samples
 from onnxprune.recovery.recovery import RECOVERIES, Recovered, Recovery, RecoveryTask
 from onnxprune.recovery.run import recover_steps
-from onnxprune.recovery.samples import choose_calls
-from onnxprune.runtime import Session
+from onnxprune.recovery.samples import sample_calls
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.verification.recovered import check_recovered
@@ -73,10 +71,11 @@ def test_a_step_that_makes_it_worse_is_undone(model: Model, monkeypatch: pytest.
 
     bad = Recovery("bad", "spoils", spoil)
     monkeypatch.setattr("onnxprune.recovery.run.steps", lambda name: (RECOVERIES["refit"], bad))
-    good, spoiled = recover_steps(model.graph, halved(model), data(model), "any", samples=60)
+    good, spoiled = recover_steps(model.graph, halved(model), *fit_and_judge(data(model), 0), "any")
     assert not good.dropped
     assert spoiled.dropped
-    assert spoiled.cut.model == good.cut.model
+    assert good.before > good.error == spoiled.before < spoiled.error
+    assert onnxprune.recover(model, halved(model), data(model), "any").model == good.cut.model
 
 
 def test_weights_in_files_are_recovered_like_those_inside(tmp_path: Path) -> None:
@@ -103,17 +102,33 @@ def test_quantized_models_are_not_recovered(tmp_path: Path) -> None:
         onnxprune.recover(loaded, halved(loaded), data(loaded))
 
 
-def test_activations_that_are_held_bound_the_number_of_samples(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = Session(model.proto.SerializeToString())
-    calls, count = choose_calls(model.graph, session, data(model), 0, 50)
-    assert (count, [len(call["x"]) for call in calls]) == (50, [16, 16, 16, 2])
-    per_sample = 2 * 4 * 36 * (8 + 8)  # of both networks, the two maps between which the activation lies
-    monkeypatch.setattr(samples, "MEMORY", 20 * per_sample + 1)
-    monkeypatch.setattr(samples, "PER_CALL", 4)
-    calls, count = choose_calls(model.graph, session, data(model), 0, 50)
-    assert count == 20
-    monkeypatch.setattr(samples, "MEMORY", 1)
-    assert choose_calls(model.graph, session, data(model), 0, 50)[1] == 4
+def test_every_sample_is_fed_once_and_no_call_has_samples_to_fit_and_to_judge_by(model: Model) -> None:
+    fit, judge = fit_and_judge(data(model), 0)
+    assert (len(fit), len(judge)) == (48, 12)
+    calls = sample_calls(model.graph, None, (fit, judge), 1 << 30)
+    assert [len(call["x"]) for call in calls] == [16, 16, 16, 12]
+    assert calls.counts == (3, 1)
+    fed = np.concatenate([call["x"] for call in calls])
+    whole = next(data(model).batches(60)).feeds["x"]
+    assert sorted(fed.reshape(60, -1).tolist()) == sorted(whole.reshape(60, -1).tolist())
+    filled = sample_calls(model.graph, 5, (fit, judge), 1 << 30)
+    assert {len(call["x"]) for call in filled} == {5}
+    assert filled.counts == (10, 3)
+
+
+def test_a_small_memory_makes_calls_small_and_leaves_the_result_alike(model: Model) -> None:
+    fit, judge = fit_and_judge(data(model), 0)
+    per_sample = 4 * 36 * (8 + 8)  # the two maps between which the activation lies
+    assert len(sample_calls(model.graph, None, (fit, judge), 8 * 3 * per_sample)[0]["x"]) == 3
+    assert len(sample_calls(model.graph, None, (fit, judge), 1)[0]["x"]) == 1
+    result = halved(model)
+    large, small = (onnxprune.recover(model, result, data(model), memory=memory) for memory in (1 << 30, 1))
+    assert error(model, small.model) == pytest.approx(error(model, large.model), rel=0.1)
+
+
+def test_where_one_sample_is_all_there_is_nothing_is_changed(model: Model) -> None:
+    result = halved(model)
+    assert onnxprune.recover(model, result, data(model).subset([0])).model == result.model
 
 
 def test_a_recovered_model_may_differ_in_its_weights_alone(model: Model) -> None:

@@ -80,7 +80,9 @@ def _quality(run: Run, pruned: PrunedModel, session: Session) -> Quality | None:
     quality = run.evaluator.quality(session, moved=MAX_DRIFT in pruned.plan.request)
     if not pruned.steps:
         return quality
-    return replace(quality, steps=(*pruned.steps, quality.as_step(pruned.last)))
+    own = quality.as_step(pruned.last)
+    steps = (replace(own, error=s.error, taken=True) if s.name == pruned.last else s for s in pruned.steps)
+    return replace(quality, steps=tuple(steps))
 
 
 def _latencies(run: Run, pruned: Session, small: Int8 | None) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Recovery within a run: what the plan asks for, what stands in its way, and putting the new weights in place."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import onnx
 
@@ -16,15 +17,32 @@ from onnxprune.pipeline.execution.store import put_in_place
 from onnxprune.pipeline.samples import Samples
 from onnxprune.recovery.recovery import MEMORY, steps
 from onnxprune.recovery.run import RecoveryStep, obstacle, recover_steps
-from onnxprune.runtime import open_session
+from onnxprune.runtime import Session, open_session
 from onnxprune.surgery.cut import Cut
 from onnxprune.values.outcome import CUT, AfterStep
 from onnxprune.values.plan import Plan
 from onnxprune.verification.recovered import check_recovered
 
 
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """The cut, or what a step of the recovery made of it.
+
+    Attributes:
+        name: of the step.
+        cut: with its weights.
+        error: of the outputs on the samples that judge, as a share of their squares.
+        step: what was done; None: nothing yet.
+    """
+
+    name: str
+    cut: Cut
+    error: float
+    step: RecoveryStep | None = None
+
+
 def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
-    """Recover a staged cut by its plan, check the result, and put it in the place of the cut; where it is asked for.
+    """Recover a staged cut by its plan, check the best stage, and put it in the place of the cut, if that is asked for.
 
     Raises:
         InputError: an unknown recovery, or a file cannot be written.
@@ -33,40 +51,77 @@ def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
     if not pruned.recovers:
         return pruned
     run.working("Recovering the weights")
-    plan, current, data = pruned.plan, pruned.cut, run.calibration_samples
+    plan, data = pruned.plan, run.calibration_samples
     steps(str(plan.recovery["name"]))
-    measured: list[AfterStep] = []
     notes: list[str] = []
-    last: RecoveryStep | None = None
-    for step in _tried(run, pruned.cut, plan, notes):
-        measured.append(measured_step(run, CUT if last is None else last.name, current))
-        last, current = step, step.cut
-        notes += [f"{step.name} moved the outputs away from the original's, so it was undone."] * step.dropped
-    if last is None:
+    stages = tuple(_stages(run, pruned.cut, plan, notes))
+    if not stages:
         return replace(pruned, notes=(*pruned.notes, *notes))
+    best = _best(run, stages, notes)
     if plan.data and data.calibration.digest() != plan.data.get("digest"):
         notes.append("The weights were recovered with other data than the plan's scores were computed from.")
-    placed = _replace(run, pruned.cut, last, plan.seed)
-    notes = [*pruned.notes, _summary(last, data), *notes]
-    return replace(pruned, cut=placed, steps=tuple(measured), last=last.name, notes=tuple(notes))
-
-
-def _tried(run: Run, cut: Cut, chosen: Plan, notes: list[str]) -> Iterator[RecoveryStep]:
-    """Yield the steps as far as they come: a model that the runtime cannot run piece by piece is still a good cut."""
-    name, data = str(chosen.recovery["name"]), run.calibration_samples
-    try:
-        yield from recover_steps(
-            run.model.graph, cut, data.fit, data.judge, name, memory=run.config.memory, seed=chosen.seed
+    placed = pruned.cut if best.step is None else _replace(run, pruned.cut, best.step, plan.seed)
+    measured = tuple(
+        replace(
+            AfterStep(stage.name, taken=True) if stage is best else measured_step(run, stage.name, stage.cut),
+            error=stage.error,
         )
+        for stage in stages
+    )
+    notes = [*pruned.notes, _summary(best, stages, data), *notes]
+    return replace(pruned, cut=placed, steps=measured, last=best.name, notes=tuple(notes))
+
+
+def _stages(run: Run, cut: Cut, chosen: Plan, notes: list[str]) -> Iterator[Stage]:
+    """Yield the cut and what each step made of it, as far as they come; nothing where no step came to an end.
+
+    A model that the runtime cannot run piece by piece is still a good cut.
+    """
+    name, data = str(chosen.recovery["name"]), run.calibration_samples
+    begun = False
+    try:
+        for step in recover_steps(
+            run.model.graph, cut, data.fit, data.judge, name, memory=run.config.memory, seed=chosen.seed
+        ):
+            if not begun:
+                begun = True
+                yield Stage(CUT, cut, step.before)
+            yield Stage(step.name, step.cut, step.error, step)
     except InputError as error:
         notes.append(f"Recovery {name} stopped where it was: {error}")
+
+
+def _best(run: Run, stages: Sequence[Stage], notes: list[str]) -> Stage:
+    """Return the stage with the least error on the samples that judge, unless another is visibly better in top-1."""
+    data = run.calibration_samples
+    best = min(stages, key=lambda stage: stage.error)
+    if data.judge.labels is None or not len(data.judge) or not run.config.check_accuracy:
+        return best
+    evaluator = run.evaluator_on(replace(data, measured=data.judge))
+    for other in stages:
+        if other is best:
+            continue
+        with _opened(run, best.cut) as one, _opened(run, other.cut) as two:
+            found = evaluator.quality(one, than=two)
+        if found.change_interval is not None and found.change_interval[1] < 0:
+            lost = -100 * (found.change or 0.0)
+            notes.append(f"{best.name} loses {lost:.1f} points of top-1 against {other.name} there, which was taken.")
+            best = other
+    return best
+
+
+@contextmanager
+def _opened(run: Run, cut: Cut) -> Iterator[Session]:
+    """Open a cut that may lie in memory."""
+    with on_disk(cut.model, cut.weights, run.staging.folder(run.config.written)) as (proto, weights):
+        yield open_session(proto, weights, name="the pruned model")
 
 
 def measured_step(run: Run, name: str, cut: Cut) -> AfterStep:
     """Measure a cut as it is after the step `name`."""
     assert run.evaluator is not None
-    with on_disk(cut.model, cut.weights, run.staging.folder(run.config.written)) as (proto, weights):
-        return run.evaluator.quality(open_session(proto, weights, name="the pruned model")).as_step(name)
+    with _opened(run, cut) as session:
+        return run.evaluator.quality(session).as_step(name)
 
 
 def _replace(run: Run, cut: Cut, step: RecoveryStep, seed: int) -> Cut:
@@ -79,14 +134,20 @@ def _replace(run: Run, cut: Cut, step: RecoveryStep, seed: int) -> Cut:
     return put_in_place(cut, step.cut.model, step.cut.weights, run.config.written, run.staging, check)
 
 
-def _summary(step: RecoveryStep, data: Samples) -> str:
-    """Return how much was recovered, and what was left as it is."""
-    text = (
-        f"Recovery {step.name} gave new weights to {step.solved} layers, from {len(data.fit)} samples, judged by "
-        f"{len(data.judge)} others"
+def _summary(best: Stage, stages: Sequence[Stage], data: Samples) -> str:
+    """Return which stage was taken and why, how much was recovered, and what was left as it is."""
+    others = ", ".join(f"{stage.name} {stage.error:.2g}" for stage in stages if stage is not best)
+    judged = (
+        f"with {best.error:.2g} of the outputs' squares wrong on {len(data.judge)} samples that nothing was fitted to "
+        f"({others})"
     )
-    if not step.skipped:
+    if best.step is None:
+        return f"The cut was taken as it is, {judged}."
+    solved = f"new weights for {best.step.solved} layers, from {len(data.fit)} samples"
+    text = f"Recovery {best.name} was taken, {judged}: {solved}"
+    if not best.step.skipped:
         return f"{text}."
+    step = best.step
     reasons: dict[str, list[str]] = {}
     for name, reason in step.skipped.items():
         reasons.setdefault(reason, []).append(name)
@@ -118,5 +179,5 @@ def recover_cut(
     if reason is not None and steps(recovery):
         raise InputError(f"Nothing can be recovered in {model.path.name}: {reason}.", "unsupported-model")
     for step in recover_steps(model.graph, result, *fit_and_judge(dataset, seed), recovery, memory=memory, seed=seed):
-        result = step.cut
+        result = result if step.dropped else step.cut
     return result

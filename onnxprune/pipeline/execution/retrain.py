@@ -15,7 +15,7 @@ from onnxprune.pipeline.execution.recover import measured_step
 from onnxprune.pipeline.execution.store import put_in_place
 from onnxprune.pipeline.execution.training import TrainingWatch, check_trained, check_training, tune
 from onnxprune.runtime import open_session
-from onnxprune.values.outcome import CUT
+from onnxprune.values.outcome import CUT, AfterStep
 
 TRAINED = "training"
 """The step's name in the report."""
@@ -53,7 +53,8 @@ def retrain(run: Run, pruned: PrunedModel) -> PrunedModel:
     from onnxprune.finetune.training.processes import Processes, find_device, limited_threads
 
     cut, data = pruned.cut, run.samples.calibration
-    before = measured_step(run, pruned.last or CUT, cut)
+    known = next((step for step in pruned.steps if step.name == pruned.last), AfterStep(CUT))
+    before = replace(measured_step(run, known.name, cut), error=known.error, taken=True)
     training, validation = run.samples.fit, run.samples.judge
     with limited_threads(config.threads):
         trained, proto, weights = tune(
@@ -80,7 +81,7 @@ def retrain(run: Run, pruned: PrunedModel) -> PrunedModel:
     return replace(
         pruned,
         cut=placed,
-        steps=(*pruned.steps, before),
+        steps=(*(step for step in pruned.steps if step.name != before.name), before, AfterStep(TRAINED, taken=True)),
         last=TRAINED,
         notes=(*pruned.notes, note, *ended),
     )

@@ -21,5 +21,5 @@ def recovered_cut(run: Run, keep: Mapping[str, BoolArray]) -> Cut:
         for step in recover_steps(
             graph, result, samples.fit, samples.judge, name, memory=config.memory, seed=config.seed
         ):
-            result = step.cut
+            result = result if step.dropped else step.cut
     return result
