@@ -71,12 +71,21 @@ class Recovered:
 
 @dataclass(frozen=True)
 class Recovery:
-    """A way to recover: its name, one line on it, and the recovery that comes before it."""
+    """A way to recover.
+
+    Attributes:
+        name: of it.
+        summary: one line.
+        run: does it.
+        after: the recovery that comes before it.
+        check: refuses what cannot be, before any work is done.
+    """
 
     name: str
     summary: str
     run: Callable[[RecoveryTask], Recovered]
     after: str | None = None
+    check: Callable[[], None] = lambda: None
 
 
 _complaint = kind_complaint(Recovery)
@@ -105,4 +114,5 @@ def steps(name: str) -> tuple[Recovery, ...]:
             RECOVERIES.unusable(name) or f"There is no recovery {name!r}; choose from {known}.", "unknown-name"
         )
     found = RECOVERIES[name]
+    found.check()
     return (*(steps(found.after) if found.after else ()), found)

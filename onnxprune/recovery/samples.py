@@ -11,9 +11,6 @@ from onnxprune.data import Dataset
 from onnxprune.graph.model import Graph
 from onnxprune.linear.held import Calls
 
-SAMPLES = 4096
-"""Samples at most, to fit and to judge by."""
-
 PER_CALL = 16
 """Samples of one call at most where the model takes any number."""
 

@@ -1,0 +1,206 @@
+"""Match: all weights that stay follow the original's block outputs by gradient, without labels.
+
+The squared error at the outputs of residual sums, and of the model, over the variance that the original's have there.
+Where there is no sum, the tensors before the map shrinks stand for the ends of blocks. Matching the scores alone makes
+networks worse on few samples: blocks tell many times as much of a sample as its scores do.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxprune.finetune.installed import require_torch
+from onnxprune.graph.model import Graph, Node, read_graph
+from onnxprune.recovery.downstream import masks_of
+from onnxprune.recovery.recovery import Recovered, Recovery, RecoveryTask
+
+if TYPE_CHECKING:
+    import torch
+
+    from onnxprune.finetune.interpreter.module import GraphModule
+
+Array = NDArray[Any]
+
+STEPS = 300
+"""Steps of the optimizer."""
+
+BATCH = 48
+"""Samples a step, as whole calls."""
+
+RATE = 1e-3
+"""Highest rate of Adam, which rises over the first `WARMUP` of the steps and falls as a cosine after that."""
+
+WARMUP = 0.2
+
+JUDGED = 6
+"""How often the samples that judge are looked at on the way; the best weights are kept."""
+
+CLIP = 10.0
+"""Largest norm of the gradient."""
+
+MEASURED = 8
+"""Calls that variances are taken from."""
+
+TINY = 1e-12
+
+SUMS = frozenset({"Add", "Sum"})
+
+
+def match(task: RecoveryTask) -> Recovered:
+    """Train a pruned model's weights after the original's blocks.
+
+    Raises:
+        InputError: torch is missing, or a graph that cannot be trained.
+    """
+    require_torch()
+    from onnxprune.finetune.interpreter.export import trained_model
+
+    graph, whole = read_graph(task.pruned), read_graph(task.original)
+    matching = _Matching(graph, whole, task)
+    solved = matching.work()
+    return Recovered(task.pruned if solved is None else trained_model(graph, matching.student).proto, solved or {})
+
+
+def targets(graph: Graph) -> tuple[str, ...]:
+    """Return the tensors at which a pruned network is matched: sums of what layers made, else ends of stages."""
+    sums = [node.outputs[0] for node in graph.nodes if node.kind in SUMS and _joins(graph, node)]
+    ends = [node.inputs[0] for node in graph.nodes if _shrinks(graph, node) and not graph.is_leaf(node.inputs[0])]
+    return tuple(dict.fromkeys(name for name in sums or ends if name not in graph.outputs and name not in graph.inputs))
+
+
+def _joins(graph: Graph, node: Node) -> bool:
+    shapes = graph.facts.shapes[0]
+    computed = [name for name in node.inputs if not graph.is_leaf(name)]
+    return len(computed) > 1 and len({shapes.get(name) for name in (*computed, node.outputs[0])}) == 1
+
+
+def _shrinks(graph: Graph, node: Node) -> bool:
+    shapes = graph.facts.shapes[0]
+    if not node.inputs or not node.outputs:
+        return False
+    before, after = shapes.get(node.inputs[0]), shapes.get(node.outputs[0])
+    if before is None or after is None or len(before) != len(after) or len(before) < 3:
+        return False
+    return math.prod(after[2:]) < math.prod(before[2:])
+
+
+class _Matching:
+    """The moving parts: both networks in torch, what is matched, and in which units."""
+
+    def __init__(self, graph: Graph, whole: Graph, task: RecoveryTask) -> None:
+        from onnxprune.finetune.interpreter.module import GraphModule
+
+        self.task, self.outputs = task, graph.outputs
+        self.names = targets(graph)
+        self.student, self.teacher = (GraphModule(each, statistics="eval").eval() for each in (graph, whole))
+        self.kept = {name: masks_of(task.masks, name) for name in (*self.names, *self.outputs)}
+        numbers = range(len(task.calls))
+        self.fitting = [number for number in numbers if not task.judges(number)]
+        self.judging = [number for number in numbers if task.judges(number)]
+        self.units = self._variances() if self.fitting else {}
+
+    def work(self) -> dict[str, float] | None:
+        """Train, and keep the weights that the samples that judge like best.
+
+        Returns the error that is left there by target, as a share of what it was; None: no weights were better.
+        """
+        import torch
+
+        parameters = [value for value in self.student.trained().values() if value.is_floating_point()]
+        before = self._judged()
+        if not parameters or not self.units or not math.isfinite(sum(before.values())):
+            return None
+        optimizer = torch.optim.Adam(parameters, lr=RATE)
+        best, least = None, before
+        batches = self._batches()
+        for step in range(STEPS):
+            optimizer.param_groups[0]["lr"] = RATE * rate_factor((step + 0.5) / STEPS)
+            optimizer.zero_grad(set_to_none=True)
+            batch = next(batches)
+            for call in batch:
+                torch.autograd.backward(torch.stack(list(self._losses(call).values())).sum() / len(batch))
+            torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+            optimizer.step()
+            if (step + 1) % (STEPS // JUDGED) == 0:
+                now = self._judged()
+                if sum(now.values()) < sum(least.values()):
+                    best = {name: value.detach().clone() for name, value in self.student.trained().items()}
+                    least = now
+        if best is None:
+            return None
+        self.student.load_state_dict(best, strict=False)
+        return {name: least[name] / max(before[name], TINY) for name in least}
+
+    def _batches(self) -> Iterator[list[int]]:
+        """Yield calls to learn from, `BATCH` samples at a time where calls are that small, anew every epoch."""
+        rng = np.random.default_rng(self.task.seed)
+        size = max(1, BATCH // max(1, self.task.samples // len(self.fitting)))
+        while True:
+            order = rng.permutation(self.fitting).tolist()
+            yield from (order[start : start + size] for start in range(0, len(order), size))
+
+    def _traced(self, module: "GraphModule", call: int) -> "dict[str, torch.Tensor]":
+        import torch
+
+        feeds = self.task.calls[call]
+        given = [torch.from_numpy(np.ascontiguousarray(feeds[name])) for name in module.input_names]
+        outputs, inner = module.traced(given, self.names)
+        found = {**inner, **dict(zip(self.outputs, outputs, strict=True))}
+        return {name: value.float() for name, value in found.items() if value.is_floating_point()}
+
+    def _truth(self, call: int) -> "dict[str, torch.Tensor]":
+        """Return what the original has at the targets, in the channels that are left."""
+        import torch
+
+        with torch.no_grad():
+            found = self._traced(self.teacher, call)
+        for name, masks in self.kept.items():
+            for axis, mask in masks.items():
+                found[name] = found[name].index_select(axis, torch.from_numpy(np.flatnonzero(mask)))
+        return found
+
+    def _variances(self) -> dict[str, float]:
+        """Return the variance of each target of the original, over some samples to fit to."""
+        sums: dict[str, Array] = {}
+        for call in self.fitting[:MEASURED]:
+            for name, value in self._truth(call).items():
+                wide = value.double()
+                part = np.array([wide.numel(), float(wide.sum()), float(wide.square().sum())])
+                sums[name] = sums.get(name, np.zeros(3)) + part
+        return {
+            name: max(float(squares / count - (total / count) ** 2), TINY)
+            for name, (count, total, squares) in sums.items()
+        }
+
+    def _losses(self, call: int) -> "dict[str, torch.Tensor]":
+        """Return the mean squared error of each target of one call, over the variance of the original's."""
+        truth, found = self._truth(call), self._traced(self.student, call)
+        pairs = {name: (found[name], value) for name, value in truth.items() if found[name].shape == value.shape}
+        return {name: (one - other).square().mean() / self.units[name] for name, (one, other) in pairs.items()}
+
+    def _judged(self) -> dict[str, float]:
+        import torch
+
+        sums: dict[str, float] = {}
+        with torch.no_grad():
+            for call in self.judging:
+                for name, value in self._losses(call).items():
+                    sums[name] = sums.get(name, 0.0) + float(value)
+        return sums
+
+
+def rate_factor(done: float) -> float:
+    """Return the rate as a share of the highest one when a share of the steps is done: one cycle."""
+    return done / WARMUP if done < WARMUP else 0.5 * (1 + math.cos(math.pi * (done - WARMUP) / (1 - WARMUP)))
+
+
+MATCH = Recovery(
+    name="match",
+    summary="All weights follow the original's block outputs by gradient; takes torch, and minutes.",
+    run=match,
+    after="refit",
+    check=require_torch,
+)
