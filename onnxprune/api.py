@@ -77,6 +77,7 @@ class _Tracking(NullListener):
         self.track = track  # type: ignore[method-assign]
 
 
+@_python
 def load_plan(path: Path | str) -> Plan:
     """Read a plan file.
 

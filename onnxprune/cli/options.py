@@ -1,5 +1,6 @@
 """From a configuration to a command: its fields become options, and what was given becomes the configuration."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -87,7 +88,7 @@ class Job(Command, Generic[C]):
         if STEER in typed and FILE in typed:
             raise click.UsageError("--steer is the old name of --config; give one of the two.", ctx=ctx)
         if STEER in typed and not talk.quiet:
-            click.echo("Warning: --steer is deprecated; use --config, which reads the same file.", err=True)
+            _warn("--steer is deprecated; use --config, which reads the same file.", as_json=talk.progress == "json")
         self.work(self._configured(ctx, typed, typed.get(FILE) or typed.get(STEER)), talk)
 
     def _configured(self, ctx: click.Context, typed: dict[str, Any], file: Path | None) -> C:
@@ -138,6 +139,15 @@ class Job(Command, Generic[C]):
         return not field.default if _is_switch(field, known) else value
 
 
+def _warn(text: str, *, as_json: bool) -> None:
+    if as_json:
+        from onnxprune.cli.json_lines import write_line
+
+        write_line(sys.stderr, {"event": "warning", "message": text})
+    else:
+        click.echo(f"Warning: {text}", err=True)
+
+
 def job(
     config: type[C], *, examples: tuple[str, ...], without: tuple[str, ...] = ()
 ) -> Callable[[Callable[[C, Talk], None]], Job[C]]:
@@ -171,7 +181,7 @@ def _parameter(field: "attrs.Attribute[Any]", known: Known) -> click.Parameter:
 
 def _files(steered: bool) -> list[Option]:
     """Return the options that name a configuration file."""
-    file = click.Path(path_type=Path)
+    file = click.Path(path_type=Path, dir_okay=False)
     text = "Read options from this file; the command line goes before it."
     named = Option(["--config", FILE], type=file, metavar="FILE.toml", help=text, section=RUN)
     old = "Deprecated: the same as --config."

@@ -1,7 +1,9 @@
 """The program: a group of commands of which `prune` may go unnamed."""
 
+import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from itertools import pairwise
@@ -29,6 +31,11 @@ COMMANDS: Mapping[str, str] = {
 _OWN = ("--help", "-h", "--version")
 
 
+def _terminated(number: int, _: Any) -> NoReturn:
+    """Leave as an interrupted command does, so that nothing half done is left lying about."""
+    sys.exit(128 + number)
+
+
 class CommandGroup(WithExamples, click.Group):
     """A group whose unknown first argument means the main job, and whose failures are one sentence."""
 
@@ -36,6 +43,8 @@ class CommandGroup(WithExamples, click.Group):
         """Run, and leave with an exit code."""
         arguments = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
+        with suppress(ValueError):  # only the main thread may
+            signal.signal(signal.SIGTERM, _terminated)
         work = super().main
         run = partial(work, arguments, prog_name or "onnxprune", **extra)
         sys.exit(guarded(run, debug="--debug" in arguments, as_json=_asks_for_json(arguments)))

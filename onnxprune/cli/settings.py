@@ -39,6 +39,8 @@ def _read(args: list[str], known: dict[str, click.Option]) -> Iterator[str]:
             yield arg
             continue
         name, stands_for = found
+        if stands_for is not None and equals:
+            raise click.UsageError(f"Option '{word}' does not take a value.")
         if stands_for is None:
             if not equals and not args:
                 raise click.UsageError(f"Option '{word}' requires an argument.")

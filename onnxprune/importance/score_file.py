@@ -122,8 +122,10 @@ def _arrays(path: Path) -> dict[str, Array]:
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise InputError(f"No such file of scores: {path}; --save-scores writes one.", "missing-file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as an .npz file of numbers ({error}).", "unreadable-file") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        raise InputError(
+            f"'{path}' cannot be read as an .npz file of numbers; --save-scores writes one.", "unreadable-file"
+        ) from None
 
 
 def _about(value: Array | None, path: Path) -> dict[str, Any]:

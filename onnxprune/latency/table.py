@@ -134,9 +134,9 @@ def read_table(path: Path, model: Model, analysis: Analysis) -> LatencyTable:
         raise InputError(
             f"There is no latency table '{path}'; `onnxprune profile {model.path.name}` makes one.", "missing-file"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
-            f"'{path}' is no latency table ({type(error).__name__}); `onnxprune profile {model.path.name}` makes one.",
+            f"'{path}' is no latency table; `onnxprune profile {model.path.name}` makes one.",
             "unreadable-file",
         ) from None
     own = header_of(model, analysis)

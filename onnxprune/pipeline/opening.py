@@ -111,6 +111,8 @@ def _checked(config: PruneConfig) -> ConfiguredMethod:
     recovery_settings(config.recovery)
     if config.pareto is not None:
         require_plots()
+    if config.labels is not None and not config.labels.exists():
+        raise InputError(f"there is no file '{config.labels}' of --labels: check the path", "missing-file")
     return ConfiguredMethod(method, options)
 
 

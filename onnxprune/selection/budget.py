@@ -104,6 +104,16 @@ class Budget:
     latency: Amount | None = None
     budgets: Mapping[str, Amount] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuse what is no number.
+
+        Raises:
+            InputError: one of them is none.
+        """
+        for name, value in vars(self).items():
+            if isinstance(value, bool | str):
+                raise InputError(f"Budget({name}={value!r}) is no number; write it as 0.5.", "bad-value")
+
     @property
     def limited(self) -> dict[Limited, Amount]:
         """The costs that are limited, with what may be left."""
@@ -208,5 +218,8 @@ def _read(limited: Limited, value: Amount | float | str) -> Amount | float:
         if limited.units is None and not found.is_share:
             raise ValueError("it takes a share, such as 50%")
     except ValueError as error:
-        raise InputError(f"{limited.name}={value!r} is no budget ({error}).", "bad-value") from None
+        form = "50%" if limited.units is None else "50% or 1.5M"
+        raise InputError(
+            f"--budget {limited.name}={value} is no budget ({error}); write it as {form}.", "bad-value"
+        ) from None
     return found.number if limited.units is None else found

@@ -46,10 +46,15 @@ def read_amount(value: "Amount | float | str", units: Mapping[str, float]) -> Am
     """
     if isinstance(value, Amount):
         return value
+    if isinstance(value, bool):
+        raise ValueError("it is true or false")
     text = f"{value:g}" if isinstance(value, int | float) else value.strip()
     digits = text.rstrip("%abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
     unit = text[len(digits) :].strip()
-    number = float(digits.replace(",", "").replace("_", ""))
+    try:
+        number = float(digits.replace(",", "").replace("_", ""))
+    except ValueError:
+        raise ValueError("it has no number") from None
     if not 0 < number < float("inf"):
         raise ValueError("it has to be above 0")
     if unit == "%":
@@ -63,4 +68,4 @@ def read_amount(value: "Amount | float | str", units: Mapping[str, float]) -> Am
 
 
 def _unknown(unit: str, units: Mapping[str, float]) -> float:
-    raise ValueError(f"{unit!r} is no unit; known are %, {', '.join(name for name in units if name)}")
+    raise ValueError(f"{unit!r} is no unit; known are {', '.join(('%', *filter(None, units)))}")

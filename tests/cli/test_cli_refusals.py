@@ -151,7 +151,7 @@ def test_a_budget_that_is_no_amount_is_a_usage_error(output: Path, flags: tuple[
 
 
 def test_a_method_that_only_ranks_needs_a_budget(output: Path) -> None:
-    refused(prune(output, "--method", "random", "--alpha", 1), "random", "--ratio", "--macs")
+    refused(prune(output, "--method", "random", "--alpha", 1), "random", "--alpha", "leave it out")
     refused(call(RESNET, "--method", "random", "-o", output), "random", "--ratio", "--macs")
 
 

@@ -202,9 +202,9 @@ def test_budgets_of_all_names_are_read_once() -> None:
         PruneConfig(CONVNET, budgets={"macs": "50%", "size": "2kB"}).goal
         == PruneConfig(CONVNET, macs=0.5, size="2kB").goal
     )
-    with refused("conflicting-options", "--macs", "--budget macs"):
+    with refused("conflicting-options", "--macs", "--budget both say macs"):
         _ = PruneConfig(CONVNET, macs=0.5, budgets={"macs": "50%"}).goal
-    with refused("bad-value", "macs='2'", "a share"):
+    with refused("bad-value", "macs=2", "a share"):
         _ = PruneConfig(CONVNET, budgets=["macs=2"]).goal
     with refused("unknown-name", "'ratio'"):
         _ = PruneConfig(CONVNET, budgets={"ratio": 0.5}).goal

@@ -43,5 +43,5 @@ def test_amounts_have_units_of_their_own() -> None:
     assert read_budget(size="2kB", params="1k", latency="1s") == Budget(
         params=Amount(1000.0, False, "1k"), size=Amount(2000.0, False, "2kB"), latency=Amount(1000.0, False, "1s")
     )
-    with refused("bad-value", "params='1 furlong'"):
+    with refused("bad-value", "params=1 furlong"):
         read_budget(params="1 furlong")

@@ -28,7 +28,7 @@ def open_model(path: Path | str) -> StoredModel:
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder, not a model; name the .onnx file inside it.", "unreadable-file")
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 (the method raises where a path is too long)
         raise InputError(f"No such model: {path}; check the path.", "missing-file")
     try:
         model, weights = _parse(path)

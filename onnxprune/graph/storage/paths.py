@@ -73,6 +73,7 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Inputs) -> None:
     """
     written = [(what, path, followed(path)) for what, path in _given(outputs) if not is_null(path)]
     read = inputs.named()
+    _refuse_devices(read)
     if any(place.exists() for _, _, place in written):  # every data file exists, so what does not exist is none
         read += inputs.data_files()
     seen: dict[str, Path] = {}
@@ -100,6 +101,12 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Inputs) -> None:
                 )
         _refuse_unwritable(what, path, place)
         seen[what] = place
+
+
+def _refuse_devices(read: list[tuple[str, Path]]) -> None:
+    for what, path in read:
+        if path.is_char_device() or path.is_block_device():
+            raise InputError(f"{_start(what)}, {path}, is a device; name a file or a folder.", "unreadable-file")
 
 
 def _refuse_unwritable(what: str, path: Path, place: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from inspect import get_annotations, signature
 from textwrap import fill
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, get_args
 
 import attrs
 
@@ -133,15 +133,18 @@ def read_fields(cls: type, fields: list["attrs.Attribute[Any]"]) -> list["attrs.
 def _reader(field: "attrs.Attribute[Any]") -> Callable[[Any], Any]:
     convert: Any = field.converter
     option = option_of(field)
+    kinds = tuple(kind for kind in get_args(field.type) or (field.type,) if isinstance(kind, type))
 
     def read(value: Any) -> Any:
         try:
+            if convert is None and option is not None and not isinstance(value, kinds):
+                raise ValueError(f"{value!r} is no text")
             found = value if convert is None else convert(value)
             if option is not None and option.choices and isinstance(found, str) and found not in option.values:
                 raise ValueError(f"{found!r} is not one of {', '.join(option.values)}")
         except ValueError as error:
             raise ConfigError(keyword_of(field), _shortened(str(error))) from None
-        except (TypeError, AttributeError) as error:
+        except (TypeError, AttributeError, OverflowError) as error:
             raise ConfigError(keyword_of(field), _shortened(f"{value!r} will not do ({error})")) from None
         return found
 
@@ -180,11 +183,11 @@ def _in_python(text: str, config: type) -> str:
     """Return a text about options in terms of keywords."""
     fields = options_of(config).values()
     keywords = {flag: keyword_of(field) for field, _ in fields for flag in flags_of(field)}
-    values = "|".join(("[0-9A-Z]", *(rf"{choice}\b" for _, option in fields for choice in option.values)))
+    values = "|".join(("[0-9A-Z*'\"]", *(rf"{choice}\b" for _, option in fields for choice in option.values)))
 
     def keyword(found: re.Match[str]) -> str:
-        name = keywords.get(found[1])
-        if name is None:
+        name = keywords.get(found[1], found[1][2:].replace("-", "_"))
+        if not found[1].startswith("--") and found[1] not in keywords:
             return found[0]
         return f"{name}=False" if found[1].startswith("--no-") else f"{name}="
 

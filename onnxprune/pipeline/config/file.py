@@ -6,9 +6,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from onnxprune.errors import InputError
 from onnxprune.pipeline.config.base import flags_of, options_of
 from onnxprune.pipeline.config.method_settings import with_method_settings
+from onnxprune.pipeline.config.reading import settings
+
+SHELL_ONLY = frozenset({"config", "debug", "json", "progress", "quiet", "steer", "verbose"})
+"""Options that are about what the command line prints and reads."""
 
 
 def read_file(path: Path, config: type) -> dict[str, Any]:
@@ -20,7 +26,7 @@ def read_file(path: Path, config: type) -> dict[str, Any]:
         InputError: it cannot be read, or has a key that is no option.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"There is no file '{path}' to read options from.", "missing-file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -31,21 +37,34 @@ def read_file(path: Path, config: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in content.items():
         plain = key.replace("_", "-")
+        if plain in SHELL_ONLY:
+            raise InputError(f"'{path}' says {key!r}, which is asked for on the command line alone.", "unknown-name")
         if plain not in names:
             raise InputError(f"'{path}' says {key!r}, which is no option{_nearest(plain, names)}", "unknown-name")
         name, turned = names[plain]
+        if name in found:
+            raise InputError(f"'{path}' says {plain!r} twice, with - and with _; leave one out.", "conflicting-options")
         found[name] = not value if turned and isinstance(value, bool) else value
     return found
 
 
 def joined(first: Mapping[str, Any], then: Mapping[str, Any], config: type) -> dict[str, Any]:
     """Return both, the second before the first, but for options that may be given several times: these add up."""
-    many = {name for name, (_, option) in options_of(config).items() if option.many}
+    options = options_of(config)
+    many = {name for name, (_, option) in options.items() if option.many}
     both = {**first, **then}
     return {
-        name: _sum(first[name], then[name]) if name in many and name in first and name in then else value
+        name: _joined(options[name][0], first[name], then[name])
+        if name in many and name in first and name in then
+        else value
         for name, value in both.items()
     }
+
+
+def _joined(field: "attrs.Attribute[Any]", first: Any, then: Any) -> Any:
+    """Return settings with those of the command line before those of a file, and lists one after the other."""
+    is_table = getattr(field.default, "factory", None) is dict
+    return {**settings(first), **settings(then)} if is_table else _sum(first, then)
 
 
 def _sum(first: Any, then: Any) -> Any:

@@ -17,7 +17,9 @@ from onnxprune.pipeline.config.reading import (
     approximate,
     block,
     bytes_of_memory,
+    few,
     file,
+    files,
     multiple,
     names,
     natural,
@@ -30,6 +32,7 @@ from onnxprune.pipeline.config.reading import (
     settings,
     share,
     size,
+    steering,
     switch,
 )
 from onnxprune.registry import names_of
@@ -87,6 +90,7 @@ class Subject(Config):
     )
     also_read: Mapping[str, Path] = field(
         factory=dict,
+        converter=files,
         kw_only=True,
         metadata={"help": "Further files that are not to be written over, by what messages call them."},
     )
@@ -294,7 +298,9 @@ class SingleLayers(Config):
         converter=optional(share),
         metadata=option("Leave at least this share of every group.", LAYERS, metavar="SHARE", default=f"{FLOOR:.0%}"),
     )
-    _steering: "Steering | None" = field(default=None, metadata={"help": "The same three as one value."})
+    _steering: "Steering | None" = field(
+        default=None, converter=steering, metadata={"help": "The same three as one value."}
+    )
 
     @property
     def steering(self) -> "Steering":
@@ -557,7 +563,7 @@ class Threads(Config):
 
     threads: int | None = field(
         default=None,
-        converter=optional(positive),
+        converter=optional(few),
         metadata=option("Threads of onnxruntime and torch.", RUN, metavar="N", default="their own choice", rare=True),
     )
 

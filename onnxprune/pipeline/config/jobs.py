@@ -41,14 +41,17 @@ from onnxprune.pipeline.config.groups import (
 )
 from onnxprune.pipeline.config.reading import (
     duration,
+    few,
     file,
     file_size,
+    goal,
     natural,
     number,
     params,
     path,
     points,
     positive,
+    recipe,
     settings,
     share,
     switch,
@@ -192,7 +195,7 @@ class PruneConfig(
     )
     steps: int = field(
         default=1,
-        converter=positive,
+        converter=few,
         metadata=option(
             "Choose what goes in N steps, each after the first on the recovered network.",
             BUDGET,
@@ -246,6 +249,7 @@ class PruneConfig(
 
     training: Recipe | None = field(
         default=None,
+        converter=recipe,
         metadata={"help": "How the recovered model is trained, in place of --finetune and what goes with it."},
     )
     teacher: Path | None = field(
@@ -254,7 +258,9 @@ class PruneConfig(
         metadata={"help": "The model that training learns from; None: the model that is cut."},
     )
     _goal: "Goal | None" = field(
-        default=None, metadata={"help": "Budgets, policy, width block and what is said of single layers, as one value."}
+        default=None,
+        converter=goal,
+        metadata={"help": "Budgets, policy, width block and what is said of single layers, as one value."},
     )
 
     def __attrs_post_init__(self) -> None:
@@ -357,7 +363,7 @@ class PruneConfig(
         twice = next((name for name in amounts if name in self.budgets), None)
         if twice is not None:
             raise InputError(
-                f"--{twice} and --budget {twice} say the same; leave one of the two out.", "conflicting-options"
+                f"--{twice} and --budget both say {twice}; leave one of the two out.", "conflicting-options"
             )
         budget = read_budget(self.ratio, self.alpha, **amounts, **self.budgets)
         return Goal(budget, self.round_to, self.policy, self.steering)

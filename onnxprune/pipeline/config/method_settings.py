@@ -22,17 +22,17 @@ def with_method_settings(given: Mapping[str, Any], known: Collection[str], under
         return kept
     from onnxprune.importance.method import spelled
 
-    settings: dict[str, Any] = {}
-    for key in given.keys() - kept.keys():
+    settings: list[tuple[str, Any]] = []
+    for key in (key for key in given if key not in known):
         value, found = given[key], spelled(key, str(given.get("method", "")))
         if found is None:
             kept[key] = value
         elif found[1] is None:
-            settings[found[0]] = value
+            settings.append((found[0], value))
         elif not isinstance(value, bool):
             raise InputError(f"'{key}' is true or false, not {value!r}.", "bad-value")
         elif value:
-            settings[found[0]] = found[1]
+            settings.append(found)
     others = kept.get(under, ())
     listed = others.items() if isinstance(others, Mapping) else [others] if isinstance(others, str) else others
-    return {**kept, under: [*listed, *settings.items()]} if settings else kept
+    return {**kept, under: [*listed, *settings]} if settings else kept

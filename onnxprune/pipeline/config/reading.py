@@ -4,13 +4,33 @@ Each function is the converter of a field: text is read as on the shell, other v
 ValueError says what is wrong, beginning with the value.
 """
 
+import errno
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from onnxprune.values.amount import BYTES, COUNTS, MILLISECONDS, Amount, read_amount
+
+if TYPE_CHECKING:
+    from onnxprune.finetune.training.recipe import Recipe
+    from onnxprune.selection.goal import Goal
+    from onnxprune.selection.steering import Steering
+
+V = TypeVar("V")
+
+FEW = 1000
+"""Most threads, and most steps."""
+
+MOST = 2**31 - 1
+"""Largest whole number."""
+
+LARGEST = 16384
+"""Most pixels along a side."""
+
+SMALLEST = 1e-15
+"""Smallest number but 0; its inverse is the largest."""
 
 Size = int | tuple[int, int]
 """A length in pixels, or height and width."""
@@ -23,11 +43,17 @@ def path(value: str | os.PathLike[str]) -> Path:
     """Return a path.
 
     Raises:
-        ValueError: it is empty.
+        ValueError: it is empty, or none that a file system takes.
     """
-    if not os.fspath(value):
+    found = os.fspath(value)
+    if not isinstance(found, str) or not found or "\0" in found:
         raise ValueError(f"{value!r} is no path")
-    return Path(value)
+    try:
+        os.lstat(found)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(f"{value!r} is longer than a path may be") from None
+    return Path(found)
 
 
 def file(value: str | os.PathLike[str]) -> Path:
@@ -135,6 +161,18 @@ def block(value: int | str | None) -> int | None:
     return _whole(value, 1, "is no number of channels from 1 up; write it as 8, or auto")
 
 
+def few(value: int | str) -> int:
+    """Read a whole number from 1 to `FEW`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _whole(value, 1, f"is no whole number from 1 to {FEW}")
+    if found > FEW:
+        raise ValueError(f"{value!r} is no whole number from 1 to {FEW}")
+    return found
+
+
 def positive(value: int | str) -> int:
     """Read a whole number from 1 up.
 
@@ -155,12 +193,13 @@ def natural(value: int | str) -> int:
 
 def _whole(value: int | str, least: int, refusal: str) -> int:
     try:
-        found = int(value) if isinstance(value, str) else value
-    except ValueError:
+        found = value if isinstance(value, bool) else int(value)
+    except (ValueError, OverflowError):
         raise ValueError(f"{value!r} {refusal}") from None
-    if isinstance(found, bool) or found != int(found) or found < least:
+    whole = isinstance(value, str) or found == value
+    if isinstance(found, bool) or not whole or not least <= found <= MOST:
         raise ValueError(f"{value!r} {refusal}")
-    return int(found)
+    return found
 
 
 def number(value: float | str) -> float:
@@ -173,7 +212,7 @@ def number(value: float | str) -> float:
     numerator, denominator = _number(above), _number(below) if slash else 1.0
     if numerator is None or not denominator:
         raise ValueError(f"{value!r} is no number; write it as 0.00392 or 1/255")
-    return numerator / denominator
+    return _in_range(value, numerator / denominator)
 
 
 def multiple(value: float | str) -> float:
@@ -198,7 +237,7 @@ def numbers(value: float | str | Sequence[float]) -> tuple[float, ...]:
     found = [_number(part) for part in parts]
     if any(each is None for each in found):
         raise ValueError(f"{value!r} is no list of numbers; write it as .485,.456,.406")
-    return tuple(each for each in found if each is not None)
+    return tuple(_in_range(value, each) for each in found if each is not None)
 
 
 def names(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -233,8 +272,8 @@ def size(value: str | int | Sequence[int]) -> Size:
     """
     text = value if isinstance(value, str) else str(value) if isinstance(value, int) else ",".join(map(str, value))
     parts = [part.strip() for part in text.lower().replace("x", ",").split(",")]
-    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ValueError(f"{value!r} is no size; write it as 224 or HEIGHT,WIDTH, such as 224,224")
+    if len(parts) > 2 or not all(part.isdecimal() and len(part) < 6 and 0 < int(part) <= LARGEST for part in parts):
+        raise ValueError(f"{value!r} is no size up to {LARGEST}; write it as 224 or HEIGHT,WIDTH, such as 224,224")
     return int(parts[0]) if len(parts) == 1 else (int(parts[0]), int(parts[1]))
 
 
@@ -253,7 +292,12 @@ def settings(value: Pairs) -> dict[str, Any]:
     Raises:
         ValueError: one has another form.
     """
-    return dict(_pairs(value, "write it as NAME=VALUE"))
+    found: dict[str, Any] = {}
+    for name, each in _pairs(value, "write it as NAME=VALUE"):
+        if name in found and found[name] != each:
+            raise ValueError(f"{name!r} is {found[name]!r} and {each!r}; leave one of the two out")
+        found[name] = each
+    return found
 
 
 def _pairs(value: Pairs, form: str, *, last: bool = False) -> list[tuple[str, Any]]:
@@ -284,6 +328,50 @@ def approximate(value: bool | str) -> bool:
     return found
 
 
+def goal(value: "Goal | None") -> "Goal | None":
+    """Take a goal.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return _of_class(value, "Goal")
+
+
+def steering(value: "Steering | None") -> "Steering | None":
+    """Take what is said of single groups.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    return _of_class(value, "Steering")
+
+
+def recipe(value: "Recipe | None") -> "Recipe | None":
+    """Take a recipe.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return _of_class(value, "Recipe")
+
+
+def _of_class(value: V, name: str) -> V:
+    if value is not None and type(value).__name__ != name:
+        raise ValueError(f"{value!r} is no {name}")
+    return value
+
+
+def files(value: Mapping[str, Any]) -> dict[str, Path]:
+    """Read paths by what messages call them.
+
+    Raises:
+        ValueError: they are none.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{value!r} is no table of paths")
+    return {str(name): path(each) for name, each in value.items()}
+
+
 def switch(value: bool) -> bool:
     """Take a switch.
 
@@ -295,9 +383,20 @@ def switch(value: bool) -> bool:
     return value
 
 
+def _in_range(value: Any, found: float) -> float:
+    """Return a number that single precision can hold, and its square too.
+
+    Raises:
+        ValueError: it is too large or too small for that.
+    """
+    if found and not SMALLEST <= abs(found) <= 1 / SMALLEST:
+        raise ValueError(f"{value!r} is out of range; a number lies between {SMALLEST:g} and {1 / SMALLEST:g}, or is 0")
+    return found
+
+
 def _number(value: Any) -> float | None:
     try:
         found = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None

@@ -42,6 +42,11 @@ def choose_widths(
     if budget.ratio is not None:
         kept = _stricter(kept, by_ratio(widths, budget.ratio))
     if budget.alpha is not None or not goal.explicit:
+        if method.threshold is None and budget.alpha is not None:
+            raise InputError(
+                f"--alpha is a multiple of a method's own threshold, and {method.name} has none; leave it out.",
+                "conflicting-options",
+            )
         if method.threshold is None:
             raise InputError(
                 f"Method {method.name} only ranks channels; "
