@@ -144,7 +144,7 @@ def test_a_policy_shares_out_the_budget(offer: Offer, tmp_path: Path) -> None:
 
 
 def test_a_recovery_gives_new_weights(offer: Offer, tmp_path: Path) -> None:
-    with refused("bad-value", "'mean'", "none, bias, fold, refit"):
+    with refused("bad-value", "'mean'", "none, bias, fold, match, refit"):
         prune(tmp_path / "a.onnx", recovery="mean")
     offer(RECOVERIES, "mean", "extending.mean_recovery:RECOVERY")
     result = prune(tmp_path / "a.onnx", recovery="mean")

@@ -222,7 +222,7 @@ def test_a_recovery_that_cannot_run_leaves_the_cut(tmp_path: Path, monkeypatch: 
 
 
 def test_an_unknown_recovery_is_refused(tmp_path: Path) -> None:
-    with refused("bad-value", "recovery='magic'", "none, bias, fold, refit"):
+    with refused("bad-value", "recovery='magic'", "none, bias, fold, match, refit"):
         prune(RESNET, data=CALIB, macs=0.5, output=tmp_path / "out.onnx", recovery="magic")
 
 

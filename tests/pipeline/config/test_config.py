@@ -53,7 +53,7 @@ def test_lists_and_tables_are_given_as_either_world_writes_them() -> None:
         ({"max_drop": 5}, "max_drop=5 is no share from 0 to 1; write 5 points as 0.05"),
         ({"params": "lots"}, "params='lots' is no budget"),
         ({"save_scores": 3}, "save_scores=3 will not do"),
-        ({"recovery": "magic"}, "recovery='magic' is not one of none, bias, fold, refit"),
+        ({"recovery": "magic"}, "recovery='magic' is not one of none, bias, fold, match, refit"),
         ({"force": "yes"}, "force='yes' is neither true nor false"),
         ({"lr": 0.1}, "lr=, train=, augment= and device= are of the training; ask for it with finetune="),
         ({"preprocess": "auto", "mean": 0.5}, "preprocess=auto finds mean= itself"),
