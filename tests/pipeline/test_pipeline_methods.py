@@ -70,8 +70,8 @@ def test_the_methods_with_a_rule_are_these() -> None:
 
 
 @pytest.mark.parametrize("method", sorted(set(ALL) - set(WITH_RULE)))
-def test_a_method_without_a_rule_asks_for_a_budget(method: str) -> None:
-    with refused("missing-option", f"Method {method}"):
+def test_a_method_without_a_rule_takes_no_multiple_of_one(method: str) -> None:
+    with refused("conflicting-options", "alpha=", f"{method} has none"):
         prune(CONVNET, method, data=CALIB, alpha=1.0)
 
 
