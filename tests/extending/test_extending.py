@@ -229,7 +229,7 @@ def test_help_lists_what_is_installed_and_loads_none_of_it(tmp_path: Path) -> No
     command = [sys.executable, "-m", "onnxprune", "prune", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path})
     words = " ".join(shown.stdout.split())
-    assert "--recover [none|bias|fold|last|refit]" in words
+    assert "--recover [none|bias|fold|last|match|refit]" in words
     assert "first, global, greedy" in words
 
 

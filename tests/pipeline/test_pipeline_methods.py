@@ -112,8 +112,8 @@ REDUNDANT = """(float[n, 3, 6, 6] x) => (float[n, 12, 6, 6] y)
 @pytest.mark.parametrize("method", sorted(set(ALL) - {"taylor"}))  # this net has no class scores to lose
 def test_with_data_widths_follow_from_what_the_next_layers_lose(tmp_path: Path, method: str) -> None:
     onnx.save(net(REDUNDANT), tmp_path / "net.onnx")
-    images = np.random.default_rng(0).normal(size=(40, 3, 6, 6)).astype(np.float32)
-    np.savez(tmp_path / "data.npz", x=images, y=np.arange(40) % 4)
+    images = np.random.default_rng(0).normal(size=(160, 3, 6, 6)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=images, y=np.arange(160) % 4)
     model = onnxprune.load(tmp_path / "net.onnx")
     analysis = onnxprune.inspect(model)
     data = onnxprune.open_data(tmp_path / "data.npz", model.graph.input_specs, Preprocess())

@@ -179,8 +179,8 @@ def test_what_recovery_gives_back_is_measured_step_by_step(tmp_path: Path) -> No
     assert refitted is not None
     assert refitted >= 0.9
     assert cut_top1 <= 0.8
-    assert result.plan.recovery == {"name": "refit", "samples": 512}
-    assert any(note.startswith("Recovery refit gave new weights to ") for note in result.notes)
+    assert result.plan.recovery == {"name": "refit", "samples": 190}
+    assert any(note.startswith("Recovery refit was taken, with ") for note in result.notes)
     entries = {entry.key: entry.value for entry in onnx.load(tmp_path / "out.onnx").metadata_props}
     assert entries["onnxprune.recovery"] == "refit"
     without = prune(RESNET, data=CALIB, macs=0.05, output=tmp_path / "cut.onnx", recovery="none")
@@ -211,7 +211,7 @@ def test_a_recovery_that_cannot_run_leaves_the_cut(tmp_path: Path, monkeypatch: 
     def fails(*args: Any, **more: Any) -> None:
         raise InputError("the runtime has no kernel", "not-runnable")
 
-    monkeypatch.setattr("onnxprune.recovery.run.choose_calls", fails)
+    monkeypatch.setattr("onnxprune.recovery.run.sample_calls", fails)
     result = prune(RESNET, data=CALIB, macs=0.3, output=tmp_path / "out.onnx")
     assert "Recovery refit stopped where it was: The runtime has no kernel." in result.notes
     assert result.quality is not None
