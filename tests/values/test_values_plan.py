@@ -51,7 +51,8 @@ def test_a_plan_of_before_there_was_recovery_has_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "recovery", [{"name": "refit"}, {"name": 3, "samples": 5}, {"name": "fold", "samples": 0}, [1]]
+    "recovery",
+    [{"samples": 5}, {"name": "refit", "samples": "5"}, {"name": 3, "samples": 5}, {"name": "fold", "samples": 0}, [1]],
 )
 def test_a_recovery_that_is_none_is_refused(recovery: Any) -> None:
     with refused("unreadable-file", "p.json"):
