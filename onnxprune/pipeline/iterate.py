@@ -36,7 +36,7 @@ from onnxprune.latency.device import Device
 from onnxprune.pipeline.config.jobs import IterateConfig, PruneConfig
 from onnxprune.pipeline.evaluator import Evaluator
 from onnxprune.pipeline.events import NULL_LISTENER, DataOpened, IterationBegun, Listener, Working
-from onnxprune.pipeline.execution.retrain import check_retraining
+from onnxprune.pipeline.execution.retrain import TRAINED, check_retraining
 from onnxprune.pipeline.planning.latency import with_width_block
 from onnxprune.pipeline.planning.widths import policy_of, refuse_unreachable
 from onnxprune.pipeline.prune import prune
@@ -361,14 +361,15 @@ def _facts(
     assert after is not None
     assert state.before is not None
     steps = {step.name: step.top1 for step in quality.steps}
-    recovered = [step.top1 for step in quality.steps if step.taken and step.name not in ("cut", "training")]
+    stages = [step for step in quality.steps if step.name != TRAINED]
+    taken = next((step.top1 for step in stages if step.taken), None) if len(stages) > 1 else None
     return Iteration(
         number,
         macs=after.macs / macs,
         params=after.params / max(1, count_params(original.proto)),
         channels=result.plan.removed,
         cut=steps.get("cut"),
-        recovered=recovered[-1] if recovered else None,
+        recovered=taken,
         trained=quality.after.top1,
         kept=quality.after.top1 >= state.before - config.floor - EXACT,
         seconds=seconds,

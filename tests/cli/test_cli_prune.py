@@ -54,7 +54,7 @@ def test_the_line_and_the_page_say_what_recovery_gave_back(tmp_path: Path) -> No
     assert line in (tmp_path / "r.html").read_text()
     bias = prune(tmp_path / "b.onnx", "--macs", "5%", "--recover", "bias", "--json")
     assert [step["name"] for step in json.loads(bias.stdout)["quality"]["steps"]] == ["cut", "bias"]
-    assert json.loads(bias.stdout)["recovery"] == {"name": "bias", "samples": 512}
+    assert json.loads(bias.stdout)["recovery"] == {"name": "bias", "samples": 30}
 
 
 def test_json_is_alone_on_stdout(tmp_path: Path) -> None:

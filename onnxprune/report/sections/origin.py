@@ -25,7 +25,8 @@ def origin_table(result: Result) -> Table:
         ("seed", str(plan.seed)),
     ]
     if plan.recovery:
-        rows.append(("recovery", f"{plan.recovery['name']}, at most {plan.recovery['samples']} samples"))
+        samples = plan.recovery.get("samples")
+        rows.append(("recovery", f"{plan.recovery['name']}{f', from {samples} samples' if samples else ''}"))
     if plan.classes:
         rows.append(("classes", ", ".join(f"{name} (output {output})" for name, output in plan.classes.items())))
     if plan.data:
