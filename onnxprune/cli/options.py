@@ -9,18 +9,18 @@ import attrs
 import click
 from click.core import ParameterSource
 
-from onnxprune.cli.sections import Command, Option, help_all
+from onnxprune.cli.sections import Command, ListedOption, help_all
 from onnxprune.errors import InputError
 from onnxprune.pipeline.config.base import (
     Config,
     ConfigError,
+    Option,
     flags_of,
     keyword_of,
     option,
     options_of,
     read_fields,
 )
-from onnxprune.pipeline.config.base import Option as Known
 from onnxprune.pipeline.config.file import joined, read_file
 from onnxprune.pipeline.config.groups import RUN, SECTIONS, TALK, SingleLayers, Subject
 
@@ -64,7 +64,7 @@ class Job(Command, Generic[C]):
         talk = {name: found for name, found in options_of(Talk).items() if name not in without}
         known = {**options_of(config), **talk}
         params: list[click.Parameter] = [_parameter(*found) for found in known.values()]
-        named = [param for param in params if isinstance(param, Option)]
+        named = [param for param in params if isinstance(param, ListedOption)]
         named += _files(issubclass(config, SingleLayers))
         order = {title: number for number, title in enumerate(SECTIONS)}
         named.sort(key=lambda param: order.get(param.section, len(order)))
@@ -159,7 +159,7 @@ def job(
     return decorate
 
 
-def _is_switch(field: "attrs.Attribute[Any]", known: Known) -> bool:
+def _is_switch(field: "attrs.Attribute[Any]", known: Option) -> bool:
     return isinstance(field.default, bool) and not known.choices
 
 
@@ -167,27 +167,30 @@ def _is_given(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and ctx.params[name] not in ((), None)
 
 
-def _parameter(field: "attrs.Attribute[Any]", known: Known) -> click.Parameter:
+def _parameter(field: "attrs.Attribute[Any]", known: Option) -> click.Parameter:
     """Return the option, or the argument, that a field is."""
     if known.argument:
         return click.Argument([field.name], required=False, metavar=known.metavar)
     names = [*flags_of(field), field.name]
     shared: dict[str, Any] = {"section": known.section, "help": known.short(), "more": known.full, "rare": known.rare}
     if _is_switch(field, known):
-        return Option(names, is_flag=True, **shared)
+        return ListedOption(names, is_flag=True, **shared)
     metavar = known.metavar or f"[{'|'.join(known.values)}]"
-    return Option(names, type=str, metavar=metavar, multiple=known.many, **shared)
+    return ListedOption(names, type=str, metavar=metavar, multiple=known.many, **shared)
 
 
-def _files(steered: bool) -> list[Option]:
+def _files(steered: bool) -> list[ListedOption]:
     """Return the options that name a configuration file."""
     file = click.Path(path_type=Path, dir_okay=False)
     text = "Read options from this file; the command line goes before it."
-    named = Option(["--config", FILE], type=file, metavar="FILE.toml", help=text, section=RUN)
+    named = ListedOption(["--config", FILE], type=file, metavar="FILE.toml", help=text, section=RUN)
     old = "Deprecated: the same as --config."
     return [
         named,
-        *([Option(["--steer", STEER], type=file, metavar="FILE.toml", help=old, section=RUN, rare=True)] * steered),
+        *(
+            [ListedOption(["--steer", STEER], type=file, metavar="FILE.toml", help=old, section=RUN, rare=True)]
+            * steered
+        ),
     ]
 
 

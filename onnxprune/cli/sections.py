@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 
-class Option(click.Option):
+class ListedOption(click.Option):
     """An option with the heading that it is listed under, and all that there is to say of it."""
 
     def __init__(self, *args: Any, section: str, more: Any = None, rare: bool = False, **kwargs: Any) -> None:
@@ -45,7 +45,7 @@ class Command(WithExamples):
         """Write one list of options for each section: short, or with `--help-all` everything."""
         whole = bool(ctx.meta.get(ALL))
         for title, options in sections(self, ctx):
-            shown = [option for option in options if whole or not (isinstance(option, Option) and option.rare)]
+            shown = [option for option in options if whole or not (isinstance(option, ListedOption) and option.rare)]
             records = [record for option in shown if (record := record_of(option, ctx, whole=whole)) is not None]
             if records:
                 with formatter.section(title):
@@ -58,7 +58,7 @@ ALL = "onnxprune.help_all"
 def record_of(option: click.Parameter, ctx: click.Context, *, whole: bool) -> tuple[str, str] | None:
     """Return how an option is spelled and what it does, in short or in full."""
     record = option.get_help_record(ctx)
-    return (record[0], option.full()) if record is not None and whole and isinstance(option, Option) else record
+    return (record[0], option.full()) if record is not None and whole and isinstance(option, ListedOption) else record
 
 
 def _show_all(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -68,10 +68,10 @@ def _show_all(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.exit()
 
 
-def help_all(section: str) -> Option:
+def help_all(section: str) -> ListedOption:
     """Return the option that shows everything there is."""
     text = "Show all options, with all that there is to say of them."
-    return Option(
+    return ListedOption(
         ["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=_show_all, help=text, section=section
     )
 
@@ -85,4 +85,4 @@ def sections(command: click.Command, ctx: click.Context) -> list[tuple[str, list
 
 
 def _section(option: click.Parameter) -> str:
-    return option.section if isinstance(option, Option) else "Messages"
+    return option.section if isinstance(option, ListedOption) else "Messages"

@@ -46,6 +46,9 @@ MEASURED = 8
 
 TINY = 1e-12
 
+RIGHT = 1e-6
+"""A target is right from the first if less than this share of its variance is wrong."""
+
 SUMS = frozenset({"Add", "Sum"})
 
 
@@ -132,7 +135,7 @@ class _Matching:
         if best is None:
             return None
         self.student.load_state_dict(best, strict=False)
-        return {name: least[name] / max(before[name], TINY) for name in least}
+        return {name: least[name] / before[name] for name in least if before[name] > RIGHT}
 
     def _batches(self) -> Iterator[list[int]]:
         """Yield calls to learn from, `BATCH` samples at a time where calls are that small, anew every epoch."""
@@ -158,7 +161,7 @@ class _Matching:
         with torch.no_grad():
             found = self._traced(self.teacher, call)
         for name, masks in self.kept.items():
-            for axis, mask in masks.items():
+            for axis, mask in masks.items() if name in found else ():
                 found[name] = found[name].index_select(axis, torch.from_numpy(np.flatnonzero(mask)))
         return found
 
@@ -178,8 +181,9 @@ class _Matching:
     def _losses(self, call: int) -> "dict[str, torch.Tensor]":
         """Return the mean squared error of each target of one call, over the variance of the original's."""
         truth, found = self._truth(call), self._traced(self.student, call)
-        pairs = {name: (found[name], value) for name, value in truth.items() if found[name].shape == value.shape}
-        return {name: (one - other).square().mean() / self.units[name] for name, (one, other) in pairs.items()}
+        pairs = {name: (found[name], value) for name, value in truth.items() if name in found}
+        same = {name: pair for name, pair in pairs.items() if pair[0].shape == pair[1].shape and name in self.units}
+        return {name: (one - other).square().mean() / self.units[name] for name, (one, other) in same.items()}
 
     def _judged(self) -> dict[str, float]:
         import torch

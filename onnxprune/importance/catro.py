@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxprune.errors import InputError
-from onnxprune.importance.method import Method, Option, register
+from onnxprune.importance.method import Method, Setting, register
 from onnxprune.importance.notes import class_notes, unmeasured_note
 from onnxprune.values.axes import BoolArray, FloatArray, IntArray, frozen_array
 from onnxprune.values.groups import ChannelGroup
@@ -172,13 +172,13 @@ register(
         needs=lambda options: frozenset(FEATURES[options["feature"]]),
         score=catro_scores,
         options={
-            "feature": Option("gap", "the spatial mean of a map, or the map at sampled positions", ("gap", "map")),
-            "widths": Option(
+            "feature": Setting("gap", "the spatial mean of a map, or the map at sampled positions", ("gap", "map")),
+            "widths": Setting(
                 "loss",
                 "by the reconstruction loss of the consumer layers, or by stage 2 of the paper",
                 ("loss", "greedy"),
             ),
-            "tau": Option(0.0, "how much within-class scatter counts against a channel", low=0.0, high=1.0),
+            "tau": Setting(0.0, "how much within-class scatter counts against a channel", low=0.0, high=1.0),
         },
         policy=lambda options: options["widths"],
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxprune.importance.method import Method, Option, over_layers, register
+from onnxprune.importance.method import Method, Setting, over_layers, register
 from onnxprune.importance.notes import class_notes, unmeasured_note
 from onnxprune.importance.relative import relative_to_mean
 from onnxprune.values.groups import ChannelGroup
@@ -60,13 +60,13 @@ register(
         needs=lambda options: frozenset({COUNTED[options["score"]], MAGNITUDE}),
         score=class_aware_scores,
         options={
-            "threshold": Option(0.3, "share of the classes that a filter has to matter for", low=0.0, high=1.0),
-            "score": Option(
+            "threshold": Setting(0.3, "share of the classes that a filter has to matter for", low=0.0, high=1.0),
+            "score": Setting(
                 "forward",
                 "whether a channel counts where it is active, or where the gradient of the loss reaches it (torch)",
                 choices=tuple(COUNTED),
             ),
-            "cap": Option(0.1, "most of all channels that the threshold removes in one run", low=0.0, high=1.0),
+            "cap": Setting(0.1, "most of all channels that the threshold removes in one run", low=0.0, high=1.0),
         },
         threshold=1.0,
         cap=lambda options: float(options["cap"]),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxprune.importance.method import Method, Option, over_layers, register
+from onnxprune.importance.method import Method, Setting, over_layers, register
 from onnxprune.importance.notes import class_notes, unmeasured_note
 from onnxprune.values.axes import FloatArray
 from onnxprune.values.groups import ChannelGroup
@@ -124,14 +124,14 @@ register(
         needs=lambda options: frozenset({ENTROPY[options["variant"]], ZEROS, MAGNITUDE}),
         score=entropy_scores,
         options={
-            "variant": Option("map", "histogram of one image's map, or of a class's spatial means", ("map", "gap")),
-            "rule": Option(
+            "variant": Setting("map", "histogram of one image's map, or of a class's spatial means", ("map", "gap")),
+            "rule": Setting(
                 "mean",
                 "threshold on the mean over classes, or a vote of the classes (--vote)",
                 ("mean", "vote"),
                 switches={"vote": "vote"},
             ),
-            "q": Option(
+            "q": Setting(
                 1.0, "share of the classes that have to agree under the vote", low=0.0, high=1.0, only=("rule", "vote")
             ),
         },

@@ -19,7 +19,7 @@ ScoreFunction = Callable[[Sequence[ChannelGroup], Statistics, Mapping[str, Any],
 
 
 @dataclass(frozen=True)
-class Option:
+class Setting:
     """A setting of a method: its default decides its type.
 
     On the command line it is an option under its name as well.
@@ -67,7 +67,7 @@ class Method:
     source: str
     needs: Callable[[Mapping[str, Any]], frozenset[str]]
     score: ScoreFunction
-    options: Mapping[str, Option] = field(default_factory=dict)
+    options: Mapping[str, Setting] = field(default_factory=dict)
     cost: str = ""
     threshold: float | None = None
     cap: Callable[[Mapping[str, Any]], float] = lambda options: 1.0
@@ -143,7 +143,7 @@ def _typed(method: str, name: str, text: str, default: Any) -> Any:
     return text
 
 
-def _check(method: str, name: str, option: Option, value: Any) -> None:
+def _check(method: str, name: str, option: Setting, value: Any) -> None:
     if option.choices and value not in option.choices:
         raise InputError(
             f"Option {name} of method {method} is one of {', '.join(option.choices)}, not {value!r}.", "bad-value"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from onnxprune.importance.method import Method, Option
+from onnxprune.importance.method import Method, Setting
 from onnxprune.report.blocks import Block, Lines
 
 
@@ -52,7 +52,7 @@ def _rule(method: Method) -> str:
     return "it only ranks, so give a budget" if method.threshold is None else "its own threshold decides"
 
 
-def _option(option: Option) -> str:
+def _option(option: Setting) -> str:
     if option.choices:
         takes = " | ".join(option.choices)
     elif option.low is not None or option.high is not None:

@@ -7,7 +7,7 @@ import pytest
 from refusals import refused
 
 from onnxprune.errors import InputError
-from onnxprune.importance.method import METHODS, Method, Option, find_method, over_layers, register
+from onnxprune.importance.method import METHODS, Method, Setting, find_method, over_layers, register
 from onnxprune.values.axes import Axis, Ref
 from onnxprune.values.groups import ChannelGroup, Member, Role
 
@@ -41,7 +41,7 @@ def test_an_option_that_is_not_taken_is_named(options: dict[str, Any], message: 
 
 
 def test_a_bound_on_one_side_is_said_as_such() -> None:
-    method = Method("m", "", "", "", lambda options: frozenset(), lambda *_: None, {"n": Option(5, "", low=1)})  # type: ignore[arg-type]
+    method = Method("m", "", "", "", lambda options: frozenset(), lambda *_: None, {"n": Setting(5, "", low=1)})  # type: ignore[arg-type]
     assert method.settle({"n": 7}) == {"n": 7}
     with refused("bad-value", "Option n of method m", "at least 1", "not 0"):
         method.settle({"n": 0})

@@ -107,7 +107,7 @@ class Subject(Config):
 
 
 @attrs.frozen(slots=False, field_transformer=read_fields)
-class Samples(Subject):
+class SampleData(Subject):
     """Sample data, and what is measured on it."""
 
     data: Path | None = field(
@@ -178,7 +178,7 @@ class Classes(Config):
 
 
 @attrs.frozen(slots=False, field_transformer=read_fields)
-class Ranking(Samples):
+class Ranking(SampleData):
     """What channels are ranked by.
 
     It comes after the data, so that `prune(model, data, method)` has this order for mypy too.

@@ -31,7 +31,7 @@ from onnxprune.pipeline.config.groups import (
     Ranking,
     Recovering,
     Reported,
-    Samples,
+    SampleData,
     Seeded,
     SingleLayers,
     Subject,
@@ -426,7 +426,7 @@ class PruneConfig(
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
-class ApplyConfig(Batches, Threads, Reported, Quantizing, Pixels, Samples):
+class ApplyConfig(Batches, Threads, Reported, Quantizing, Pixels, SampleData):
     """What `apply` can be told."""
 
     plan: Path = field(
@@ -441,7 +441,7 @@ class ApplyConfig(Batches, Threads, Reported, Quantizing, Pixels, Samples):
         """
         known = None if self.data is None else plan.data.get("preprocess")
         preprocess, scaling = self.treatment(None if known is None else Preprocess.from_json(known))
-        shared = parts(self, Quantizing, Pixels, Samples, Batches, Threads, Reported)
+        shared = parts(self, Quantizing, Pixels, SampleData, Batches, Threads, Reported)
         shared["also_read"] = {**self.also_read, "the plan": self.plan}
         shared["preprocess"] = preprocess if scaling == "explicit" else scaling
         return PruneConfig(**shared, seed=plan.seed)
@@ -581,7 +581,7 @@ class Recipes(Seeded, Training):
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
-class FinetuneConfig(Threads, Recipes, Pixels, Classes, Samples):
+class FinetuneConfig(Threads, Recipes, Pixels, Classes, SampleData):
     """What `finetune` can be told."""
 
     data: Path = field(
@@ -631,7 +631,7 @@ class FinetuneConfig(Threads, Recipes, Pixels, Classes, Samples):
     @property
     def opening(self) -> PruneConfig:
         """What opening and measuring the data goes by: its test data are the validation data."""
-        shared = parts(self, Samples, Classes, Pixels, Seeded, Threads)
+        shared = parts(self, SampleData, Classes, Pixels, Seeded, Threads)
         return PruneConfig(**{**shared, "test": self.val})
 
     @property
