@@ -36,8 +36,10 @@ def test_the_rate_is_one_cycle() -> None:
     assert int(np.argmax(rates)) == 20
 
 
-@pytest.mark.parametrize("text", [RESIDUAL, PLAIN])
-def test_it_mends_what_refit_leaves_and_gives_the_same_bytes_again(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("text", "most"), [(RESIDUAL, 0.97), (PLAIN, 1.01)])  # refit leaves nothing in the second
+def test_it_mends_what_refit_leaves_and_gives_the_same_bytes_again(
+    text: str, most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(matching, "STEPS", 120)
     found = case(net(text), (3, 8, 8), n=160)
     before = found.error(found.recovered("refit").model)
