@@ -6,7 +6,7 @@ networks worse on few samples: blocks tell many times as much of a sample as its
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from onnxprune.finetune.interpreter.module import GraphModule
 
 Array = NDArray[Any]
+Feeds = Mapping[str, Array]
 
-STEPS = 300
+STEPS = 600
 """Steps of the optimizer."""
 
-BATCH = 48
-"""Samples a step, as whole calls."""
+BATCH, BATCH_OF_LARGE, LARGE = 48, 16, 1 << 14
+"""Samples a step, as whole calls; fewer where a sample has more than `LARGE` values, as steps take long there."""
 
 RATE = 1e-3
 """Highest rate of Adam, which rises over the first `WARMUP` of the steps and falls as a cosine after that."""
@@ -43,6 +44,9 @@ CLIP = 10.0
 
 MEASURED = 8
 """Calls that variances are taken from."""
+
+IMAGE_RANK, COLOURS, SMALLEST_IMAGE = 4, (1, 3), 16
+"""What is taken for a batch of images: its axes, its channels, and the pixels along its shorter side."""
 
 TINY = 1e-12
 
@@ -118,13 +122,14 @@ class _Matching:
             return None
         optimizer = torch.optim.Adam(parameters, lr=RATE)
         best, least = None, before
-        batches = self._batches()
+        batches, mirrors = self._batches(), np.random.default_rng((self.task.seed, 1))
         for step in range(STEPS):
             optimizer.param_groups[0]["lr"] = RATE * rate_factor((step + 0.5) / STEPS)
             optimizer.zero_grad(set_to_none=True)
             batch = next(batches)
             for call in batch:
-                torch.autograd.backward(torch.stack(list(self._losses(call).values())).sum() / len(batch))
+                losses = self._losses(mirrored(self.task.calls[call], mirrors))
+                torch.autograd.backward(torch.stack(list(losses.values())).sum() / len(batch))
             torch.nn.utils.clip_grad_norm_(parameters, CLIP)
             optimizer.step()
             if (step + 1) % (STEPS // JUDGED) == 0:
@@ -138,28 +143,29 @@ class _Matching:
         return {name: least[name] / before[name] for name in least if before[name] > RIGHT}
 
     def _batches(self) -> Iterator[list[int]]:
-        """Yield calls to learn from, `BATCH` samples at a time where calls are that small, anew every epoch."""
+        """Yield calls to learn from, a batch at a time where calls are that small, in a new order every epoch."""
         rng = np.random.default_rng(self.task.seed)
-        size = max(1, BATCH // max(1, self.task.samples // len(self.fitting)))
+        feeds, samples = self.task.calls[self.fitting[0]], max(1, self.task.samples // len(self.fitting))
+        batch = BATCH_OF_LARGE if sum(value.size for value in feeds.values()) > LARGE * samples else BATCH
+        size = max(1, batch // samples)
         while True:
             order = rng.permutation(self.fitting).tolist()
             yield from (order[start : start + size] for start in range(0, len(order), size))
 
-    def _traced(self, module: "GraphModule", call: int) -> "dict[str, torch.Tensor]":
+    def _traced(self, module: "GraphModule", feeds: Feeds) -> "dict[str, torch.Tensor]":
         import torch
 
-        feeds = self.task.calls[call]
         given = [torch.from_numpy(np.ascontiguousarray(feeds[name])) for name in module.input_names]
         outputs, inner = module.traced(given, self.names)
         found = {**inner, **dict(zip(self.outputs, outputs, strict=True))}
         return {name: value.float() for name, value in found.items() if value.is_floating_point()}
 
-    def _truth(self, call: int) -> "dict[str, torch.Tensor]":
+    def _truth(self, feeds: Feeds) -> "dict[str, torch.Tensor]":
         """Return what the original has at the targets, in the channels that are left."""
         import torch
 
         with torch.no_grad():
-            found = self._traced(self.teacher, call)
+            found = self._traced(self.teacher, feeds)
         for name, masks in self.kept.items():
             for axis, mask in masks.items() if name in found else ():
                 found[name] = found[name].index_select(axis, torch.from_numpy(np.flatnonzero(mask)))
@@ -169,7 +175,7 @@ class _Matching:
         """Return the variance of each target of the original, over some samples to fit to."""
         sums: dict[str, Array] = {}
         for call in self.fitting[:MEASURED]:
-            for name, value in self._truth(call).items():
+            for name, value in self._truth(self.task.calls[call]).items():
                 wide = value.double()
                 part = np.array([wide.numel(), float(wide.sum()), float(wide.square().sum())])
                 sums[name] = sums.get(name, np.zeros(3)) + part
@@ -178,9 +184,9 @@ class _Matching:
             for name, (count, total, squares) in sums.items()
         }
 
-    def _losses(self, call: int) -> "dict[str, torch.Tensor]":
-        """Return the mean squared error of each target of one call, over the variance of the original's."""
-        truth, found = self._truth(call), self._traced(self.student, call)
+    def _losses(self, feeds: Feeds) -> "dict[str, torch.Tensor]":
+        """Return the mean squared error of each target on one call, over the variance of the original's."""
+        truth, found = self._truth(feeds), self._traced(self.student, feeds)
         pairs = {name: (found[name], value) for name, value in truth.items() if name in found}
         same = {name: pair for name, pair in pairs.items() if pair[0].shape == pair[1].shape and name in self.units}
         return {name: (one - other).square().mean() / self.units[name] for name, (one, other) in same.items()}
@@ -191,9 +197,28 @@ class _Matching:
         sums: dict[str, float] = {}
         with torch.no_grad():
             for call in self.judging:
-                for name, value in self._losses(call).items():
+                for name, value in self._losses(self.task.calls[call]).items():
                     sums[name] = sums.get(name, 0.0) + float(value)
         return sums
+
+
+def mirrored(feeds: Feeds, rng: np.random.Generator) -> Feeds:
+    """Return images mirrored at random, left to right; what is no batch of images stays as it is.
+
+    Both networks see the same, so that what is right of a mirrored image is what the original says of it.
+    """
+    return {name: _mirrored(value, rng) if _is_images(value) else value for name, value in feeds.items()}
+
+
+def _is_images(value: Array) -> bool:
+    if value.ndim != IMAGE_RANK or value.dtype.kind != "f":
+        return False
+    return min(value.shape[2:]) >= SMALLEST_IMAGE and value.shape[1] in COLOURS
+
+
+def _mirrored(value: Array, rng: np.random.Generator) -> Array:
+    turned = rng.random(len(value)) < 0.5
+    return np.where(turned[:, None, None, None], value[..., ::-1], value)
 
 
 def rate_factor(done: float) -> float:

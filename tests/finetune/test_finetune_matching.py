@@ -64,3 +64,16 @@ def test_it_comes_after_refit_and_takes_torch(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(Exception, match="torch"):
         steps("match")
     assert RECOVERIES["match"].after == "refit"
+
+
+def test_images_are_mirrored_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(64, 3, 16, 16)).astype(np.float32)
+    found = matching.mirrored({"x": images, "m": images[:, :, :8, :8], "t": images[:, 0, 0]}, rng)
+    turned = [np.array_equal(one, other[..., ::-1]) for one, other in zip(found["x"], images, strict=True)]
+    same = [np.array_equal(one, other) for one, other in zip(found["x"], images, strict=True)]
+    assert all(a != b for a, b in zip(turned, same, strict=True))
+    assert 16 < sum(turned) < 48
+    assert found["m"] is not None
+    assert np.array_equal(found["m"], images[:, :, :8, :8])
+    assert np.array_equal(found["t"], images[:, 0, 0])
