@@ -232,4 +232,5 @@ MATCH = Recovery(
     run=match,
     after="refit",
     check=require_torch,
+    quick="refit",
 )

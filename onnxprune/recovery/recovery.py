@@ -79,6 +79,7 @@ class Recovery:
         run: does it.
         after: the recovery that comes before it.
         check: refuses what cannot be, before any work is done.
+        quick: the recovery that stands for it where plans are tried; None: itself.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Recovery:
     run: Callable[[RecoveryTask], Recovered]
     after: str | None = None
     check: Callable[[], None] = lambda: None
+    quick: str | None = None
 
 
 _complaint = kind_complaint(Recovery)
@@ -98,6 +100,12 @@ NONE = "none"
 def register(recovery: Recovery) -> Recovery:
     """Add `recovery` to the registry under its name."""
     return RECOVERIES.register(recovery.name)(recovery)
+
+
+def in_trials(name: str) -> str:
+    """Return the recovery by which plans are tried that are carried out with `name`."""
+    quick = RECOVERIES[name].quick if name in RECOVERIES else None
+    return quick or name
 
 
 def steps(name: str) -> tuple[Recovery, ...]:

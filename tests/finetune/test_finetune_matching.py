@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 from onnxprune.finetune import matching
 from onnxprune.graph.model import read_graph
-from onnxprune.recovery.recovery import RECOVERIES, steps
+from onnxprune.recovery.recovery import RECOVERIES, in_trials, steps
 
 RESIDUAL = """(float[N,3,8,8] x) => (float[N,5] y)
     <float[8,3,3,3] w0, float[8] b0, float[16,8,3,3] w1, float[16] b1, float[8,16,3,3] w2, float[8] b2, float[8,5] v>
@@ -64,6 +64,11 @@ def test_it_comes_after_refit_and_takes_torch(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(Exception, match="torch"):
         steps("match")
     assert RECOVERIES["match"].after == "refit"
+
+
+def test_plans_are_tried_by_what_is_quick() -> None:
+    assert in_trials("match") == "refit"
+    assert [in_trials(name) for name in ("none", "bias", "refit")] == ["none", "bias", "refit"]
 
 
 def test_images_are_mirrored_and_nothing_else() -> None:

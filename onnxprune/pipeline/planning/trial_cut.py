@@ -5,15 +5,15 @@ from contextlib import suppress
 
 from onnxprune.errors import InputError
 from onnxprune.pipeline.context import Run
-from onnxprune.recovery.recovery import steps
+from onnxprune.recovery.recovery import in_trials, steps
 from onnxprune.recovery.run import obstacle, recover_steps
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.axes import BoolArray
 
 
 def recovered_cut(run: Run, keep: Mapping[str, BoolArray]) -> Cut:
-    """Cut the original and recover it in memory as the final result will be, as far as that goes, unchecked."""
-    graph, name, result = run.model.graph, run.config.recovery, cut(run.analysis, keep)
+    """Cut the original and recover it in memory, as the final result will be or by what stands for that, unchecked."""
+    graph, name, result = run.model.graph, in_trials(run.config.recovery), cut(run.analysis, keep)
     if run.samples is None or not steps(name) or obstacle(graph) is not None:
         return result
     samples, config = run.samples, run.config
