@@ -50,7 +50,8 @@ class Walk:
         self._calls = calls
         self._held = Held(memory)
         self._share = memory / max(1, len(calls))
-        self._have = set(calls[0])
+        self._fed = {name: np.asarray(value).dtype for name, value in calls[0].items()}
+        self._have = set(self._fed)
         self._again = 0
         self._done: set[int] = set()
         self._place = {name: number for number, node in enumerate(model.graph.node) for name in node.output if name}
@@ -69,7 +70,7 @@ class Walk:
         running = self._needed(reach, self._have)
         done = self._done | running
         made = {name for number in running for name in self.model.graph.node[number].output if name}
-        fed = set(self._calls[0])
+        fed = self._fed.keys()
         alive = {name for name in self._have | made if name not in fed and self._readers.get(name, set()) - done}
         self._again += sum(self.model.graph.node[number].op_type in WEIGHTED for number in running)
         narrow = sum(self._sizes.get(name, 0) for name in alive) <= self._narrow
@@ -78,9 +79,11 @@ class Walk:
         wanted = list(dict.fromkeys([*(sorted(alive & made) if settles else ()), *reach, *peek]))
         computed = [name for name in wanted if name not in self._have]
         session = self._session(sorted(peeked), self._have, computed) if computed else None
-        for number, feeds in enumerate(self._calls):
-            held = {**feeds, **self._held[number]}
-            found = session.run({spec.name: held[spec.name] for spec in session.inputs}, computed) if session else {}
+        inputs = [spec.name for spec in session.inputs] if session else []
+        fed_anew = not fed.isdisjoint((*inputs, *reach, *peek))  # feeds may have to be read and decoded
+        for number in range(len(self._calls)):
+            held = {**(self._calls[number] if fed_anew else {}), **self._held[number]}
+            found = session.run({name: held[name] for name in inputs}, computed) if session else {}
             everything = {**held, **found}
             if settles:
                 self._held[number] = {name: everything[name] for name in alive}
@@ -128,9 +131,9 @@ class Walk:
         nodes = [graph.node[number] for number in numbers]
         piece.graph.node.extend(nodes)
         read = {name for node in nodes for name in _reads(node)}
-        first = {**self._calls[0], **self._held[0]}
+        dtypes = {**self._fed, **{name: value.dtype for name, value in self._held[0].items()}}
         for name in sorted(read & have):
-            kind = onnx.helper.np_dtype_to_tensor_dtype(first[name].dtype)
+            kind = onnx.helper.np_dtype_to_tensor_dtype(dtypes[name])
             piece.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, None))
         piece.graph.initializer.extend(tensor for tensor in graph.initializer if tensor.name in read)
         piece.graph.sparse_initializer.extend(

@@ -12,7 +12,7 @@ from onnxprune.data import Dataset
 from onnxprune.graph.layers.quantized import layout
 from onnxprune.graph.model import Graph
 from onnxprune.graph.storage.weights import Weights, is_external, mark_changed, named_tensors, stored_tensors
-from onnxprune.linear.held import Calls
+from onnxprune.linear.held import Calls, Held
 from onnxprune.recovery.recovery import MEMORY, Recovery, RecoveryTask, steps
 from onnxprune.recovery.samples import sample_calls
 from onnxprune.runtime.session import open_session
@@ -35,7 +35,6 @@ class RecoveryStep:
         skipped: by output of the layer, why it was left as it is.
         before: the error that it began with, see `error`.
         error: of the outputs on the samples that judge, as a share of their squares.
-        dropped: whether the outputs were nearer to the original's before it, so that nothing goes on from it.
     """
 
     name: str
@@ -45,7 +44,11 @@ class RecoveryStep:
     skipped: Mapping[str, str]
     before: float
     error: float
-    dropped: bool = False
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the outputs were nearer to the original's before it, so that nothing goes on from it."""
+        return not self.error <= self.before
 
 
 def obstacle(graph: Graph) -> str | None:
@@ -80,7 +83,7 @@ def recover_steps(
     del session
     original, pruned = _inside(graph.model, graph.weights), _inside(cut.model, cut.weights)
     first = named_tensors(pruned.graph)
-    judged = Judge(original, [calls[number] for number in range(calls.counts[0], len(calls))], cut.masks)
+    judged = Judge(original, calls, range(calls.counts[0], len(calls)), cut.masks, memory)
     error = judged.error(pruned)
     for recovery in todo:
         found = recovery.run(RecoveryTask(original, pruned, cut.masks, calls, len(fit), calls.counts[1], seed, memory))
@@ -88,27 +91,36 @@ def recover_steps(
         values = named_tensors(found.model.graph)
         changed = {key: tensor for key, tensor in values.items() if tensor.raw_data != first[key].raw_data}
         slim = with_values(cut, changed)
-        dropped = not now <= before
-        yield RecoveryStep(
-            recovery.name, slim, frozenset(changed), len(found.solved), found.skipped, before, now, dropped
-        )
-        if not dropped:
+        step = RecoveryStep(recovery.name, slim, frozenset(changed), len(found.solved), found.skipped, before, now)
+        yield step
+        if not step.dropped:
             pruned, error = found.model, now
 
 
 class Judge:
     """How far a model's outputs are from the original's, on samples that nothing was fitted to."""
 
-    def __init__(self, original: onnx.ModelProto, calls: Calls, masks: Mapping[Axis, BoolArray]) -> None:
-        self._original, self._calls = original, calls
+    def __init__(
+        self,
+        original: onnx.ModelProto,
+        calls: Calls,
+        numbers: range,
+        masks: Mapping[Axis, BoolArray],
+        memory: int,
+    ) -> None:
+        """Run the original once on the calls `numbers`; answers beyond `memory` bytes go to scratch files."""
+        self._calls, self._numbers = calls, numbers
+        self._truth = Held(memory)
+        for number, found in self._outputs(original):
+            self._truth[number] = found
         self._kept = {axis.ref.name: (axis.dim, mask) for axis, mask in masks.items() if not axis.ref.is_use}
 
     def error(self, model: onnx.ModelProto) -> float:
         """Return the mean over the outputs of the squared error as a share of the squared truth; inf: not a number."""
         wrong: dict[str, float] = {}
         right: dict[str, float] = {}
-        for truth, found in zip(self._outputs(self._original), self._outputs(model), strict=True):
-            for name, value in truth.items():
+        for number, found in self._outputs(model):
+            for name, value in self._truth[number].items():
                 dim, mask = self._kept.get(name, (0, None))
                 wanted = value if mask is None else np.compress(mask, value, dim)
                 if found[name].shape == wanted.shape:
@@ -118,12 +130,11 @@ class Judge:
         error = float(np.mean([wrong[name] / max(right[name], 1e-30) for name in wrong])) if wrong else 0.0
         return error if np.isfinite(error) else np.inf
 
-    def _outputs(self, model: onnx.ModelProto) -> Iterator[dict[str, NDArray[np.float64]]]:
+    def _outputs(self, model: onnx.ModelProto) -> Iterator[tuple[int, dict[str, NDArray[np.float64]]]]:
         session = open_session(model, name="the model to recover")
-        for call in self._calls:
-            yield {
-                name: value.astype(np.float64) for name, value in session.run(call).items() if value.dtype.kind == "f"
-            }
+        for number in self._numbers:
+            found = session.run(self._calls[number])
+            yield number, {name: value.astype(np.float64) for name, value in found.items() if value.dtype.kind == "f"}
 
 
 def with_values(cut: Cut, tensors: Mapping[str, onnx.TensorProto]) -> Cut:

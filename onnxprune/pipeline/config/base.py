@@ -1,7 +1,7 @@
 """What a configuration is made of: fields that know how they are read, what they are called and what they are for."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from inspect import get_annotations, signature
 from textwrap import fill
@@ -182,7 +182,7 @@ def in_keywords(config: type) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def _in_python(text: str, config: type) -> str:
     """Return a text about options in terms of keywords."""
     fields = options_of(config).values()
-    keywords = {flag: keyword_of(field) for field, _ in fields for flag in flags_of(field)}
+    keywords = _keywords_by_flag(field for field, _ in fields)
     values = "|".join(("[0-9A-Z*'\"]", *(rf"{choice}\b" for _, option in fields for choice in option.values)))
 
     def keyword(found: re.Match[str]) -> str:
@@ -192,6 +192,10 @@ def _in_python(text: str, config: type) -> str:
         return f"{name}=False" if found[1].startswith("--no-") else f"{name}="
 
     return re.sub(rf"(?<!\w)(--?[a-z][a-z0-9-]*)(=| (?={values}))?", keyword, text)
+
+
+def _keywords_by_flag(fields: Iterable["attrs.Attribute[Any]"]) -> dict[str, str]:
+    return {flag: keyword_of(field) for field in fields for flag in flags_of(field)}
 
 
 def keywords_of(config: Callable[P, C]) -> Callable[[Callable[[C], R]], Callable[P, R]]:
@@ -223,7 +227,7 @@ def keywords_of(config: Callable[P, C]) -> Callable[[Callable[[C], R]], Callable
 def _arguments(config: Any) -> str:
     """Return a line for every field, positional ones first, as the arguments of a docstring."""
     fields = sorted(attrs.fields(config), key=lambda field: field.kw_only)
-    flags = {flag: keyword_of(field) for field in fields for flag in flags_of(field)}
+    flags = _keywords_by_flag(fields)
     lines = []
     for field in fields:
         known = option_of(field)

@@ -167,10 +167,7 @@ def few(value: int | str) -> int:
     Raises:
         ValueError: it is none.
     """
-    found = _whole(value, 1, f"is no whole number from 1 to {FEW}")
-    if found > FEW:
-        raise ValueError(f"{value!r} is no whole number from 1 to {FEW}")
-    return found
+    return _whole(value, 1, f"is no whole number from 1 to {FEW}", most=FEW)
 
 
 def positive(value: int | str) -> int:
@@ -191,13 +188,13 @@ def natural(value: int | str) -> int:
     return _whole(value, 0, "is no whole number from 0 up")
 
 
-def _whole(value: int | str, least: int, refusal: str) -> int:
+def _whole(value: int | str, least: int, refusal: str, *, most: int = MOST) -> int:
     try:
         found = value if isinstance(value, bool) else int(value)
     except (ValueError, OverflowError):
         raise ValueError(f"{value!r} {refusal}") from None
     whole = isinstance(value, str) or found == value
-    if isinstance(found, bool) or not whole or not least <= found <= MOST:
+    if isinstance(found, bool) or not whole or not least <= found <= most:
         raise ValueError(f"{value!r} {refusal}")
     return found
 

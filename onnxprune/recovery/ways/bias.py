@@ -16,9 +16,9 @@ from onnxprune.linear.matrix import as_matrix, from_matrix
 from onnxprune.linear.walk import Walk
 from onnxprune.recovery.downstream import downstream, is_reached, masks_of
 from onnxprune.recovery.recovery import Recovered, Recovery, RecoveryTask, register
-from onnxprune.recovery.samples import tensor_bytes
 from onnxprune.recovery.shifts import find_shift
 from onnxprune.recovery.stored import WeightEditor, kept_values
+from onnxprune.recovery.walks import walk_both
 from onnxprune.values.axes import FloatArray
 
 NARROWEST, WIDEST = 0.5, 2.0
@@ -39,10 +39,7 @@ def bias(task: RecoveryTask) -> Recovered:
     graph = read_graph(task.pruned)
     layers, skipped = find_layers(graph)
     reached = downstream(task.pruned, task.masks)
-    teacher, student = (
-        Walk(model, task.calls, memory=task.memory // 2, sizes=tensor_bytes(read, task.calls))
-        for model, read in ((task.original, read_graph(task.original)), (weights.model, graph))
-    )
+    teacher, student = walk_both(task, weights.model, graph)
     solved, left_alone = {}, {name: reason for name, reason in skipped.items() if name in reached}
     for layer in layers:
         if not is_reached(layer, reached):

@@ -20,9 +20,9 @@ from onnxprune.linear.walk import Walk
 from onnxprune.recovery.downstream import masks_of
 from onnxprune.recovery.recovery import Recovered, Recovery, RecoveryTask, register
 from onnxprune.recovery.ridge import Change, System, best_change, new_system
-from onnxprune.recovery.samples import tensor_bytes
 from onnxprune.recovery.shifts import find_shift
 from onnxprune.recovery.stored import WeightEditor
+from onnxprune.recovery.walks import walk
 from onnxprune.values.axes import BoolArray
 
 Array = NDArray[Any]
@@ -49,7 +49,7 @@ def fold(task: RecoveryTask) -> Recovered:
     graph, whole = read_graph(task.pruned), read_graph(task.original)
     before = {layer.output: layer for layer in find_layers(whole)[0]}
     layers, reasons = find_layers(graph)
-    walk = Walk(task.original, task.calls, memory=task.memory, sizes=tensor_bytes(whole, task.calls))
+    teacher = walk(task, task.original, whole, task.memory)
     rng = np.random.default_rng(task.seed)
     solved, skipped = {}, {}
     for layer in layers:
@@ -58,7 +58,7 @@ def fold(task: RecoveryTask) -> Recovered:
             continue
         try:
             solved[layer.output] = _fold_into(
-                layer, before[layer.output], mask, task, weights, (whole, graph), walk, rng
+                layer, before[layer.output], mask, task, weights, (whole, graph), teacher, rng
             )
         except _UnfoldableError as reason:
             skipped[layer.output] = str(reason)

@@ -29,9 +29,9 @@ from onnxprune.recovery.activation_range import (
 from onnxprune.recovery.downstream import downstream, is_reached, masks_of
 from onnxprune.recovery.recovery import Recovered, Recovery, RecoveryTask, register
 from onnxprune.recovery.ridge import Change, Moments, best_ridge, new_system
-from onnxprune.recovery.samples import tensor_bytes
 from onnxprune.recovery.shifts import find_shift
 from onnxprune.recovery.stored import WeightEditor, kept_values
+from onnxprune.recovery.walks import walk_both
 
 Array = NDArray[Any]
 
@@ -42,10 +42,7 @@ def refit(task: RecoveryTask) -> Recovered:
     graph = read_graph(task.pruned)
     layers, skipped = find_layers(graph)
     reached = downstream(task.pruned, task.masks)
-    teacher, student = (
-        Walk(model, task.calls, memory=task.memory // 2, sizes=tensor_bytes(read, task.calls))
-        for model, read in ((task.original, read_graph(task.original)), (weights.model, graph))
-    )
+    teacher, student = walk_both(task, weights.model, graph)
     rng = np.random.default_rng(task.seed)
     solved = {}
     left_alone = {name: reason for name, reason in skipped.items() if name in reached}
