@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from onnxprune.analysis.analysis import Analysis
+from onnxprune.analysis.branches import find_branches
 from onnxprune.analysis.costs import cost_table
 from onnxprune.analysis.factors import best_factors
 from onnxprune.analysis.groups import build_groups, connect
@@ -34,4 +35,7 @@ def analyse(graph: Graph, *, approximate: bool = False, head: Axis | None = None
         costs = cost_table(graph, labelled, groups)
         return Analysis(graph, labelled, components, groups, costs, approximate, head=head)
 
-    return replace(best_factors(reading, attempt), unread=tuple(unread_layers(reading)))
+    found = best_factors(reading, attempt)
+    branches = find_branches(graph, found.labelled, found.groups)
+    costs = cost_table(graph, found.labelled, found.groups, branches) if branches else found.costs
+    return replace(found, unread=tuple(unread_layers(reading)), branches=branches, costs=costs)

@@ -1,6 +1,6 @@
 """The whole reading of a graph in one value."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +11,7 @@ from onnxprune.analysis.head import binding_freezes, head_group
 from onnxprune.analysis.labels import Labelled
 from onnxprune.graph.model import Graph
 from onnxprune.values.axes import Axis, BoolArray, frozen_array
+from onnxprune.values.branches import Branch, left_out, unfit
 from onnxprune.values.costs import CostTable
 from onnxprune.values.groups import ChannelGroup
 
@@ -20,7 +21,8 @@ class Analysis:
     """What can be cut of a graph, and what follows from cutting it.
 
     `approximate` says whether channels that a normalisation runs over count as prunable; `unread` which layers are in
-    no group because nothing could be said of them, and why; `head` is the axis of the classes where it was opened.
+    no group because nothing could be said of them, and why; `head` is the axis of the classes where it was opened;
+    `branches` are what can be left out as a whole.
     """
 
     graph: Graph
@@ -31,6 +33,7 @@ class Analysis:
     approximate: bool = False
     unread: tuple[str, ...] = ()
     head: Axis | None = None
+    branches: tuple[Branch, ...] = ()
 
     @property
     def free(self) -> tuple[ChannelGroup, ...]:
@@ -61,16 +64,40 @@ class Analysis:
         return kept
 
     def axis_masks(self, keep: Mapping[str, BoolArray]) -> Mapping[Axis, BoolArray]:
-        """Return the keep mask of every axis that loses positions."""
-        kept = self.kept_components(keep)
-        masks = {axis: kept[self.components.labels(axis)] for axis in self.components.axes}
+        """Return the keep mask of every axis that loses positions; what lies in a branch that goes has none."""
+        kept, gone = self.kept_components(keep), self._axes_left_out(keep)
+        masks = {axis: kept[self.components.labels(axis)] for axis in self.components.axes if axis not in gone}
         return {axis: frozen_array(mask) for axis, mask in masks.items() if not mask.all()}
+
+    def _axes_left_out(self, keep: Mapping[str, BoolArray]) -> frozenset[Axis]:
+        """Return the axes of what nodes make and read that go with their branches."""
+        nodes = {number for branch in left_out(self.branches, keep) for number in branch.nodes}
+        if not nodes:
+            return frozenset()
+        makers = self.graph.producers
+        return frozenset(
+            axis
+            for axis in self.components.axes
+            if (axis.ref.node in nodes if axis.ref.is_use else axis.ref.name in makers)
+            and (axis.ref.is_use or makers[axis.ref.name].index in nodes)
+        )
 
     @cached_property
     def renormalised(self) -> bool:
         """Whether a softmax runs over the classes of the opened head."""
         every = self.labelled.frozen_axes
         return len(binding_freezes(self.graph, self.components, every, self.head)) < len(every)
+
+    def misfits(self, branches: Sequence[Branch]) -> tuple[str, ...]:
+        """Return why branches cannot all be left out, or nothing."""
+        gone = frozenset(name for branch in branches for name in branch.groups)
+        return self.misfits_of(gone)
+
+    def misfits_of(self, gone: frozenset[str]) -> tuple[str, ...]:
+        """Return why the groups `gone` cannot lose all channels, or nothing."""
+        nodes = self.graph.nodes
+        operands = {node: len(nodes[node].inputs) for branch in self.branches for node, _ in branch.joins}
+        return tuple(unfit(self.branches, gone, operands)) if gone else ()
 
     def class_masks(self, masks: Mapping[Axis, BoolArray]) -> Mapping[Axis, BoolArray]:
         """Return what would be left of `masks` if the classes that go were all that goes."""

@@ -1,6 +1,6 @@
 """Collect the cost terms of a graph: which widths every layer's MACs and every weight's size depend on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -8,14 +8,18 @@ from onnxprune.analysis.labels import Labelled
 from onnxprune.graph.model import Graph
 from onnxprune.graph.storage.measures import element_size
 from onnxprune.values.axes import Axis, FloatArray, Ref
+from onnxprune.values.branches import Branch
 from onnxprune.values.costs import CostTable, Term
 from onnxprune.values.groups import ChannelGroup
 
 
-def cost_table(graph: Graph, labelled: Labelled, groups: tuple[ChannelGroup, ...]) -> CostTable:
-    """Return the costs of `graph` in terms of the channels that `groups` keep."""
+def cost_table(
+    graph: Graph, labelled: Labelled, groups: tuple[ChannelGroup, ...], branches: Sequence[Branch] = ()
+) -> CostTable:
+    """Return the costs of `graph` in terms of the channels that `groups` keep, all of them gone where a branch goes."""
     sizes = np.asarray([group.size for group in groups], dtype=np.float64)
     numbers, widths, multiplicity = _columns(labelled, groups)
+    needs = _needs(branches, groups, widths, multiplicity)
 
     def term(node: int, factor: float, axes: tuple[Axis, ...]) -> Term:
         found = []
@@ -25,7 +29,7 @@ def cost_table(graph: Graph, labelled: Labelled, groups: tuple[ChannelGroup, ...
                 found.append(numbers[axis])
                 # What is left of the size is how often the channels come round on a free axis.
                 factor /= max(1, labelled.sizes[axis])
-        return Term(node, factor, tuple(found))
+        return Term(node, factor, tuple(found), needs.get(node, ()))
 
     stored = [(ref, tuple(Axis(ref, i) for i in range(rank))) for ref, rank in _weights(graph)]
     written = [
@@ -66,13 +70,32 @@ def _columns(labelled: Labelled, groups: tuple[ChannelGroup, ...]) -> tuple[dict
     return numbers, np.asarray([size for size, _ in kinds], dtype=np.float64), multiplicity
 
 
+def _needs(
+    branches: Sequence[Branch], groups: Sequence[ChannelGroup], widths: FloatArray, multiplicity: FloatArray
+) -> dict[int, tuple[int, ...]]:
+    """Return by node the axes whose widths say whether the smallest branch that it lies in is there.
+
+    An axis says so of a group where it holds the channels of that group and of no other.
+    """
+    place = {group.name: column for column, group in enumerate(groups)}
+    found: dict[int, tuple[int, ...]] = {}
+    for branch in sorted(branches, key=lambda branch: -len(branch.nodes)):
+        axes = []
+        for column in (place[name] for name in branch.groups):
+            own = (multiplicity[:, column] > 0) & (multiplicity[:, column] * groups[column].size == widths)
+            axes += np.flatnonzero(own)[:1].tolist()
+        if len(axes) == len(branch.groups):
+            found.update(dict.fromkeys(branch.nodes, tuple(axes)))
+    return found
+
+
 def _together(terms: Iterable[Term]) -> tuple[Term, ...]:
     """Add up terms of the same widths, whoever pays them."""
-    found: dict[tuple[int, ...], float] = {}
+    found: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
     for term in terms:
-        axes = tuple(sorted(term.axes))
-        found[axes] = found.get(axes, 0.0) + term.factor
-    return tuple(Term(-1, factor, axes) for axes, factor in found.items())
+        key = (tuple(sorted(term.axes)), term.needs)
+        found[key] = found.get(key, 0.0) + term.factor
+    return tuple(Term(-1, factor, axes, needs) for (axes, needs), factor in found.items())
 
 
 def _weights(graph: Graph) -> list[tuple[Ref, int]]:

@@ -57,7 +57,11 @@ class LayerTimes:
             widths: of every axis, [axes].
             block: channels that fill one block of the kernels, to which widths count as filled up.
             measured: as it was timed, even where a wider layer is faster.
+
+        A layer without channels lies in a branch that is left out, and takes no time.
         """
+        if any(axis is not None and not widths[axis] for axis in self.axes):
+            return 0.0
         first, second = (1.0 if axis is None else _filled(float(widths[axis]), block) for axis in self.axes)
         table = self.times if measured else self.least
         rows = [np.interp(second, self.widths[1], row) for row in table]

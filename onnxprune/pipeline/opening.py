@@ -59,7 +59,7 @@ def open_run(config: PruneConfig, listener: Listener = NULL_LISTENER, extra: Ext
         if _has_data(config) or (run.imported is None and method.needs_data):
             run = _with_samples(run, chosen_by_loss=config.chosen_by_loss and not masks_alone)
         check_limits(config, run.samples)
-        run = _timed(run)
+        run = _timed(_branches_settled(run))
         listener.hear(LeastLeft(least_left(run.analysis, run.goal)))
         refuse_unreachable(run.analysis, run.goal, counts(class_masks(run.analysis, run.class_outputs)))
         run = _original_checked(run)
@@ -186,6 +186,26 @@ def _original_checked(run: Run) -> Run:
         run.working("Trying to quantize the original")
         try_quantizing(run)
     return run
+
+
+def _branches_settled(run: Run) -> Run:
+    """Say whether branches may go, which takes samples and a single step.
+
+    Raises:
+        InputError: they are to go, and that cannot be.
+    """
+    missing = (
+        "What a branch does is seen on samples; name a folder of images or an .npz file with --data"
+        if run.samples is None
+        else "Branches go in one step; leave out --steps"
+        if run.config.steps > 1
+        else None
+    )
+    if missing is not None and run.goal.branches in ("allowed", "only"):
+        raise InputError(
+            f"{missing}, or give --branches never.", "no-data" if run.samples is None else "conflicting-options"
+        )
+    return run if missing is None else replace(run, goal=replace(run.goal, branches="never"))
 
 
 def _timed(run: Run) -> Run:

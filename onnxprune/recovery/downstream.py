@@ -1,6 +1,6 @@
 """Which layers a cut reaches: those that read what lost channels, and all that follow from them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import onnx
 
@@ -8,9 +8,12 @@ from onnxprune.linear.layers import Layer
 from onnxprune.values.axes import Axis, BoolArray, Ref
 
 
-def downstream(model: onnx.ModelProto, masks: Mapping[Axis, BoolArray]) -> frozenset[str]:
-    """Return the tensors of `model` that a cut changes: those that lost channels, and what is computed from them."""
-    reached = {axis.ref.name for axis in masks if not axis.ref.is_use}
+def downstream(model: onnx.ModelProto, masks: Mapping[Axis, BoolArray], bypassed: Iterable[str] = ()) -> frozenset[str]:
+    """Return the tensors of `model` that a cut changes, and what is computed from them.
+
+    They are those that lost channels, and the results of sums that lost an operand (`bypassed`).
+    """
+    reached = {*bypassed, *(axis.ref.name for axis in masks if not axis.ref.is_use)}
     for node in model.graph.node:
         if reached & set(node.input):
             reached.update(name for name in node.output if name)

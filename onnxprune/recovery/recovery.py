@@ -25,6 +25,7 @@ class RecoveryTask:
         original: the model before the cut.
         pruned: the model behind the cut, or behind an earlier recovery.
         masks: keep mask of every axis that lost positions, by its place in the original.
+        bypassed: results of the sums that lost an operand.
         calls: feeds of the calls to recover with, all of the same size where possible; the last ones only judge.
         samples: how many samples weights are fitted to.
         judging: how many calls only judge.
@@ -40,6 +41,7 @@ class RecoveryTask:
     judging: int
     seed: int = 0
     memory: int = MEMORY
+    bypassed: frozenset[str] = frozenset()
 
     def judges(self, call: int) -> bool:
         """Whether a call is of samples that choose ridges and enter no solution."""

@@ -85,8 +85,10 @@ def recover_steps(
     first = named_tensors(pruned.graph)
     judged = Judge(original, calls, range(calls.counts[0], len(calls)), cut.masks, memory)
     error = judged.error(pruned)
+    bypassed = frozenset(graph.nodes[node].outputs[0] for node, _ in cut.edits.dropped)
     for recovery in todo:
-        found = recovery.run(RecoveryTask(original, pruned, cut.masks, calls, len(fit), calls.counts[1], seed, memory))
+        sizes = (len(fit), calls.counts[1], seed, memory)
+        found = recovery.run(RecoveryTask(original, pruned, cut.masks, calls, *sizes, bypassed=bypassed))
         before, now = error, judged.error(found.model)
         values = named_tensors(found.model.graph)
         changed = {key: tensor for key, tensor in values.items() if tensor.raw_data != first[key].raw_data}
@@ -95,6 +97,15 @@ def recover_steps(
         yield step
         if not step.dropped:
             pruned, error = found.model, now
+
+
+def error_of(graph: Graph, cut: Cut, judge: Dataset, *, memory: int = MEMORY) -> float:
+    """Return how far the outputs of a cut are from those of the model of `graph`, on samples, see `Judge.error`."""
+    session = open_session(graph.model, graph.weights, optimization="none", prepack=False)
+    calls = sample_calls(graph, session.chunk_size, (judge,), memory)
+    del session
+    original, pruned = _inside(graph.model, graph.weights), _inside(cut.model, cut.weights)
+    return Judge(original, calls, range(len(calls)), cut.masks, memory).error(pruned)
 
 
 class Judge:

@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import gcd, lcm
-from typing import Any
+from typing import Any, Literal
 
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.steering import Steering
 from onnxprune.selection.widths import Width
+from onnxprune.values.branches import Branch
 from onnxprune.values.groups import ChannelGroup
+
+Branches = Literal["never", "allowed", "only"]
+"""Whether whole branches may go, beside channels or in place of them."""
 
 ROUND_TO = 8
 """Default width block: what vectorised kernels like, see docs/decisions."""
@@ -25,6 +29,7 @@ class Goal:
         excluded: by group widths that are not to be chosen, as a wider layer was timed to be faster.
         policy: how the budget is shared out over the groups, by name; None: as the method says.
         steering: what is said of single groups.
+        branches: whether whole branches may go; None: where a latency is asked for.
     """
 
     budget: Budget = field(default_factory=Budget)
@@ -33,6 +38,12 @@ class Goal:
     steering: Steering = field(default_factory=Steering)
     slow: frozenset[int] = frozenset()
     excluded: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    branches: Branches | None = None
+
+    @property
+    def leaves_out(self) -> Branches:
+        """Whether whole branches may go."""
+        return self.branches or ("never" if self.budget.latency is None else "allowed")
 
     @property
     def explicit(self) -> bool:
@@ -42,7 +53,13 @@ class Goal:
     def to_json(self) -> dict[str, Any]:
         """What was asked for, by name."""
         policy = {} if self.policy is None else {"policy": self.policy}
-        return {**self.budget.to_json(), **self.steering.to_json(), **policy, "round_to": self.round_to}
+        branches = {} if self.leaves_out == "never" else {"branches": self.leaves_out}
+        return {**self.budget.to_json(), **self.steering.to_json(), **policy, **branches, "round_to": self.round_to}
+
+    def may_go(self, branch: Branch, groups: Mapping[str, ChannelGroup]) -> bool:
+        """Whether a branch may be left out, as far as nothing was said of its layers; `groups` are all, by name."""
+        widths = (self.width(groups[name]) for name in branch.groups)
+        return all(width.least is None and width.most is None for width in widths)
 
     def width(self, group: ChannelGroup) -> Width:
         """Return the widths that a group may take."""

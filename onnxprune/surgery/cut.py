@@ -6,21 +6,25 @@ from dataclasses import dataclass, replace
 import onnx
 
 from onnxprune.analysis.analysis import Analysis
+from onnxprune.errors import InputError
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 from onnxprune.surgery.edits import Edits, plan_edits
+from onnxprune.surgery.leave_out import leave_out
 from onnxprune.surgery.rewrite import rewrite
 from onnxprune.values.axes import Axis, BoolArray
+from onnxprune.values.branches import Branch, emptied, left_out
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A cut model, the weights that it refers to, and what was changed to get it."""
+    """A cut model, the weights that it refers to, what was changed to get it, and the branches that were left out."""
 
     model: onnx.ModelProto
     edits: Edits
     keep: Mapping[str, BoolArray]
     masks: Mapping[Axis, BoolArray]
     weights: Weights = NO_WEIGHTS
+    branches: tuple[Branch, ...] = ()
 
     def stored(self, model: onnx.ModelProto, weights: Weights) -> "Cut":
         """Return the same cut with its model as it was read back from a file; new values are no longer held."""
@@ -30,10 +34,25 @@ class Cut:
 def cut(analysis: Analysis, keep: Mapping[str, BoolArray]) -> Cut:
     """Remove the channels whose entry in `keep` (group name -> mask, True = kept) is False.
 
-    The model that `analysis` was made from stays as it is.
+    Branches none of whose channels is kept are left out as a whole. The model that `analysis` was made from stays as
+    it is.
+
+    Raises:
+        InputError: a group would lose all channels, and is no branch that can be left out.
     """
-    masks = analysis.axis_masks(keep)
-    edits = plan_edits(analysis, masks)
+    refuse_empty(analysis, keep)
+    masks, branches = analysis.axis_masks(keep), left_out(analysis.branches, keep)
+    edits = leave_out(analysis.graph, plan_edits(analysis, masks), branches)
     weights = analysis.graph.weights
     model, changed = rewrite(analysis.graph.model, edits)
-    return Cut(model, edits, keep, masks, replace(weights, changed={**weights.changed, **changed}))
+    return Cut(model, edits, keep, masks, replace(weights, changed={**weights.changed, **changed}), branches)
+
+
+def refuse_empty(analysis: Analysis, keep: Mapping[str, BoolArray]) -> None:
+    """Refuse to leave a group without channels where that leaves no network.
+
+    Raises:
+        InputError: it is no branch that can be left out, or a sum or Concat would have no operand left.
+    """
+    for misfit in analysis.misfits_of(emptied(keep)):
+        raise InputError(f"This cannot be cut: {misfit}; `onnxprune inspect` lists the branches.", "bad-value")

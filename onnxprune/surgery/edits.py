@@ -39,6 +39,8 @@ class Edits:
         copies: new initializer -> the shared tensor that it was copied from.
         widths: new size of every axis that changes, of activations and of constants by name; None where it is free.
         stale: tensors whose recorded shape is wrong in the input file already, and not worth keeping.
+        dropped: (node, slot) of the operands of sums and Concats that are read no more, as their branches go.
+        idle: nodes that hand on their first input as it is, once these operands are gone.
     """
 
     tensors: Mapping[str, Array]
@@ -48,6 +50,8 @@ class Edits:
     copies: Mapping[str, str]
     widths: Mapping[tuple[str, int], int | None]
     stale: frozenset[str] = frozenset()
+    dropped: frozenset[tuple[int, int]] = frozenset()
+    idle: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)

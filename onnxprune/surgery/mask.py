@@ -9,7 +9,7 @@ the kept positions alone, gathered just before it, and its result is spread out 
 places is zeroed at the next sum.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,14 +19,38 @@ from numpy.typing import NDArray
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.values.axes import Axis, BoolArray, IntArray, Ref
+from onnxprune.values.branches import Branch
 
 
-def masked_model(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> onnx.ModelProto:
-    """Return a copy of the model with a Mul by `masks` (True = kept) before every sum over a masked axis."""
+def masked_model(
+    analysis: Analysis, masks: Mapping[Axis, BoolArray], branches: Sequence[Branch] = ()
+) -> onnx.ModelProto:
+    """Return a copy of the model with a Mul by `masks` (True = kept) before every sum over a masked axis.
+
+    What `branches` hand to sums and Concats is multiplied by zero there.
+    """
     oracle = _Oracle(analysis, masks)
     oracle.zero_before_sums()
+    oracle.zero_branches(branches)
     oracle.slice_around_norms()
     return oracle.build()
+
+
+def gated_model(analysis: Analysis, branches: Sequence[Branch]) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """Return a copy of the model in which what each branch hands on is multiplied by a number that is fed.
+
+    Returns:
+        The model, and the names of the scalar inputs, in the order of `branches`. All at one: the original.
+    """
+    oracle = _Oracle(analysis, {})
+    gates = tuple(f"onnxprune_gate/{number}" for number in range(len(branches)))
+    for branch, gate in zip(branches, gates, strict=True):
+        oracle.multiply(branch, gate)
+    model = oracle.build()
+    kinds = [analysis.graph.facts.types[0][branch.name].tensor_type.elem_type for branch in branches]
+    for gate, kind in zip(gates, kinds, strict=True):
+        model.graph.input.append(onnx.helper.make_tensor_value_info(gate, kind, []))
+    return model, gates
 
 
 @dataclass
@@ -58,6 +82,19 @@ class _Oracle:
             for slot, read in enumerate(nodes[index].inputs):
                 if read == name:
                     self.inputs[index, slot] = made[key]
+
+    def zero_branches(self, branches: Sequence[Branch]) -> None:
+        """Multiply what branches hand to sums and Concats by zero."""
+        for branch in branches:
+            self.multiply(branch, self._constant(np.zeros((), dtype=self._dtype(branch.name))))
+
+    def multiply(self, branch: Branch, factor: str) -> None:
+        """Multiply what a branch hands to sums and Concats by the scalar `factor`."""
+        nodes = self.analysis.graph.nodes
+        for index, slot in branch.joins:
+            read = self.inputs.get((index, slot), nodes[index].inputs[slot])
+            result = f"{read}/onnxprune_gated_{index}"
+            self.inputs[index, slot] = self._put(index, "Mul", [read, factor], result)
 
     def slice_around_norms(self) -> None:
         """Give ops that a cut changes inexactly the kept positions alone, and spread their results out again."""

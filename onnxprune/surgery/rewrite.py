@@ -40,6 +40,7 @@ def rewrite(model: onnx.ModelProto, edits: Edits) -> tuple[onnx.ModelProto, dict
     _edit(view, touched, inside, outside.keys())
     _patch(result, gs.export_onnx(view, do_type_check=False), touched, inside, outside)
     _resize_value_infos(result, edits)
+    _leave_out(result, edits)
     _drop_dead(result, model)
     values = {**edits.tensors, **edits.added}
     return result, {name: values[name] for name in outside}
@@ -211,6 +212,16 @@ def _resize(info: onnx.ValueInfoProto, widths: Mapping[int, int | None]) -> None
             dims[axis].Clear()  # the name of a free size stands for the size before the cut
         elif dims[axis].HasField("dim_value") and dims[axis].dim_value != width:
             dims[axis].dim_value = width
+
+
+def _leave_out(result: onnx.ModelProto, edits: Edits) -> None:
+    """Take the dropped operands from sums and Concats, and turn what is idle then into Identity nodes."""
+    for index, slot in sorted(edits.dropped, reverse=True):
+        del result.graph.node[index].input[slot]
+    for index in edits.idle:
+        node = result.graph.node[index]
+        node.op_type = "Identity"
+        del node.attribute[:]
 
 
 def _drop_dead(result: onnx.ModelProto, original: onnx.ModelProto) -> None:

@@ -23,14 +23,20 @@ LatencyModel: TypeAlias = Callable[[FloatArray], float]
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """`factor` times the widths of the numbered `axes`; `node` is the node that pays, for tables by layer."""
+    """`factor` times the widths of the numbered `axes`; `node` is the node that pays, for tables by layer.
+
+    With `needs`, what pays lies in a branch, and is gone where all these axes have no width left.
+    """
 
     node: int
     factor: float
     axes: tuple[int, ...]
+    needs: tuple[int, ...] = ()
 
     def at(self, widths: FloatArray) -> float:
         """Return the product where axes have these widths."""
+        if self.needs and not any(widths[axis] for axis in self.needs):
+            return 0.0
         value = self.factor
         for axis in self.axes:
             value *= float(widths[axis])
@@ -142,7 +148,11 @@ class Products:
         self._axes = np.full((len(terms), longest), axes, dtype=np.int64)
         for row, term in enumerate(terms):
             self._axes[row, : len(term.axes)] = term.axes
+        self._needs = tuple((row, list(term.needs)) for row, term in enumerate(terms) if term.needs)
 
     def total(self, widths: FloatArray) -> float:
         """Return the sum of the products of some widths."""
-        return float(self._factors @ np.append(widths, 1.0)[self._axes].prod(axis=1))
+        products = self._factors * np.append(widths, 1.0)[self._axes].prod(axis=1)
+        if not widths.all():  # some branch may be gone
+            products[[row for row, axes in self._needs if not widths[axes].any()]] = 0.0
+        return float(products.sum())

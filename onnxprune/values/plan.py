@@ -41,6 +41,7 @@ class Plan:
         groups: by group name.
         frozen: group name -> why it is not cut.
         copies: new tensor -> shared tensor that it was copied from.
+        branches: operand of a sum or Concat that is left out -> the nodes that go with it.
         seed: of everything random.
         versions: of onnxprune and of the packages that results depend on.
         data: what the scores were computed from, with its preprocessing.
@@ -57,6 +58,7 @@ class Plan:
     groups: Mapping[str, GroupPlan]
     frozen: Mapping[str, str] = field(default_factory=dict)
     copies: Mapping[str, str] = field(default_factory=dict)
+    branches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     seed: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -97,6 +99,7 @@ class Plan:
             "recovery": dict(self.recovery),
             "classes": dict(self.classes),
             "copies": dict(self.copies),
+            "branches": {name: list(nodes) for name, nodes in self.branches.items()},
             "frozen": dict(self.frozen),
         }
         lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
@@ -137,6 +140,7 @@ def read_plan(text: str, where: str) -> Plan:
             groups=groups,
             frozen=dict(data["frozen"]),
             copies=dict(data["copies"]),
+            branches={str(name): tuple(map(str, nodes)) for name, nodes in data.get("branches", {}).items()},
             seed=int(data["seed"]),
             versions=dict(data["versions"]),
             data=dict(data["data"]),
@@ -187,7 +191,7 @@ def _group(name: str, entry: Mapping[str, Any], where: str) -> GroupPlan:
     sound = (
         type(size) is int
         and all(type(channel) is int and 0 <= channel < size for channel in removed)
-        and len(set(removed)) == len(removed) < size
+        and len(set(removed)) == len(removed) <= size
     )
     if not sound:
         raise InputError(

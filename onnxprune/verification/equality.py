@@ -26,6 +26,7 @@ from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 from onnxprune.runtime.session import Optimization, open_session
 from onnxprune.surgery.mask import masked_model
 from onnxprune.values.axes import Axis, BoolArray, Ref
+from onnxprune.values.branches import Branch
 from onnxprune.values.equality import Equality, Place, Status
 from onnxprune.verification.random_ops import with_seeds
 from onnxprune.verification.segments import fed, quantized_tensors, segmented
@@ -90,16 +91,25 @@ def check_equality(
     masks: Mapping[Axis, BoolArray],
     feeds: Sequence[Values],
     weights: Weights = NO_WEIGHTS,
+    branches: Sequence[Branch] = (),
 ) -> Equality:
-    """Compare `cut`, which refers to `weights`, with the masked model on `feeds` (each one call of the model)."""
-    masked = masked_model(analysis, masks)
+    """Compare `cut`, which refers to `weights`, with the masked model on `feeds` (each one call of the model).
+
+    `branches` are those that were left out.
+    """
+    masked = masked_model(analysis, masks, branches)
     # Leaving classes out changes no score of the others, or their softmax alone: power has to come from the rest.
     classes = analysis.class_masks(masks)
     whole = masked_model(analysis, classes) if classes else analysis.graph.model
-    models = _Models(whole, masked, StoredModel(cut, weights), alone=bool(classes) and classes.keys() == masks.keys())
+    models = _Models(
+        whole,
+        masked,
+        StoredModel(cut, weights),
+        alone=bool(classes) and classes.keys() == masks.keys() and not branches,
+    )
     outputs = [spec.name for spec in analysis.graph.output_specs]
     decided = _decide(_figures(analysis, models, masks, feeds, outputs), "outputs")
-    if decided.status == "equal" or not masks:
+    if decided.status == "equal" or not (masks or branches):
         return decided
     integers = quantized_tensors(analysis.graph, cut)
     if integers:

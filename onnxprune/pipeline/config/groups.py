@@ -236,6 +236,16 @@ class Choosing(Config):
             more=_policies,
         ),
     )
+    branches: str | None = field(
+        default=None,
+        metadata=option(
+            "Leave out whole residual branches and operands of Concats: never, allowed beside channels, or only these.",
+            BUDGET,
+            choices=("never", "allowed", "only"),
+            default="allowed with --latency, else never",
+            more="What a branch does is measured on the samples; which can go, `onnxprune inspect` says.",
+        ),
+    )
     round_to: int | None = field(
         default=None,
         converter=block,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 from attrs import field
@@ -61,7 +61,7 @@ from onnxprune.values.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from onnxprune.graph.storage.paths import Inputs
-    from onnxprune.selection.goal import Goal
+    from onnxprune.selection.goal import Branches, Goal
     from onnxprune.values.plan import Plan
 
 
@@ -366,7 +366,7 @@ class PruneConfig(
                 f"--{twice} and --budget both say {twice}; leave one of the two out.", "conflicting-options"
             )
         budget = read_budget(self.ratio, self.alpha, **amounts, **self.budgets)
-        return Goal(budget, self.round_to, self.policy, self.steering)
+        return Goal(budget, self.round_to, self.policy, self.steering, branches=cast("Branches | None", self.branches))
 
     @property
     def explicit(self) -> bool:

@@ -117,6 +117,11 @@ def _metadata(plan: Plan, *, recovers: bool) -> dict[str, str]:
         "onnxprune.cut": f"{plan.removed} of {channels} channels in {cut} of {len(plan.groups)} groups",
         "onnxprune.original": plan.digest,
         **({CLASSES: json.dumps(list(plan.classes))} if "trim_head" in plan.request else {}),
+        **(
+            {"onnxprune.branches": json.dumps({name: len(nodes) for name, nodes in plan.branches.items()})}
+            if plan.branches
+            else {}
+        ),
         **({"onnxprune.recovery": str(plan.recovery["name"])} if recovers else {}),
     }
 
@@ -147,7 +152,9 @@ def apply(model: Model, analysis: Analysis, chosen: Plan) -> tuple[Cut, Plan]:
                 "wrong-model",
             )
     result = cut(analysis, chosen.keep())
-    return result, replace(chosen, copies=dict(result.edits.copies))
+    nodes = analysis.graph.nodes
+    branches = {branch.name: tuple(nodes[number].title for number in branch.nodes) for branch in result.branches}
+    return result, replace(chosen, copies=dict(result.edits.copies), branches=branches)
 
 
 def verify(
@@ -178,8 +185,8 @@ def verify(
     feeds = verification_feeds(model, dataset, seed)
     with on_disk(result.model, result.weights, scratch) as (cut_model, weights):
         check_structure(cut_model, model.proto, weights=weights, original_weights=model.weights)
-        equality = check_equality(analysis, cut_model, result.masks, feeds, weights)
-    if equality.status == "unproven" and result.masks:
+        equality = check_equality(analysis, cut_model, result.masks, feeds, weights, result.branches)
+    if equality.status == "unproven" and (result.masks or result.branches):
         equality = _check_perturbed(analysis, result, feeds, seed, scratch) or equality
     if equality.status == "different":
         raise VerificationError(
@@ -198,7 +205,7 @@ def _check_perturbed(
         perturbed = analyse(read_graph(model, weights), approximate=analysis.approximate, head=analysis.head)
         again = cut(perturbed, result.keep)
         with on_disk(again.model, again.weights, scratch) as (cut_model, cut_weights):
-            equality = check_equality(perturbed, cut_model, again.masks, feeds, cut_weights)
+            equality = check_equality(perturbed, cut_model, again.masks, feeds, cut_weights, again.branches)
     return None if equality.status == "unproven" else replace(equality, where="perturbed weights")
 
 

@@ -62,9 +62,9 @@ def time_network(
     else:
         refuse_untimed(analysis)
         listener.hear(Working("Timing the network and its layers (once: what is found is kept)"))
-        found = profile_here(
-            model, analysis, device, listener.track, accept=partial(refuse_latency, goal.budget.latency)
-        )
+        # Of a network whose branches may go, less may be left than with every group at its least.
+        most = goal.budget.latency if goal.leaves_out == "never" else None
+        found = profile_here(model, analysis, device, listener.track, accept=partial(refuse_latency, most))
         table = table_of(found, analysis)
     if goal.round_to is None:
         goal = replace(goal, round_to=table.block, slow=frozenset(table.slow))

@@ -10,6 +10,7 @@ from onnxprune.importance.score_file import score_bytes
 from onnxprune.latency.budget import latency_notes
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.planned import Planned
+from onnxprune.pipeline.planning.branches import BranchSearch, Gone, Within
 from onnxprune.pipeline.planning.latency import hold_latency
 from onnxprune.pipeline.planning.plans import choose, class_masks, plan_of_masks, recovery_settings
 from onnxprune.pipeline.planning.search import Choose, find_plan
@@ -18,6 +19,7 @@ from onnxprune.pipeline.state import removed_if_refused
 from onnxprune.report.curve import curve_files
 from onnxprune.selection.goal import Goal
 from onnxprune.selection.loss_limits import CLASS_DROP, MAX_DRIFT, MAX_DROP
+from onnxprune.values.branches import emptied
 from onnxprune.values.plan import Plan
 from onnxprune.values.trials import Search
 
@@ -32,7 +34,7 @@ def make_plan(run: Run) -> Planned:
     if run.imported is not None and run.imported.masks_alone:
         return _given(run, run.imported.keep)
     with removed_if_refused(run.state):
-        select = _held_to_latency(run, _chooser(run))
+        select = _chooser(run)
         found, search = find_plan(run, select) if _tries(run) else (select(run.goal), None)
         plan = _recorded(run, found.keep)
         if plan.removed == 0:
@@ -58,27 +60,37 @@ def _tries(run: Run) -> bool:
 
 
 def _chooser(run: Run) -> Choose:
-    """Return what chooses the channels that stay, for one goal after the other, by scores that are computed once."""
+    """Return what chooses what stays, for one goal after the other, until a budget of latency holds as timed."""
+    within = _channels(run)
+    leaves_out = run.goal.leaves_out != "never" and bool(run.analysis.branches)
+    search = BranchSearch(run, within) if leaves_out else None
+
+    def chosen(goal: Goal) -> Chosen:
+        found = within(goal, frozenset()) if search is None else search(goal)
+        gone = emptied(found.keep)
+
+        def again(corrected: Goal) -> Keep:
+            whole = goal.leaves_out == "only" and search is not None
+            return search(corrected).keep if whole and search is not None else within(corrected, gone).keep
+
+        keep = hold_latency(run.model, run.analysis, goal, run.timing, found.keep, again, run.listener)
+        return replace(found, keep=keep)
+
+    return chosen
+
+
+def _channels(run: Run) -> Within:
+    """Return what chooses the channels that stay where some groups are gone, by scores that are computed once."""
     if run.imported is not None and run.imported.scores is not None:
         known = run.imported.scores
         rule = (run.method.method, run.method.options, run.class_outputs)
-        return lambda goal: Chosen(choose(run.analysis, known, goal, *rule), known, known.notes)
-    limited = _tries(run) or run.goal.budget.latency is not None
-    first = scored(run, limited=True) if limited else None
+        return lambda goal, gone: Chosen(choose(run.analysis, known, goal, *rule, gone=gone), known, known.notes)
     own = run.goal
-    return lambda goal: choose_in_steps(replace(run, goal=goal, state=run.state if goal == own else None), first)
+    limited = _tries(run) or own.budget.latency is not None or own.leaves_out != "never"
+    first = scored(run, limited=True) if limited else None
 
-
-def _held_to_latency(run: Run, select: Choose) -> Choose:
-    """Return what chooses until a budget of latency holds as timed, where there is one."""
-
-    def again(goal: Goal) -> Keep:
-        return select(goal).keep
-
-    def chosen(goal: Goal) -> Chosen:
-        found = select(goal)
-        keep = hold_latency(run.model, run.analysis, goal, run.timing, found.keep, again, run.listener)
-        return replace(found, keep=keep)
+    def chosen(goal: Goal, gone: Gone) -> Chosen:
+        return choose_in_steps(replace(run, goal=goal, state=run.state if goal == own else None), first, gone)
 
     return chosen
 

@@ -1,7 +1,7 @@
 """From scores to keep masks, and from keep masks to a plan."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -75,7 +75,7 @@ def plan(  # noqa: PLR0913 (every setting has its default)
     return plan_of_masks(model, analysis, keep, chosen.name, settled, request=goal.to_json(), seed=seed, data=data)
 
 
-def choose(
+def choose(  # noqa: PLR0913 (a ranking, and what it is cut by)
     analysis: Analysis,
     scores: Scores,
     goal: Goal,
@@ -83,11 +83,20 @@ def choose(
     options: Mapping[str, Any],
     outputs: Sequence[int] = (),
     most: Mapping[str, int] | None = None,
+    gone: Collection[str] = (),
 ) -> dict[str, BoolArray]:
-    """Return the keep masks of all groups that may be cut; arguments and errors as `plan` and `choose_widths`."""
-    classes = class_masks(analysis, outputs)
-    kept = choose_widths(analysis, scores, goal, method, options, counts(classes), most)
-    return {**keep_best(scores, kept), **classes}
+    """Return the keep masks of all groups that may be cut; `gone` are those of branches that are left out.
+
+    Arguments and errors as `plan` and `choose_widths`.
+    """
+    given = {**class_masks(analysis, outputs), **emptied_masks(analysis, gone)}
+    kept = choose_widths(analysis, scores, goal, method, options, counts(given), most)
+    return {**keep_best(scores, kept), **given}
+
+
+def emptied_masks(analysis: Analysis, gone: Collection[str]) -> dict[str, BoolArray]:
+    """Return the keep masks of groups that lose every channel."""
+    return {name: np.zeros(analysis.by_name[name].size, dtype=bool) for name in sorted(gone)}
 
 
 def class_masks(analysis: Analysis, outputs: Sequence[int]) -> dict[str, BoolArray]:

@@ -5,7 +5,7 @@ the next part. Its scores are carried back to the channels of the original, so t
 the original's throughout and the masks of all steps make one plan.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -45,11 +45,12 @@ class Chosen:
     notes: tuple[str, ...]
 
 
-def choose_in_steps(run: Run, first: Scores | None = None) -> Chosen:
+def choose_in_steps(run: Run, first: Scores | None = None, gone: Collection[str] = ()) -> Chosen:
     """Score and choose as often as the configuration says, on the recovered network after the first time.
 
-    `first` are the scores of the first step, where they are known already. Where the run keeps its state,
-    the steps that it has are not done again, and every other one is added to it.
+    `first` are the scores of the first step, where they are known already; `gone` the groups of branches that are left
+    out, which takes a single step. Where the run keeps its state, the steps that it has are not done again, and every
+    other one is added to it.
 
     Raises:
         InputError: as the stages.
@@ -68,7 +69,8 @@ def choose_in_steps(run: Run, first: Scores | None = None) -> Chosen:
             known = first if not state.removed_channels else None
             scores = known or _scores_after(run, state)
         goal = replace(run.goal, budget=whole.part((state.done + 1) / total))
-        keep = choose(analysis, scores, goal, run.method.method, run.method.options, outputs, counts(state.keep))
+        ranking = (run.method.method, run.method.options, outputs)
+        keep = choose(analysis, scores, goal, *ranking, most=counts(state.keep), gone=gone)
         left = analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0
         state = state.after(keep, left, scores.notes)
         if kept is not None:

@@ -1,25 +1,41 @@
 """Cutting and recovering in memory, to look at what a plan would leave."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
+from onnxprune.data import Dataset
 from onnxprune.errors import InputError
 from onnxprune.pipeline.context import Run
 from onnxprune.recovery.recovery import in_trials, steps
-from onnxprune.recovery.run import obstacle, recover_steps
+from onnxprune.recovery.run import RecoveryStep, error_of, obstacle, recover_steps
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.axes import BoolArray
 
 
 def recovered_cut(run: Run, keep: Mapping[str, BoolArray]) -> Cut:
     """Cut the original and recover it in memory, as the final result will be or by what stands for that, unchecked."""
-    graph, name, result = run.model.graph, in_trials(run.config.recovery), cut(run.analysis, keep)
-    if run.samples is None or not steps(name) or obstacle(graph) is not None:
-        return result
-    samples, config = run.samples, run.config
-    with suppress(InputError):  # what cannot be run piece by piece stays as it is by then, as the final result will
-        for step in recover_steps(
-            graph, result, samples.fit, samples.judge, name, memory=config.memory, seed=config.seed
-        ):
+    result = cut(run.analysis, keep)
+    if run.samples is not None:
+        for step in _steps(run, result, run.samples.fit):
             result = result if step.dropped else step.cut
     return result
+
+
+def recovered_error(run: Run, keep: Mapping[str, BoolArray], fit: Dataset) -> float:
+    """Return the error of the outputs that a cut leaves once it is recovered with `fit`, on the samples that judge."""
+    result, error = cut(run.analysis, keep), None
+    for step in _steps(run, result, fit):
+        error = min(step.error, step.before if error is None else error)
+    if error is not None:
+        return error
+    return error_of(run.model.graph, result, run.calibration_samples.judge, memory=run.config.memory)
+
+
+def _steps(run: Run, result: Cut, fit: Dataset) -> Iterator[RecoveryStep]:
+    """Yield what the steps of the recovery make of a cut, as far as they come."""
+    graph, name, config = run.model.graph, in_trials(run.config.recovery), run.config
+    if not steps(name) or obstacle(graph) is not None:
+        return
+    judge = run.calibration_samples.judge
+    with suppress(InputError):  # what cannot be run piece by piece stays as it is by then, as the final result will
+        yield from recover_steps(graph, result, fit, judge, name, memory=config.memory, seed=config.seed)

@@ -15,6 +15,7 @@ from onnxprune.selection.goal import Goal
 from onnxprune.selection.policy import Policy, Problem, find_policy
 from onnxprune.selection.ratio import by_ratio
 from onnxprune.selection.threshold import by_threshold
+from onnxprune.values.branches import Branch
 from onnxprune.values.statistics import Scores
 
 GAINS = "goes by gains that this method does not give (catro does, with --option widths=greedy)"
@@ -35,7 +36,7 @@ def choose_widths(
     channels that went score lowest.
     """
     budget, costs = goal.budget, replace(analysis.costs, given=given or {})
-    widths = [goal.width(group) for group in analysis.prunable]
+    widths = [goal.width(group) for group in analysis.prunable if group.name not in costs.given]
     if not widths and not given:
         raise UnreachableError(_why_nothing(analysis), "nothing-to-prune")
     present = kept = {width.name: min(width.top, width.size if most is None else most[width.name]) for width in widths}
@@ -113,7 +114,20 @@ def least_left(analysis: Analysis, goal: Goal, given: Mapping[str, int] | None =
 
 
 def _floors(analysis: Analysis, goal: Goal) -> dict[str, int]:
-    return {group.name: goal.width(group).floor for group in analysis.prunable}
+    floors = {group.name: goal.width(group).floor for group in analysis.prunable}
+    if goal.leaves_out == "never":
+        return floors
+    floors = floors if goal.leaves_out == "allowed" else {group.name: group.size for group in analysis.prunable}
+    return {**floors, **{name: 0 for branch in together(analysis, goal) for name in branch.groups}}
+
+
+def together(analysis: Analysis, goal: Goal) -> tuple[Branch, ...]:
+    """Return branches that can all be left out at once: of a Concat one operand stays, the last."""
+    found: list[Branch] = []
+    for branch in analysis.branches:
+        if goal.may_go(branch, analysis.by_name) and not analysis.misfits([*found, branch]):
+            found.append(branch)
+    return tuple(found)
 
 
 def _why_nothing(analysis: Analysis) -> str:

@@ -38,7 +38,7 @@ def bias(task: RecoveryTask) -> Recovered:
     weights = WeightEditor(task.pruned)
     graph = read_graph(task.pruned)
     layers, skipped = find_layers(graph)
-    reached = downstream(task.pruned, task.masks)
+    reached = downstream(task.pruned, task.masks, task.bypassed)
     teacher, student = walk_both(task, weights.model, graph)
     solved, left_alone = {}, {name: reason for name, reason in skipped.items() if name in reached}
     for layer in layers:

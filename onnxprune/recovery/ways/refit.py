@@ -41,7 +41,7 @@ def refit(task: RecoveryTask) -> Recovered:
     weights = WeightEditor(task.pruned)
     graph = read_graph(task.pruned)
     layers, skipped = find_layers(graph)
-    reached = downstream(task.pruned, task.masks)
+    reached = downstream(task.pruned, task.masks, task.bypassed)
     teacher, student = walk_both(task, weights.model, graph)
     rng = np.random.default_rng(task.seed)
     solved = {}

@@ -1,0 +1,54 @@
+"""Branches: parts of a network that can be left out as a whole, so that sums or Concats have one operand less."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from onnxprune.values.axes import BoolArray
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Nodes that work for one operand of a sum, or of Concats, and for nothing else.
+
+    Attributes:
+        name: the operand.
+        joins: (node, input) of the sum, or of the Concats, that read it.
+        nodes: numbers of the nodes that go with it, rising.
+        layers: numbers of those that multiply by weights.
+        groups: the channel groups that lie in it alone. The branch is left out where all of them lose all channels.
+    """
+
+    name: str
+    joins: tuple[tuple[int, int], ...]
+    nodes: tuple[int, ...]
+    layers: tuple[int, ...]
+    groups: tuple[str, ...]
+
+
+def left_out(branches: Sequence[Branch], keep: Mapping[str, BoolArray]) -> tuple[Branch, ...]:
+    """Return the branches none of whose channels is kept, given the keep masks by group."""
+    gone = emptied(keep)
+    return tuple(branch for branch in branches if gone.issuperset(branch.groups)) if gone else ()
+
+
+def emptied(keep: Mapping[str, BoolArray]) -> frozenset[str]:
+    """Return the groups of which no channel is kept."""
+    return frozenset(name for name, mask in keep.items() if not mask.any())
+
+
+def unfit(branches: Sequence[Branch], gone: frozenset[str], operands: Mapping[int, int]) -> Iterator[str]:
+    """Yield why the groups `gone` cannot all lose every channel; `operands` says how many a join has, by node."""
+    removed = [branch for branch in branches if gone.issuperset(branch.groups)]
+    for name in sorted(gone.difference(*(branch.groups for branch in removed))):
+        yield f"group {name!r} would have no channel left, and is no branch that can be left out"
+    for node, count in _taken(removed).items():
+        if count >= operands[node]:
+            yield f"node {node} would have no operand left"
+
+
+def _taken(branches: Iterable[Branch]) -> dict[int, int]:
+    taken: dict[int, int] = {}
+    for branch in branches:
+        for node, _ in branch.joins:
+            taken[node] = taken.get(node, 0) + 1
+    return taken
