@@ -23,6 +23,7 @@ from onnxprune.graph.model import read_graph
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.surgery.mask import masked_model
 from onnxprune.values.axes import BoolArray
+from onnxprune.values.branches import left_out
 
 Array = NDArray[Any]
 
@@ -244,7 +245,7 @@ def assert_cut_equals_mask(  # noqa: PLR0913 (every setting has its default)
     assert model.SerializeToString(deterministic=True) == before, "the cut changed the original model"
     assert_still_the_users_graph(model, result)
     feed = random_feed(model, free=free, seed=seed) if feed is None else feed
-    masked = masked_model(analysis, analysis.axis_masks(keep))
+    masked = masked_model(analysis, analysis.axis_masks(keep), left_out(analysis.branches, keep))
     expected, plain, whole = run(masked, feed), run(masked, feed, optimised=False), run(model, feed)
     changed = False
     for slimmed, mask, unoptimised, original in zip(run(result.model, feed), expected, plain, whole, strict=True):
@@ -270,7 +271,7 @@ def assert_still_the_users_graph(model: onnx.ModelProto, result: Cut) -> None:
     header = ("ir_version", "producer_name", "producer_version", "domain", "model_version", "doc_string")
     assert [getattr(slim, name) for name in header] == [getattr(model, name) for name in header]
     assert (slim.graph.name, slim.graph.doc_string) == (model.graph.name, model.graph.doc_string)
-    touched = {index for index, _ in (*edits.operands, *edits.attributes)}
+    touched = {index for index, _ in (*edits.operands, *edits.attributes, *edits.dropped)} | edits.idle
     originals = {
         tuple(node.output): node.SerializeToString(deterministic=True)
         for index, node in enumerate(model.graph.node)

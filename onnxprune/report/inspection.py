@@ -8,6 +8,7 @@ from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.explain import Explanation, TieStep
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table, filled
+from onnxprune.values.branches import Branch
 from onnxprune.values.groups import ChannelGroup
 
 State = Literal["prunable", "frozen", "approximate"]
@@ -32,6 +33,12 @@ class Inspection:
         whole = costs.macs_at({})
         return 1 - costs.macs_at({group.name: 0}) / whole if whole else 0.0
 
+    def branch_share(self, branch: Branch) -> float:
+        """Return the share of the MACs that would go if a branch were left out."""
+        costs = self.analysis.costs
+        whole = costs.macs_at({})
+        return 1 - costs.macs_at(dict.fromkeys(branch.groups, 0)) / whole if whole else 0.0
+
     def to_json(self) -> dict[str, Any]:
         """The inspection as JSON types."""
         return {
@@ -53,6 +60,17 @@ class Inspection:
                     "reason": reason(group),
                 }
                 for group in self.analysis.groups
+            ],
+            "branches": [
+                {
+                    "name": branch.name,
+                    "joins": [self.analysis.graph.nodes[node].title for node, _ in branch.joins],
+                    "nodes": len(branch.nodes),
+                    "layers": [self.analysis.graph.nodes[node].outputs[0] for node in branch.layers],
+                    "groups": list(branch.groups),
+                    "macs_share": self.branch_share(branch),
+                }
+                for branch in self.analysis.branches
             ],
         }
 
@@ -82,6 +100,12 @@ def inspection_blocks(inspection: Inspection, *, verbose: bool = False) -> tuple
             ("group", "channels", "layers", "axes", "MACs", "state", "coupled with"),
             tuple(_row(inspection, group, verbose=verbose) for group in groups),
             frozenset({1, 2, 3, 4}),
+        ),
+        Table(
+            "Branches that can be left out (--branches)",
+            ("branch", "enters", "layers", "MACs"),
+            tuple(_branch_row(inspection, branch) for branch in inspection.analysis.branches),
+            frozenset({2, 3}),
         ),
         Lines(
             tuple(_stuck(group) for group in stuck),
@@ -127,6 +151,13 @@ def _row(inspection: Inspection, group: ChannelGroup, *, verbose: bool) -> tuple
         state(group),
         ", ".join(shown) + more,
     )
+
+
+def _branch_row(inspection: Inspection, branch: Branch) -> tuple[str, ...]:
+    nodes = [inspection.analysis.graph.nodes[node] for node, _ in branch.joins]
+    more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
+    share = numbers.percent(inspection.branch_share(branch))
+    return (branch.name, nodes[0].title + more, str(len(branch.layers)), share)
 
 
 def _members(group: ChannelGroup) -> Table:

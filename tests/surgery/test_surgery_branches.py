@@ -1,0 +1,109 @@
+"""Leaving out branches: cut equals mask, exactly the nodes of the branch go, and planted bugs are found."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import onnx
+import pytest
+from branched import NETS, RESIDUAL, made, without
+from nets import analysed, assert_cut_equals_mask, net, random_feed, random_keep
+from refusals import refused
+
+from onnxprune.surgery.cut import Cut, cut
+from onnxprune.verification.equality import check_equality
+
+SETS = [
+    (name, branches)
+    for name, case in NETS.items()
+    for count in range(1, len(case.branches) + 1)
+    for branches in combinations(case.branches, count)
+    if (name, count) != ("inception", 3)
+]
+
+
+@pytest.mark.parametrize(("name", "branches"), SETS)
+@pytest.mark.parametrize("narrowed", [False, True])
+def test_cut_equals_mask_and_the_nodes_of_the_branches_are_gone(
+    name: str, branches: tuple[str, ...], *, narrowed: bool
+) -> None:
+    case = NETS[name]
+    model = case.model
+    keep = {**(random_keep(analysed(model)) if narrowed else {}), **without(model, *branches)}
+    found = assert_cut_equals_mask(model, keep)
+    gone = {output for branch in branches for output in case.branches[branch][1]}
+    assert set(made(model)) - set(made(found.model)) == gone
+    assert [branch.name for branch in found.result.branches] == list(branches)
+
+
+def test_a_sum_with_one_operand_left_keeps_its_name_and_adds_nothing() -> None:
+    model = net(RESIDUAL)
+    found = assert_cut_equals_mask(model, without(model, "d1", "d2"))
+    ops = {node.output[0]: node.op_type for node in found.model.graph.node}
+    assert [ops[name] for name in ("s1", "r1", "s2", "r2")] == ["Identity"] * 4, "a Relu of a Relu does nothing either"
+    assert found.node("s2").name == "sum2"
+    assert list(found.node("s2").input) == ["r1"]
+    assert {tensor.name for tensor in found.model.graph.initializer} == {"w0", "b0", "w5"}
+
+
+def test_a_relu_stays_where_what_it_reads_may_be_negative() -> None:
+    model = net(RESIDUAL.replace("[act1] r1 = Relu(s1)", "[act1] r1 = Tanh(s1)"))
+    found = assert_cut_equals_mask(model, without(model, "d2"))
+    assert found.node("r2").op_type == "Relu"
+    assert found.node("s2").op_type == "Identity"
+
+
+def test_a_sum_of_three_stays_a_sum_of_two() -> None:
+    model = NETS["three"].model
+    found = assert_cut_equals_mask(model, without(model, "b2"))
+    assert (found.node("s").op_type, list(found.node("s").input)) == ("Sum", ["a", "c2"])
+
+
+def test_a_group_that_is_no_branch_keeps_a_channel() -> None:
+    analysis = analysed(net(RESIDUAL))
+    with refused("bad-value", "stem"):
+        cut(analysis, {"stem": np.zeros(8, dtype=bool)})
+
+
+def test_a_concat_keeps_an_operand() -> None:
+    model = NETS["inception"].model
+    with refused("bad-value", "no operand left"):
+        cut(analysed(model), without(model, "ar", "c", "d"))
+
+
+def _wrong_operand(result: Cut) -> None:
+    node = next(node for node in result.model.graph.node if node.output[0] == "s1")
+    node.input[0] = "stem"
+
+
+def _relu_gone(result: Cut) -> None:
+    node = next(node for node in result.model.graph.node if node.output[0] == "r0")
+    node.op_type = "Identity"
+
+
+def _halved(result: Cut) -> None:
+    node = next(node for node in result.model.graph.node if node.output[0] == "s1")
+    node.op_type = "Add"
+    node.input.append(node.input[0])
+
+
+@pytest.mark.parametrize("bug", [_wrong_operand, _relu_gone, _halved])
+def test_planted_bugs_are_found(bug: Callable[[Cut], None]) -> None:
+    model = net(RESIDUAL)
+    analysis = analysed(model)
+    result = cut(analysis, without(model, "d1"))
+    feeds = [random_feed(model)]
+    assert check_equality(analysis, result.model, result.masks, feeds, branches=result.branches).status == "equal"
+    broken = onnx.ModelProto()
+    broken.CopyFrom(result.model)
+    bug(replace(result, model=broken))
+    assert check_equality(analysis, broken, result.masks, feeds, branches=result.branches).status == "different"
+
+
+def test_the_oracle_of_another_branch_is_told_from_this_one() -> None:
+    model = net(RESIDUAL)
+    analysis = analysed(model)
+    result, other = (cut(analysis, without(model, name)) for name in ("d1", "d2"))
+    found = check_equality(analysis, result.model, result.masks, [random_feed(model)], branches=other.branches)
+    assert found.status == "different"
