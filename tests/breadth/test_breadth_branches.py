@@ -14,6 +14,7 @@ from onnxprune.analysis.analysis import counts
 from onnxprune.graph.model import read_graph
 from onnxprune.graph.storage.load import load_model
 from onnxprune.surgery.cut import cut
+from onnxprune.values.branches import Branch
 from onnxprune.verification.equality import check_equality
 
 ARCH = SHARED / "arch"
@@ -41,7 +42,7 @@ def test_branches_of_a_real_network_are_left_out(net: str) -> None:
     model = fill(load_model(ARCH / f"{net}.onnx"))
     analysis = analyse(read_graph(model))
     assert len(analysis.branches) == BRANCHES[net]
-    chosen = []
+    chosen: list[Branch] = []
     for branch in analysis.branches[::3]:
         if not analysis.misfits([*chosen, branch]):
             chosen.append(branch)

@@ -155,7 +155,8 @@ def test_a_plan_is_replayed_to_the_same_bytes(halved: onnxprune.Result, tmp_path
 
 
 def test_a_plan_without_data_is_cut_and_not_recovered(halved: onnxprune.Result, tmp_path: Path) -> None:
-    result = replay(PruneConfig(RESNET, output=tmp_path / "again.onnx"), halved.plan)
+    plan = replace(halved.plan, recovery={"name": "refit"})
+    result = replay(PruneConfig(RESNET, output=tmp_path / "again.onnx"), plan)
     assert result.notes == ("Recovery refit takes sample data, so this is the cut alone; give --data for it.",)
     cut_alone, _ = written(prune(RESNET, data=CALIB, macs=0.5, output=tmp_path / "cut.onnx", recovery="none"))
     assert (tmp_path / "again.onnx").read_bytes() == cut_alone.read_bytes()
@@ -163,7 +164,7 @@ def test_a_plan_without_data_is_cut_and_not_recovered(halved: onnxprune.Result, 
 
 def test_other_data_than_the_plans_is_said(halved: onnxprune.Result, tmp_path: Path) -> None:
     settings = PruneConfig(RESNET, data=CALIB, holdout=0.5, output=tmp_path / "again.onnx", preprocess="unit")
-    notes = replay(settings, halved.plan).notes
+    notes = replay(settings, replace(halved.plan, recovery={"name": "refit"})).notes
     assert "The weights were recovered with other data than the plan's scores were computed from." in notes
 
 

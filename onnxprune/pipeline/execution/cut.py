@@ -76,8 +76,9 @@ def cut_and_verify(run: Run, planned: Planned) -> PrunedModel:
     reason = _why_not_recovered(run, plan) if plan.recovery else None
     recovers = bool(plan.recovery) and reason is None
     notes = (*planned.notes, *_head_notes(run.analysis, plan), *([] if reason is None else [reason]))
+    plan = plan if recovers or planned.replayed else replace(plan, recovery={})  # it says what was done
     cut, plan = apply(model, run.analysis, plan)
-    with_metadata(cut.model, _metadata(plan, recovers=recovers))
+    with_metadata(cut.model, _metadata(plan))
     # From here on the values that the cut made are in the files that will be the result, and no more in memory.
     outputs = {**config.outputs, "the model": None, **({"the plan": None} if planned.replayed else {})}
     beside = [path for path in outputs.values() if path is not None]
@@ -108,7 +109,7 @@ def _head_notes(analysis: Analysis, plan: Plan) -> Iterator[str]:
         )
 
 
-def _metadata(plan: Plan, *, recovers: bool) -> dict[str, str]:
+def _metadata(plan: Plan) -> dict[str, str]:
     cut = sum(1 for group in plan.groups.values() if group.removed)
     channels = sum(group.size for group in plan.groups.values())
     return {
@@ -122,7 +123,6 @@ def _metadata(plan: Plan, *, recovers: bool) -> dict[str, str]:
             if plan.branches
             else {}
         ),
-        **({"onnxprune.recovery": str(plan.recovery["name"])} if recovers else {}),
     }
 
 

@@ -1,8 +1,9 @@
 """Recovery within a run: what the plan asks for, what stands in its way, and putting the new weights in place."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import onnx
 
@@ -10,10 +11,12 @@ from onnxprune.data import Dataset, fit_and_judge
 from onnxprune.errors import InputError
 from onnxprune.graph.loaded import Model
 from onnxprune.graph.storage.mapped import on_disk
+from onnxprune.graph.storage.staging import with_metadata
 from onnxprune.graph.storage.weights import Weights
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.execution.cut import PrunedModel, verification_feeds
 from onnxprune.pipeline.execution.store import put_in_place
+from onnxprune.pipeline.planned import Planned
 from onnxprune.pipeline.samples import Samples
 from onnxprune.recovery.recovery import MEMORY, steps
 from onnxprune.recovery.run import RecoveryStep, obstacle, recover_steps
@@ -56,7 +59,7 @@ def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
     notes: list[str] = []
     stages = tuple(_stages(run, pruned.cut, plan, notes))
     if not stages:
-        return replace(pruned, notes=(*pruned.notes, *notes))
+        return replace(pruned, planned=_recorded(pruned, {}), notes=(*pruned.notes, *notes))
     best = _best(run, stages, notes)
     if plan.data and data.calibration.digest() != plan.data.get("digest"):
         notes.append("The weights were recovered with other data than the plan's scores were computed from.")
@@ -69,7 +72,13 @@ def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
         for stage in stages
     )
     notes = [*pruned.notes, _summary(best, stages, data), *notes]
-    return replace(pruned, cut=placed, steps=measured, last=best.name, notes=tuple(notes))
+    planned = _recorded(pruned, {} if best.step is None else {**plan.recovery, "name": best.name})
+    return replace(pruned, cut=placed, planned=planned, steps=measured, last=best.name, notes=tuple(notes))
+
+
+def _recorded(pruned: PrunedModel, recovery: Mapping[str, Any]) -> Planned:
+    """Return what the model was cut by with the recovery that was carried out in its plan."""
+    return replace(pruned.planned, plan=replace(pruned.plan, recovery=recovery))
 
 
 def _stages(run: Run, cut: Cut, chosen: Plan, notes: list[str]) -> Iterator[Stage]:
@@ -126,12 +135,21 @@ def measured_step(run: Run, name: str, cut: Cut) -> AfterStep:
 
 def _replace(run: Run, cut: Cut, step: RecoveryStep, seed: int) -> Cut:
     """Write the recovered model beside the cut, check the one against the other, and move it into the cut's place."""
+    before, after = (_naming(model, step.name) for model in (cut.model, step.cut.model))
 
     def check(recovered: onnx.ModelProto, weights: Weights) -> None:
         feeds = verification_feeds(run.model, run.calibration_samples.calibration, seed)
-        check_recovered(cut.model, recovered, step.changed, feeds, cut_weights=cut.weights, weights=weights)
+        check_recovered(before, recovered, step.changed, feeds, cut_weights=cut.weights, weights=weights)
 
-    return put_in_place(cut, step.cut.model, step.cut.weights, run.config.written, run.staging, check)
+    return put_in_place(cut, after, step.cut.weights, run.config.written, run.staging, check)
+
+
+def _naming(model: onnx.ModelProto, recovery: str) -> onnx.ModelProto:
+    """Return a copy of a model whose metadata name a recovery."""
+    named = onnx.ModelProto()
+    named.CopyFrom(model)
+    with_metadata(named, {"onnxprune.recovery": recovery})
+    return named
 
 
 def _summary(best: Stage, stages: Sequence[Stage], data: Samples) -> str:
