@@ -6,7 +6,8 @@ networks worse on few samples: blocks tell many times as much of a sample as its
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,10 +32,20 @@ STEPS = 600
 BATCH, BATCH_OF_LARGE, LARGE = 48, 16, 1 << 14
 """Samples a step, as whole calls; fewer where a sample has more than `LARGE` values, as steps take long there."""
 
-RATE = 1e-3
-"""Highest rate of Adam, which rises over the first `WARMUP` of the steps and falls as a cosine after that."""
+RATES = (6e-5, 2e-4, 6e-4, 2e-3)
+"""Highest rates of Adam that are tried: networks differ by as much in what they take."""
+
+FIRST, PROBE = 2, 40
+"""Which rate is tried first, and the steps of such a try, a whole cycle."""
+
+LONGER = 2.0
+"""A cycle of many steps takes this much of the rate that is best for so few."""
+
+SHIFT = 8
+"""Images are shifted by up to this part of their height and width."""
 
 WARMUP = 0.2
+"""The part of a cycle in which the rate rises; after it, the rate falls as a cosine."""
 
 JUDGED = 6
 """How often the samples that judge are looked at on the way; the best weights are kept."""
@@ -67,8 +78,47 @@ def match(task: RecoveryTask) -> Recovered:
 
     graph, whole = read_graph(task.pruned), read_graph(task.original)
     matching = _Matching(graph, whole, task)
-    solved = matching.work()
-    return Recovered(task.pruned if solved is None else trained_model(graph, matching.student).proto, solved or {})
+    before = matching.judged()
+    found = matching.work(before)
+    if found is None or found.weights is None:
+        return Recovered(task.pruned, {})
+    left = {name: found.least[name] / error for name, error in before.items() if error > RIGHT}
+    return Recovered(trained_model(graph, matching.student).proto, left, history=found.history)
+
+
+@dataclass(frozen=True, eq=False)
+class _Cycle:
+    """What a cycle of training came to, on the samples that judge.
+
+    Attributes:
+        least: the errors by target where those of the outputs were least.
+        last: the errors that were seen last.
+        weights: where the errors were least; None: before.
+        history: steps, and the error of the outputs after them.
+    """
+
+    least: Mapping[str, float]
+    last: Mapping[str, float]
+    weights: "Mapping[str, torch.Tensor] | None" = None
+    history: tuple[tuple[int, float], ...] = ()
+
+
+def best_rate(count: int, first: int, error: Callable[[int], float]) -> int:
+    """Return the number of a rate, from 0 to `count`, that no neighbour is better than, going on from `first`."""
+    known = {first: error(first)}
+
+    def tried(place: int) -> float:
+        if not 0 <= place < count:
+            return math.inf
+        if place not in known:
+            known[place] = error(place)
+        return known[place]
+
+    place = first
+    way = -1 if tried(first - 1) < known[first] else 1
+    while tried(place + way) < known[place]:
+        place += way
+    return place
 
 
 def targets(graph: Graph) -> tuple[str, ...]:
@@ -103,44 +153,71 @@ class _Matching:
         self.task, self.outputs = task, graph.outputs
         self.names = targets(graph)
         self.student, self.teacher = (GraphModule(each, statistics="eval").eval() for each in (graph, whole))
+        self.parameters = [value for value in self.student.trained().values() if value.is_floating_point()]
         self.kept = {name: masks_of(task.masks, name) for name in (*self.names, *self.outputs)}
         numbers = range(len(task.calls))
         self.fitting = [number for number in numbers if not task.judges(number)]
         self.judging = [number for number in numbers if task.judges(number)]
         self.units = self._variances() if self.fitting else {}
 
-    def work(self) -> dict[str, float] | None:
-        """Train, and keep the weights that the samples that judge like best.
+    def work(self, before: Mapping[str, float]) -> _Cycle | None:
+        """Find a rate, train, and keep the weights that the samples that judge like best.
 
-        Returns the error that is left there by target, as a share of what it was; None: no weights were better.
+        Args:
+            before: the errors of the network as it is.
+
+        Returns:
+            The cycle that was kept; None: nothing can be trained.
         """
+        if not self.parameters or not self.units or not math.isfinite(sum(before.values())):
+            return None
+
+        def probed(place: int) -> float:
+            cycle = self._cycle(RATES[place], PROBE, 1, before, f"Trying a rate of {RATES[place]:g}")
+            return self._outputs_of(cycle.last)
+
+        rate = LONGER * RATES[best_rate(len(RATES), FIRST, probed)]
+        found = self._cycle(rate, STEPS, JUDGED, before, "Matching blocks")
+        if found.weights is not None:
+            self.student.load_state_dict(found.weights, strict=False)
+        return found
+
+    def _cycle(self, rate: float, steps: int, looks: int, before: Mapping[str, float], what: str) -> _Cycle:
+        """Train for one cycle from the weights that there are, which are put back after it."""
         import torch
 
-        parameters = [value for value in self.student.trained().values() if value.is_floating_point()]
-        before = self._judged()
-        if not parameters or not self.units or not math.isfinite(sum(before.values())):
-            return None
-        optimizer = torch.optim.Adam(parameters, lr=RATE)
-        best, least = None, before
-        batches, mirrors = self._batches(), np.random.default_rng((self.task.seed, 1))
-        for step in range(STEPS):
-            optimizer.param_groups[0]["lr"] = RATE * rate_factor((step + 0.5) / STEPS)
+        start, found = self._weights(), _Cycle(before, before)
+        optimizer = torch.optim.Adam(self.parameters, lr=rate)
+        batches, chance = self._batches(), np.random.default_rng((self.task.seed, 1))
+        for (step,) in self.task.track(([number] for number in range(steps)), total=steps, what=what):
+            optimizer.param_groups[0]["lr"] = rate * rate_factor((step + 0.5) / steps)
             optimizer.zero_grad(set_to_none=True)
             batch = next(batches)
             for call in batch:
-                losses = self._losses(mirrored(self.task.calls[call], mirrors))
+                losses = self._losses(varied(self.task.calls[call], chance))
                 torch.autograd.backward(torch.stack(list(losses.values())).sum() / len(batch))
-            torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+            torch.nn.utils.clip_grad_norm_(self.parameters, CLIP)
             optimizer.step()
-            if (step + 1) % (STEPS // JUDGED) == 0:
-                now = self._judged()
-                if sum(now.values()) < sum(least.values()):
-                    best = {name: value.detach().clone() for name, value in self.student.trained().items()}
-                    least = now
-        if best is None:
-            return None
-        self.student.load_state_dict(best, strict=False)
-        return {name: least[name] / before[name] for name in least if before[name] > RIGHT}
+            if (step + 1) % (steps // looks) == 0:
+                found = self._looked(found, step + 1)
+        self.student.load_state_dict(start, strict=False)
+        return found
+
+    def _looked(self, found: _Cycle, steps: int) -> _Cycle:
+        """Return a cycle with what the samples that judge say after some steps."""
+        now = self.judged()
+        error = self._outputs_of(now)
+        history = (*found.history, (steps, error))
+        if error < self._outputs_of(found.least):
+            return _Cycle(now, now, self._weights(), history)
+        return replace(found, last=now, history=history)
+
+    def _weights(self) -> "dict[str, torch.Tensor]":
+        return {name: value.detach().clone() for name, value in self.student.trained().items()}
+
+    def _outputs_of(self, errors: Mapping[str, float]) -> float:
+        """Return what counts of the errors: those of the outputs, by which the stages of a recovery are compared."""
+        return sum(error for name, error in errors.items() if name in self.outputs) or sum(errors.values())
 
     def _batches(self) -> Iterator[list[int]]:
         """Yield calls to learn from, a batch at a time where calls are that small, in a new order every epoch."""
@@ -191,7 +268,8 @@ class _Matching:
         same = {name: pair for name, pair in pairs.items() if pair[0].shape == pair[1].shape and name in self.units}
         return {name: (one - other).square().mean() / self.units[name] for name, (one, other) in same.items()}
 
-    def _judged(self) -> dict[str, float]:
+    def judged(self) -> dict[str, float]:
+        """Return the errors by target on the samples that judge, of the student as it is."""
         import torch
 
         sums: dict[str, float] = {}
@@ -202,12 +280,12 @@ class _Matching:
         return sums
 
 
-def mirrored(feeds: Feeds, rng: np.random.Generator) -> Feeds:
-    """Return images mirrored at random, left to right; what is no batch of images stays as it is.
+def varied(feeds: Feeds, rng: np.random.Generator) -> Feeds:
+    """Return images mirrored left to right and shifted at random; what is no batch of images stays as it is.
 
-    Both networks see the same, so that what is right of a mirrored image is what the original says of it.
+    Both networks see the same, so that what is right of such an image is what the original says of it.
     """
-    return {name: _mirrored(value, rng) if _is_images(value) else value for name, value in feeds.items()}
+    return {name: _varied(value, rng) if _is_images(value) else value for name, value in feeds.items()}
 
 
 def _is_images(value: Array) -> bool:
@@ -216,9 +294,15 @@ def _is_images(value: Array) -> bool:
     return min(value.shape[2:]) >= SMALLEST_IMAGE and value.shape[1] in COLOURS
 
 
-def _mirrored(value: Array, rng: np.random.Generator) -> Array:
-    turned = rng.random(len(value)) < 0.5
-    return np.where(turned[:, None, None, None], value[..., ::-1], value)
+def _varied(images: Array, rng: np.random.Generator) -> Array:
+    turned = rng.random(len(images)) < 0.5
+    images = np.where(turned[:, None, None, None], images[..., ::-1], images)
+    sizes = images.shape[2:]
+    margins = [max(1, size // SHIFT) for size in sizes]
+    wide = np.pad(images, ((0, 0), (0, 0), *((margin, margin) for margin in margins)), mode="reflect")
+    places = np.stack([rng.integers(0, 2 * margin + 1, len(images)) for margin in margins], axis=1)
+    windows = [np.s_[number, :, y : y + sizes[0], x : x + sizes[1]] for number, (y, x) in enumerate(places)]
+    return np.stack([wide[window] for window in windows])
 
 
 def rate_factor(done: float) -> float:

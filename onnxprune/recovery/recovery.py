@@ -9,6 +9,7 @@ from onnxprune.errors import InputError
 from onnxprune.linear.held import Calls
 from onnxprune.registry import Registry, kind_complaint
 from onnxprune.values.axes import Axis, BoolArray
+from onnxprune.values.progress import Track, silent
 
 GROUP = "onnxprune.recoveries"
 """Entry points under which other packages offer recoveries: the name of each = where its `Recovery` is."""
@@ -26,6 +27,7 @@ class RecoveryTask:
         pruned: the model behind the cut, or behind an earlier recovery.
         masks: keep mask of every axis that lost positions, by its place in the original.
         bypassed: results of the sums that lost an operand.
+        track: receives progress.
         calls: feeds of the calls to recover with, all of the same size where possible; the last ones only judge.
         samples: how many samples weights are fitted to.
         judging: how many calls only judge.
@@ -42,6 +44,7 @@ class RecoveryTask:
     seed: int = 0
     memory: int = MEMORY
     bypassed: frozenset[str] = frozenset()
+    track: Track = silent
 
     def judges(self, call: int) -> bool:
         """Whether a call is of samples that choose ridges and enter no solution."""
@@ -64,11 +67,13 @@ class Recovered:
         model: the model.
         solved: by output of the layer, the share of its squared error on held-out samples that is left.
         skipped: by output of the layer, why it was left as it is.
+        history: where it was trained, steps and the error of the outputs after them, on held-out samples.
     """
 
     model: onnx.ModelProto
     solved: Mapping[str, float]
     skipped: Mapping[str, str] = field(default_factory=dict)
+    history: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from onnxprune.recovery.samples import sample_calls
 from onnxprune.runtime.session import open_session
 from onnxprune.surgery.cut import Cut
 from onnxprune.values.axes import Axis, BoolArray
+from onnxprune.values.progress import Track, silent
 
 HEAVIEST = 1 << 28
 """Most bytes of weights in files that are taken into memory, several times over, to be solved for."""
@@ -35,6 +36,7 @@ class RecoveryStep:
         skipped: by output of the layer, why it was left as it is.
         before: the error that it began with, see `error`.
         error: of the outputs on the samples that judge, as a share of their squares.
+        history: where it was trained, steps and the error after them.
     """
 
     name: str
@@ -44,6 +46,7 @@ class RecoveryStep:
     skipped: Mapping[str, str]
     before: float
     error: float
+    history: tuple[tuple[int, float], ...] = ()
 
     @property
     def dropped(self) -> bool:
@@ -60,8 +63,16 @@ def obstacle(graph: Graph) -> str | None:
     return None
 
 
-def recover_steps(
-    graph: Graph, cut: Cut, fit: Dataset, judge: Dataset, name: str, *, memory: int = MEMORY, seed: int = 0
+def recover_steps(  # noqa: PLR0913 (every setting has its default)
+    graph: Graph,
+    cut: Cut,
+    fit: Dataset,
+    judge: Dataset,
+    name: str,
+    *,
+    memory: int = MEMORY,
+    seed: int = 0,
+    track: Track = silent,
 ) -> Iterator[RecoveryStep]:
     """Run the steps of the recovery `name` on a cut of the model of `graph`.
 
@@ -73,6 +84,7 @@ def recover_steps(
         name: of the recovery.
         memory: bytes of tensors between layers that are kept in memory.
         seed: of the sampled positions.
+        track: receives progress.
 
     Raises:
         InputError: there is no such recovery, or the samples do not fit the model.
@@ -88,12 +100,13 @@ def recover_steps(
     bypassed = frozenset(graph.nodes[node].outputs[0] for node, _ in cut.edits.dropped)
     for recovery in todo:
         sizes = (len(fit), calls.counts[1], seed, memory)
-        found = recovery.run(RecoveryTask(original, pruned, cut.masks, calls, *sizes, bypassed=bypassed))
+        found = recovery.run(RecoveryTask(original, pruned, cut.masks, calls, *sizes, bypassed, track))
         before, now = error, judged.error(found.model)
         values = named_tensors(found.model.graph)
         changed = {key: tensor for key, tensor in values.items() if tensor.raw_data != first[key].raw_data}
         slim = with_values(cut, changed)
-        step = RecoveryStep(recovery.name, slim, frozenset(changed), len(found.solved), found.skipped, before, now)
+        solved = len(found.solved)
+        step = RecoveryStep(recovery.name, slim, frozenset(changed), solved, found.skipped, before, now, found.history)
         yield step
         if not step.dropped:
             pruned, error = found.model, now

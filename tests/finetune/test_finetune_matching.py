@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from nets import net
+from numpy.typing import NDArray
 from recoveries import case
 
 pytest.importorskip("torch")
@@ -52,7 +53,8 @@ def test_it_mends_what_refit_leaves_and_gives_the_same_bytes_again(
 
 
 def test_nothing_better_leaves_the_weights_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matching, "RATE", 0.0)
+    monkeypatch.setattr(matching, "RATES", (0.0,))
+    monkeypatch.setattr(matching, "FIRST", 0)
     monkeypatch.setattr(matching, "STEPS", 6)
     found = case(net(RESIDUAL), (3, 8, 8), n=80)
     assert found.recovered("match").model == found.recovered("refit").model
@@ -71,14 +73,58 @@ def test_plans_are_tried_by_what_is_quick() -> None:
     assert [in_trials(name) for name in ("none", "bias", "refit")] == ["none", "bias", "refit"]
 
 
-def test_images_are_mirrored_and_nothing_else() -> None:
+def test_images_are_mirrored_and_shifted_and_nothing_else_is() -> None:
     rng = np.random.default_rng(0)
-    images = rng.normal(size=(64, 3, 16, 16)).astype(np.float32)
-    found = matching.mirrored({"x": images, "m": images[:, :, :8, :8], "t": images[:, 0, 0]}, rng)
-    turned = [np.array_equal(one, other[..., ::-1]) for one, other in zip(found["x"], images, strict=True)]
-    same = [np.array_equal(one, other) for one, other in zip(found["x"], images, strict=True)]
-    assert all(a != b for a, b in zip(turned, same, strict=True))
-    assert 16 < sum(turned) < 48
-    assert found["m"] is not None
-    assert np.array_equal(found["m"], images[:, :, :8, :8])
-    assert np.array_equal(found["t"], images[:, 0, 0])
+    images = rng.normal(size=(64, 3, 16, 24)).astype(np.float32)
+    given = {"x": images, "m": images[:, :, :8, :8], "t": images[:, 0, 0]}
+    found = matching.varied(given, rng)
+    assert found["x"].shape == images.shape
+    assert found["x"].dtype == images.dtype
+    wide = np.pad(images, ((0, 0), (0, 0), (2, 2), (3, 3)), mode="reflect")
+    ways = set()
+    for number, image in enumerate(found["x"]):
+        fits = [
+            (turned, y, x)
+            for turned in (False, True)
+            for y in range(5)
+            for x in range(7)
+            if np.array_equal(_turned(wide[number], turned)[:, y : y + 16, x : x + 24], image)
+        ]
+        assert fits, "neither mirrored nor shifted, but something else"
+        ways.update(fits)
+    assert {turned for turned, _, _ in ways} == {False, True}
+    assert len(ways) > 30
+    assert found["m"] is given["m"]
+    assert found["t"] is given["t"]
+
+
+def _turned(image: NDArray[np.float32], turned: bool) -> NDArray[np.float32]:
+    return image[..., ::-1] if turned else image
+
+
+@pytest.mark.parametrize(
+    ("errors", "first", "best"),
+    [
+        ([4, 3, 2, 1], 2, 3),
+        ([1, 2, 3, 4], 2, 0),
+        ([3, 2, 1, 2], 2, 2),
+        ([3, 1, 2, 0], 2, 1),
+        ([5], 0, 0),
+    ],
+)
+def test_a_rate_is_taken_that_no_neighbour_is_better_than(errors: list[int], first: int, best: int) -> None:
+    tried: list[int] = []
+
+    def error(place: int) -> float:
+        tried.append(place)
+        return errors[place]
+
+    assert matching.best_rate(len(errors), first, error) == best
+    assert len(tried) == len(set(tried))
+
+
+def test_what_is_kept_is_best_on_the_outputs_and_its_course_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "STEPS", 60)
+    found = case(net(RESIDUAL), (3, 8, 8), n=160).recovered("match")
+    assert [steps for steps, _ in found.history] == [10, 20, 30, 40, 50, 60]
+    assert all(error > 0 for _, error in found.history)
