@@ -108,7 +108,7 @@ def _checked(config: PruneConfig) -> ConfiguredMethod:
     method = find_method(config.method)
     options = method.settle(config.options)
     policy_of(method, options, config.goal.policy)
-    recovery_settings(config.recovery)
+    recovery_settings(config.recovered_by)
     if config.pareto is not None:
         require_plots()
     if config.labels is not None and not config.labels.exists():
@@ -229,7 +229,7 @@ def _run_facts(run: Run) -> dict[str, Any]:
         "method settings": dict(run.method.options),
         **run.goal.to_json(),
         "steps": config.steps,
-        "recovery": config.recovery,
+        "recovery": config.recovered_by,
         "approximate groups": config.approximate,
         "trim_head": config.trim_head,
         "seed": config.seed,

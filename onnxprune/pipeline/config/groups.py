@@ -49,7 +49,7 @@ OUTPUT = "Output"
 METHOD = "Method"
 CLASSES = "Some of the classes"
 LAYERS = "Single layers"
-RECOVERY = "Recovery (no training, no labels)"
+RECOVERY = "Recovery (no labels)"
 TRAINING = "Training (needs torch)"
 QUANTIZATION = "Quantization (after all else)"
 PIXELS = "Preprocessing of images"
@@ -57,6 +57,10 @@ RUN = "Running"
 TALK = "Messages"
 SECTIONS = (DATA, BUDGET, OUTPUT, METHOD, CLASSES, LAYERS, RECOVERY, TRAINING, QUANTIZATION, PIXELS, RUN, TALK)
 """The headings in the order in which they are shown."""
+
+
+EFFORTS = {"fast": "fold", "default": "refit", "best": "match"}
+"""The recovery that each effort stands for."""
 
 
 def policy_names() -> tuple[str, ...]:
@@ -236,16 +240,6 @@ class Choosing(Config):
             more=_policies,
         ),
     )
-    branches: str | None = field(
-        default=None,
-        metadata=option(
-            "Leave out whole residual branches and operands of Concats: never, allowed beside channels, or only these.",
-            BUDGET,
-            choices=("never", "allowed", "only"),
-            default="allowed with --latency, else never",
-            more="What a branch does is measured on the samples; which can go, `onnxprune inspect` says.",
-        ),
-    )
     round_to: int | None = field(
         default=None,
         converter=block,
@@ -324,18 +318,29 @@ class SingleLayers(Config):
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
 class Recovering(Config):
-    """New weights in closed form."""
+    """New weights, without labels."""
 
-    recovery: str = field(
-        default="refit",
+    effort: str | None = field(
+        default=None,
         metadata=option(
-            "Give the cut model new weights in closed form.",
+            "How much is done for the accuracy: fast, default or best.",
+            RECOVERY,
+            choices=tuple(EFFORTS),
+            default="default",
+            more="fast: fold, which takes about as long as five runs over the samples; default: refit, about fifteen "
+            "runs; best: match after that, which takes torch, and minutes.",
+        ),
+    )
+    recovery: str | None = field(
+        default=None,
+        metadata=option(
+            "Give the cut model new weights, by the recovery of this name.",
             RECOVERY,
             "--recover",
             choices=recovery_names,
-            default="refit",
+            default="as --effort says, refit",
             more="bias: matched means and spreads; fold: removed channels written as sums of kept ones; refit: every "
-            "layer solved again after that.",
+            "layer solved again after that; match: all weights trained after the original's blocks, after that.",
         ),
     )
     memory: int = field(
@@ -349,6 +354,18 @@ class Recovering(Config):
             rare=True,
         ),
     )
+
+    @property
+    def recovered_by(self) -> str:
+        """The name of the recovery."""
+        return self.recovery or EFFORTS[self.effort or "default"]
+
+    def _check_effort(self) -> None:
+        if self.effort is not None and self.recovery is not None:
+            raise InputError(
+                f"--effort {self.effort} stands for --recover {EFFORTS[self.effort]}; leave one of the two out.",
+                "conflicting-options",
+            )
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)

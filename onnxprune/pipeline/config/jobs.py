@@ -152,6 +152,16 @@ class PruneConfig(
             more="May be given several times. Other packages add budgets that have no option of their own.",
         ),
     )
+    branches: str | None = field(
+        default=None,
+        metadata=option(
+            "Leave out whole residual branches and operands of Concats: never, allowed beside channels, or only these.",
+            BUDGET,
+            choices=("never", "allowed", "only"),
+            default="allowed with --latency, else never",
+            more="What a branch does is measured on the samples; which can go, `onnxprune inspect` says.",
+        ),
+    )
     latency_table: Path | None = field(
         default=None,
         converter=optional(file),
@@ -281,6 +291,7 @@ class PruneConfig(
         self._check_steps()
         self._check_training()
         self._check_quantizing()
+        self._check_effort()
         self.treatment()
         _ = self.goal
 
@@ -713,6 +724,7 @@ class IterateConfig(
         """
         if self.macs is not None and not self.macs:
             raise InputError("--macs is a share above 0 and up to 100%, not 0%.", "bad-value")
+        self._check_effort()
         self.treatment()
 
     @cached_property

@@ -119,7 +119,7 @@ def _as_plan(run: Run, keep: Keep, request: Mapping[str, object]) -> Plan:
     return replace(
         plan,
         request={**plan.request, **limit},
-        recovery=recovery_settings(config.recovery, 0 if run.samples is None else len(run.samples.fit)),
+        recovery=recovery_settings(config.recovered_by, 0 if run.samples is None else len(run.samples.fit)),
         classes=run.classes,
     )
 

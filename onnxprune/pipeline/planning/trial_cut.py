@@ -33,7 +33,7 @@ def recovered_error(run: Run, keep: Mapping[str, BoolArray], fit: Dataset) -> fl
 
 def _steps(run: Run, result: Cut, fit: Dataset) -> Iterator[RecoveryStep]:
     """Yield what the steps of the recovery make of a cut, as far as they come."""
-    graph, name, config = run.model.graph, in_trials(run.config.recovery), run.config
+    graph, name, config = run.model.graph, in_trials(run.config.recovered_by), run.config
     if not steps(name) or obstacle(graph) is not None:
         return
     judge = run.calibration_samples.judge
