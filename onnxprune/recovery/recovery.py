@@ -7,6 +7,7 @@ import onnx
 
 from onnxprune.errors import InputError
 from onnxprune.linear.held import Calls
+from onnxprune.recovery.products import Mixed
 from onnxprune.registry import Registry, kind_complaint
 from onnxprune.values.axes import Axis, BoolArray
 from onnxprune.values.progress import Track, silent
@@ -28,6 +29,7 @@ class RecoveryTask:
         masks: keep mask of every axis that lost positions, by its place in the original.
         bypassed: results of the sums that lost an operand.
         track: receives progress.
+        mixed: by tensor of the original, what is to be made of it so that products of activations keep their values.
         calls: feeds of the calls to recover with, all of the same size where possible; the last ones only judge.
         samples: how many samples weights are fitted to.
         judging: how many calls only judge.
@@ -45,6 +47,7 @@ class RecoveryTask:
     memory: int = MEMORY
     bypassed: frozenset[str] = frozenset()
     track: Track = silent
+    mixed: Mapping[str, Mixed] = field(default_factory=dict)
 
     def judges(self, call: int) -> bool:
         """Whether a call is of samples that choose ridges and enter no solution."""

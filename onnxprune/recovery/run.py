@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from onnxprune.data import Dataset
 from onnxprune.graph.layers.quantized import layout
-from onnxprune.graph.model import Graph
+from onnxprune.graph.model import Graph, read_graph
 from onnxprune.graph.storage.weights import Weights, is_external, mark_changed, named_tensors, stored_tensors
 from onnxprune.linear.held import Calls, Held
+from onnxprune.recovery.products import mixed_targets
 from onnxprune.recovery.recovery import MEMORY, Recovery, RecoveryTask, steps
 from onnxprune.recovery.samples import sample_calls
 from onnxprune.runtime.session import open_session
@@ -98,9 +99,10 @@ def recover_steps(  # noqa: PLR0913 (every setting has its default)
     judged = Judge(original, calls, range(calls.counts[0], len(calls)), cut.masks, memory)
     error = judged.error(pruned)
     bypassed = frozenset(graph.nodes[node].outputs[0] for node, _ in cut.edits.dropped)
+    mixed = mixed_targets(read_graph(original), cut.masks, calls, calls.counts[0])
     for recovery in todo:
         sizes = (len(fit), calls.counts[1], seed, memory)
-        found = recovery.run(RecoveryTask(original, pruned, cut.masks, calls, *sizes, bypassed, track))
+        found = recovery.run(RecoveryTask(original, pruned, cut.masks, calls, *sizes, bypassed, track, mixed))
         before, now = error, judged.error(found.model)
         values = named_tensors(found.model.graph)
         changed = {key: tensor for key, tensor in values.items() if tensor.raw_data != first[key].raw_data}

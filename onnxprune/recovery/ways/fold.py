@@ -4,8 +4,12 @@ Over calibration samples of the ORIGINAL network, x_removed ~ M x_kept + m at ev
 A layer that summed W_r x_r then takes W_k + W_r M in place of W_k at every tap of its kernel, and W_r m goes into its
 bias. A group of a grouped convolution sees its own channels alone, so M stays within the group; a depthwise layer has
 one channel a group, and nothing to fold into.
+
+Where a product of two activations lost terms, one of the layers that make its sides takes them over first, see
+`products`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,13 +56,14 @@ def fold(task: RecoveryTask) -> Recovered:
     teacher = walk(task, task.original, whole, task.memory)
     rng = np.random.default_rng(task.seed)
     solved, skipped = {}, {}
+    matrices = {layer.output: _mix(layer, before, task, weights, (whole, graph)) for layer in layers}
     for layer in layers:
         mask = masks_of(task.masks, layer.source).get(layer.channels)
         if mask is None or layer.output not in before:
             continue
         try:
             solved[layer.output] = _fold_into(
-                layer, before[layer.output], mask, task, weights, (whole, graph), teacher, rng
+                layer, before[layer.output], mask, task, weights, (whole, graph), teacher, rng, matrices[layer.output]
             )
         except _UnfoldableError as reason:
             skipped[layer.output] = str(reason)
@@ -76,10 +81,11 @@ def _fold_into(  # noqa: PLR0913 (one layer, and what all layers share)
     graphs: tuple[Graph, Graph],
     walk: Walk,
     rng: np.random.Generator,
+    mixed: Array | None,
 ) -> float:
     """Fold into one layer; returns the share of the removed channels' squared values left on held-out samples."""
     whole, graph = graphs
-    matrix = as_matrix(before.node, whole.facts.known[before.weight].first)
+    matrix = as_matrix(before.node, whole.facts.known[before.weight].first) if mixed is None else mixed
     groups = _groups(mask, masks_of(task.masks, layer.output).get(layer.channels), matrix)
     slim = as_matrix(layer.node, weights[layer.weight])
     taps = matrix.shape[1] // (len(mask) // len(matrix))
@@ -104,6 +110,31 @@ def _fold_into(  # noqa: PLR0913 (one layer, and what all layers share)
     if shift is not None:
         shift.add(weights, bias)
     return left
+
+
+def _mix(
+    layer: Layer, before: Mapping[str, Layer], task: RecoveryTask, weights: WeightEditor, graphs: tuple[Graph, Graph]
+) -> Array | None:
+    """Give a layer that takes over terms of a product its weights; return the original's matrix with them, or None."""
+    whole, graph = graphs
+    mixed, first = task.mixed.get(layer.output), before.get(layer.output)
+    if mixed is None or first is None:
+        return None
+    matrix = as_matrix(first.node, whole.facts.known[first.weight].first).astype(np.float64)
+    kept = np.asarray(masks_of(task.masks, layer.output)[layer.channels])
+    if len(matrix) != 1:
+        return None
+    matrix[0][:, kept] = matrix[0] @ mixed.matrix
+    inputs = masks_of(task.masks, layer.source).get(layer.channels)
+    taps = 1 if inputs is None else matrix.shape[1] // len(inputs)
+    rows = np.s_[:] if inputs is None else np.repeat(inputs, taps)
+    weight = weights[layer.weight]
+    weights.replace(layer.weight, from_matrix(layer.node, matrix[:, rows][:, :, kept], weight.shape))
+    shift, known = find_shift(graph, layer), whole.facts.known
+    if shift is not None and shift.tensor in known and known[shift.tensor].first.size == len(kept):
+        bias = known[shift.tensor].first.astype(np.float64).ravel() @ mixed.matrix
+        weights.replace(shift.tensor, bias.reshape(weights[shift.tensor].shape))
+    return matrix
 
 
 def _groups(mask: BoolArray, out_mask: BoolArray | None, matrix: Array) -> list[_Group]:

@@ -26,11 +26,12 @@ from onnxprune.recovery.activation_range import (
     descend,
     find_activation_range,
 )
-from onnxprune.recovery.downstream import downstream, is_reached, masks_of
+from onnxprune.recovery.downstream import downstream, is_reached
+from onnxprune.recovery.products import wanted as wanted_of
 from onnxprune.recovery.recovery import Recovered, Recovery, RecoveryTask, register
 from onnxprune.recovery.ridge import Change, Moments, best_ridge, new_system
 from onnxprune.recovery.shifts import find_shift
-from onnxprune.recovery.stored import WeightEditor, kept_values
+from onnxprune.recovery.stored import WeightEditor
 from onnxprune.recovery.walks import walk_both
 
 Array = NDArray[Any]
@@ -130,10 +131,9 @@ def _rows(
     layer: Layer, teacher: Walk, student: Walk, task: RecoveryTask, rng: np.random.Generator
 ) -> Iterator[TargetRows]:
     """Yield the rows of a layer, call by call."""
-    kept = masks_of(task.masks, layer.target)
     slope = layer.slope.astype(np.float32)
     for truth, found in zip(teacher.run([layer.target]), student.run([layer.source], [layer.target]), strict=True):
-        wanted, output = kept_values(truth[layer.target], kept), found[layer.target]
+        wanted, output = wanted_of(task.mixed, task.masks, layer.target, truth[layer.target]), found[layer.target]
         places = sample_rows(output.shape, layer.channels, task.positions, rng)
         x = patches(layer.node, found[layer.source], layer.kernel, places, layer.space(output.shape))
         right, is_now = (picked(tensor, layer.channels, places).astype(np.float32) for tensor in (wanted, output))

@@ -1,5 +1,7 @@
 """`--effort` stands for a recovery, and leaves no doubt which."""
 
+from typing import Any
+
 import pytest
 from refusals import refused
 
@@ -18,7 +20,7 @@ from onnxprune.recovery.recovery import RECOVERIES
         ({"recovery": "none"}, "none"),
     ],
 )
-def test_an_effort_stands_for_a_recovery(told: dict[str, str], recovery: str) -> None:
+def test_an_effort_stands_for_a_recovery(told: dict[str, Any], recovery: str) -> None:
     found = PruneConfig("model.onnx", **told).recovered_by
     assert found == recovery
     assert found in (*RECOVERIES, "none")
