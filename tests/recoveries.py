@@ -9,6 +9,8 @@ import onnx
 from nets import analysed, run
 from numpy.typing import NDArray
 
+from onnxprune.graph.model import read_graph
+from onnxprune.recovery.products import mixed_targets
 from onnxprune.recovery.recovery import Recovered, RecoveryTask, steps
 from onnxprune.surgery.cut import Cut, cut
 
@@ -28,8 +30,10 @@ class Case:
         judging = len(self.calls) // 5  # the last calls
         samples = sum(len(next(iter(call.values()))) for call in self.calls[: len(self.calls) - judging])
         model, found = self.result.model, None
+        mixed = mixed_targets(read_graph(self.model), self.result.masks, self.calls, len(self.calls) - judging)
         for step in steps(name):
-            found = step.run(RecoveryTask(self.model, model, self.result.masks, self.calls, samples, judging, seed))
+            task = RecoveryTask(self.model, model, self.result.masks, self.calls, samples, judging, seed, mixed=mixed)
+            found = step.run(task)
             model = found.model
         assert found is not None
         return found

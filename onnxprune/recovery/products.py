@@ -1,12 +1,15 @@
-"""Products of two activations, as attention has them: what one side loses is made up for in the other.
+"""Products of two activations, as attention has them: queries and keys are given the dimensions that matter.
 
-The scores are Q K', a sum over the dimensions of a head. Where some of these go, K_removed ~ K_kept C over the samples,
-by least squares, and Q_removed K_removed' is Q_removed C' K_kept'. So Q_kept + Q_removed C' in place of Q_kept has the
-scores, as far as the dimensions of K depend on each other; and with the sides changed over, those of Q. Of the two, that
-one is taken that leaves less. What a layer is to make then is its original output times a matrix.
+The scores are Q K', a sum over the dimensions of a head. Where some of these go, the layers that make Q and K may make
+any combinations of their dimensions in place of those that are kept: Q A and K B of the kept width, A B' as near to the
+identity as Q and K see it. Over the samples with second moments S and T that is the best approximation of lower rank of
+S^(1/2) T^(1/2) = U D V', so A = S^(-1/2) U D^(1/2) and B = T^(-1/2) V D^(1/2), with the largest values of D kept.
+
+Where only one of the two can be made anew, K_removed ~ K_kept C by least squares, and Q_kept + Q_removed C' in place of
+Q_kept has the scores as far as the dimensions of K depend on each other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 
 from onnxprune.graph.model import Graph, Node
 from onnxprune.linear.held import Calls
-from onnxprune.linear.layers import find_layers
+from onnxprune.linear.layers import Layer, find_layers
 from onnxprune.recovery.downstream import masks_of
 from onnxprune.recovery.stored import kept_values
 from onnxprune.runtime.session import open_session
@@ -32,8 +35,17 @@ SCALES = frozenset({"Mul", "Div"})
 RIDGE = 1e-3
 """Added to the moments that are inverted, as a share of their mean diagonal."""
 
+SMALLEST = 1e-6
+"""Relative difference of two scales that counts as one."""
+
 HEADED = 4
 """Axes of an operand that has its heads on the second."""
+
+MEASURED = 8
+"""Calls that moments are taken from, at most: every place of a sequence is a row of its own."""
+
+TERMS = (3, 2)
+"""The axes of the two operands that are summed over."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +61,11 @@ class _Side:
     """One operand of a product.
 
     Attributes:
-        name: the tensor.
-        made: the tensors on the way to it from a layer's output on, which channels are added to and moved about in.
+        made: the tensors of a layer, from its output to where its error shows.
         channels: which axis of these the channels lie on.
         places: which channel each dimension of each head is, [heads, dimensions].
     """
 
-    name: str
     made: tuple[str, ...]
     channels: int
     places: IntArray
@@ -81,27 +91,25 @@ def mixed_targets(graph: Graph, masks: Mapping[Axis, BoolArray], calls: Calls, f
     """
     found: dict[str, Mixed] = {}
     taken: set[tuple[str, int]] = set()
+    layers: dict[str, Layer] = {}
     for node in graph.nodes:
         kept = _kept_terms(graph, node, masks)
         if kept is None:
             continue
-        sides = [_side(graph, name, calls) for name in node.inputs]
-        moments = list(_moments(graph, node, [calls[number] for number in range(fitting)]))
-        ways = [_way(moments, place, kept) for place in (0, 1)]
-        for _, place, relation in sorted(ways, key=lambda way: way[0]):
-            side = sides[place]
-            if side is None or len(side.places) != len(relation):
+        layers = layers or {layer.output: layer for layer in find_layers(graph)[0]}
+        sides = [_side(graph, layers, node, slot, calls[0]) for slot in (0, 1)]
+        if sides == [None, None]:
+            continue
+        moments = _moments(graph, node, [calls[number] for number in range(min(fitting, MEASURED))])
+        for side, combined in zip(sides, _combined(moments, kept, [side is not None for side in sides]), strict=True):
+            channels = set() if side is None else {(side.made[0], int(channel)) for channel in side.places.ravel()}
+            if side is None or combined is None or channels & taken:
                 continue
-            changed = {(side.made[0], int(channel)) for channel in side.places[:, kept].ravel()}
-            if changed & taken:
-                continue
-            taken |= changed
-            for name in side.made:
-                mask = masks_of(masks, name).get(side.channels)
-                if mask is not None:
-                    before = found[name].matrix if name in found else np.eye(len(mask))[:, mask]
-                    found[name] = Mixed(side.channels, _mixing(before, mask, side.places, kept, relation))
-            break
+            taken |= channels
+            for name in dict.fromkeys(side.made):
+                mask = masks_of(masks, name)[side.channels]
+                before = found[name].matrix if name in found else np.eye(len(mask))[:, mask]
+                found[name] = Mixed(side.channels, _placed(before, mask, side.places, kept, combined))
     return found
 
 
@@ -113,37 +121,38 @@ def _kept_terms(graph: Graph, node: Node, masks: Mapping[Axis, BoolArray]) -> Bo
     ranks = [0 if pair is None else len(pair[0]) for pair in pairs]
     if ranks != [HEADED, HEADED]:
         return None
-    first, second = (masks_of(masks, name).get(axis) for name, axis in zip(node.inputs, (3, 2), strict=True))
+    first, second = (masks_of(masks, name).get(axis) for name, axis in zip(node.inputs, TERMS, strict=True))
     same = first is not None and second is not None and np.array_equal(first, second)
     return first if same and first is not None and first.any() else None
 
 
-def _side(graph: Graph, operand: str, calls: Calls) -> _Side | None:
+def _side(graph: Graph, layers: Mapping[str, Layer], node: Node, slot: int, feeds: Mapping[str, Array]) -> _Side | None:
     """Follow an operand back to the layer that makes it; None where more than moves and a scale lie between."""
-    tensor = operand
+    tensor = node.inputs[slot]
     while (maker := graph.producers.get(tensor)) is not None and not maker.domain:
         computed = [name for name in maker.inputs if name and not graph.is_leaf(name)]
         if maker.op in MOVES or (maker.op in SCALES and len(computed) == 1):
             tensor = maker.inputs[0] if maker.op in MOVES else computed[0]
         else:
             break
-    layers = {layer.output: layer for layer in find_layers(graph)[0]}
-    made = [tensor]
-    if maker is not None and maker.op == "Add":
-        made += [name for name in maker.inputs if not graph.is_leaf(name)]
+    made: tuple[str, ...] = (tensor,)
+    if maker is not None and maker.kind == "Add":
+        made = (tensor, *(name for name in maker.inputs if not graph.is_leaf(name)))
     layer = layers.get(made[-1])
-    if layer is None or len(made) > 1 + (maker is not None and maker.op == "Add"):
+    if layer is None or len(made) > 2 or not layer.alone:
         return None
-    places = _places(graph, tensor, operand, layer.channels, calls[0])
-    return None if places is None else _Side(operand, tuple(made), layer.channels, places)
+    places = _places(graph, tensor, node, slot, layer.channels, feeds)
+    return None if places is None else _Side((*made, layer.target), layer.channels, places)
 
 
-def _places(graph: Graph, tensor: str, operand: str, channels: int, feeds: Mapping[str, Array]) -> IntArray | None:
+def _places(
+    graph: Graph, tensor: str, product: Node, slot: int, channels: int, feeds: Mapping[str, Array]
+) -> IntArray | None:
     """Return which channel of a tensor each dimension of each head of the operand is, [heads, dimensions].
 
     The nodes in between are run on the numbers of the channels, and on ones for the scale.
     """
-    fed = "onnxprune/numbered"
+    fed, operand = "onnxprune/numbered", product.inputs[slot]
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     for node in model.graph.node:
@@ -163,51 +172,75 @@ def _places(graph: Graph, tensor: str, operand: str, channels: int, feeds: Mappi
     given = {spec.name for spec in session.inputs}
     known = {name: array for name, array in feeds.items() if name in given}
     found, ones = (session.run({**known, fed: each})[operand] for each in (numbers, np.ones_like(numbers)))
-    axis = 3 if graph.readers[operand][0].inputs[0] == operand else 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        placed = np.moveaxis(found / ones, axis, -1)
+        placed = np.moveaxis(found / ones, TERMS[slot], -1)
     first = placed[0, :, 0]
-    if not np.isfinite(placed).all() or np.abs(placed - first[None, :, None]).max(initial=0.0) > 0.1:
+    if (
+        not np.isfinite(placed).all()
+        or np.ptp(ones) > SMALLEST * np.abs(ones).max()
+        or np.abs(placed - first[None, :, None]).max(initial=0.0) > 0.1
+    ):
         return None
-    return np.rint(first).astype(np.int64) - 1
+    numbered: IntArray = np.rint(first).astype(np.int64) - 1
+    return numbered
 
 
-def _moments(graph: Graph, node: Node, calls: Sequence[Mapping[str, Array]]) -> Iterator[FloatArray]:
-    """Yield the second moments of both operands over all places, [heads, dimensions, dimensions]."""
+def _moments(graph: Graph, node: Node, calls: Sequence[Mapping[str, Array]]) -> tuple[FloatArray, FloatArray]:
+    """Return the second moments of both operands over all places, [heads, dimensions, dimensions] each."""
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     del model.graph.output[:]
-    names = list(dict.fromkeys(node.inputs))
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(node.inputs))
     session = open_session(model, name="a piece of the model")
     sums: list[Any] = [0.0, 0.0]
     for feeds in calls:
         found = session.run(feeds)
-        for place, name in enumerate(node.inputs):
-            value = np.moveaxis(found[name].astype(np.float64), 3 if place == 0 else 2, -1)
-            sums[place] = sums[place] + np.einsum("bhti,bhtj->hij", value, value, optimize=True)
-    yield from (np.asarray(each) for each in sums)
+        for slot, name in enumerate(node.inputs):
+            value = np.moveaxis(found[name].astype(np.float64), TERMS[slot], -1)
+            sums[slot] = sums[slot] + np.einsum("bhti,bhtj->hij", value, value, optimize=True)
+    return np.asarray(sums[0]), np.asarray(sums[1])
 
 
-def _way(moments: Sequence[FloatArray], place: int, kept: BoolArray) -> tuple[float, int, FloatArray]:
-    """Return what is left wrong of the product if the side `place` answers for it, `place`, and C by head.
-
-    C is [heads, kept, removed]: the other side's removed dimensions by its kept ones.
-    """
-    own, other = moments[place], moments[1 - place]
-    inner = other[:, kept][:, :, kept]
-    ridge = RIDGE * np.trace(inner, axis1=1, axis2=2) / max(1, int(kept.sum()))
-    inner = inner + (ridge + np.finfo(np.float64).tiny)[:, None, None] * np.eye(int(kept.sum()))
-    cross = other[:, kept][:, :, ~kept]
-    relation = np.linalg.solve(inner, cross)
-    rest = other[:, ~kept][:, :, ~kept] - np.swapaxes(cross, 1, 2) @ relation
-    return float(np.einsum("hij,hji->", own[:, ~kept][:, :, ~kept], rest)), place, relation
+def _combined(
+    moments: tuple[FloatArray, FloatArray], kept: BoolArray, free: Sequence[bool]
+) -> tuple[FloatArray | None, FloatArray | None]:
+    """Return what the sides' kept dimensions are made of, [heads, dimensions, kept]; None: of themselves."""
+    if all(free):
+        return _of_lower_rank(moments, int(kept.sum()))
+    return (_answering(moments[1], kept), None) if free[0] else (None, _answering(moments[0], kept))
 
 
-def _mixing(before: FloatArray, mask: BoolArray, places: IntArray, kept: BoolArray, relation: FloatArray) -> FloatArray:
-    """Return the matrix [channels, kept channels] in which removed dimensions are added to the kept ones."""
+def _of_lower_rank(moments: tuple[FloatArray, FloatArray], rank: int) -> tuple[FloatArray, FloatArray]:
+    """Return A and B, see above."""
+    (root, inverse), (other, other_inverse) = (_roots(each) for each in moments)
+    left, values, right = np.linalg.svd(root @ other)
+    scale = np.sqrt(values[:, None, :rank])
+    return inverse @ left[:, :, :rank] * scale, other_inverse @ np.swapaxes(right, 1, 2)[:, :, :rank] * scale
+
+
+def _roots(moments: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the square roots of positive semidefinite matrices, and their inverses."""
+    values, vectors = np.linalg.eigh(moments)
+    values = np.maximum(values, RIDGE * values.mean(axis=1, keepdims=True) + np.finfo(np.float64).tiny)
+    root = np.sqrt(values)[:, None, :]
+    back = np.swapaxes(vectors, 1, 2)
+    return vectors * root @ back, vectors / root @ back
+
+
+def _answering(other: FloatArray, kept: BoolArray) -> FloatArray:
+    """Return the identity on the kept dimensions with C' below it: one side answers for what the `other` loses."""
+    inner, cross = other[:, kept][:, :, kept], other[:, kept][:, :, ~kept]
+    ridge = RIDGE * np.trace(inner, axis1=1, axis2=2) / len(inner[0]) + np.finfo(np.float64).tiny
+    combined = np.zeros((len(other), len(kept), len(inner[0])))
+    combined[:, kept] = np.eye(len(inner[0]))
+    combined[:, ~kept] = np.swapaxes(np.linalg.solve(inner + ridge[:, None, None] * np.eye(len(inner[0])), cross), 1, 2)
+    return combined
+
+
+def _placed(before: FloatArray, mask: BoolArray, places: IntArray, kept: BoolArray, combined: FloatArray) -> FloatArray:
+    """Return a matrix [channels, kept channels] with what the kept dimensions of each head are made of."""
     column = np.cumsum(mask) - 1
     matrix = before.copy()
-    for head, channels in enumerate(places):
-        matrix[np.ix_(channels[~kept], column[channels[kept]])] += relation[head].T
+    for channels, head in zip(places, combined, strict=True):
+        matrix[np.ix_(channels, column[channels[kept]])] = head
     return matrix

@@ -1,6 +1,7 @@
 """Recovering a cut, step by step, whatever files the weights lie in."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,11 +10,12 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxprune.data import Dataset
+from onnxprune.errors import InputError
 from onnxprune.graph.layers.quantized import layout
 from onnxprune.graph.model import Graph, read_graph
 from onnxprune.graph.storage.weights import Weights, is_external, mark_changed, named_tensors, stored_tensors
 from onnxprune.linear.held import Calls, Held
-from onnxprune.recovery.products import mixed_targets
+from onnxprune.recovery.products import Mixed, mixed_targets
 from onnxprune.recovery.recovery import MEMORY, Recovery, RecoveryTask, steps
 from onnxprune.recovery.samples import sample_calls
 from onnxprune.runtime.session import open_session
@@ -99,7 +101,9 @@ def recover_steps(  # noqa: PLR0913 (every setting has its default)
     judged = Judge(original, calls, range(calls.counts[0], len(calls)), cut.masks, memory)
     error = judged.error(pruned)
     bypassed = frozenset(graph.nodes[node].outputs[0] for node, _ in cut.edits.dropped)
-    mixed = mixed_targets(read_graph(original), cut.masks, calls, calls.counts[0])
+    mixed: Mapping[str, Mixed] = {}
+    with suppress(InputError):  # of a model that the runtime cannot run in pieces
+        mixed = mixed_targets(read_graph(original), cut.masks, calls, calls.counts[0])
     for recovery in todo:
         sizes = (len(fit), calls.counts[1], seed, memory)
         found = recovery.run(RecoveryTask(original, pruned, cut.masks, calls, *sizes, bypassed, track, mixed))
