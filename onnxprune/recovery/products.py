@@ -9,7 +9,7 @@ Where only one of the two can be made anew, K_removed ~ K_kept C by least square
 Q_kept has the scores as far as the dimensions of K depend on each other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from onnxprune.linear.held import Calls
 from onnxprune.linear.layers import Layer, find_layers
 from onnxprune.recovery.downstream import masks_of
 from onnxprune.recovery.stored import kept_values
-from onnxprune.runtime.session import open_session
+from onnxprune.runtime.session import Session, open_session
 from onnxprune.values.axes import Axis, BoolArray, FloatArray, IntArray
 
 Array = NDArray[Any]
@@ -89,19 +89,24 @@ def mixed_targets(graph: Graph, masks: Mapping[Axis, BoolArray], calls: Calls, f
         calls: feeds.
         fitting: how many of them, the first ones, are fitted to.
     """
+    cut = {node.index: kept for node in graph.nodes if (kept := _kept_terms(graph, node, masks)) is not None}
+    if not cut:
+        return {}
+    layers = {layer.output: layer for layer in find_layers(graph)[0]}
+    operands = [(index, slot) for index in cut for slot in (0, 1)]
+    made = {place: _made_by(graph, layers, graph.nodes[place[0]].inputs[place[1]]) for place in operands}
+    followed = {place: layer for place, layer in made.items() if layer is not None}
+    if not followed:
+        return {}
+    sides = _sides(graph, followed, calls[0])
+    products = [graph.nodes[index] for index in cut]
+    moments = _moments(graph, products, [calls[number] for number in range(min(fitting, MEASURED))])
     found: dict[str, Mixed] = {}
     taken: set[tuple[str, int]] = set()
-    layers: dict[str, Layer] = {}
-    for node in graph.nodes:
-        kept = _kept_terms(graph, node, masks)
-        if kept is None:
-            continue
-        layers = layers or {layer.output: layer for layer in find_layers(graph)[0]}
-        sides = [_side(graph, layers, node, slot, calls[0]) for slot in (0, 1)]
-        if sides == [None, None]:
-            continue
-        moments = _moments(graph, node, [calls[number] for number in range(min(fitting, MEASURED))])
-        for side, combined in zip(sides, _combined(moments, kept, [side is not None for side in sides]), strict=True):
+    for node in products:
+        kept, pair = cut[node.index], [sides.get((node.index, slot)) for slot in (0, 1)]
+        both = (moments[node.inputs[0], 0], moments[node.inputs[1], 1])
+        for side, combined in zip(pair, _combined(both, kept, [side is not None for side in pair]), strict=True):
             channels = set() if side is None else {(side.made[0], int(channel)) for channel in side.places.ravel()}
             if side is None or combined is None or channels & taken:
                 continue
@@ -126,79 +131,98 @@ def _kept_terms(graph: Graph, node: Node, masks: Mapping[Axis, BoolArray]) -> Bo
     return first if same and first is not None and first.any() else None
 
 
-def _side(graph: Graph, layers: Mapping[str, Layer], node: Node, slot: int, feeds: Mapping[str, Array]) -> _Side | None:
-    """Follow an operand back to the layer that makes it; None where more than moves and a scale lie between."""
-    tensor = node.inputs[slot]
+def _made_by(graph: Graph, layers: Mapping[str, Layer], operand: str) -> tuple[str, Layer] | None:
+    """Follow an operand back to the layer that makes it, and the tensor from which on values are only moved.
+
+    None where more than moves and a scale lie between.
+    """
+    tensor = operand
     while (maker := graph.producers.get(tensor)) is not None and not maker.domain:
         computed = [name for name in maker.inputs if name and not graph.is_leaf(name)]
         if maker.op in MOVES or (maker.op in SCALES and len(computed) == 1):
             tensor = maker.inputs[0] if maker.op in MOVES else computed[0]
         else:
             break
-    made: tuple[str, ...] = (tensor,)
+    source = [tensor]
     if maker is not None and maker.kind == "Add":
-        made = (tensor, *(name for name in maker.inputs if not graph.is_leaf(name)))
-    layer = layers.get(made[-1])
-    if layer is None or len(made) > 2 or not layer.alone:
-        return None
-    places = _places(graph, tensor, node, slot, layer.channels, feeds)
-    return None if places is None else _Side((*made, layer.target), layer.channels, places)
+        source = [name for name in maker.inputs if not graph.is_leaf(name)]
+    layer = layers.get(source[0]) if len(source) == 1 else None
+    return None if layer is None or not layer.alone else (tensor, layer)
 
 
-def _places(
-    graph: Graph, tensor: str, product: Node, slot: int, channels: int, feeds: Mapping[str, Array]
-) -> IntArray | None:
-    """Return which channel of a tensor each dimension of each head of the operand is, [heads, dimensions].
+def _sides(
+    graph: Graph, made: Mapping[tuple[int, int], tuple[str, Layer]], feeds: Mapping[str, Array]
+) -> dict[tuple[int, int], _Side]:
+    """Return the operands, by product and input, whose dimensions are known channels of what a layer makes.
 
-    The nodes in between are run on the numbers of the channels, and on ones for the scale.
+    What lies in between is run on the numbers of the channels, and on ones for the scale.
     """
-    fed, operand = "onnxprune/numbered", product.inputs[slot]
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
-    for node in model.graph.node:
-        node.input[:] = [fed if name == tensor else name for name in node.input]
-    del model.graph.output[:]
-    model.graph.output.append(onnx.ValueInfoProto(name=operand))
-    whole = onnx.ModelProto()
-    whole.CopyFrom(graph.model)
-    del whole.graph.output[:]
-    whole.graph.output.append(onnx.ValueInfoProto(name=tensor))
-    value = open_session(whole, name="the model").run(feeds)[tensor]
-    kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-    model.graph.input.append(onnx.helper.make_tensor_value_info(fed, kind, list(value.shape)))
+    tensors = {tensor: layer.channels for tensor, layer in made.values()}
+    values = _session(graph, tensors).run(feeds)
+    model = _with_outputs(graph, [graph.nodes[index].inputs[slot] for index, slot in made])
+    numbers, ones = {}, {}
+    for number, (name, channels) in enumerate(tensors.items()):
+        fed, value = f"onnxprune_numbers/{number}", values[name]
+        for node in model.graph.node:
+            node.input[:] = [fed if read == name else read for read in node.input]
+        kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+        model.graph.input.append(onnx.helper.make_tensor_value_info(fed, kind, list(value.shape)))
+        shape = [-1 if axis == channels else 1 for axis in range(value.ndim)]
+        counted = np.arange(1, value.shape[channels] + 1, dtype=value.dtype).reshape(shape)
+        numbers[fed] = np.ascontiguousarray(np.broadcast_to(counted, value.shape))
+        ones[fed] = np.ones_like(value)
     session = open_session(model, name="a piece of the model")
-    shape = [-1 if axis == channels else 1 for axis in range(value.ndim)]
-    numbers = np.broadcast_to(np.arange(1, value.shape[channels] + 1).reshape(shape), value.shape).astype(value.dtype)
     given = {spec.name for spec in session.inputs}
-    known = {name: array for name, array in feeds.items() if name in given}
-    found, ones = (session.run({**known, fed: each})[operand] for each in (numbers, np.ones_like(numbers)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        placed = np.moveaxis(found / ones, TERMS[slot], -1)
-    first = placed[0, :, 0]
-    if (
-        not np.isfinite(placed).all()
-        or np.ptp(ones) > SMALLEST * np.abs(ones).max()
-        or np.abs(placed - first[None, :, None]).max(initial=0.0) > 0.1
-    ):
+    runs = [
+        session.run({name: array for name, array in {**feeds, **extra}.items() if name in given})
+        for extra in (numbers, ones)
+    ]
+    found = {}
+    for (index, slot), (tensor, layer) in made.items():
+        numbered, scale = (run[graph.nodes[index].inputs[slot]] for run in runs)
+        places = _places(numbered, scale, TERMS[slot])
+        if places is not None:
+            found[index, slot] = _Side((tensor, layer.output, layer.target), layer.channels, places)
+    return found
+
+
+def _places(numbered: Array, scale: Array, terms: int) -> IntArray | None:
+    """Return which channel each dimension of each head is; None where that is not the same everywhere."""
+    if not np.ptp(scale) <= SMALLEST * np.abs(scale).max(initial=0.0):
         return None
-    numbered: IntArray = np.rint(first).astype(np.int64) - 1
-    return numbered
+    placed = np.moveaxis(numbered / scale.flat[0], terms, -1)
+    first = placed[0, :, 0]
+    if not np.isfinite(placed).all() or np.abs(placed - first[None, :, None]).max(initial=0.0) > 0.1:
+        return None
+    places: IntArray = np.rint(first).astype(np.int64) - 1
+    return places
 
 
-def _moments(graph: Graph, node: Node, calls: Sequence[Mapping[str, Array]]) -> tuple[FloatArray, FloatArray]:
-    """Return the second moments of both operands over all places, [heads, dimensions, dimensions] each."""
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(node.inputs))
-    session = open_session(model, name="a piece of the model")
-    sums: list[Any] = [0.0, 0.0]
+def _moments(
+    graph: Graph, products: Sequence[Node], calls: Sequence[Mapping[str, Array]]
+) -> dict[tuple[str, int], FloatArray]:
+    """Return by operand, and which side it is, its second moments over all places, [heads, dimensions, dimensions]."""
+    operands = [(name, slot) for node in products for slot, name in enumerate(node.inputs)]
+    session = _session(graph, [name for name, _ in operands])
+    sums: dict[tuple[str, int], Any] = {}
     for feeds in calls:
         found = session.run(feeds)
-        for slot, name in enumerate(node.inputs):
+        for name, slot in dict.fromkeys(operands):
             value = np.moveaxis(found[name].astype(np.float64), TERMS[slot], -1)
-            sums[slot] = sums[slot] + np.einsum("bhti,bhtj->hij", value, value, optimize=True)
-    return np.asarray(sums[0]), np.asarray(sums[1])
+            sums[name, slot] = sums.get((name, slot), 0.0) + np.einsum("bhti,bhtj->hij", value, value, optimize=True)
+    return sums
+
+
+def _session(graph: Graph, names: Iterable[str]) -> Session:
+    return open_session(_with_outputs(graph, names), name="a piece of the model")
+
+
+def _with_outputs(graph: Graph, names: Iterable[str]) -> onnx.ModelProto:
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names))
+    return model
 
 
 def _combined(
