@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
 
-STEPS = 600
+STEPS = 1200
 """Steps of the optimizer."""
 
 BATCH, BATCH_OF_LARGE, LARGE = 48, 16, 1 << 14
