@@ -1,6 +1,6 @@
 """The frozen view of a model that the analysis reads: nodes, who makes and reads a tensor, shapes, known values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -127,6 +127,16 @@ class Graph:
             return None
         axes = tuple(range(self.facts.known[name].first.ndim))
         return node.inputs[0], tuple(node.attrs.get("perm", axes[::-1])) if node.op == "Transpose" else axes
+
+
+def with_outputs(graph: Graph, names: Sequence[str]) -> Graph:
+    """Return the graph with further tensors as outputs, behind its own."""
+    if not names:
+        return graph
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return read_graph(model, graph.weights)
 
 
 def read_graph(model: onnx.ModelProto, weights: Weights = NO_WEIGHTS) -> Graph:

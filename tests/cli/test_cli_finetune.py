@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from folders import names
-from places import CALIB, RESNET, TEST
+from places import CALIB, CONVNET, RESNET, TEST
 from program import call, few, prune
 from rich.console import Console
 
@@ -73,6 +73,17 @@ def test_without_labels_a_teacher_is_enough(tmp_path: Path, small: Path) -> None
     losses = [epoch["validation_loss"] for epoch in found["history"]]
     assert losses[found["best"]] < 0.7 * losses[0]
     assert found["quality"]["drift"] is not None
+    answers = call(*args, "--teacher", RESNET, "--epochs", 1, "--batch-size", 32, "--match", "answers", "--json")
+    assert json.loads(answers.stdout)["history"][0]["validation_loss"] != losses[0], (
+        "blocks are what counts if not told"
+    )
+
+
+def test_a_teacher_without_the_models_blocks_cannot_be_followed_there(tmp_path: Path, small: Path) -> None:
+    args = ("finetune", small, "--data", few(), "--preprocess", "unit", "-o", tmp_path / "a.onnx")
+    ended = call(*args, "--teacher", CONVNET, "--match", "blocks")
+    assert ended.code == 2
+    assert "blocks" in ended.sentence
 
 
 def test_the_main_job_can_train_what_it_cut(tmp_path: Path) -> None:

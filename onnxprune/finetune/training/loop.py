@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from onnxprune.errors import InputError
+from onnxprune.finetune.blocks import Kept
 from onnxprune.finetune.interpreter.calls import batched
 from onnxprune.finetune.interpreter.module import GraphModule, as_tuple
 from onnxprune.finetune.training.augment import Augment, check_kinds
@@ -21,7 +22,7 @@ from onnxprune.finetune.training.part import chosen
 from onnxprune.finetune.training.processes import Processes
 from onnxprune.finetune.training.recentre import recentre
 from onnxprune.finetune.training.recipe import Recipe, rate_factor
-from onnxprune.graph.model import Graph
+from onnxprune.graph.model import Graph, with_outputs
 from onnxprune.values.training import Epoch
 
 RECENTRED = 1024
@@ -38,6 +39,8 @@ class Task:
         validation: what the best epoch is chosen by.
         answers: which outputs count, and how.
         teacher: the network whose answers are learnt; None: labels alone.
+        blocks: the tensors of both networks at which the ends of blocks are compared, and which of the teacher's
+            channels the student has there.
     """
 
     graph: Graph
@@ -45,6 +48,7 @@ class Task:
     validation: DecodedSamples
     answers: Answers
     teacher: Graph | None = None
+    blocks: Mapping[str, Kept] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,13 +154,18 @@ class _Training:
                 "processes; start fewer, or give more.",
                 "too-few-samples",
             )
-        self.module = GraphModule(task.graph, statistics=recipe.statistics).to(processes.device)
+        whole = with_outputs(task.graph, tuple(task.blocks))
+        self.module = GraphModule(whole, statistics=recipe.statistics).to(processes.device)
         self.names = self.module.input_names
         parts = chosen(task.graph, self.module.trained(), recipe.part)
         for name, value in self.module.trained().items():
             value.requires_grad_(name in parts)
         self.kernels = square_kernels(task.graph, self.module.trained())
-        self.teacher = None if task.teacher is None else GraphModule(task.teacher).to(processes.device).eval()
+        self.teacher = (
+            None
+            if task.teacher is None
+            else GraphModule(with_outputs(task.teacher, tuple(task.blocks))).to(processes.device).eval()
+        )
         arrays, _ = task.validation.batch(in_order(2, 2)[0] % len(task.validation), self.device)
         some = task.validation.feeds(arrays, self.names)
         self.student: nn.Module = batched(self.module, some)
@@ -184,7 +193,7 @@ class _Training:
         outputs, answers = as_tuple(self.student(*some)), self.task.answers
         counted = [value for value in outputs if value.is_floating_point()]
         total = torch.stack([value.sum() for value in counted]).sum()
-        if answers.place is not None:
+        if answers.place is not None and not self.task.blocks:
             total = answers.scores(outputs).sum()
         extra = penalty(self.recipe, self.module.trained(), self.kernels)
         total = total if extra is None else total + extra
@@ -288,7 +297,7 @@ class _Training:
         arrays, labels = data.batch(mine, self.device)
         feeds = data.feeds(arrays, self.names, Augment(recipe.augment, seed, share))
         with torch.set_grad_enabled(self.optimizer is not None):
-            losses = sample_losses(recipe, self.task.answers, *self._answers(self.parallel, feeds), labels)
+            losses = self._losses(*self._answers(self.parallel, feeds), labels)
         if self.optimizer is None:
             return losses.detach()
         # Gradients of the processes are averaged, so that a sample counts the same in whichever share it is.
@@ -304,6 +313,11 @@ class _Training:
         self.optimizer.step()
         return losses.detach()
 
+    def _losses(
+        self, outputs: Sequence[torch.Tensor], taught: Sequence[torch.Tensor] | None, labels: torch.Tensor | None
+    ) -> torch.Tensor:
+        return sample_losses(self.recipe, self.task.answers, outputs, taught, labels, len(self.task.blocks))
+
     def _answers(
         self, model: nn.Module, feeds: Sequence[torch.Tensor]
     ) -> tuple[Sequence[torch.Tensor], Sequence[torch.Tensor] | None]:
@@ -314,7 +328,16 @@ class _Training:
             if self.taught is None:
                 return outputs, None
             with torch.no_grad():
-                return outputs, as_tuple(self.taught(*feeds))
+                return outputs, self._in_common(as_tuple(self.taught(*feeds)))
+
+    def _in_common(self, taught: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Return the teacher's outputs with the channels at the ends of blocks that the student has."""
+        first = len(taught) - len(self.task.blocks)
+        ends = zip(taught[first:], self.task.blocks.values(), strict=True)
+        return (
+            *taught[:first],
+            *(value.index_select(axis, torch.from_numpy(kept).to(value.device)) for value, (axis, kept) in ends),
+        )
 
     def _validate(self) -> tuple[float, float | None]:
         """Return the mean loss and the accuracy over all validation samples."""
@@ -328,7 +351,7 @@ class _Training:
                     continue
                 arrays, labels = data.batch(mine, self.device)
                 outputs, taught = self._answers(self.student, data.feeds(arrays, self.names))
-                sums[0] += sample_losses(self.recipe, answers, outputs, taught, labels).sum()
+                sums[0] += self._losses(outputs, taught, labels).sum()
                 if labels is not None and answers.place is not None:
                     sums[1] += (answers.scores(outputs).argmax(dim=1) == labels).sum()
         loss, hits = (self.processes.total(sums) / len(data)).tolist()

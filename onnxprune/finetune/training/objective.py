@@ -52,14 +52,20 @@ def sample_losses(
     outputs: Sequence[torch.Tensor],
     taught: Sequence[torch.Tensor] | None,
     labels: torch.Tensor | None,
+    blocks: int = 0,
 ) -> torch.Tensor:
     """Return the loss of each sample, float32 [samples].
+
+    The last `blocks` of the outputs are the ends of blocks. Where there are such, what is learnt of the teacher is what
+    these and all other outputs say, see `block_losses`.
 
     (1 - teach) CE(s, y) + teach T^2 KL(softmax(t / T) || softmax(s / T)) for student scores s and teacher scores t
     (Hinton et al. 2015); where there are no labels the second term alone, where there is no teacher the first. Without
     class scores it is the squared distance of the outputs from the teacher's, relative to these, their mean over the
     outputs.
     """
+    if blocks and taught is not None and labels is None:
+        return block_losses(outputs, taught)
     if answers.place is None:
         assert taught is not None
         return _distance(outputs, taught)
@@ -69,12 +75,24 @@ def sample_losses(
     if labels is not None and teach < 1:
         entropy = functional.cross_entropy(scores, labels, reduction="none", label_smoothing=recipe.smoothing)
         parts.append((1 - teach) * entropy)
-    if taught is not None and teach > 0:
+    if taught is not None and teach > 0 and blocks:
+        parts.append(teach * block_losses(outputs, taught))
+    elif taught is not None and teach > 0:
         heat = recipe.temperature
         wanted = torch.log_softmax(answers.scores(taught, taught=True) / heat, dim=1)
         found = torch.log_softmax(scores / heat, dim=1)
         parts.append(teach * heat**2 * functional.kl_div(found, wanted, reduction="none", log_target=True).sum(dim=1))
     return torch.stack(parts).sum(dim=0)
+
+
+def block_losses(outputs: Sequence[torch.Tensor], taught: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the squared error of every sample over the variance of the teacher's, summed over the tensors."""
+    terms = []
+    for found, wanted in zip(outputs, taught, strict=True):
+        if found.is_floating_point():
+            wrong = (found.flatten(1).float() - wanted.flatten(1).float()).square().mean(dim=1)
+            terms.append(wrong / wanted.float().var(correction=0).clamp_min(TINY))
+    return torch.stack(terms).sum(dim=0)
 
 
 def _distance(outputs: Sequence[torch.Tensor], taught: Sequence[torch.Tensor]) -> torch.Tensor:

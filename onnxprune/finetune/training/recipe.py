@@ -8,6 +8,8 @@ from onnxprune.errors import InputError
 
 Part = Literal["full", "tail", "fc", "norm", "none"]
 Optimizer = Literal["sgd", "adamw"]
+Match = Literal["blocks", "answers"]
+
 Schedule = Literal["cosine", "step", "constant"]
 
 RATES: dict[str, float] = {"sgd": 0.02, "adamw": 1e-3}
@@ -31,6 +33,8 @@ class Recipe:
         temperature: of the distillation (Hinton et al. 2015, arXiv 1503.02531).
         smoothing: of the labels.
         augment: `crop` (padded by an eighth of the side), `flip` (left to right).
+        match: whether what is learnt of a teacher is what its blocks make (`blocks`), or its answers (`answers`); None:
+            blocks without labels, answers with them.
         part: which parameters are trained, see `part`.
         statistics: what BatchNormalization goes by in training, see `GraphModule`.
         precision: of the activations.
@@ -55,6 +59,7 @@ class Recipe:
     temperature: float = 4.0
     smoothing: float = 0.0
     augment: tuple[str, ...] = ()
+    match: Match | None = None
     part: Part = "full"
     statistics: Literal["train", "eval"] = "train"
     precision: Literal["float32", "bf16"] = "float32"

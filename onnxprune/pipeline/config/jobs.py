@@ -516,6 +516,17 @@ class Recipes(Seeded, Training):
             "Weight of the teacher's answers; the labels have the rest.", TRAINING, metavar="SHARE", default="50%"
         ),
     )
+    match: str | None = field(
+        default=None,
+        metadata=option(
+            "What is learnt of the teacher: what its blocks make, or its answers.",
+            TRAINING,
+            choices=("blocks", "answers"),
+            default="answers with labels, else blocks",
+            rare=True,
+            more="Blocks tell many times as much of a sample as answers do, which counts where samples are few.",
+        ),
+    )
     temperature: float = field(
         default=4.0,
         converter=number,
@@ -585,7 +596,7 @@ class Recipes(Seeded, Training):
             InputError: values that make no sense.
         """
         same = ("epochs", "optimizer", "decay", "schedule", "warmup", "teach", "temperature", "smoothing", "augment")
-        rest = ("precision", "clip", "l1", "orthogonal", "patience", "seed")
+        rest = ("match", "precision", "clip", "l1", "orthogonal", "patience", "seed")
         told: dict[str, Any] = {name: getattr(self, name) for name in (*same, *rest)}
         told |= {"batch": self.batch_size, "rate": self.lr, "part": self.train or "full", "statistics": self.bn}
         return Recipe(**told)

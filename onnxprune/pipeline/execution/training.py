@@ -12,7 +12,7 @@ from onnxprune.errors import InputError, VerificationError
 from onnxprune.evaluation import class_output
 from onnxprune.finetune.installed import require_torch
 from onnxprune.finetune.training.recipe import Recipe
-from onnxprune.graph.model import Graph
+from onnxprune.graph.model import Graph, with_outputs
 from onnxprune.pipeline.events import BatchTrained, EpochTrained, Listener, TrainingBegun, TrainingEnded
 from onnxprune.runtime import Session, open_session
 from onnxprune.values.progress import Track, silent
@@ -21,6 +21,7 @@ from onnxprune.values.training import Epoch
 if TYPE_CHECKING:
     import onnx
 
+    from onnxprune.finetune.blocks import Kept
     from onnxprune.finetune.training.loop import Trained, Watch
     from onnxprune.finetune.training.processes import Processes
     from onnxprune.graph.storage.weights import Weights
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 CLOSE = 1e-3
 """Largest relative difference between torch and the runtime on the trained model."""
+
+COMPARED = 64
+"""Samples by which the channels of a model are found among a teacher's."""
 
 PROBED = 8
 """Samples on which they are compared."""
@@ -93,10 +97,40 @@ def tune(  # noqa: PLR0913 (every setting has its default)
     from onnxprune.finetune.training.loop import Task, train
 
     answers = _answers(graph, teacher, training)
-    task = Task(graph, decoded(training, track), decoded(validation, track), answers, teacher)
+    blocks = _blocks(graph, teacher, recipe, training)
+    task = Task(graph, decoded(training, track), decoded(validation, track), answers, teacher, blocks)
     run = {"model": list(seen), "data": [training.digest(), validation.digest()]} if checkpoint is not None else {}
     trained = train(task, recipe, processes, checkpoint=checkpoint, resume=resume, run=run, watch=watch)
     return trained, *trained_model(graph, trained.module)
+
+
+def _blocks(graph: Graph, teacher: Graph | None, recipe: Recipe, data: Dataset) -> "dict[str, Kept]":
+    """Return the ends of blocks that a teacher is followed at; nothing where its answers alone are learnt.
+
+    Raises:
+        InputError: its blocks are to be followed, and there are none that the model has some channels of.
+    """
+    if teacher is None or (recipe.match or ("answers" if data.labels is not None else "blocks")) == "answers":
+        return {}
+    from onnxprune.finetune.blocks import kept_channels
+    from onnxprune.finetune.matching import targets
+
+    names = [name for name in targets(graph) if name in teacher.producers]
+    feeds = next(data.batches(min(COMPARED, len(data)))).feeds
+    own, taught = (
+        open_session(found.model, found.weights, name="the model").run_samples(feeds)
+        for found in (with_outputs(graph, names), with_outputs(teacher, names))
+    )
+    samples = len(next(iter(feeds.values())))
+    kept = {name: kept_channels(own[name], taught[name]) for name in names if len(own[name]) == samples}
+    found = {name: channels for name, channels in kept.items() if channels is not None}
+    if recipe.match == "blocks" and not found:
+        raise InputError(
+            "The teacher has no blocks whose channels the model has some of; name the model that this one was pruned "
+            "from, or use --match answers.",
+            "wrong-model",
+        )
+    return found
 
 
 def _answers(graph: Graph, teacher: Graph | None, data: Dataset) -> Any:
@@ -150,8 +184,8 @@ def check_trained(trained: "Trained", session: Session, data: Dataset) -> None:
     from onnxprune.finetune.interpreter.calls import run_all
 
     some = next(data.batches(PROBED)).feeds
-    found = run_all(trained.module, some)
-    for (name, wanted), value in zip(session.run_samples(some).items(), found, strict=True):
+    found = run_all(trained.module, some)  # the ends of blocks are behind the model's own outputs
+    for (name, wanted), value in zip(session.run_samples(some).items(), found, strict=False):
         if wanted.dtype.kind != "f":
             continue
         error = np.abs(value - wanted).max() / (np.abs(wanted).max() + 1e-12)

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (the extra `
 from onnxprune.finetune.interpreter.parameters import trained_constants  # noqa: E402
 from onnxprune.finetune.training.objective import (  # noqa: E402
     Answers,
+    block_losses,
     ends_in_softmax,
     orthogonality,
     penalty,
@@ -171,3 +172,19 @@ def test_a_warm_up_longer_than_the_training_still_trains() -> None:
 def test_settings_without_sense_are_refused(wrong: dict[str, float], option: str) -> None:
     with refused("bad-value", option):
         Recipe(**wrong)  # type: ignore[arg-type]
+
+
+def test_blocks_are_compared_in_units_of_the_teachers_variance() -> None:
+    wanted = torch.tensor([[[1.0, 3.0]], [[5.0, 7.0]]])
+    found = wanted + torch.tensor([[[1.0, 1.0]], [[0.0, 2.0]]])
+    losses = block_losses([found, torch.tensor([1, 2])], [wanted, torch.tensor([3, 4])])
+    assert losses.tolist() == pytest.approx([1 / 5, 2 / 5])  # of variance 5; whole numbers are left out
+
+
+def test_blocks_stand_in_for_the_answers_of_a_teacher() -> None:
+    blocks = [STUDENT, STUDENT + 1.0], [TEACHER, TEACHER]
+    alone = sample_losses(Recipe(teach=0.3), Answers(0), *blocks, None, blocks=1)
+    assert alone.tolist() == pytest.approx(block_losses(*blocks).tolist())
+    both = sample_losses(Recipe(teach=0.3), Answers(0), *blocks, LABELS, blocks=1)
+    labels = sample_losses(Recipe(teach=0.0), Answers(0), *blocks, LABELS)
+    assert both.tolist() == pytest.approx((0.7 * labels + 0.3 * alone).tolist())
