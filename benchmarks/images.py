@@ -1,11 +1,11 @@
 """Does recovery gain by more images, and does it ever lose against its own cut and fold? Paired on test images.
 
-    python -m benchmarks.images SHARED --cache FOLDER [--net cifar10_resnet20] [--macs 0.5] [--counts 50,100,200,350,500]
+    python -m benchmarks.images SHARED --cache FOLDER [--net cifar10_resnet20] [--macs 0.5] [--counts 50,100,200,500]
                                 [--draws 3] [--drawn 200] [--times 20] [--rows FILE.jsonl] [--page FILE.md]
 
 The images of a draw are added one after the other: those of a smaller count are among those of a larger one. Needs what
-`benchmarks.recovery` needs. Which test images each result has right is a line of ROWS as soon as it is known, and is not
-computed again. A difference counts as a loss where it is more than two standard errors of the paired differences.
+`benchmarks.recovery` needs. Which test images each result has right is a line of ROWS as soon as it is known, and is
+not computed again. A difference counts as a loss where it is more than two standard errors of the paired differences.
 """
 
 import argparse
@@ -137,9 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--net", default="cifar10_resnet20")
     parser.add_argument("--macs", type=float, default=0.5)
-    parser.add_argument(
-        "--counts", type=lambda text: [int(part) for part in text.split(",")], default="50,100,200,350,500"
-    )
+    parser.add_argument("--counts", type=lambda text: [int(part) for part in text.split(",")], default="50,100,200,500")
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--drawn", type=int, default=200)
     parser.add_argument("--times", type=int, default=20)

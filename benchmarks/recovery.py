@@ -1,12 +1,14 @@
 """What each way of recovery gives back: top-1 on test images by net, budget and draw of calibration images.
 
-    python -m benchmarks.recovery SHARED --cache FOLDER [--nets NAMES] [--budgets 0.7,0.5] [--ways refit,match]
-                                  [--draws 3] [--rows FILE.jsonl] [--page FILE.md]
+    python -m benchmarks.recovery SHARED --cache FOLDER [--nets NAMES] [--budgets 0.7,0.5] [--latencies 0.6]
+                                  [--ways refit,match] [--draws 3] [--rows FILE.jsonl] [--page FILE.md]
 
 `imagenet_lite0` needs models/imagenet_lite0.onnx and what data/imagenet_npz.py there writes, in FOLDER/imagenet; its
 draws are 300 of the 400 calibration images. The CIFAR-10 nets need models/NAME.onnx and data/cifar10_jpeg.zip; their
-draws are 500 training images, other ones each. Widths are not rounded, the method is `reconstruction`, and no label is
-used but to choose between stages. Every figure is a line of ROWS as soon as it is known, and is not computed again.
+draws are 500 training images, other ones each. Under budgets of MACs widths are not rounded. Under budgets of latency,
+on one thread, they are as the default has them and whole branches may go; original and result are timed side by side
+once more when all is written. The method is `reconstruction`, and no label is used but to choose between stages. Every
+figure is a line of ROWS as soon as it is known, and is not computed again.
 """
 
 import argparse
@@ -25,10 +27,12 @@ from benchmarks.nets import cifar_pixels
 from benchmarks.rows import Row, Rows
 from benchmarks.tables import table
 from benchmarks.threads import limit_threads
-from onnxprune import prune
+from onnxprune import inspect, load, prune
+from onnxprune.latency import board
+from onnxprune.latency.jobs import input_shapes
 
 LITE = "imagenet_lite0"
-KEY = ("net", "macs", "way", "draw")
+KEY = ("net", "macs", "latency", "way", "draw")
 DRAWN = {LITE: 300}
 """Calibration images of a draw; of the other nets it is `OTHERS`."""
 
@@ -82,8 +86,9 @@ def drawn(net: Net, draw: int, target: Path) -> None:
     np.savez(target, x=arrays["x"][rows], y=y[rows], **names)
 
 
-def measured(net: Net, macs: float, way: str, draw: int) -> Row:
-    """Prune with one draw, and measure every stage on the test images."""
+def measured(net: Net, macs: float | None, latency: float | None, way: str, draw: int) -> Row:
+    """Prune with one draw, measure every stage on the test images, and time what was to keep to a latency."""
+    budget: dict[str, Any] = {"macs": macs, "round_to": 1} if latency is None else {"latency": latency, "threads": 1}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "draw.npz"
         drawn(net, draw, data)
@@ -93,13 +98,13 @@ def measured(net: Net, macs: float, way: str, draw: int) -> Row:
             data,
             "reconstruction",
             test=net.test,
-            macs=macs,
-            round_to=1,
             recovery=way,
             output=Path(folder) / "out.onnx",
+            **budget,
             **net.pixels,
         )
         seconds = time.perf_counter() - start
+        share = None if latency is None else timed(net.model, Path(folder) / "out.onnx")
     assert result.quality is not None
     assert result.quality.before is not None
     assert result.quality.after is not None
@@ -109,43 +114,64 @@ def measured(net: Net, macs: float, way: str, draw: int) -> Row:
         "stages": {step.name: step.top1 for step in result.quality.steps},
         "images": result.quality.samples,
         "seconds": seconds,
+        "left": result.plan.reached["macs"],
+        "branches": len(result.plan.branches),
+        "share": share,
     }
+
+
+def timed(model: Path, pruned: Path) -> float:
+    """Return the latency of a pruned model as a share of the original's, both timed in turn on one thread."""
+    shapes = input_shapes(inspect(load(model)))
+    whole, left = board.time_whole([str(model), str(pruned)], shapes, 1)
+    return left["median"] / whole["median"]
 
 
 def rows_of(net: Net, options: argparse.Namespace, known: Rows) -> Iterator[Row]:
     """Yield the rows of a net that are not there yet."""
     done = known.done()
-    for macs in options.budgets:
+    budgets = [*((macs, None) for macs in options.budgets), *((None, latency) for latency in options.latencies)]
+    for macs, latency in budgets:
         for way in options.ways:
             for draw in range(options.draws):
-                key = {"net": net.name, "macs": macs, "way": way, "draw": draw}
+                key = {"net": net.name, "macs": macs, "latency": latency, "way": way, "draw": draw}
                 if known.key(key) not in done:
-                    yield {**key, **measured(net, macs, way, draw)}
+                    yield {**key, **measured(net, macs, latency, way, draw)}
 
 
 def page(rows: Sequence[Row]) -> str:
     """Return the page of all rows: means over the draws, and their ranges."""
     lines = []
-    for net, macs, way in dict.fromkeys((row["net"], row["macs"], row["way"]) for row in rows):
-        same = [row for row in rows if (row["net"], row["macs"], row["way"]) == (net, macs, way)]
+    kinds = ("net", "macs", "latency", "way")
+    for kind in dict.fromkeys(tuple(row.get(name) for name in kinds) for row in rows):
+        same = [row for row in rows if tuple(row.get(name) for name in kinds) == kind]
+        first = same[0]
         stages = dict.fromkeys(name for row in same for name in row["stages"])
         parts = (f"{name} {_spread([row['stages'][name] for row in same if name in row['stages']])}" for name in stages)
         lines.append((
-            net,
-            f"{100 * macs:g} %",
-            way,
-            f"{100 * same[0]['before']:.1f}",
+            first["net"],
+            f"{100 * first['macs']:g} % of the MACs" if first.get("latency") is None else _latency(same),
+            first["way"],
+            f"{100 * first['before']:.1f}",
             _spread([row["top1"] for row in same]),
             ", ".join(parts),
             str(len(same)),
             f"{mean(row['seconds'] for row in same):.0f}",
         ))  # fmt: skip
-    head = ("net", "MACs left", "--recover", "top-1 before", "top-1 written", "stages", "draws", "seconds")
+    head = ("net", "budget", "--recover", "top-1 before", "top-1 written", "stages", "draws", "seconds")
     return (
         "# What each way of recovery gives back\n\n"
-        "Written by `python -m benchmarks.recovery`: `--method reconstruction --round-to 1`, draws of "
+        "Written by `python -m benchmarks.recovery`: `--method reconstruction`, `--round-to 1` under budgets of MACs, draws of "
         f"{DRAWN[LITE]} calibration\nimages for {LITE} and of {OTHERS} for the others, top-1 in percent on the test "
         "images (means over the draws, with\nthe range). Seconds are of the whole run.\n\n" + table(head, sorted(lines))
+    )
+
+
+def _latency(rows: Sequence[Row]) -> str:
+    shares, macs, gone = ([row[name] for row in rows] for name in ("share", "left", "branches"))
+    return (
+        f"{100 * rows[0]['latency']:g} % of the latency: {100 * mean(shares):.1f} % timed afterwards, "
+        f"{100 * mean(macs):.0f} % of the MACs, {mean(gone):.0f} branches left out"
     )
 
 
@@ -162,7 +188,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--nets", type=lambda text: text.split(","), default=[LITE, "cifar10_resnet56", "cifar10_resnet20"]
     )
-    parser.add_argument("--budgets", type=lambda text: [float(part) for part in text.split(",")], default=[0.7, 0.5])
+    parser.add_argument(
+        "--budgets", type=lambda text: [float(part) for part in text.split(",") if part], default=[0.7, 0.5]
+    )
+    parser.add_argument("--latencies", type=lambda text: [float(part) for part in text.split(",")], default=[])
     parser.add_argument("--ways", type=lambda text: text.split(","), default=["refit", "match"])
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
