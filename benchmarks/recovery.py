@@ -161,9 +161,10 @@ def page(rows: Sequence[Row]) -> str:
     head = ("net", "budget", "--recover", "top-1 before", "top-1 written", "stages", "draws", "seconds")
     return (
         "# What each way of recovery gives back\n\n"
-        "Written by `python -m benchmarks.recovery`: `--method reconstruction`, `--round-to 1` under budgets of MACs, draws of "
-        f"{DRAWN[LITE]} calibration\nimages for {LITE} and of {OTHERS} for the others, top-1 in percent on the test "
-        "images (means over the draws, with\nthe range). Seconds are of the whole run.\n\n" + table(head, sorted(lines))
+        "Written by `python -m benchmarks.recovery`: `--method reconstruction`, `--round-to 1` under budgets of MACs,\n"
+        f"draws of {DRAWN[LITE]} calibration images for {LITE} and of {OTHERS} for the others, top-1 in percent on the\n"
+        "test images (means over the draws, with the range). Seconds are of the whole run.\n\n"
+        + table(head, sorted(lines))
     )
 
 
