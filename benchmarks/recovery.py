@@ -162,8 +162,8 @@ def page(rows: Sequence[Row]) -> str:
     return (
         "# What each way of recovery gives back\n\n"
         "Written by `python -m benchmarks.recovery`: `--method reconstruction`, `--round-to 1` under budgets of MACs,\n"
-        f"draws of {DRAWN[LITE]} calibration images for {LITE} and of {OTHERS} for the others, top-1 in percent on the\n"
-        "test images (means over the draws, with the range). Seconds are of the whole run.\n\n"
+        f"draws of {DRAWN[LITE]} calibration images for {LITE} and of {OTHERS} for the others, top-1 in percent on\n"
+        "the test images (means over the draws, with the range). Seconds are of the whole run.\n\n"
         + table(head, sorted(lines))
     )
 

@@ -5,6 +5,7 @@ the mean second moment of an input and draws the change towards nothing, so that
 """
 
 import copy
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -54,7 +55,7 @@ class Moments:
         self.count, self.wanted = 0, 0.0
         self.x, self.d = np.zeros((groups, inputs)), np.zeros((groups, outputs))
         self.xx, self.xd = np.zeros((groups, inputs, inputs)), np.zeros((groups, inputs, outputs))
-        self._factors: dict[tuple[int, float, bool], Factor | None] = {}
+        self._factors: dict[tuple[float, bool], Factor | None] = {}
 
     def add(self, x: NDArray[np.float32], d: NDArray[np.float32]) -> None:
         """Add rows."""
@@ -72,26 +73,30 @@ class Moments:
         n = max(1, self.count)
         mean_x = self.x / n if biased else np.zeros_like(self.x)
         mean_d = self.d / n if biased else np.zeros_like(self.d)
-        weight = np.zeros_like(self.xd)
-        for group in range(len(self.xx)):
-            factor = self._factor(group, ridge, biased=biased)
+        targets = self.xd - n * mean_x[:, :, None] * mean_d[:, None]
+        if len(self.xx) > 1:  # many small systems at once: depthwise layers have one a channel
+            weight = _solved(self._matrices(ridge, mean_x), targets)
+        else:
+            factor = self._factor(ridge, mean_x, biased=biased)
+            weight = np.zeros_like(targets)
             if factor is not None:
-                target = self.xd[group] - n * np.outer(mean_x[group], mean_d[group])
-                weight[group] = scipy.linalg.cho_solve(factor, target, check_finite=False)
+                weight[0] = scipy.linalg.cho_solve(factor, targets[0], check_finite=False)
         return Change(weight, mean_d - np.einsum("gk,gkm->gm", mean_x, weight))
 
-    def _factor(self, group: int, ridge: float, *, biased: bool) -> Factor | None:
-        """Return the Cholesky factor of a group's moments, None where its inputs are dead or rounding spoiled it."""
-        key = group, ridge, biased
+    def _matrices(self, ridge: float, mean: FloatArray) -> FloatArray:
+        """Return the moments with the ridge, [groups, inputs, inputs]."""
+        matrices = self.xx - max(1, self.count) * mean[:, :, None] * mean[:, None]
+        levels = np.trace(self.xx, axis1=1, axis2=2) / self.xx.shape[1]
+        places = np.arange(self.xx.shape[1])
+        matrices[:, places, places] += (ridge + SMALLEST_RIDGE) * levels[:, None]
+        return matrices
+
+    def _factor(self, ridge: float, mean: FloatArray, *, biased: bool) -> Factor | None:
+        """Return the Cholesky factor of the only group's moments, None where inputs are dead or rounding spoiled it."""
+        key = ridge, biased
         if key not in self._factors:
-            for other in [known for known in self._factors if known[1:] != key[1:]]:
-                del self._factors[other]  # one ridge's factors are as large as the moments themselves
-            xx = self.xx[group]
-            mean = self.x[group] / max(1, self.count) if biased else np.zeros(len(xx))
-            matrix = xx - max(1, self.count) * np.outer(mean, mean)
-            level = float(np.trace(xx)) / len(xx)
-            matrix[np.diag_indices(len(xx))] += (ridge + SMALLEST_RIDGE) * level
-            self._factors[key] = _factored(matrix) if level > 0 else None
+            self._factors.clear()  # one ridge's factors are as large as the moments themselves
+            self._factors[key] = _factored(self._matrices(ridge, mean)[0]) if self.xx.any() else None
         return self._factors[key]
 
     def aimed_at(self, x: NDArray[np.float32], d: NDArray[np.float32]) -> "Moments":
@@ -171,6 +176,17 @@ def new_system(groups: int, inputs: int, outputs: int, rows: int) -> System | No
         return Moments(groups, inputs, outputs)
     small = groups == 1 and rows * (inputs + outputs) <= MOST_ELEMENTS and rows <= MOST_INPUTS
     return RowSystem(inputs, outputs) if small else None
+
+
+def _solved(matrices: FloatArray, targets: FloatArray) -> FloatArray:
+    """Solve systems of a group each; groups whose inputs are dead, or that rounding spoiled, have no change."""
+    dead = ~(np.trace(matrices, axis1=1, axis2=2) > 0)
+    matrices[dead] = np.eye(matrices.shape[1])
+    with suppress(np.linalg.LinAlgError):
+        found = np.linalg.solve(matrices, targets)
+        found[dead | ~np.isfinite(found).all(axis=(1, 2))] = 0.0
+        return np.asarray(found)
+    return np.zeros_like(targets)
 
 
 def _factored(matrix: FloatArray) -> Factor | None:
