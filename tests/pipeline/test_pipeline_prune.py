@@ -162,6 +162,16 @@ def test_a_plan_without_data_is_cut_and_not_recovered(halved: onnxprune.Result, 
     assert (tmp_path / "again.onnx").read_bytes() == cut_alone.read_bytes()
 
 
+def test_a_plan_of_a_match_takes_torch(
+    halved: onnxprune.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxprune.finetune.installed.find_spec", lambda _: None)
+    plan = replace(halved.plan, recovery={"name": "match"})
+    with refused("not-installed", "torch"):
+        replay(PruneConfig(RESNET, data=CALIB, output=tmp_path / "again.onnx", preprocess="unit"), plan)
+    assert not list(tmp_path.iterdir())
+
+
 def test_other_data_than_the_plans_is_said(halved: onnxprune.Result, tmp_path: Path) -> None:
     settings = PruneConfig(RESNET, data=CALIB, holdout=0.5, output=tmp_path / "again.onnx", preprocess="unit")
     notes = replay(settings, replace(halved.plan, recovery={"name": "refit"})).notes
