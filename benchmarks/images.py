@@ -26,6 +26,7 @@ from benchmarks.tables import table
 from benchmarks.threads import limit_threads
 from onnxprune import load, open_data, prune
 from onnxprune.runtime import open_session
+from onnxprune.values.preprocess import Preprocess
 
 KEY = ("net", "macs", "count", "draw")
 WAYS = ("fold", "refit")
@@ -61,14 +62,10 @@ def hits(model: Path, net: Net) -> Hits:
     return np.concatenate(right)
 
 
-def prune_pixels(net: Net) -> Any:
+def prune_pixels(net: Net) -> Preprocess:
     """Return how a net wants its pixels, as the data are opened with."""
-    from onnxprune.values.preprocess import PRESETS, Preprocess
-
-    preset = net.pixels.get("preprocess")
-    if preset:
-        return PRESETS[preset]
-    return Preprocess(mean=tuple(net.pixels["mean"]) * 3, std=tuple(net.pixels["std"]) * 3)
+    mean, std = (tuple(net.pixels[name]) for name in ("mean", "std"))
+    return Preprocess(mean=mean * 3 if len(mean) == 1 else mean, std=std * 3 if len(std) == 1 else std)
 
 
 def measured(net: Net, macs: float, count: int, draw: int) -> Row:

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.nets import cifar_pixels
+from benchmarks.nets import PIXELS, cifar_pixels
 from benchmarks.rows import Row, Rows
 from benchmarks.tables import table
 from benchmarks.threads import limit_threads
@@ -66,7 +66,7 @@ def open_net(name: str, shared: Path, cache: Path) -> Net | None:
         train, tested, names = cifar_pixels(images, cache)
         for path, (x, y) in ((calibration, train), (test, tested)):
             np.savez(path, x=x, y=y, class_names=np.array(names))
-    return Net(name, model, calibration, test, {"preprocess": "cifar10"})
+    return Net(name, model, calibration, test, {"mean": PIXELS.mean, "std": PIXELS.std})
 
 
 def drawn(net: Net, draw: int, target: Path) -> None:
