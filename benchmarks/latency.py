@@ -117,7 +117,7 @@ def plans(
     trained: bool,
 ) -> dict[str, Keep]:
     """Return plans of the same measured latency, and one of half of the MACs, by the way they were found."""
-    goal = Goal(Budget(latency=read_amount(share, {})), None)
+    goal = Goal(Budget(latency=read_amount(share, {})), None, branches="never")
     timed, goal, timing = time_network(model, analysis, goal, None, device, NULL_LISTENER)
     ranked, settled = find_method(method), find_method(method).settle({})
     scores, plain = (
@@ -129,7 +129,8 @@ def plans(
         def again(other: Goal) -> Keep:
             return choose(timed, worth, other, ranked, settled)
 
-        return hold_latency(model, timed, goal, timing, again(goal), again, NULL_LISTENER)
+        keep, _ = hold_latency(model, timed, goal, timing, again(goal), again, NULL_LISTENER)
+        return keep
 
     def fits(keep: Keep) -> bool:
         whole, taken = time_cuts(model, analysis, [{}, keep], device)

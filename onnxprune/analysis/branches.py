@@ -37,7 +37,10 @@ def find_branches(graph: Graph, labelled: Labelled, groups: Sequence[ChannelGrou
             for name in join.inputs:
                 if name not in found:
                     found.update((branch.name, branch) for branch in _of_concats(graph, name, layers, free))
-    return tuple(found.values())
+    smallest: dict[frozenset[str], Branch] = {}
+    for branch in sorted(found.values(), key=lambda branch: len(branch.nodes)):
+        smallest.setdefault(frozenset(branch.groups), branch)  # with the same channels the inner one is meant
+    return tuple(branch for branch in found.values() if smallest[frozenset(branch.groups)] is branch)
 
 
 def _layers(graph: Graph, labelled: Labelled) -> Layers:

@@ -99,23 +99,33 @@ def mixed_targets(graph: Graph, masks: Mapping[Axis, BoolArray], calls: Calls, f
     if not followed:
         return {}
     sides = _sides(graph, followed, calls[0])
-    products = [graph.nodes[index] for index in cut]
+    products = [graph.nodes[index] for index in cut if _stands_alone(index, sides)]
+    if not products:
+        return {}
     moments = _moments(graph, products, [calls[number] for number in range(min(fitting, MEASURED))])
     found: dict[str, Mixed] = {}
-    taken: set[tuple[str, int]] = set()
     for node in products:
         kept, pair = cut[node.index], [sides.get((node.index, slot)) for slot in (0, 1)]
         both = (moments[node.inputs[0], 0], moments[node.inputs[1], 1])
+        if len(both[0]) != len(both[1]):  # heads that share their keys
+            continue
         for side, combined in zip(pair, _combined(both, kept, [side is not None for side in pair]), strict=True):
-            channels = set() if side is None else {(side.made[0], int(channel)) for channel in side.places.ravel()}
-            if side is None or combined is None or channels & taken:
-                continue
-            taken |= channels
-            for name in dict.fromkeys(side.made):
+            for name in () if side is None or combined is None else dict.fromkeys(side.made):
+                assert side is not None
+                assert combined is not None
                 mask = masks_of(masks, name)[side.channels]
                 before = found[name].matrix if name in found else np.eye(len(mask))[:, mask]
                 found[name] = Mixed(side.channels, _placed(before, mask, side.places, kept, combined))
     return found
+
+
+def _stands_alone(product: int, sides: Mapping[tuple[int, int], _Side]) -> bool:
+    """Whether no channel that makes one side of a product makes another side, of this one or of another product."""
+    own = [key for key in sides if key[0] == product]
+    channels = {key: {(side.made[1], int(channel)) for channel in side.places.ravel()} for key, side in sides.items()}
+    return bool(own) and all(
+        channels[key].isdisjoint(others) for key in own for other, others in channels.items() if other != key
+    )
 
 
 def _kept_terms(graph: Graph, node: Node, masks: Mapping[Axis, BoolArray]) -> BoolArray | None:
@@ -139,7 +149,8 @@ def _made_by(graph: Graph, layers: Mapping[str, Layer], operand: str) -> tuple[s
     tensor = operand
     while (maker := graph.producers.get(tensor)) is not None and not maker.domain:
         computed = [name for name in maker.inputs if name and not graph.is_leaf(name)]
-        if maker.op in MOVES or (maker.op in SCALES and len(computed) == 1):
+        scales = maker.op in SCALES and len(computed) == 1 and (maker.op == "Mul" or computed[0] == maker.inputs[0])
+        if maker.op in MOVES or scales:
             tensor = maker.inputs[0] if maker.op in MOVES else computed[0]
         else:
             break
@@ -188,7 +199,7 @@ def _sides(
 
 def _places(numbered: Array, scale: Array, terms: int) -> IntArray | None:
     """Return which channel each dimension of each head is; None where that is not the same everywhere."""
-    if not np.ptp(scale) <= SMALLEST * np.abs(scale).max(initial=0.0):
+    if not 0 < np.abs(scale).max(initial=0.0) < np.inf or np.ptp(scale) > SMALLEST * np.abs(scale).max():
         return None
     placed = np.moveaxis(numbered / scale.flat[0], terms, -1)
     first = placed[0, :, 0]

@@ -27,7 +27,8 @@ def masked_model(
 ) -> onnx.ModelProto:
     """Return a copy of the model with a Mul by `masks` (True = kept) before every sum over a masked axis.
 
-    What `branches` hand to sums and Concats is multiplied by zero there.
+    What `branches` hand to sums of a residual stream is multiplied by zero there; what they bring to a Concat are
+    channels, masked like any others.
     """
     oracle = _Oracle(analysis, masks)
     oracle.zero_before_sums()
@@ -37,7 +38,7 @@ def masked_model(
 
 
 def gated_model(analysis: Analysis, branches: Sequence[Branch]) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    """Return a copy of the model in which what each branch hands on is multiplied by a number that is fed.
+    """Return a copy of the model in which what goes with each branch is multiplied by a number that is fed.
 
     Returns:
         The model, and the names of the scalar inputs, in the order of `branches`. All at one: the original.
@@ -45,7 +46,7 @@ def gated_model(analysis: Analysis, branches: Sequence[Branch]) -> tuple[onnx.Mo
     oracle = _Oracle(analysis, {})
     gates = tuple(f"onnxprune_gate/{number}" for number in range(len(branches)))
     for branch, gate in zip(branches, gates, strict=True):
-        oracle.multiply(branch, gate)
+        oracle.gate(branch, gate)
     model = oracle.build()
     kinds = [analysis.graph.facts.types[0][branch.name].tensor_type.elem_type for branch in branches]
     for gate, kind in zip(gates, kinds, strict=True):
@@ -86,7 +87,32 @@ class _Oracle:
     def zero_branches(self, branches: Sequence[Branch]) -> None:
         """Multiply what branches hand to sums and Concats by zero."""
         for branch in branches:
-            self.multiply(branch, self._constant(np.zeros((), dtype=self._dtype(branch.name))))
+            if not self.brings_channels(branch):
+                self.multiply(branch, self._constant(np.zeros((), dtype=self._dtype(branch.name))))
+
+    def brings_channels(self, branch: Branch) -> bool:
+        """Whether a branch ends in Concats."""
+        return self.analysis.graph.nodes[branch.joins[0][0]].op == "Concat"
+
+    def gate(self, branch: Branch, gate: str) -> None:
+        """Multiply what would be masked without a branch by the scalar `gate`."""
+        if not self.brings_channels(branch):
+            self.multiply(branch, gate)
+            return
+        nodes = self.analysis.graph.nodes
+        empty = {name: np.zeros(self.analysis.by_name[name].size, dtype=bool) for name in branch.groups}
+        masks = self.analysis.axis_masks(empty)
+        for fact, index in self.analysis.labelled.sums:
+            for slot, name in enumerate(nodes[index].inputs):
+                if fact.axis in masks and name == fact.axis.ref.name:
+                    rank, dtype = len(self.analysis.graph.facts.shapes[0][name]), self._dtype(name)
+                    shape = [-1 if place == fact.axis.dim else 1 for place in range(rank)]
+                    kept = masks[fact.axis].reshape(shape).astype(dtype)
+                    read = self.inputs.get((index, slot), name)
+                    result = f"{read}/{gate}_{index}"
+                    open_part = self._put(index, "Mul", [self._constant(1 - kept), gate], f"{result}/open")
+                    factor = self._put(index, "Add", [self._constant(kept), open_part], f"{result}/factor")
+                    self.inputs[index, slot] = self._put(index, "Mul", [read, factor], result)
 
     def multiply(self, branch: Branch, factor: str) -> None:
         """Multiply what a branch hands to sums and Concats by the scalar `factor`."""

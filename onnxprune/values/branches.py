@@ -26,9 +26,15 @@ class Branch:
 
 
 def left_out(branches: Sequence[Branch], keep: Mapping[str, BoolArray]) -> tuple[Branch, ...]:
-    """Return the branches none of whose channels is kept, given the keep masks by group."""
-    gone = emptied(keep)
-    return tuple(branch for branch in branches if gone.issuperset(branch.groups)) if gone else ()
+    """Return the branches none of whose channels is kept, given the keep masks by group, but none within another."""
+    return outermost(branches, emptied(keep))
+
+
+def outermost(branches: Sequence[Branch], gone: frozenset[str]) -> tuple[Branch, ...]:
+    """Return the branches all of whose groups are `gone`; what lies within one of them goes with it."""
+    found = [branch for branch in branches if gone.issuperset(branch.groups)] if gone else []
+    inside = {node for branch in found for node in branch.nodes}
+    return tuple(branch for branch in found if not all(node in inside for node, _ in branch.joins))
 
 
 def emptied(keep: Mapping[str, BoolArray]) -> frozenset[str]:
@@ -38,11 +44,12 @@ def emptied(keep: Mapping[str, BoolArray]) -> frozenset[str]:
 
 def unfit(branches: Sequence[Branch], gone: frozenset[str], operands: Mapping[int, int]) -> Iterator[str]:
     """Yield why the groups `gone` cannot all lose every channel; `operands` says how many a join has, by node."""
-    removed = [branch for branch in branches if gone.issuperset(branch.groups)]
+    removed = outermost(branches, gone)
+    inside = {node for branch in removed for node in branch.nodes}
     for name in sorted(gone.difference(*(branch.groups for branch in removed))):
         yield f"group {name!r} would have no channel left, and is no branch that can be left out"
     for node, count in _taken(removed).items():
-        if count >= operands[node]:
+        if node not in inside and count >= operands[node]:
             yield f"node {node} would have no operand left"
 
 

@@ -190,6 +190,7 @@ def _group(name: str, entry: Mapping[str, Any], where: str) -> GroupPlan:
     size, removed = entry["size"], entry["removed"]
     sound = (
         type(size) is int
+        and size > 0
         and all(type(channel) is int and 0 <= channel < size for channel in removed)
         and len(set(removed)) == len(removed) <= size
     )

@@ -132,3 +132,49 @@ def test_without_a_cut_product_nothing_is_mixed() -> None:
     model = net(APART)
     found = case(model, (6, 12), keep={"v0": np.arange(8) < 4}, n=80)
     assert mixed(found) == {}
+
+
+SHARED_KEYS = (
+    APART.replace("[n, 6, 5] y)", "[n, 6, 5] y, float[n, 2, 6, 6] z)")
+    .replace(
+        "s = MatMul(q, k)",
+        "p0 = MatMul(x, wp)\n p2 = Reshape(p0, heads)\n pp = Transpose<perm = [0, 2, 1, 3]>(p2)\n"
+        " z = MatMul(pp, k)\n s = MatMul(q, k)",
+    )
+    .replace("float[12, 16] wq,", "float[12, 16] wq, float[12, 16] wp,")
+)
+
+SYMMETRIC = APART.replace("k1 = Add(bk, k0)", "k1 = Identity(q1)").replace("k0 = MatMul(x, wk)", "")
+
+RECIPROCAL = APART.replace("q = Mul(q3, scale)", "q = Div(scale, q3)").replace("k1 = Add(bk, k0)", "k1 = Tanh(k0)")
+
+ONE_KEY = """(float[n, 6, 12] x) => (float[n, 6, 5] y)
+    <float[12, 16] wq, float[12, 8] wk, float[12, 8] wv, float[16, 5] wo, int64[4] heads = {0, 0, 2, 8},
+     int64[4] one = {0, 0, 1, 8}, int64[3] tokens = {0, 0, 16}> {
+        q0 = MatMul(x, wq)
+        q2 = Reshape(q0, heads)
+        q = Transpose<perm = [0, 2, 1, 3]>(q2)
+        k0 = MatMul(x, wk)
+        k2 = Reshape(k0, one)
+        k = Transpose<perm = [0, 2, 3, 1]>(k2)
+        v0 = MatMul(x, wv)
+        v1 = Reshape(v0, one)
+        v = Transpose<perm = [0, 2, 1, 3]>(v1)
+        s = MatMul(q, k)
+        p = Softmax<axis = -1>(s)
+        c = MatMul(p, v)
+        c1 = Transpose<perm = [0, 2, 1, 3]>(c)
+        c2 = Reshape(c1, tokens)
+        y = MatMul(c2, wo)
+    }"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [SHARED_KEYS, SYMMETRIC, RECIPROCAL, ONE_KEY],
+    ids=["keys of two products", "queries are keys", "a reciprocal is no scale", "heads that share their keys"],
+)
+def test_where_the_sides_are_not_each_their_own_nothing_is_mixed(text: str) -> None:
+    found = halved(net(text))
+    assert mixed(found) == {}
+    assert found.error(found.recovered("refit").model) < found.error(found.result.model)

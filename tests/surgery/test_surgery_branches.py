@@ -8,11 +8,15 @@ import numpy as np
 import onnx
 import pytest
 from branched import NETS, RESIDUAL, made, without
-from nets import analysed, assert_cut_equals_mask, net, random_feed, random_keep
+from nets import analysed, assert_cut_equals_mask, distance, net, random_feed, random_keep, run
 from refusals import refused
 
 from onnxprune.surgery.cut import Cut, cut
+from onnxprune.surgery.mask import gated_model, masked_model
+from onnxprune.values.branches import left_out
 from onnxprune.verification.equality import check_equality
+
+NORMALISED = NETS["dense"].text.replace("z2 = Relu(j2)", "b2 = Sigmoid(j2)\n z2 = Relu(b2)")
 
 SETS = [
     (name, branches)
@@ -107,3 +111,51 @@ def test_the_oracle_of_another_branch_is_told_from_this_one() -> None:
     result, other = (cut(analysis, without(model, name)) for name in ("d1", "d2"))
     found = check_equality(analysis, result.model, result.masks, [random_feed(model)], branches=other.branches)
     assert found.status == "different"
+
+
+@pytest.mark.parametrize("name", [*NETS, "dense, normalised"])
+def test_a_closed_gate_is_the_mask_of_a_branch_and_open_ones_change_nothing(name: str) -> None:
+    model = net(NORMALISED) if name not in NETS else NETS[name].model
+    analysis = analysed(model)
+    gated, gates = gated_model(analysis, analysis.branches)
+    feed, ones = random_feed(model), dict.fromkeys(gates, np.ones((), dtype=np.float32))
+    (whole,), (still,) = run(model, feed), run(gated, {**feed, **ones})
+    assert distance(still, whole) < 1e-5
+    for branch, gate in zip(analysis.branches, gates, strict=True):
+        keep = without(model, branch.name)
+        masked = masked_model(analysis, analysis.axis_masks(keep), left_out(analysis.branches, keep))
+        (expected,), (closed,) = run(masked, feed), run(gated, {**feed, **ones, gate: np.zeros((), dtype=np.float32)})
+        assert distance(closed, expected) < 1e-5
+        assert distance(whole, expected) > 1e-3
+
+
+def test_a_concat_within_a_branch_goes_with_it() -> None:
+    model = net(
+        """(float[n, 4, 6, 6] x) => (float[n, 3, 6, 6] y)
+        <float[8, 4, 1, 1] w0, float[5, 8, 1, 1] w1, float[6, 8, 1, 1] w2, float[8, 11, 1, 1] w3,
+         float[3, 8, 1, 1] w4> {
+            h = Conv(x, w0)
+            a = Conv(h, w1)
+            b = Conv(h, w2)
+            j = Concat<axis = 1>(a, b)
+            r = Relu(j)
+            o = Conv(r, w3)
+            s = Add(h, o)
+            y = Conv(s, w4)
+        }"""
+    )
+    assert [branch.name for branch in analysed(model).branches] == ["a", "b", "o"]
+    found = assert_cut_equals_mask(model, without(model, "o"))
+    assert made(found.model) == ["h", "s", "y"]
+    assert [branch.name for branch in found.result.branches] == ["o"], "what lies within it goes with it"
+
+
+def test_of_branches_with_the_same_channels_the_inner_one_goes() -> None:
+    text = RESIDUAL.replace(
+        "[sum1] s1 = Add(r0, d1)",
+        "p0 = AveragePool<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(r0)\n q = Add(p0, d1)\n [sum1] s1 = Add(r0, q)",
+    )
+    model = net(text)
+    assert [branch.name for branch in analysed(model).branches] == ["d1", "d2"]
+    found = assert_cut_equals_mask(model, without(model, "d1"))
+    assert set(made(model)) - set(made(found.model)) == {"c1", "a1", "d1"}

@@ -292,8 +292,17 @@ class PruneConfig(
         self._check_training()
         self._check_quantizing()
         self._check_effort()
+        self._check_branches()
         self.treatment()
         _ = self.goal
+
+    def _check_branches(self) -> None:
+        if self.branches == "only" and (self.ratio is not None or self.alpha is not None or self.ratio_for):
+            raise InputError(
+                "--ratio, --alpha and --ratio-for say how many channels go, and with --branches only none do but those "
+                "of branches; give --macs, --params, --size or --latency.",
+                "conflicting-options",
+            )
 
     def _check_steps(self) -> None:
         if self.steps > 1 and (self.scores or self.scores_output):

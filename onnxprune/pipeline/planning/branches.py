@@ -5,7 +5,7 @@ recovery is tried on the way. How many go is then tried out: widths meet the res
 with some of the samples, and what has the least error on those that judge is taken.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ from onnxprune.runtime import Session, open_session
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.count import find_count
 from onnxprune.selection.goal import Goal
+from onnxprune.selection.limits import Limits
 from onnxprune.surgery.mask import gated_model
 from onnxprune.values.axes import FloatArray
 from onnxprune.values.branches import Branch
@@ -97,18 +98,38 @@ class BranchSearch:
         Raises:
             UnreachableError: they never do, and nothing else may go.
         """
-        costs = self._run.analysis.costs
-        limits = goal.budget.limits(costs)
+        if not self._run.analysis.branches:
+            raise UnreachableError(
+                "Nothing was pruned: the model has no branch that can be left out; give --branches never.",
+                "nothing-to-prune",
+            )
+        limits = goal.budget.limits(self._run.analysis.costs)
         found: list[Branch] = []
-        while not limits.hold({name: 0 for branch in found for name in branch.groups}):
+        while not limits.hold(_emptied(found)):
             if len(found) == len(self._order):
                 more = next(self._ordered(), None)
                 if more is None:
                     break
                 self._order.append(more)
             found.append(self._order[len(found)])
-        if goal.leaves_out == "only":
-            limits.refuse_impossible({name: 0 for branch in found for name in branch.groups})
+        return self._needed(found, limits) if goal.leaves_out == "only" else found
+
+    def _needed(self, found: list[Branch], limits: Limits) -> list[Branch]:
+        """Return the branches without those that the budgets hold without, the last one first.
+
+        Raises:
+            UnreachableError: the budgets never hold.
+        """
+        if not limits.hold(_emptied(found)):
+            left = max(limits.used(_emptied(found)))
+            raise UnreachableError(
+                f"The budget cannot be met by branches alone: with all {len(found)} that may go left out the network "
+                f"still takes {left:.2f} times what it may; give --branches allowed, or ask for less.",
+                "over-budget",
+            )
+        for branch in reversed(found[:-1]):
+            fewer = [other for other in found if other is not branch]
+            found = fewer if limits.hold(_emptied(fewer)) else found
         return found
 
     def _ordered(self) -> Iterator[Branch]:
@@ -116,6 +137,10 @@ class BranchSearch:
             self._run.working("Measuring what each branch does")
             self._next = _in_order(self._run)
         return self._next
+
+
+def _emptied(branches: Sequence[Branch]) -> dict[str, int]:
+    return {name: 0 for branch in branches for name in branch.groups}
 
 
 def _in_order(run: Run) -> Iterator[Branch]:
@@ -128,7 +153,7 @@ def _in_order(run: Run) -> Iterator[Branch]:
     before = 0.0
 
     def price(number: int) -> float:
-        left = {name: 0 for other in gone for name in branches[other].groups}
+        left = _emptied([branches[other] for other in gone])
         more = {**left, **dict.fromkeys(branches[number].groups, 0)}
         saved = float((limits.used(left) - limits.used(more)).sum())
         return (damage([*gone, number]) - before) / saved if saved > 0 else float("inf")

@@ -80,7 +80,7 @@ def hold_latency(
     first: Keep,
     again: Callable[[Goal], Keep],
     listener: Listener,
-) -> Keep:
+) -> tuple[Keep, tuple[str, ...]]:
     """Choose until what was chosen meets its budget of latency as timed here; else as it was chosen.
 
     Args:
@@ -93,14 +93,14 @@ def hold_latency(
         listener: hears what is done.
 
     Returns:
-        Of all that was chosen and met the budget what has most MACs.
+        Of all that was chosen and met the budget what has most MACs, and what is to be said of its latency.
 
     Raises:
         UnreachableError: nothing that was chosen met it.
     """
     budget = goal.budget.latency
     if budget is None or timing.table is None or not timing.here:
-        return first
+        return first, ()
 
     def choose(latency: Amount) -> Keep:
         return again(replace(goal, budget=replace(goal.budget, latency=latency)))
@@ -111,7 +111,7 @@ def hold_latency(
         return whole, taken
 
     choices = timed_choices(budget, first, choose, time)
-    held = [choice.keep for choice in choices if choice.met]
+    held = [choice for choice in choices if choice.met]
     if not held:
         least, best = least_left(analysis, goal)["latency"], min(choice.share for choice in choices)
         raise UnreachableError(
@@ -119,4 +119,5 @@ def hold_latency(
             f"with every group at its least about {least:.1%} are predicted; ask for more time.",
             "over-budget",
         )
-    return max(held, key=analysis.macs)
+    taken = max(held, key=lambda choice: analysis.macs(choice.keep))
+    return taken.keep, (f"Timed here while it was chosen: {taken.share:.1%} of the original's latency.",)

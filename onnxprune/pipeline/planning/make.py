@@ -62,8 +62,8 @@ def _tries(run: Run) -> bool:
 def _chooser(run: Run) -> Choose:
     """Return what chooses what stays, for one goal after the other, until a budget of latency holds as timed."""
     within = _channels(run)
-    leaves_out = run.goal.leaves_out != "never" and bool(run.analysis.branches)
-    search = BranchSearch(run, within) if leaves_out else None
+    own = run.goal.leaves_out
+    search = BranchSearch(run, within) if own == "only" or (own == "allowed" and run.analysis.branches) else None
 
     def chosen(goal: Goal) -> Chosen:
         found = within(goal, frozenset()) if search is None else search(goal)
@@ -73,8 +73,8 @@ def _chooser(run: Run) -> Choose:
             whole = goal.leaves_out == "only" and search is not None
             return search(corrected).keep if whole and search is not None else within(corrected, gone).keep
 
-        keep = hold_latency(run.model, run.analysis, goal, run.timing, found.keep, again, run.listener)
-        return replace(found, keep=keep)
+        keep, notes = hold_latency(run.model, run.analysis, goal, run.timing, found.keep, again, run.listener)
+        return replace(found, keep=keep, notes=(*found.notes, *notes))
 
     return chosen
 

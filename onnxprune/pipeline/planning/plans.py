@@ -19,6 +19,7 @@ from onnxprune.selection.goal import ROUND_TO, Goal
 from onnxprune.selection.masks import keep_best
 from onnxprune.selection.steering import Steering
 from onnxprune.values.axes import BoolArray
+from onnxprune.values.branches import left_out
 from onnxprune.values.plan import GroupPlan, Plan
 from onnxprune.values.statistics import Scores
 
@@ -130,6 +131,7 @@ def plan_of_masks(  # noqa: PLR0913 (every setting has its default)
     """Return the plan that keeps what `keep` says, by group: [channels], True = kept. Others stay whole."""
     keep = {group.name: keep.get(group.name, np.ones(group.size, dtype=bool)) for group in analysis.free}
     kept, costs = counts(keep), analysis.costs
+    nodes, gone = analysis.graph.nodes, left_out(analysis.branches, keep)
     groups = {
         group.name: GroupPlan(group.size, tuple(int(c) for c in np.flatnonzero(~keep[group.name])), group.layers)
         for group in analysis.free
@@ -155,6 +157,7 @@ def plan_of_masks(  # noqa: PLR0913 (every setting has its default)
         groups=groups,
         frozen={group.name: group.frozen for group in analysis.groups if group.frozen},
         seed=seed,
+        branches={branch.name: tuple(nodes[number].title for number in branch.nodes) for branch in gone},
         versions=versions(),
         data=data or {},
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from places import CALIB, RESNET, TEST
+from places import CALIB, CONVNET, RESNET, TEST
 from refusals import refused
 
 import onnxprune
@@ -64,7 +64,7 @@ def test_a_plan_with_branches_replays_to_the_same_bytes(only: Result, tmp_path: 
 
 
 def test_both_levers_meet_a_budget_that_neither_meets_by_itself(tmp_path: Path) -> None:
-    with refused("over-budget", "floor"):
+    with refused("over-budget", "branches alone"):
         prune(tmp_path / "a.onnx", macs=0.01, branches="only")
     with refused("over-budget", "floor"):
         prune(tmp_path / "a.onnx", macs=0.35, min_keep=0.9)
@@ -117,3 +117,22 @@ def test_a_count_with_one_valley_is_found_in_few_tries(best: int, most: int) -> 
 
 def test_of_equal_counts_the_smallest_is_taken() -> None:
     assert find_count(lambda _count: float(np.inf), 5) == 0
+
+
+def test_a_share_of_channels_has_no_say_where_branches_alone_go(tmp_path: Path) -> None:
+    for told in ({"ratio": 0.3}, {"ratio_for": {"stage3*": 0.5}}, {"alpha": 1.0}):
+        with refused("conflicting-options", "branches"):
+            prune(tmp_path / "a.onnx", macs=0.6, branches="only", **told)
+
+
+def test_a_model_without_branches_says_so(tmp_path: Path) -> None:
+    with refused("nothing-to-prune", "no branch"):
+        onnxprune.prune(CONVNET, CALIB, "l1", output=tmp_path / "a.onnx", preprocess="unit", macs=0.5, branches="only")
+
+
+def test_no_more_branches_go_than_have_to(only: Result) -> None:
+    analysis = onnxprune.inspect(onnxprune.load(RESNET))
+    branches = [branch for branch in analysis.branches if branch.name in only.plan.branches]
+    for branch in branches:
+        others = {name: 0 for other in branches if other is not branch for name in other.groups}
+        assert analysis.costs.macs_at(others) > 0.8 * analysis.macs()

@@ -77,6 +77,8 @@ def test_what_cannot_be_met_is_refused_before_any_model_is_run_on_the_data(
 ) -> None:
     monkeypatch.setattr("onnxprune.pipeline.opening.scale_pixels", lambda *_: pytest.fail("the original was run"))
     with refused("over-budget", "on this machine", "% of the original"):
+        onnxprune.prune(RESNET, CALIB, method="l1", latency="1%", branches="never", output=tmp_path / "a.onnx")
+    with refused("over-budget", "latency"):
         onnxprune.prune(RESNET, CALIB, method="l1", latency="1%", output=tmp_path / "a.onnx")
     assert not (tmp_path / "a.onnx").exists()
 
