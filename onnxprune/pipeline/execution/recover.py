@@ -158,18 +158,20 @@ def _summary(best: Stage, stages: Sequence[Stage], data: Samples) -> str:
         f"with {best.error:.2g} of the outputs' squares wrong on {len(data.judge)} samples that nothing was fitted to "
         f"({others})"
     )
+    step = best.step or stages[-1].step
+    left = "" if step is None or not step.skipped else f" Layers left as they are: {_reasons(step.skipped)}."
     if best.step is None:
-        return f"The cut was taken as it is, {judged}."
+        return f"The cut was taken as it is, {judged}.{left}"
     solved = f"new weights for {best.step.solved} layers, from {len(data.fit)} samples"
-    text = f"Recovery {best.name} was taken, {judged}: {solved}"
-    if not best.step.skipped:
-        return f"{text}."
-    step = best.step
+    return f"Recovery {best.name} was taken, {judged}: {solved}.{left}"
+
+
+def _reasons(skipped: Mapping[str, str]) -> str:
+    """Say which layers were left as they are for which reason."""
     reasons: dict[str, list[str]] = {}
-    for name, reason in step.skipped.items():
+    for name, reason in skipped.items():
         reasons.setdefault(reason, []).append(name)
-    left = "; ".join(f"{_named(names)}: {reason}" for reason, names in reasons.items())
-    return f"{text}, and left others as they are ({left})."
+    return "; ".join(f"{_named(names)}: {reason}" for reason, names in reasons.items())
 
 
 def _named(names: list[str]) -> str:
