@@ -105,7 +105,8 @@ def page(rows: Sequence[Row]) -> str:
     ]
     head = ("net", "MACs left", "images", "fold", "refit", "match", "minutes of match", "threads")
     return (
-        "# What match gains over time\n\nWritten by `python -m benchmarks.matching`: the squared error of the outputs on\n"
+        "# What match gains over time\n\n"
+        "Written by `python -m benchmarks.matching`: the squared error of the outputs on\n"
         "samples that nothing was fitted to, as a share of their squares, after each stage.\n\n"
         "![Error of the outputs over minutes of match](matching.svg)\n\n" + table(head, lines)
     )
