@@ -70,7 +70,7 @@ def plan(  # noqa: PLR0913 (every setting has its default)
     """
     chosen = find_method(method) if isinstance(method, str) else method
     settled = chosen.settle(options or {})
-    goal = Goal(budget, round_to, policy, steering or Steering())
+    goal = Goal(budget, round_to, policy, steering or Steering(), branches="never")
     refuse_unreachable(analysis, goal, counts(class_masks(analysis, outputs)))
     keep = choose(analysis, scores, goal, chosen, settled, outputs)
     return plan_of_masks(model, analysis, keep, chosen.name, settled, request=goal.to_json(), seed=seed, data=data)
