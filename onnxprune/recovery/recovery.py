@@ -59,7 +59,7 @@ class RecoveryTask:
         return max(FEWEST_POSITIONS, min(MOST_POSITIONS, ROWS // max(1, self.samples)))
 
 
-FEWEST_POSITIONS, MOST_POSITIONS, ROWS = 32, 256, 32768
+FEWEST_POSITIONS, MOST_POSITIONS, ROWS = 8, 256, 32768
 
 
 @dataclass(frozen=True, eq=False)
