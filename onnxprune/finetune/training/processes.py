@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,5 +109,7 @@ def joined(device: str) -> Iterator[Processes]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, of its own plans and speed, once for each process
             yield Processes(distributed.get_rank(), distributed.get_world_size(), place)
+        with suppress(RuntimeError):  # another one has failed, and says so itself
+            distributed.barrier()  # who leaves while the first one still measures and writes may be aborted on its way
     finally:
         distributed.destroy_process_group()
