@@ -147,13 +147,13 @@ def page(rows: Sequence[Row]) -> str:
         same = [row for row in rows if tuple(row.get(name) for name in kinds) == kind]
         first = same[0]
         stages = dict.fromkeys(name for row in same for name in row["stages"])
-        parts = (f"{name} {_spread([row['stages'][name] for row in same if name in row['stages']])}" for name in stages)
+        parts = (f"{name} {spread([row['stages'][name] for row in same if name in row['stages']])}" for name in stages)
         lines.append((
             first["net"],
             f"{100 * first['macs']:g} % of the MACs" if first.get("latency") is None else _latency(same),
             first["way"],
             f"{100 * first['before']:.1f}",
-            _spread([row["top1"] for row in same]),
+            spread([row["top1"] for row in same]),
             ", ".join(parts),
             str(len(same)),
             f"{mean(row['seconds'] for row in same):.0f}",
@@ -176,7 +176,10 @@ def _latency(rows: Sequence[Row]) -> str:
     )
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
+    """Return the mean of shares in percent, with their range where there are several; none: all failed."""
+    if not values:
+        return "failed"
     found = f"{100 * mean(values):.1f}"
     return found if len(values) == 1 else f"{found} ({100 * min(values):.1f} to {100 * max(values):.1f})"
 

@@ -40,7 +40,7 @@ import onnx
 from numpy.typing import NDArray
 
 from benchmarks.images import hits, prune_pixels
-from benchmarks.recovery import LITE, Net, drawn, open_net
+from benchmarks.recovery import LITE, Net, drawn, open_net, spread
 from benchmarks.rows import Row, Rows
 from benchmarks.tables import table
 from benchmarks.threads import limit_threads
@@ -341,8 +341,8 @@ def page(rows: Sequence[Row]) -> str:
             f"{100 * macs:g}",
             way,
             f"{mean(ratios):.3f}" if ratios else "",
-            _spread([row["left"] for row in good]),
-            _spread([row["top1"] for row in good]),
+            spread([row["left"] for row in good]),
+            spread([row["top1"] for row in good]),
             str(len(same)),
             f"{mean(row['seconds'] for row in good):.1f}" if good else "",
             "; ".join(dict.fromkeys(_cell(row["note"]) for row in same if row["note"])),
@@ -362,13 +362,6 @@ def page(rows: Sequence[Row]) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return "failed"
-    found = f"{100 * mean(values):.1f}"
-    return found if len(values) == 1 else f"{found} ({100 * min(values):.1f} to {100 * max(values):.1f})"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

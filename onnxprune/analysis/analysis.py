@@ -1,17 +1,18 @@
 """The whole reading of a graph in one value."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from onnxprune.analysis.branches import lies_in
 from onnxprune.analysis.groups import Components
 from onnxprune.analysis.head import binding_freezes, head_group
 from onnxprune.analysis.labels import Labelled
 from onnxprune.graph.model import Graph
 from onnxprune.values.axes import Axis, BoolArray, frozen_array
-from onnxprune.values.branches import Branch, left_out, unfit
+from onnxprune.values.branches import Branch, groups_of, left_out, unfit
 from onnxprune.values.costs import CostTable
 from onnxprune.values.groups import ChannelGroup
 
@@ -72,15 +73,16 @@ class Analysis:
     def _axes_left_out(self, keep: Mapping[str, BoolArray]) -> frozenset[Axis]:
         """Return the axes of what nodes make and read that go with their branches."""
         nodes = {number for branch in left_out(self.branches, keep) for number in branch.nodes}
-        if not nodes:
-            return frozenset()
-        makers = self.graph.producers
-        return frozenset(
-            axis
-            for axis in self.components.axes
-            if (axis.ref.node in nodes if axis.ref.is_use else axis.ref.name in makers)
-            and (axis.ref.is_use or makers[axis.ref.name].index in nodes)
-        )
+        return frozenset(axis for axis in self.components.axes if nodes and lies_in(self.graph, axis.ref, nodes))
+
+    def emptied(self, groups: Iterable[str]) -> dict[str, BoolArray]:
+        """Return the keep masks of groups that lose every channel."""
+        return {name: np.zeros(self.by_name[name].size, dtype=bool) for name in sorted(groups)}
+
+    def titles(self, branches: Iterable[Branch]) -> dict[str, tuple[str, ...]]:
+        """Return by branch how messages name the nodes that go with it."""
+        nodes = self.graph.nodes
+        return {branch.name: tuple(nodes[number].title for number in branch.nodes) for branch in branches}
 
     @cached_property
     def renormalised(self) -> bool:
@@ -90,8 +92,7 @@ class Analysis:
 
     def misfits(self, branches: Sequence[Branch]) -> tuple[str, ...]:
         """Return why branches cannot all be left out, or nothing."""
-        gone = frozenset(name for branch in branches for name in branch.groups)
-        return self.misfits_of(gone)
+        return self.misfits_of(groups_of(branches))
 
     def misfits_of(self, gone: frozenset[str]) -> tuple[str, ...]:
         """Return why the groups `gone` cannot lose all channels, or nothing."""

@@ -6,17 +6,13 @@ which the fewest layers work is the shortcut, be it the stream itself, a project
 Concat every operand may be a branch; its channels are then lost to all that read the Concat.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from onnxprune.analysis.labels import Labelled
 from onnxprune.graph.model import Graph, Node
 from onnxprune.values.axes import Axis, Ref
-from onnxprune.values.branches import Branch
+from onnxprune.values.branches import CONCAT, SUMS, Branch
 from onnxprune.values.groups import ChannelGroup
-
-SUMS = frozenset({"Add", "Sum"})
-
-CONCAT = "Concat"
 
 Layers = Mapping[int, frozenset[Axis]]
 """By node with multiply-adds the axes that these hang on."""
@@ -138,15 +134,16 @@ def _works_alone(graph: Graph, node: Node, operand: str, found: set[int]) -> boo
 
 def _inside(graph: Graph, group: ChannelGroup, part: frozenset[int]) -> bool:
     """Whether all that a group reaches lies in a part of the graph."""
-    return all(_is_in(graph, member.axis.ref, part) for member in group.members)
+    return all(lies_in(graph, member.axis.ref, part) for member in group.members)
 
 
 def _made_in(graph: Graph, group: ChannelGroup, part: frozenset[int]) -> bool:
     """Whether the layers that make a group's channels lie in a part of the graph, wherever these are read."""
-    return all(_is_in(graph, member.axis.ref, part) for member in group.members if member.role == "produces")
+    return all(lies_in(graph, member.axis.ref, part) for member in group.members if member.role == "produces")
 
 
-def _is_in(graph: Graph, ref: Ref, part: frozenset[int]) -> bool:
+def lies_in(graph: Graph, ref: Ref, part: Set[int]) -> bool:
+    """Whether a tensor is made by one of the nodes `part`, or a constant used by one."""
     if ref.is_use:
         return ref.node in part
     maker = graph.producers.get(ref.name)

@@ -17,6 +17,7 @@ from onnxprune.finetune.installed import require_torch
 from onnxprune.graph.model import Graph, Node, read_graph
 from onnxprune.recovery.downstream import masks_of
 from onnxprune.recovery.recovery import Recovered, Recovery, RecoveryTask
+from onnxprune.values.branches import SUMS
 
 if TYPE_CHECKING:
     import torch
@@ -63,8 +64,6 @@ TINY = 1e-12
 
 RIGHT = 1e-6
 """A target is right from the first if less than this share of its variance is wrong."""
-
-SUMS = frozenset({"Add", "Sum"})
 
 
 def match(task: RecoveryTask) -> Recovered:

@@ -110,9 +110,9 @@ def mixed_targets(graph: Graph, masks: Mapping[Axis, BoolArray], calls: Calls, f
         if len(both[0]) != len(both[1]):  # heads that share their keys
             continue
         for side, combined in zip(pair, _combined(both, kept, [side is not None for side in pair]), strict=True):
-            for name in () if side is None or combined is None else dict.fromkeys(side.made):
-                assert side is not None
-                assert combined is not None
+            if side is None or combined is None:
+                continue
+            for name in dict.fromkeys(side.made):
                 mask = masks_of(masks, name)[side.channels]
                 before = found[name].matrix if name in found else np.eye(len(mask))[:, mask]
                 found[name] = Mixed(side.channels, _placed(before, mask, side.places, kept, combined))

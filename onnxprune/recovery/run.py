@@ -1,6 +1,6 @@
 """Recovering a cut, step by step, whatever files the weights lie in."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +17,7 @@ from onnxprune.graph.storage.weights import Weights, is_external, mark_changed, 
 from onnxprune.linear.held import Calls, Held
 from onnxprune.recovery.products import Mixed, mixed_targets
 from onnxprune.recovery.recovery import MEMORY, Recovery, RecoveryTask, steps
-from onnxprune.recovery.samples import sample_calls
+from onnxprune.recovery.samples import SampleCalls, sample_calls
 from onnxprune.runtime.session import open_session
 from onnxprune.surgery.cut import Cut
 from onnxprune.values.axes import Axis, BoolArray
@@ -93,9 +93,7 @@ def recover_steps(  # noqa: PLR0913 (every setting has its default)
         InputError: there is no such recovery, or the samples do not fit the model.
     """
     todo: tuple[Recovery, ...] = steps(name)
-    session = open_session(graph.model, graph.weights, optimization="none", prepack=False)
-    calls = sample_calls(graph, session.chunk_size, (fit, judge), memory)
-    del session
+    calls = calls_of(graph, (fit, judge), memory)
     original, pruned = _inside(graph.model, graph.weights), _inside(cut.model, cut.weights)
     first = named_tensors(pruned.graph)
     judged = Judge(original, calls, range(calls.counts[0], len(calls)), cut.masks, memory)
@@ -118,11 +116,15 @@ def recover_steps(  # noqa: PLR0913 (every setting has its default)
             pruned, error = found.model, now
 
 
+def calls_of(graph: Graph, parts: Sequence[Dataset], memory: int) -> SampleCalls:
+    """Return the calls of a model over data sets, of the size that it takes."""
+    session = open_session(graph.model, graph.weights, optimization="none", prepack=False)
+    return sample_calls(graph, session.chunk_size, parts, memory)
+
+
 def error_of(graph: Graph, cut: Cut, judge: Dataset, *, memory: int = MEMORY) -> float:
     """Return how far the outputs of a cut are from those of the model of `graph`, on samples, see `Judge.error`."""
-    session = open_session(graph.model, graph.weights, optimization="none", prepack=False)
-    calls = sample_calls(graph, session.chunk_size, (judge,), memory)
-    del session
+    calls = calls_of(graph, (judge,), memory)
     original, pruned = _inside(graph.model, graph.weights), _inside(cut.model, cut.weights)
     return Judge(original, calls, range(len(calls)), cut.masks, memory).error(pruned)
 

@@ -9,9 +9,7 @@ from dataclasses import replace
 
 from onnxprune.graph.model import Graph, Node
 from onnxprune.surgery.edits import Edits
-from onnxprune.values.branches import Branch
-
-SUMS = frozenset({"Add", "Sum"})
+from onnxprune.values.branches import SUMS, Branch
 
 
 def leave_out(graph: Graph, edits: Edits, branches: Sequence[Branch]) -> Edits:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.values.axes import Axis, BoolArray, IntArray, Ref
-from onnxprune.values.branches import Branch
+from onnxprune.values.branches import CONCAT, Branch
 
 
 def masked_model(
@@ -92,7 +92,7 @@ class _Oracle:
 
     def brings_channels(self, branch: Branch) -> bool:
         """Whether a branch ends in Concats."""
-        return self.analysis.graph.nodes[branch.joins[0][0]].op == "Concat"
+        return self.analysis.graph.nodes[branch.joins[0][0]].kind == CONCAT
 
     def gate(self, branch: Branch, gate: str) -> None:
         """Multiply what would be masked without a branch by the scalar `gate`."""
@@ -100,8 +100,7 @@ class _Oracle:
             self.multiply(branch, gate)
             return
         nodes = self.analysis.graph.nodes
-        empty = {name: np.zeros(self.analysis.by_name[name].size, dtype=bool) for name in branch.groups}
-        masks = self.analysis.axis_masks(empty)
+        masks = self.analysis.axis_masks(self.analysis.emptied(branch.groups))
         for fact, index in self.analysis.labelled.sums:
             for slot, name in enumerate(nodes[index].inputs):
                 if fact.axis in masks and name == fact.axis.ref.name:

@@ -5,6 +5,12 @@ from dataclasses import dataclass
 
 from onnxprune.values.axes import BoolArray
 
+SUMS = frozenset({"Add", "Sum"})
+"""Ops that end residual branches."""
+
+CONCAT = "Concat"
+"""The op that ends branches which bring channels of their own."""
+
 
 @dataclass(frozen=True)
 class Branch:
@@ -23,6 +29,11 @@ class Branch:
     nodes: tuple[int, ...]
     layers: tuple[int, ...]
     groups: tuple[str, ...]
+
+
+def groups_of(branches: Iterable[Branch]) -> frozenset[str]:
+    """Return the groups of all of some branches."""
+    return frozenset(name for branch in branches for name in branch.groups)
 
 
 def left_out(branches: Sequence[Branch], keep: Mapping[str, BoolArray]) -> tuple[Branch, ...]:

@@ -327,8 +327,8 @@ class Recovering(Config):
             RECOVERY,
             choices=tuple(EFFORTS),
             default="default",
-            more="fast: fold, which takes about as long as five runs over the samples; default: refit, about fifteen "
-            "runs; best: match after that, which takes torch, and minutes.",
+            more="fast: fold; default: refit after that, which takes some five times as long; best: match after that, "
+            "which takes torch, and minutes.",
         ),
     )
     recovery: str | None = field(

@@ -152,9 +152,7 @@ def apply(model: Model, analysis: Analysis, chosen: Plan) -> tuple[Cut, Plan]:
                 "wrong-model",
             )
     result = cut(analysis, chosen.keep())
-    nodes = analysis.graph.nodes
-    branches = {branch.name: tuple(nodes[number].title for number in branch.nodes) for branch in result.branches}
-    return result, replace(chosen, copies=dict(result.edits.copies), branches=branches)
+    return result, replace(chosen, copies=dict(result.edits.copies), branches=analysis.titles(result.branches))
 
 
 def verify(

@@ -89,8 +89,8 @@ def _stages(run: Run, cut: Cut, chosen: Plan, notes: list[str]) -> Iterator[Stag
     name, data = str(chosen.recovery["name"]), run.calibration_samples
     begun = False
     try:
-        settings: Any = {"memory": run.config.memory, "seed": chosen.seed, "track": run.listener.track}
-        for step in recover_steps(run.model.graph, cut, data.fit, data.judge, name, **settings):
+        graph, memory, track = run.model.graph, run.config.memory, run.listener.track
+        for step in recover_steps(graph, cut, data.fit, data.judge, name, memory=memory, seed=chosen.seed, track=track):
             if not begun:
                 begun = True
                 yield Stage(CUT, cut, step.before)

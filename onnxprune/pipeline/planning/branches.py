@@ -11,15 +11,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxprune.data import take
 from onnxprune.errors import UnreachableError
 from onnxprune.pipeline.context import Run
-from onnxprune.pipeline.planning.plans import emptied_masks
 from onnxprune.pipeline.planning.steps import Chosen
 from onnxprune.pipeline.planning.trial_cut import recovered_error
-from onnxprune.recovery.samples import sample_calls
+from onnxprune.recovery.run import calls_of
 from onnxprune.runtime import Session, open_session
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.count import find_count
@@ -27,7 +25,7 @@ from onnxprune.selection.goal import Goal
 from onnxprune.selection.limits import Limits
 from onnxprune.surgery.mask import gated_model
 from onnxprune.values.axes import FloatArray
-from onnxprune.values.branches import Branch
+from onnxprune.values.branches import Branch, groups_of
 
 SAMPLES = 128
 """Samples that the outputs are compared on, and that trials are recovered with, at most."""
@@ -37,8 +35,6 @@ Gone = frozenset[str]
 
 Within = Callable[[Goal, Gone], Chosen]
 """From what is asked for and what is left out to the channels that stay."""
-
-Feeds = Mapping[str, NDArray[Any]]
 
 
 class BranchSearch:
@@ -57,40 +53,38 @@ class BranchSearch:
             UnreachableError: the budgets cannot be met.
         """
         path = self._path(goal)
-        whole = goal.leaves_out == "only"
-        if whole:
-            return self._chosen(goal, len(path), path)
+        if goal.leaves_out == "only":
+            return self._chosen(goal, path)
+        fit = self._run.calibration_samples.fit
+        some = take(fit, min(SAMPLES, len(fit)), self._run.config.seed)
         found: dict[int, Chosen] = {}
         refused: list[UnreachableError] = []
 
         def error(count: int) -> float:
             try:
-                found[count] = self._chosen(goal, count, path)
+                found[count] = self._chosen(goal, path[:count])
             except UnreachableError as reason:
                 refused.append(reason)
                 return float("inf")
             self._run.working(f"Trying it with {count} of {len(self._run.analysis.branches)} branches left out")
-            some = take(fit, min(SAMPLES, len(fit)), self._run.config.seed)
             return recovered_error(self._run, found[count].keep, some)
 
-        fit = self._run.calibration_samples.fit
         best = find_count(error, len(path))
         if best not in found:
             raise refused[-1]
         return found[best]
 
-    def _chosen(self, goal: Goal, count: int, path: list[Branch]) -> Chosen:
-        gone = frozenset(name for branch in path[:count] for name in branch.groups)
+    def _chosen(self, goal: Goal, branches: Sequence[Branch]) -> Chosen:
+        gone = groups_of(branches)
         if goal.leaves_out == "only":
             analysis = self._run.analysis
             keep = {group.name: np.ones(group.size, dtype=bool) for group in analysis.free}
-            found = Chosen({**keep, **emptied_masks(analysis, gone)}, None, ())
+            found = Chosen({**keep, **analysis.emptied(gone)}, None, ())
         else:
             found = self._within(goal, gone)
-        note = f"{count} of {len(self._run.analysis.branches)} branches are left out: " + ", ".join(
-            branch.name for branch in path[:count]
-        )
-        return replace(found, notes=(*found.notes, note)) if count else found
+        names = ", ".join(branch.name for branch in branches)
+        note = f"{len(branches)} of {len(self._run.analysis.branches)} branches are left out: {names}"
+        return replace(found, notes=(*found.notes, note)) if branches else found
 
     def _path(self, goal: Goal) -> list[Branch]:
         """Return the branches in their order, up to where the budgets hold with all widths whole.
@@ -140,7 +134,7 @@ class BranchSearch:
 
 
 def _emptied(branches: Sequence[Branch]) -> dict[str, int]:
-    return {name: 0 for branch in branches for name in branch.groups}
+    return dict.fromkeys(groups_of(branches), 0)
 
 
 def _in_order(run: Run) -> Iterator[Branch]:
@@ -178,9 +172,7 @@ def _damage(run: Run, branches: list[Branch]) -> Callable[[list[int]], float]:
     session = open_session(model, run.model.weights, name="the model without branches", threads=run.config.threads)
     fit = run.calibration_samples.fit
     some = take(fit, min(SAMPLES, len(fit)), run.config.seed)
-    whole = open_session(run.model.proto, run.model.weights, optimization="none", prepack=False)
-    calls = sample_calls(run.model.graph, whole.chunk_size, (some,), run.config.memory)
-    del whole
+    calls = calls_of(run.model.graph, (some,), run.config.memory)
     kinds = {spec.name: spec.dtype for spec in session.inputs if spec.name in gates}
     answers = partial(_answers, session, calls, gates, kinds)
     truth = list(answers(frozenset()))

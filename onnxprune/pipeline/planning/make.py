@@ -70,8 +70,9 @@ def _chooser(run: Run) -> Choose:
         gone = emptied(found.keep)
 
         def again(corrected: Goal) -> Keep:
-            whole = goal.leaves_out == "only" and search is not None
-            return search(corrected).keep if whole and search is not None else within(corrected, gone).keep
+            if search is not None and goal.leaves_out == "only":
+                return search(corrected).keep
+            return within(corrected, gone).keep
 
         keep, notes = hold_latency(run.model, run.analysis, goal, run.timing, found.keep, again, run.listener)
         return replace(found, keep=keep, notes=(*found.notes, *notes))

@@ -90,14 +90,9 @@ def choose(  # noqa: PLR0913 (a ranking, and what it is cut by)
 
     Arguments and errors as `plan` and `choose_widths`.
     """
-    given = {**class_masks(analysis, outputs), **emptied_masks(analysis, gone)}
+    given = {**class_masks(analysis, outputs), **analysis.emptied(gone)}
     kept = choose_widths(analysis, scores, goal, method, options, counts(given), most)
     return {**keep_best(scores, kept), **given}
-
-
-def emptied_masks(analysis: Analysis, gone: Collection[str]) -> dict[str, BoolArray]:
-    """Return the keep masks of groups that lose every channel."""
-    return {name: np.zeros(analysis.by_name[name].size, dtype=bool) for name in sorted(gone)}
 
 
 def class_masks(analysis: Analysis, outputs: Sequence[int]) -> dict[str, BoolArray]:
@@ -131,7 +126,6 @@ def plan_of_masks(  # noqa: PLR0913 (every setting has its default)
     """Return the plan that keeps what `keep` says, by group: [channels], True = kept. Others stay whole."""
     keep = {group.name: keep.get(group.name, np.ones(group.size, dtype=bool)) for group in analysis.free}
     kept, costs = counts(keep), analysis.costs
-    nodes, gone = analysis.graph.nodes, left_out(analysis.branches, keep)
     groups = {
         group.name: GroupPlan(group.size, tuple(int(c) for c in np.flatnonzero(~keep[group.name])), group.layers)
         for group in analysis.free
@@ -157,7 +151,7 @@ def plan_of_masks(  # noqa: PLR0913 (every setting has its default)
         groups=groups,
         frozen={group.name: group.frozen for group in analysis.groups if group.frozen},
         seed=seed,
-        branches={branch.name: tuple(nodes[number].title for number in branch.nodes) for branch in gone},
+        branches=analysis.titles(left_out(analysis.branches, keep)),
         versions=versions(),
         data=data or {},
     )

@@ -15,7 +15,7 @@ from onnxprune.selection.goal import Goal
 from onnxprune.selection.policy import Policy, Problem, find_policy
 from onnxprune.selection.ratio import by_ratio
 from onnxprune.selection.threshold import by_threshold
-from onnxprune.values.branches import Branch
+from onnxprune.values.branches import Branch, groups_of
 from onnxprune.values.statistics import Scores
 
 GAINS = "goes by gains that this method does not give (catro does, with --option widths=greedy)"
@@ -118,7 +118,7 @@ def _floors(analysis: Analysis, goal: Goal) -> dict[str, int]:
     if goal.leaves_out == "never":
         return floors
     floors = floors if goal.leaves_out == "allowed" else {group.name: group.size for group in analysis.prunable}
-    return {**floors, **{name: 0 for branch in together(analysis, goal) for name in branch.groups}}
+    return {**floors, **dict.fromkeys(groups_of(together(analysis, goal)), 0)}
 
 
 def together(analysis: Analysis, goal: Goal) -> tuple[Branch, ...]:
