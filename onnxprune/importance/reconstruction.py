@@ -22,6 +22,10 @@ MOST_STEPS = 256
 """Removals per group; wider groups lose several channels at a time."""
 
 
+_WORTH_DROPPING = 0.75
+"""A system with no more than this share of its inputs left is made smaller."""
+
+
 @dataclass
 class _System:
     """One group of one reading layer: inverse moments, weight, and which inputs belong to each channel."""
@@ -30,9 +34,16 @@ class _System:
     weight: FloatArray
     inputs: IntArray
 
+    def __post_init__(self) -> None:
+        """Begin with all inputs."""
+        self._left = np.ones(len(self.weight), dtype=bool)
+
     def losses(self, channels: IntArray) -> FloatArray:
         """Return what the removal of each of `channels` costs by itself."""
         rows = self.inputs[channels]
+        if rows.shape[1] == 1:
+            rows = rows[:, 0]
+            return np.asarray(np.square(self.weight).sum(axis=1)[rows] / self.inverse[rows, rows])
         blocks = self.inverse[rows[:, :, None], rows[:, None, :]]
         weights = self.weight[rows]
         return np.asarray((weights * np.linalg.solve(blocks, weights)).sum(axis=(1, 2)))
@@ -47,9 +58,16 @@ class _System:
         lost = float((weights * solved[:, :outputs]).sum())
         self.weight -= columns @ solved[:, :outputs]
         self.inverse -= columns @ solved[:, outputs:]
-        self.weight[rows], self.inverse[rows], self.inverse[:, rows] = 0.0, 0.0, 0.0
-        self.inverse[rows, rows] = 1.0
+        self._left[rows] = False
+        if np.count_nonzero(self._left) <= _WORTH_DROPPING * len(self._left):
+            self._drop_removed()
         return lost
+
+    def _drop_removed(self) -> None:
+        left = np.flatnonzero(self._left)
+        self.inputs = (np.cumsum(self._left) - 1)[self.inputs]  # of channels that are gone: of no meaning
+        self.inverse, self.weight = self.inverse[np.ix_(left, left)], self.weight[left]
+        self._left = np.ones(len(left), dtype=bool)
 
 
 def eliminate(systems: Sequence[_System], channels: int) -> tuple[IntArray, FloatArray]:

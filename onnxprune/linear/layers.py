@@ -19,6 +19,24 @@ _SMALLEST_SLOPE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
+class Beside:
+    """What the target of a layer is made of beside the product of its inputs and its weight.
+
+    Attributes:
+        constant: the same at every place, [channels].
+        added: tensors of the target's shape that are added to it, and by which factor, [channels].
+    """
+
+    constant: FloatArray
+    added: tuple[tuple[str, FloatArray], ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tensors that are added."""
+        return tuple(dict.fromkeys(name for name, _ in self.added))
+
+
+@dataclass(frozen=True, eq=False)
 class Layer:
     """A layer of the pruned model.
 
@@ -31,6 +49,7 @@ class Layer:
         target: the tensor in which its error is measured.
         slope: what one unit of the output adds to the target, [channels].
         alone: whether the target is this layer's output scaled and shifted, with nothing else that varies added to it.
+        beside: what else the target is made of; None where that is not the same by channel or by place.
     """
 
     node: Node
@@ -41,6 +60,7 @@ class Layer:
     target: str
     slope: FloatArray
     alone: bool
+    beside: Beside | None = None
 
     @property
     def source(self) -> str:
@@ -84,6 +104,27 @@ class _UnsolvableError(Exception):
     """Why a layer is left as it is."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """From a layer's output to a later tensor: factor * output + constant + whatever is added, by channel."""
+
+    factor: FloatArray
+    constant: FloatArray | None
+    added: tuple[tuple[str, FloatArray], ...] = ()
+    alone: bool = True
+
+    def then(self, step: "_Way") -> "_Way":
+        """Return this way and a further one behind it."""
+        known = None if self.constant is None or step.constant is None else self.constant * step.factor + step.constant
+        added = (*((name, factor * step.factor) for name, factor in self.added), *step.added)
+        return _Way(self.factor * step.factor, known, added, alone=self.alone and step.alone)
+
+    @property
+    def beside(self) -> Beside | None:
+        """What is there beside the output; None where it is not the same by channel."""
+        return None if self.constant is None else Beside(self.constant, self.added)
+
+
 class _Finder:
     def __init__(self, graph: Graph, *, solvable: bool) -> None:
         self.graph = graph
@@ -107,8 +148,9 @@ class _Finder:
         if channels == 0:
             raise _UnsolvableError("its output has no axis for samples")
         bias = self._bias(node)
-        target, slope, alone = self._target(node, channels, shape[0][channels])
-        return Layer(node, weight, graph.facts.known[weight].first.shape, bias, channels, target, slope, alone)
+        target, way = self._target(node, channels, shape[0][channels])
+        shape_of_weight = graph.facts.known[weight].first.shape
+        return Layer(node, weight, shape_of_weight, bias, channels, target, way.factor, way.alone, way.beside)
 
     def _stored(self, name: str) -> str:
         """Return the tensor that holds a constant; if it is to be solved for, nothing else may read it."""
@@ -130,51 +172,68 @@ class _Finder:
         bias = weight_layout_of(node).bias_of(node.inputs)
         return None if bias is None or not self.solvable else self._stored(bias)
 
-    def _target(self, node: Node, channels: int, width: int) -> tuple[str, FloatArray, bool]:
+    def _target(self, node: Node, channels: int, width: int) -> tuple[str, "_Way"]:
         graph, tensor = self.graph, node.outputs[0]
-        slope, alone = np.ones(width), True
+        bias = weight_layout_of(node).bias_of(node.inputs)
+        rank = len(graph.facts.shapes[0][tensor])
+        start = way = _Way(np.ones(width), np.zeros(width) if bias is None else self._bias_values(bias, width))
         while tensor not in graph.outputs:
             readers = graph.readers.get(tensor, ())
             if len(readers) != 1 or readers[0].inputs.count(tensor) != 1:
                 break
-            factor = self._factor(readers[0], tensor, channels, width, node)
-            if factor is None:
+            step = self._step(readers[0], tensor, (channels, rank, width), node)
+            if step is None:
                 break
-            slope = slope * factor
-            alone = alone and all(name == tensor or not name or graph.is_leaf(name) for name in readers[0].inputs)
+            way = way.then(step)
             tensor = readers[0].outputs[0]
-        if np.abs(slope).min() < _SMALLEST_SLOPE * max(1e-30, float(np.abs(slope).max())):
-            return node.outputs[0], np.ones(width), True
-        return tensor, slope, alone
+        if np.abs(way.factor).min() < _SMALLEST_SLOPE * max(1e-30, float(np.abs(way.factor).max())):
+            return node.outputs[0], start
+        return tensor, way
 
-    def _factor(self, reader: Node, tensor: str, channels: int, width: int, layer: Node) -> FloatArray | None:
-        """Return d output / d tensor by channel, where `reader` is linear in `tensor`."""
-        graph = self.graph
+    def _bias_values(self, name: str, width: int) -> FloatArray | None:
+        """Return a bias, [channels], None where it is computed or not the same at every place."""
+        return self._per_channel(name, 1, 0, width) if self.graph.is_leaf(name) else None
+
+    def _step(self, reader: Node, tensor: str, place: tuple[int, int, int], layer: Node) -> "_Way | None":
+        """Return what `reader` makes of `tensor`, where it is linear in it and treats every channel alone.
+
+        `place` is the axis of the channels, the rank of the tensor and the number of channels.
+        """
+        graph, (channels, rank, width) = self.graph, place
         pair = graph.facts.shape_pair(reader.outputs[0])
         if pair is None or pair != graph.facts.shape_pair(tensor):
             return None
-        slot = reader.inputs.index(tensor)
+        slot, one, none = reader.inputs.index(tensor), np.ones(width), np.zeros(width)
         if reader.op == "Identity" or (reader.op == "Dropout" and slot == 0):
-            return np.ones(width)
+            return _Way(one, none)
         if reader.op == "BatchNormalization" and slot == 0 and channels == 1:
-            scale, _, _, variance = (graph.facts.known.get(name) for name in reader.inputs[1:5])
-            if scale is None or variance is None or reader.attrs.get("training_mode", 0):
-                return None
-            return np.asarray(
-                scale.first / np.sqrt(variance.first.astype(np.float64) + reader.attrs.get("epsilon", 1e-5))
-            )
+            return self._normalisation(reader)
         if reader.op not in ("Add", "Sub", "Mul", "Div") or len(reader.inputs) != 2:
             return None
-        other = reader.inputs[1 - slot]
-        sign = -1.0 if reader.op == "Sub" and slot == 1 else 1.0
-        if reader.op in ("Add", "Sub"):
-            return np.full(width, sign) if graph.is_leaf(other) or self._settled(other, layer) else None
-        if not graph.is_leaf(other) or (reader.op == "Div" and slot == 1):
+        other, sign = reader.inputs[1 - slot], -1.0 if reader.op == "Sub" else 1.0
+        own = sign if slot else 1.0
+        if graph.is_leaf(other):
+            value = self._per_channel(other, rank, channels, width)
+            if reader.op in ("Add", "Sub"):
+                return _Way(own * one, None if value is None else own * sign * value)
+            if value is None or (reader.op == "Div" and slot == 1):
+                return None
+            return _Way(1.0 / value if reader.op == "Div" else value, none)
+        if reader.op not in ("Add", "Sub") or not self._settled(other, layer):
             return None
-        factor = self._per_channel(other, len(pair[0]), channels, width)
-        if factor is None:
+        alike = graph.facts.shape_pair(other) == pair
+        return _Way(own * one, none if alike else None, ((other, own * sign * one),), alone=False)
+
+    def _normalisation(self, node: Node) -> "_Way | None":
+        constants = [self.graph.facts.known.get(name) for name in node.inputs[1:5]]
+        if constants[0] is None or constants[3] is None or node.attrs.get("training_mode", 0):
             return None
-        return 1.0 / factor if reader.op == "Div" else factor
+        spread = np.sqrt(constants[3].first.astype(np.float64) + node.attrs.get("epsilon", 1e-5))
+        factor = np.asarray(constants[0].first / spread)
+        shift, mean = constants[1], constants[2]
+        if shift is None or mean is None:
+            return _Way(factor, None)
+        return _Way(factor, np.asarray(shift.first - mean.first * factor))
 
     def _per_channel(self, constant: str, rank: int, channels: int, width: int) -> FloatArray | None:
         value = self.graph.facts.known[constant].first

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from onnxprune.graph.layers.weight_layout import WEIGHTED
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
+from onnxprune.linear.depthwise import fill_blocks
 from onnxprune.linear.held import Calls, Held
 from onnxprune.runtime.session import Session, open_session
 
@@ -140,6 +141,7 @@ class Walk:
             tensor for tensor in graph.sparse_initializer if tensor.values.name in read
         )
         piece.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
+        fill_blocks(piece)
         return open_session(piece, self.weights, name="a piece of the model")
 
 

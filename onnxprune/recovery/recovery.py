@@ -15,7 +15,7 @@ from onnxprune.values.progress import Track, silent
 GROUP = "onnxprune.recoveries"
 """Entry points under which other packages offer recoveries: the name of each = where its `Recovery` is."""
 
-MEMORY = 1 << 30
+MEMORY = 1 << 28
 """Bytes of tensors between layers that are kept in memory; what is beyond goes to scratch files or is computed anew."""
 
 
@@ -53,13 +53,14 @@ class RecoveryTask:
         """Whether a call is of samples that choose ridges and enter no solution."""
         return call >= len(self.calls) - self.judging
 
-    @property
-    def positions(self) -> int:
-        """Places of a sample's map that a layer is looked at; more of them where samples are few."""
-        return max(FEWEST_POSITIONS, min(MOST_POSITIONS, ROWS // max(1, self.samples)))
+    def positions(self, inputs: int) -> int:
+        """Places of a sample's map at which a layer of `inputs` inputs is looked at; more of them for few samples."""
+        rows = min(max(FEWEST_ROWS, ROWS_PER_INPUT * inputs), MOST_ROWS)
+        return max(FEWEST_POSITIONS, min(MOST_POSITIONS, rows // max(1, self.samples)))
 
 
-FEWEST_POSITIONS, MOST_POSITIONS, ROWS = 8, 256, 32768
+FEWEST_POSITIONS, MOST_POSITIONS = 8, 256
+FEWEST_ROWS, MOST_ROWS, ROWS_PER_INPUT = 4096, 65536, 64
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from nets import Array, net, random_feed, run
+from nets import Array, initial, net, random_feed, run
 
 from onnxprune.graph.model import read_graph
 from onnxprune.linear.layers import find_layers
@@ -60,6 +60,60 @@ def test_the_slope_is_what_a_change_of_the_output_does_to_the_target(output: str
     change = tensors(moved, [layer.target], feed)[layer.target] - tensors(model, [layer.target], feed)[layer.target]
     expected = np.broadcast_to(step * layer.slope[:, None, None], change.shape)
     assert change == pytest.approx(expected, abs=1e-4)
+
+
+SUMS = {
+    "chain": CHAIN,
+    "residual, normalised behind the sum": """(float[n, 3, 5, 5] x) => (float[n, 3, 5, 5] y)
+        <float[3, 3, 1, 1] w0, float[3, 3, 1, 1] w1, float[3] b1, float[3] s, float[3] b, float[3] m, float[3] v> {
+            a = Conv(x, w0)
+            p = Relu(a)
+            c = Conv(p, w1, b1)
+            t = Sub(p, c)
+            u = Add(t, x)
+            n0 = BatchNormalization(u, s, b, m, v)
+            y = Identity(n0)
+        }""",
+    "channels last": """(float[n, 5, 3] x) => (float[n, 5, 4] y) <float[3, 4] w, float[4] b, float[1] k> {
+            a = MatMul(x, w)
+            c = Add(b, a)
+            y = Mul(c, k)
+        }""",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SUMS.values(), ids=SUMS)
+def test_the_target_is_the_product_by_its_slope_and_what_is_beside_it(text: str) -> None:
+    model = net(text)
+    feed = random_feed(model)
+    layers, _ = find_layers(read_graph(model))
+    assert layers
+    for layer in layers:
+        assert layer.beside is not None
+        names = [name for name in (layer.output, layer.target, *layer.beside.names) if name not in feed]
+        found = {**feed, **tensors(model, names, feed)}
+        lies = [1] * found[layer.output].ndim
+        lies[layer.channels] = -1
+        bias = np.zeros(1) if layer.bias is None else initial(model, layer.bias)
+        slope, constant = layer.slope.reshape(lies), layer.beside.constant.reshape(lies)
+        expected = slope * (found[layer.output] - bias.reshape(lies)) + constant
+        expected = expected + sum(factor.reshape(lies) * found[name] for name, factor in layer.beside.added)
+        assert found[layer.target] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "added",
+    ["t = Add(a, k)", "t = Add(a, x)", "z = Relu(x) t = Sub(z, a)"],
+    ids=["a constant that differs by place", "a tensor of one column", "a computed one"],
+)
+def test_what_differs_by_place_has_to_be_looked_at(added: str) -> None:
+    model = net(
+        f"(float[n, 3, 5, 1] x) => (float[n, 3, 5, 5] y) <float[3, 3, 1, 1] w, float[1, 3, 5, 5] k> {{"
+        f"  e = Concat<axis = 3>(x, x, x, x, x) a = Conv(e, w) {added} y = Relu(t) }}"
+    )
+    (layer,) = find_layers(read_graph(model))[0]
+    assert layer.target == "t"
+    assert layer.beside is None
 
 
 @pytest.mark.parametrize(

@@ -344,13 +344,13 @@ class Recovering(Config):
         ),
     )
     memory: int = field(
-        default=1 << 30,
+        default=1 << 28,
         converter=bytes_of_memory,
         metadata=option(
             "Keep this much of the layers' inputs in memory; the rest is computed anew or goes to scratch files.",
             RECOVERY,
             metavar="BYTES",
-            default="1GiB",
+            default="256MiB",
             rare=True,
         ),
     )

@@ -156,17 +156,18 @@ def _relations(
     groups: list[_Group], layer: Layer, task: RecoveryTask, walk: Walk, rng: np.random.Generator, *, biased: bool
 ) -> tuple[list[Change | None], float]:
     """Return by group how its removed channels follow from the kept ones, and the share of their squares left."""
+    positions = task.positions(max((len(group.kept) for group in groups), default=1))
     systems: dict[int, tuple[System, System]] = {}
     for number, group in enumerate(groups):
         if len(group.removed):
-            most = task.samples * task.positions
+            most = task.samples * positions
             fit, held = (new_system(1, len(group.kept), len(group.removed), most) for _ in range(2))
             if fit is None or held is None:
                 raise _UnfoldableError("its input is too wide")
             systems[number] = fit, held
     for call, found in enumerate(walk.run([layer.source])):
         source = found[layer.source]
-        rows = sample_rows(source.shape, layer.channels, task.positions, rng)
+        rows = sample_rows(source.shape, layer.channels, positions, rng)
         values = picked(source, layer.channels, rows).astype(np.float32)
         for number, pair in systems.items():
             pair[task.judges(call)].add(values[:, None, groups[number].kept], values[:, None, groups[number].removed])

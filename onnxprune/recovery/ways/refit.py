@@ -43,18 +43,19 @@ def refit(task: RecoveryTask) -> Recovered:
     graph = read_graph(task.pruned)
     layers, skipped = find_layers(graph)
     reached = downstream(task.pruned, task.masks, task.bypassed)
-    teacher, student = walk_both(task, weights.model, graph)
+    walks = walk_both(task, weights.model, graph)
     rng = np.random.default_rng(task.seed)
     solved = {}
     left_alone = {name: reason for name, reason in skipped.items() if name in reached}
     for layer in layers:
         if not is_reached(layer, reached):
             continue
-        sample = _Sample(graph, layer, as_matrix(layer.node, weights[layer.weight]).shape, task)
+        matrix = as_matrix(layer.node, weights[layer.weight])
+        sample = _Sample(graph, layer, matrix.shape, task)
         if not sample.fits:
             left_alone[layer.output] = "its input is too wide"
             continue
-        for call, rows in enumerate(_rows(layer, teacher, student, task, rng)):
+        for call, rows in enumerate(_rows(layer, matrix, walks, task, rng)):
             sample.add(rows, judges=task.judges(call))
         shift = find_shift(graph, layer)
         change, left = sample.solve(biased=shift is not None)
@@ -73,8 +74,8 @@ class _Sample:
 
     def __init__(self, graph: Graph, layer: Layer, matrix: tuple[int, int, int], task: RecoveryTask) -> None:
         shape = graph.facts.shapes[0][layer.output]
-        rows = task.samples * min(task.positions, int(np.prod(layer.space(shape), dtype=np.int64)))
         groups, inputs, outputs = matrix
+        rows = task.samples * min(task.positions(inputs), int(np.prod(layer.space(shape), dtype=np.int64)))
         self._fit, self._held = (new_system(groups, inputs, outputs, rows) for _ in range(2))
         self._range = find_activation_range(graph, layer.target)
         elements = rows * groups * inputs
@@ -128,16 +129,31 @@ class _Sample:
 
 
 def _rows(
-    layer: Layer, teacher: Walk, student: Walk, task: RecoveryTask, rng: np.random.Generator
+    layer: Layer, matrix: Array, walks: tuple[Walk, Walk], task: RecoveryTask, rng: np.random.Generator
 ) -> Iterator[TargetRows]:
-    """Yield the rows of a layer, call by call."""
-    slope = layer.slope.astype(np.float32)
-    for truth, found in zip(teacher.run([layer.target]), student.run([layer.source], [layer.target]), strict=True):
-        wanted, output = wanted_of(task.mixed, task.masks, layer.target, truth[layer.target]), found[layer.target]
-        places = sample_rows(output.shape, layer.channels, task.positions, rng)
-        x = patches(layer.node, found[layer.source], layer.kernel, places, layer.space(output.shape))
-        right, is_now = (picked(tensor, layer.channels, places).astype(np.float32) for tensor in (wanted, output))
-        yield TargetRows(x.astype(np.float32, copy=False), right, is_now, slope)
+    """Yield the rows of a layer, whose weight is `matrix` so far, call by call.
+
+    What the target is at these places follows from the rows and from what is added to them. Only where that is not the
+    same at all places does the layer have to run.
+    """
+    slope, matrix = layer.slope.astype(np.float32), matrix.astype(np.float32)
+    positions = task.positions(matrix.shape[1])
+    teacher, student = walks
+    added = () if layer.beside is None else layer.beside.names
+    peek = [layer.target] if layer.beside is None else []
+    for truth, found in zip(teacher.run([layer.target]), student.run([layer.source, *added], peek), strict=True):
+        wanted = wanted_of(task.mixed, task.masks, layer.target, truth[layer.target])
+        places = sample_rows(wanted.shape, layer.channels, positions, rng)
+        x = patches(layer.node, found[layer.source], layer.kernel, places, layer.space(wanted.shape))
+        x = x.astype(np.float32, copy=False)
+        if layer.beside is None:
+            is_now = picked(found[layer.target], layer.channels, places).astype(np.float32)
+        else:
+            product = (x.transpose(1, 0, 2) @ matrix).transpose(1, 0, 2).reshape(len(x), -1)
+            is_now = product * slope + layer.beside.constant.astype(np.float32)
+            for name, factor in layer.beside.added:
+                is_now += picked(found[name], layer.channels, places).astype(np.float32) * factor.astype(np.float32)
+        yield TargetRows(x, picked(wanted, layer.channels, places).astype(np.float32), is_now, slope)
 
 
 register(
