@@ -60,6 +60,12 @@ class LayerStatistics:
     weight_rows: NDArray[Any] = field(default_factory=lambda: np.zeros((0, 0)))
 
 
+COMPARABLE = 0.35
+"""Power of a target's mean square that amplitudes of errors are divided by. At 1/2 all layers would count alike, at 0
+the loud ones alone. Tried on three nets at half the multiply-adds: from 1/4 to 0.35 costs the small ones nothing and
+gives EfficientNet-Lite0 two points; 1/2 takes two points from resnet20.
+"""
+
 DAMPING = 1e-3
 """Ridge on the moments of a layer's inputs, as a multiple of their mean variance."""
 
@@ -94,8 +100,8 @@ class Consumer:
 
     @property
     def relative(self) -> FloatArray:
-        """The matrix in units in which its errors compare with other layers': of the root of the target's deviation."""
-        return np.asarray(self.matrix / self.scale**0.25)
+        """The matrix in units in which its errors compare with other layers', see `COMPARABLE`."""
+        return np.asarray(self.matrix / self.scale**COMPARABLE)
 
     @property
     def damped(self) -> FloatArray:

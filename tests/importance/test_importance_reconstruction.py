@@ -10,7 +10,7 @@ from onnxprune.importance.method import find_method
 from onnxprune.importance.reconstruction import _System, eliminate, reconstruction_scores
 from onnxprune.values.axes import Axis, FloatArray, Ref
 from onnxprune.values.groups import ChannelGroup, Member
-from onnxprune.values.statistics import DAMPING, Consumer, Statistics
+from onnxprune.values.statistics import COMPARABLE, DAMPING, Consumer, Statistics
 
 
 def system(x: FloatArray, w: FloatArray, taps: int = 1) -> _System:
@@ -66,9 +66,9 @@ def test_two_readers_that_miss_the_same_channels_lose_by_amplitude(example: tupl
     assert both == pytest.approx(9 * alone, rel=1e-6), "(1 + 2)^2, not 1^2 + 2^2"
 
 
-def test_losses_count_by_the_deviation_of_the_target(example: tuple[FloatArray, FloatArray]) -> None:
+def test_losses_count_by_a_power_of_the_mean_square_of_the_target(example: tuple[FloatArray, FloatArray]) -> None:
     x, w = example
-    assert scored(x, w, scale=16.0).values["a"] == pytest.approx(scored(x, w).values["a"] / 4.0, rel=1e-6)
+    assert scored(x, w, scale=16.0).values["a"] == pytest.approx(scored(x, w).values["a"] / 16.0 ** (2 * COMPARABLE), rel=1e-6)
 
 
 def scored(x: FloatArray, w: FloatArray, scale: float = 1.0) -> Any:
