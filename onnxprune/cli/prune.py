@@ -16,7 +16,8 @@ def prune(config: PruneConfig, talk: Talk) -> None:
     """Prune the channels of an ONNX network by what they mean on sample data.
 
     The result is cut, checked against the masked original, given new weights that make up for the cut, measured, and
-    only then written. Without a budget the most goes that costs at most 1 point of top-1 on held-out data.
+    only then written. Without a budget as much goes as held-out data show to cost at most 1 point of top-1; where they
+    are too few to show that, little goes.
 
     Exit codes: 0 done, 1 the request cannot be met, 2 bad input or usage, 3 the result failed its check.
     """

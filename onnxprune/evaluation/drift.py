@@ -12,6 +12,7 @@ from onnxprune.data import Dataset
 from onnxprune.errors import InputError
 from onnxprune.evaluation.classes import as_scores
 from onnxprune.runtime import Session
+from onnxprune.values.bounds import ratio_bound
 from onnxprune.values.progress import Track, silent
 
 _NUMBERS = ("float16", "float32", "float64", "int", "uint", "bool")
@@ -27,17 +28,28 @@ class Drift:
         equal: By integer or boolean output (a class map, for instance): share of equal elements.
         agreement: By float output of shape [N, C]: share of samples whose highest score is at the same class.
         skipped: By output that cannot be compared: the reason.
+        parts: By output, of every sample (of every call, where an output is not made of rows of samples): squared
+            change and squared reference, or unequal elements and all, shape (n, 2).
     """
 
     relative_l2: Mapping[str, float]
     equal: Mapping[str, float]
     agreement: Mapping[str, float]
     skipped: Mapping[str, str]
+    parts: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def worst(self) -> float:
         """The largest change of an output: relative norm, or share of elements that are not equal."""
         return max((*self.relative_l2.values(), *(1 - share for share in self.equal.values())), default=0.0)
+
+    def most(self, confidence: float) -> float:
+        """Return the most that the output which changes most has changed, at a one-sided confidence.
+
+        Seen over the samples; each output by itself at that confidence.
+        """
+        bounds = {name: ratio_bound(parts[:, 0], parts[:, 1], confidence) for name, parts in self.parts.items()}
+        return max((math.sqrt(b) if name in self.relative_l2 else b for name, b in bounds.items()), default=0.0)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON types; an infinite change is null."""
@@ -57,6 +69,13 @@ class _DriftSums:
     agreed: int = 0
     samples: int = 0
     fault: str = ""
+    parts: list[NDArray[np.float64]] = field(default_factory=list)
+
+    def note(self, changed: NDArray[Any], whole: NDArray[Any], samples: int) -> None:
+        """Keep what changed and of how much, by sample where an output of a call is made of rows of samples."""
+        rows = samples if changed.ndim and samples and len(changed) % samples == 0 else 1
+        sums = [part.reshape(rows, -1).sum(axis=1, dtype=np.float64) for part in (changed, whole)]
+        self.parts.append(np.stack(sums, axis=1))
 
 
 @dataclass
@@ -83,6 +102,7 @@ class _Totals:
         if old.dtype.kind != "f":
             sums.equal += int((old == new).sum())
             sums.elements += old.size
+            sums.note(old != new, np.ones(old.shape), count)
             return
         if not np.isfinite(old).all():
             sums.fault = "the reference gives NaN or infinity"
@@ -92,6 +112,7 @@ class _Totals:
         total = float(np.square(change).sum())
         sums.change += total if math.isfinite(total) else math.inf
         sums.norm += float(np.square(reference).sum())
+        sums.note(np.square(change), np.square(reference), count)
         before, after = as_scores(old, count), as_scores(new, count)
         if before is None or after is None:
             return
@@ -146,6 +167,7 @@ def drift(
         equal={name: sums.equal / sums.elements for name, sums in good.items() if sums.elements},
         agreement={name: sums.agreed / sums.samples for name, sums in good.items() if sums.samples == len(dataset)},
         skipped=skipped,
+        parts={name: np.concatenate(sums.parts) for name, sums in good.items()},
     )
 
 

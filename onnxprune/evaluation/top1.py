@@ -12,6 +12,7 @@ from onnxprune.errors import InputError
 from onnxprune.evaluation.classes import as_scores, class_output, log_probabilities
 from onnxprune.runtime import Session
 from onnxprune.values.accuracy import Z95, Accuracy, count_accuracy
+from onnxprune.values.bounds import loss_bound
 from onnxprune.values.progress import Track, silent
 
 Integers = NDArray[np.int64]
@@ -27,6 +28,8 @@ class Predictions:
         predicted: Class with the highest score of these, shape (n,); the lowest class where scores tie.
         labels: True class, shape (n,), or None.
         log_probability: Natural log of the true class's probability, shape (n,), or None without labels.
+        margin: By how much the log-probability of the true class is above the highest other, shape (n,), or None
+            without labels.
     """
 
     output: str
@@ -34,6 +37,7 @@ class Predictions:
     predicted: Integers
     labels: Integers | None
     log_probability: NDArray[np.float64] | None
+    margin: NDArray[np.float64] | None = None
 
     @property
     def accuracy(self) -> Accuracy:
@@ -81,6 +85,7 @@ def predict(
         )
     predicted = np.empty(len(dataset), dtype=np.int64)
     logs = None if dataset.labels is None else np.empty(len(dataset))
+    margins = None if dataset.labels is None else np.empty(len(dataset))
     for batch in track(dataset.batches(batch_size), total=len(dataset), what="measuring accuracy"):
         scores = as_scores(session.run_samples(batch.feeds, [name])[name], len(batch))
         if scores is None or np.isnan(scores).any():
@@ -93,9 +98,13 @@ def predict(
         if columns is not None:
             scores, probabilities = scores[:, columns], log_probabilities(probabilities[:, columns])
         predicted[batch.indices] = scores.argmax(axis=1)
-        if logs is not None and batch.labels is not None:
-            logs[batch.indices] = probabilities[np.arange(len(batch)), batch.labels]
-    return Predictions(name, classes if columns is None else len(columns), predicted, dataset.labels, logs)
+        if logs is not None and margins is not None and batch.labels is not None:
+            own = np.arange(len(batch)), batch.labels
+            logs[batch.indices] = probabilities[own]
+            others = probabilities.copy()
+            others[own] = -np.inf
+            margins[batch.indices] = probabilities[own] - others.max(axis=1)
+    return Predictions(name, classes if columns is None else len(columns), predicted, dataset.labels, logs, margins)
 
 
 def _columns(dataset: Dataset, classes: int) -> Integers | None:
@@ -165,14 +174,18 @@ class PairedChange:
         half = Z95 * math.sqrt(gained + lost - total * centre * centre) / total
         return max(-1.0, centre - half), min(1.0, centre + half)
 
+    def most_lost(self, confidence: float) -> float:
+        """Return the most that top-1 was lowered by, at a one-sided confidence, see `loss_bound`."""
+        return loss_bound(self.lost, self.gained, self.total, confidence)
+
     def to_json(self) -> dict[str, Any]:
         """Counts, change and interval as JSON types."""
         counts = {"gained": self.gained, "lost": self.lost, "total": self.total}
         return {"change": self.change, "interval95": list(self.interval), **counts}
 
 
-def paired(before: Predictions, after: Predictions) -> PairedChange:
-    """Compare two models' predictions on the same labelled samples.
+def paired(before: Predictions, after: Predictions, label: int | None = None) -> PairedChange:
+    """Compare two models' predictions on the same labelled samples, or on those of one class.
 
     Raises:
         InputError: the samples have no labels.
@@ -183,8 +196,9 @@ def paired(before: Predictions, after: Predictions) -> PairedChange:
     if not np.array_equal(before.labels, after.labels):
         raise ValueError("the two models were measured on different samples")
     right_before, right_after = before.predicted == before.labels, after.predicted == after.labels
+    counted = np.ones(len(before.labels), dtype=bool) if label is None else before.labels == label
     return PairedChange(
-        gained=int((right_after & ~right_before).sum()),
-        lost=int((right_before & ~right_after).sum()),
-        total=len(before.labels),
+        gained=int((right_after & ~right_before & counted).sum()),
+        lost=int((right_before & ~right_after & counted).sum()),
+        total=int(counted.sum()),
     )

@@ -4,12 +4,15 @@ from dataclasses import replace
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from onnxprune.errors import InputError
 from onnxprune.evaluation import Drift, Predictions, drift, paired, predict
 from onnxprune.graph.loaded import Model
 from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.samples import Samples
 from onnxprune.runtime import Session, open_session
+from onnxprune.selection.loss_limits import CLASS_DROP, MAX_DRIFT, MAX_DROP
 from onnxprune.values.outcome import Quality
 from onnxprune.values.progress import Track
 
@@ -49,8 +52,14 @@ class Evaluator:
         data = self._data
         if data.labels is None or not self._config.check_accuracy:
             change = self._change(pruned, than, needed=moved)
+            bounds = {MAX_DRIFT: change.most(self._config.confidence)}
             return Quality(
-                data.source, len(data), drift=change.relative_l2, agreement=change.agreement, moved=change.worst
+                data.source,
+                len(data),
+                drift=change.relative_l2,
+                agreement=change.agreement,
+                moved=change.worst,
+                bounds=bounds,
             )
         old = self._before if than is None else self._predicted(than)
         new = self._predicted(pruned)
@@ -64,8 +73,31 @@ class Evaluator:
             change_interval=difference.interval,
             class_names=data.class_names,
             among=() if data.outputs is None else data.class_names,
+            bounds=self._bounds(old, new),
         )
-        return replace(found, moved=self._change(pruned, than, needed=True).worst) if moved else found
+        if not moved:
+            return found
+        drifted = self._change(pruned, than, needed=True)
+        bounds = {**found.bounds, MAX_DRIFT: drifted.most(self._config.confidence)}
+        return replace(found, moved=drifted.worst, bounds=bounds)
+
+    def moved(self, session: Session) -> float:
+        """Return the most that the outputs of a model changed from the original's, at the confidence of the run."""
+        return self._change(session, None, needed=True).most(self._config.confidence)
+
+    def answers(self, session: Session | None = None) -> Predictions:
+        """Return what a model (None: the original) says of the data."""
+        return self._before if session is None else self._predicted(session)
+
+    def _bounds(self, old: Predictions, new: Predictions) -> dict[str, float]:
+        """Return the most that top-1 lost, and any class where that is limited, at the confidence of the run."""
+        confidence = self._config.confidence
+        bounds = {MAX_DROP: paired(old, new).most_lost(confidence)}
+        if self._config.max_class_drop is not None and old.labels is not None:
+            labels = np.unique(old.labels).tolist()
+            each = 1 - (1 - confidence) / len(labels)  # so that all of them hold at once
+            bounds[CLASS_DROP] = max(paired(old, new, label).most_lost(each) for label in labels)
+        return bounds
 
     def _change(self, pruned: Session, than: Session | None, *, needed: bool) -> Drift:
         """Compare the outputs, of which one at least has to be comparable where they are `needed`."""

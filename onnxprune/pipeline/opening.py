@@ -24,13 +24,14 @@ from onnxprune.pipeline.execution.quantize import check_quantizing, try_quantizi
 from onnxprune.pipeline.execution.retrain import check_retraining
 from onnxprune.pipeline.extra import Extra, no_extra
 from onnxprune.pipeline.planning.latency import time_network
-from onnxprune.pipeline.planning.limits import check_limits, limits_of
+from onnxprune.pipeline.planning.limits import check_limits, drop_limit, limits_of
 from onnxprune.pipeline.planning.plans import class_masks, recovery_settings, versions
 from onnxprune.pipeline.planning.widths import least_left, policy_of, refuse_unreachable
 from onnxprune.pipeline.samples import open_samples, scale_pixels
 from onnxprune.pipeline.state import open_state, read_state
 from onnxprune.report.curve import require_plots
 from onnxprune.runtime import open_session
+from onnxprune.selection.loss_limits import MAX_DRIFT, MAX_DROP
 from onnxprune.values.plan import Plan
 
 
@@ -57,7 +58,7 @@ def open_run(config: PruneConfig, listener: Listener = NULL_LISTENER, extra: Ext
             _check_masks(config, imported)
         masks_alone = run.imported is not None and run.imported.masks_alone
         if _has_data(config) or (run.imported is None and method.needs_data):
-            run = _with_samples(run, chosen_by_loss=config.chosen_by_loss and not masks_alone)
+            run = _with_samples(run, config.chosen_by_loss and not masks_alone, drop_limit(config))
         check_limits(config, run.samples)
         run = _timed(_branches_settled(run))
         listener.hear(LeastLeft(least_left(run.analysis, run.goal)))
@@ -88,7 +89,8 @@ def open_replay(config: PruneConfig, plan: Plan, listener: Listener, extra: Extr
     with _opened(config, method, listener, extra, outputs) as run:
         _check_training_and_quantizing(run)
         if config.data is not None:  # limits were held on a part of the data that no score saw, as here
-            run = _with_samples(run, chosen_by_loss=bool({"max_drop", "max_drift"} & set(plan.request)))
+            chosen = bool({MAX_DROP, MAX_DRIFT} & set(plan.request))
+            run = _with_samples(run, chosen, plan.request.get(MAX_DROP))
             if run.classes != plan.classes:
                 raise InputError(
                     f"The plan's classes are the outputs {_listed(plan.classes)} of the model, in this data "
@@ -164,10 +166,10 @@ def _has_data(config: PruneConfig) -> bool:
     return config.data is not None or config.test is not None or bool(config.classes)
 
 
-def _with_samples(run: Run, *, chosen_by_loss: bool) -> Run:
+def _with_samples(run: Run, chosen_by_loss: bool, limit: float | None) -> Run:  # noqa: FBT001
     """Open the data, and part them, before anything is run on them."""
     run.working("Opening the data")
-    return replace(run, samples=open_samples(run.config, run.model, chosen_by_loss=chosen_by_loss))
+    return replace(run, samples=open_samples(run.config, run.model, chosen_by_loss=chosen_by_loss, limit=limit))
 
 
 def _original_checked(run: Run) -> Run:

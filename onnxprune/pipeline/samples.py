@@ -19,6 +19,7 @@ from onnxprune.graph.storage.metadata import classes_left
 from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.runtime import Session
 from onnxprune.values.accuracy import Accuracy
+from onnxprune.values.bounds import samples_for
 from onnxprune.values.data import DataSummary, PresetScore
 from onnxprune.values.preprocess import PRESETS, Preprocess, describe
 from onnxprune.values.progress import Track
@@ -94,10 +95,20 @@ class Samples:
         )
 
 
-def open_samples(config: PruneConfig, model: Model, *, chosen_by_loss: bool = False) -> Samples:
+ENOUGH = 800
+"""Calibration samples beyond which more give little."""
+
+HELD_OUT = 0.2
+"""Share of the data that is kept for measuring where nothing else is asked for."""
+
+
+def open_samples(
+    config: PruneConfig, model: Model, *, chosen_by_loss: bool = False, limit: float | None = None
+) -> Samples:
     """Open the data and part them; nothing is run on them yet, see `scale_pixels`.
 
-    Where plans are to be chosen by what they lose, a part of `--data` is held out for that beside `--test`.
+    Where plans are to be chosen by what they lose, a part of `--data` is held out for that beside `--test`; it is half
+    of them, or all but `ENOUGH`, where so many can show that no more than `limit` of top-1 is lost.
 
     Raises:
         InputError: data that cannot be used.
@@ -110,11 +121,12 @@ def open_samples(config: PruneConfig, model: Model, *, chosen_by_loss: bool = Fa
     if config.data is None:
         raise InputError("There is no sample data; name a folder of images or an .npz file with --data.", "no-data")
     whole = _opened(config, model, config.data, config.pixels)
+    share = _held_share(config, whole, limit if chosen_by_loss else None)
     if config.test is None:
-        calibration, held = split(whole, config.holdout, config.seed)
+        calibration, held = split(whole, share, config.seed)
         return Samples(whole, calibration, held, seed=config.seed)
     test = open_test(config, model, config.test, whole)
-    calibration, tried_on = _split_to_try(whole, config) if chosen_by_loss else (whole, None)
+    calibration, tried_on = _split_to_try(whole, config, share) if chosen_by_loss else (whole, None)
     return Samples(whole, calibration, test, held=tried_on, own_test=True, seed=config.seed)
 
 
@@ -146,11 +158,19 @@ def scale_pixels(samples: Samples, config: PruneConfig, session: Session, track:
     )
 
 
-def _split_to_try(whole: Dataset, config: PruneConfig) -> tuple[Dataset, Dataset]:
+def _held_share(config: PruneConfig, whole: Dataset, limit: float | None) -> float:
+    """Return which share of the data is held out."""
+    if config.holdout is not None:
+        return config.holdout
+    can_show = limit is not None and 0 < samples_for(limit, config.confidence) <= len(whole) // 2
+    return max(0.5, 1 - ENOUGH / len(whole)) if can_show and whole.labels is not None else HELD_OUT
+
+
+def _split_to_try(whole: Dataset, config: PruneConfig, share: float) -> tuple[Dataset, Dataset]:
     try:
-        return split(whole, config.holdout, config.seed)
+        return split(whole, share, config.seed)
     except InputError:
-        if not 0 < config.holdout < 1:
+        if not 0 < share < 1:
             raise
         raise InputError(
             f"No class of {whole.source} has two samples, so none can be held out to try plans on, which --test data "

@@ -88,7 +88,7 @@ REQUESTS: Mapping[str, Request] = {
     "max_drift": _target(lambda share: f"no output changed by more than {100 * share:g} % on held-out data"),
     "ratio_for": _target(_ratios),
     "round_to": _rule(
-        lambda block: "widths not rounded" if block in (None, 1) else f"widths in blocks of {block}",
+        lambda block: "widths not rounded" if block in (None, 1) else f"widths in blocks of {block} (below that any)",
     ),
     "allow": _rule(
         lambda kind: (

@@ -26,7 +26,7 @@ def grow(
     most = {width.name: width.size for width in widths} if caps is None else dict(caps)
     counts = {width.name: min(width.floor, most[width.name]) for width in widths}
     limits.refuse_impossible(counts)
-    return _extend(widths, curves, limits, counts, most)
+    return extend(widths, curves, limits, counts, most)
 
 
 def shrink(
@@ -61,13 +61,13 @@ def shrink(
         missed = used > 1
         for neighbour in stale:
             prices.pop(neighbour, None)
-    return _extend(widths, curves, limits, counts, most)
+    return extend(widths, curves, limits, counts, most)
 
 
-def _extend(
-    widths: Sequence[Width], curves: Mapping[str, FloatArray], limits: Limits, counts: dict[str, int], most: Counts
+def extend(
+    widths: Sequence[Width], curves: Mapping[str, FloatArray], limits: Limits, counts: Counts, most: Counts
 ) -> dict[str, int]:
-    """Add blocks, the largest gain per cost first, as long as any fits."""
+    """Return the widths with more blocks, the largest gain per cost first, as long as any fits within `most`."""
     counts, spent = dict(counts), limits.spent(counts)
     prices: dict[str, tuple[float, int]] = {}
     closed: set[str] = set()

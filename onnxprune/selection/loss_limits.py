@@ -3,7 +3,10 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 
+from onnxprune.values.accuracy import Z95
+from onnxprune.values.bounds import samples_for
 from onnxprune.values.outcome import Quality
 
 CLASS_DROP = "max_class_drop"
@@ -74,21 +77,43 @@ class LossLimits:
         if self.refuses_collapse and len(dead := collapses(quality)):
             yield f"is poor: {dead[-1].rstrip('.')}"
 
-    def too_few(self, quality: Quality) -> str | None:
-        """Say that the samples are too few to tell what is allowed from noise; None where they are enough."""
+    def shown(self, quality: Quality) -> bool:
+        """Whether what was measured shows that all limits hold, at the confidence of its bounds."""
+        if self.refuses_collapse and collapses(quality):
+            return False
+        return all(quality.bounds.get(name, math.inf) <= limit + SLACK for name, limit in self.limits.items())
+
+    def visibly_missed(self, quality: Quality) -> bool:
+        """Whether a limit is missed by more than what chance does to the samples.
+
+        Of top-1 and of a class that is a loss whose lower end is above nothing, and the loss itself above the limit.
+        """
+        if self.holds(quality):
+            return False
+        found = losses(quality)
+        missed = {name for name, limit in self.limits.items() if found[name] > limit + SLACK}
+        sure = quality.change_interval is None or quality.change_interval[1] < 0
+        return sure or not missed <= {MAX_DROP} or (self.refuses_collapse and bool(collapses(quality)))
+
+    def can_be_shown(self, samples: int, confidence: float) -> bool:
+        """Whether so many samples could show that top-1 holds its limit, if none of them changed sides."""
         limit = self.limits.get(MAX_DROP)
-        if limit is None or quality.change_interval is None:
+        return limit is None or samples_for(limit, confidence) <= samples
+
+    def enough(self, quality: Quality, confidence: float) -> int | None:
+        """Return how many samples like these would show that top-1 holds its limit; None: no number would.
+
+        Samples change sides as often as they did; where none did, none does.
+        """
+        limit, change = self.limits.get(MAX_DROP), quality.change
+        if not limit or change is None or quality.change_interval is None or -change >= limit:
             return None
         low, high = quality.change_interval
-        half = (high - low) / 2
-        if half <= limit:
-            return None
-        enough = f"; about {_rounded_up(quality.samples * (half / limit) ** 2):,} would" if limit else ""
-        points = "1 point" if limit == 0.01 else f"{100 * limit:g} points"
-        return (
-            f"{quality.samples} held-out images cannot tell {points} of top-1 from noise: the 95 % interval of the "
-            f"change is {100 * low:+.1f} to {100 * high:+.1f} points{enough}."
-        )
+        if low == high:
+            return samples_for(limit, confidence)
+        spread = ((high - low) / (2 * Z95)) ** 2 * quality.samples  # of one sample
+        z = NormalDist().inv_cdf(confidence)
+        return _rounded_up(max(samples_for(limit, confidence), spread * (z / (limit + change)) ** 2))
 
 
 def losses(quality: Quality) -> Mapping[str, float]:

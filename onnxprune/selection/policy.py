@@ -50,6 +50,7 @@ class Policy:
         choose: the channels that every group keeps; pure. Raises UnreachableError where the limits cannot be met, and
             InputError where what it goes by is missing.
         timed: whether it goes by the latency.
+        even: whether its widths are a rule of their own, which is not to be bent to come closer to a limit.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Policy:
     curves: Curves
     choose: Callable[[Problem], dict[str, int]]
     timed: bool = False
+    even: bool = False
 
 
 _complaint = kind_complaint(Policy)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from onnxprune.values.accuracy import Accuracy
@@ -94,6 +94,8 @@ class Quality:
         agreement: share of samples whose highest score is still the same one, by output.
         steps: what the cut and each step of the recovery came to; empty where nothing was recovered.
         among: the chosen classes, where both models had to tell just these apart; empty: all.
+        bounds: the most that was lost at the confidence of the run, as a share, by the names of limits in a plan's
+            request.
     """
 
     source: str
@@ -108,6 +110,7 @@ class Quality:
     steps: tuple[AfterStep, ...] = ()
     among: tuple[str, ...] = ()
     moved: float | None = None
+    bounds: Mapping[str, float] = field(default_factory=dict)
 
     def as_step(self, name: str) -> AfterStep:
         """Return what this says of the step `name`, in one figure."""
@@ -139,6 +142,7 @@ class Quality:
             "drift": None if self.drift is None else dict(self.drift),
             "agreement": None if self.agreement is None else dict(self.agreement),
             "moved": finite(self.moved),
+            "bounds": {name: finite(bound) for name, bound in self.bounds.items()},
             "steps": [step.to_json() for step in self.steps],
             "among": list(self.among),
         }

@@ -47,6 +47,7 @@ class Plan:
         data: what the scores were computed from, with its preprocessing.
         recovery: how the weights are recovered after the cut, which takes the same data again; empty: not at all.
         classes: the classes that all this is for, as name -> output of the model; empty: all.
+        promise: what the run that wrote it promised of the limits on the loss, see `values.promise`; empty: nothing.
     """
 
     model: str
@@ -64,6 +65,7 @@ class Plan:
     data: Mapping[str, Any] = field(default_factory=dict)
     recovery: Mapping[str, Any] = field(default_factory=dict)
     classes: Mapping[str, int] = field(default_factory=dict)
+    promise: Mapping[str, Any] = field(default_factory=dict)
 
     def keep(self) -> dict[str, BoolArray]:
         """Return the keep masks (True = kept) by group name."""
@@ -97,6 +99,7 @@ class Plan:
             "versions": dict(self.versions),
             "data": dict(self.data),
             "recovery": dict(self.recovery),
+            "promise": dict(self.promise),
             "classes": dict(self.classes),
             "copies": dict(self.copies),
             "branches": {name: list(nodes) for name, nodes in self.branches.items()},
@@ -145,6 +148,7 @@ def read_plan(text: str, where: str) -> Plan:
             versions=dict(data["versions"]),
             data=dict(data["data"]),
             recovery=_recovery(data.get("recovery", {})),
+            promise=dict(data.get("promise", {})),
             classes=_classes(data.get("classes", {})),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

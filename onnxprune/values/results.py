@@ -11,6 +11,7 @@ from onnxprune.values.equality import Equality
 from onnxprune.values.groups import ChannelGroup
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.plan import Plan
+from onnxprune.values.promise import Promise
 from onnxprune.values.quantized import Quantized, effects
 from onnxprune.values.training import Epoch
 from onnxprune.values.trials import Search
@@ -35,6 +36,7 @@ class Result:
         quantized: figures of the quantized model.
         failure: what was asked for on top of the pruned model and could not be done; the model is written even so.
         threads: threads of the runtime; None: its default.
+        promise: what is promised of the limits on the loss; None: there are none, or nothing was measured.
     """
 
     model: Path
@@ -56,6 +58,7 @@ class Result:
     quantized_output: Path | None = None
     failure: str = ""
     threads: int | None = None
+    promise: Promise | None = None
 
     @property
     def written(self) -> Mapping[str, Path]:
@@ -85,6 +88,7 @@ class Result:
             "before": self.before.to_json(),
             "after": None if self.after is None else self.after.to_json(),
             "quality": None if self.quality is None else self.quality.to_json(),
+            "promise": None if self.promise is None else self.promise.to_json(),
             "quantized": self._quantized_json(),
             "verification": None if self.equality is None else self.equality.to_json(),
             "groups": {name: {"size": g.size, "kept": g.kept} for name, g in self.plan.groups.items()},

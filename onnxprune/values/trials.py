@@ -8,7 +8,7 @@ from onnxprune.values.outcome import Quality, finite
 
 COLUMNS = (
     "asked", "macs", "params", "size", "samples", "top1", "top1_low", "top1_high", "change", "change_low",
-    "change_high", "worst_class_drop", "drift", "holds", "chosen",
+    "change_high", "most_lost", "worst_class_drop", "drift", "foreseen", "holds", "chosen",
 )  # fmt: skip
 """What is written of a trial, by name."""
 
@@ -21,7 +21,8 @@ class Trial:
         asked: share of the multiply-adds that could be left; None: what the budgets of the run say.
         macs, params, size: what is left of the original's, as shares; the size as it is foreseen.
         quality: what was measured.
-        holds: whether all limits on the loss hold; None: there are none.
+        foreseen: loss of top-1 that the samples which judge let foresee; None: it was not looked at.
+        holds: whether the samples show that all limits on the loss hold; None: there are none.
         chosen: whether this is the plan that was taken.
     """
 
@@ -30,6 +31,7 @@ class Trial:
     params: float
     size: float
     quality: Quality
+    foreseen: float | None = None
     holds: bool | None = None
     chosen: bool = False
 
@@ -41,7 +43,8 @@ class Trial:
         found = (
             self.asked, self.macs, self.params, self.size, quality.samples,
             None if quality.after is None else quality.after.top1, *top1, quality.change, *change,
-            quality.classes[0].drop if quality.classes else None, finite(quality.moved), self.holds, self.chosen,
+            finite(quality.bounds.get("max_drop")), quality.classes[0].drop if quality.classes else None,
+            finite(quality.moved), self.foreseen, self.holds, self.chosen,
         )  # fmt: skip
         return dict(zip(COLUMNS, found, strict=True))
 

@@ -18,9 +18,20 @@ def test_the_result_says_what_was_tried(tmp_path: Path) -> None:
     assert "Tried: " in ended.stdout
     assert "Plans that were tried" in ended.stdout
     assert " (taken)" in ended.stdout
-    assert "Warning: 60 held-out images cannot tell 1 point of top-1 from noise" in ended.stdout
+    assert "Warning: careful: 60 held-out images do not show at 95 % that the limit holds" in ended.stdout
     plan = json.loads((tmp_path / "a.plan.json").read_text())
     assert plan["request"] == {"round_to": 8, "max_drop": 0.01}
+
+
+def test_what_is_not_shown_to_hold_is_not_written_where_that_is_required(tmp_path: Path) -> None:
+    flags = ("--max-drop", "1", "--require-confidence")
+    ended = prune(tmp_path / "a.onnx", *CHEAP, *flags, model=CONVNET, data=CALIB)
+    assert ended.code == 1
+    assert "60 held-out images do not show at 95 % that the limit holds" in ended.sentence
+    assert not list(tmp_path.iterdir())
+    sure = prune(tmp_path / "a.onnx", *CHEAP, "--max-drop", "20", "--require-confidence", model=CONVNET, data=CALIB)
+    assert sure.code == 0, sure.stderr
+    assert json.loads((tmp_path / "a.plan.json").read_text())["promise"]["state"] == "held"
 
 
 def test_the_page_and_the_curve_are_written_with_the_model(tmp_path: Path) -> None:

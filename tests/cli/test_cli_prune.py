@@ -27,7 +27,7 @@ def test_the_main_job_prints_its_result_and_writes_model_plan_and_report(tmp_pat
         assert row in rows
     assert "before" in ended.stdout
     assert "latency (onnxruntime CPU, batch 1, default threads)" in rows
-    assert "Requested: at most 50.0 % of the MACs; widths in blocks of 8." in rows
+    assert "Requested: at most 50.0 % of the MACs; widths in blocks of 8 (below that any)." in rows
     assert "Reached: 4" in ended.stdout
     assert "Change of top-1:" in ended.stdout
     assert "on 450 images under" in ended.stdout
@@ -206,7 +206,7 @@ def test_some_classes_alone_are_said_everywhere(tmp_path: Path) -> None:
 def test_a_trimmed_head_is_said_and_its_labels_are_written(tmp_path: Path) -> None:
     ended = prune(tmp_path / "a.onnx", "--classes", "7,1,4", "--trim-head", "--macs", "50%", "--test", TEST)
     assert ended.code == 0
-    assert "widths in blocks of 8; the classifier cut to 1, 4, 7." in ended.stdout
+    assert "widths in blocks of 8 (below that any); the classifier cut to 1, 4, 7." in ended.stdout
     assert f"Labels written to {tmp_path / 'a.labels.txt'}" in ended.stdout
     assert (tmp_path / "a.labels.txt").read_text() == "1\n4\n7\n"
     assert "frozen" not in ended.stdout
@@ -221,11 +221,11 @@ def test_a_trimmed_head_is_said_and_its_labels_are_written(tmp_path: Path) -> No
 def test_the_limit_of_a_class_is_said(tmp_path: Path) -> None:
     ended = prune(tmp_path / "a.onnx", "--macs", "50%", "--max-class-drop", "10%")
     assert ended.code == 0
-    assert "widths in blocks of 8; no class to lose more than 10 points." in ended.stdout
+    assert "widths in blocks of 8 (below that any); no class to lose more than 10 points." in ended.stdout
 
 
 def test_steps_are_said(tmp_path: Path) -> None:
     ended = prune(tmp_path / "a.onnx", "--macs", "50%", "--steps", "2")
     assert ended.code == 0
-    assert "widths in blocks of 8; chosen in 2 steps." in ended.stdout
+    assert "widths in blocks of 8 (below that any); chosen in 2 steps." in ended.stdout
     assert "Chosen in 2 of 2 steps, which left " in ended.stdout

@@ -68,7 +68,9 @@ def test_two_readers_that_miss_the_same_channels_lose_by_amplitude(example: tupl
 
 def test_losses_count_by_a_power_of_the_mean_square_of_the_target(example: tuple[FloatArray, FloatArray]) -> None:
     x, w = example
-    assert scored(x, w, scale=16.0).values["a"] == pytest.approx(scored(x, w).values["a"] / 16.0 ** (2 * COMPARABLE), rel=1e-6)
+    assert scored(x, w, scale=16.0).values["a"] == pytest.approx(
+        scored(x, w).values["a"] / 16.0 ** (2 * COMPARABLE), rel=1e-6
+    )
 
 
 def scored(x: FloatArray, w: FloatArray, scale: float = 1.0) -> Any:

@@ -143,11 +143,16 @@ class SampleData(Subject):
             default="the sorted folder names",
         ),
     )
-    holdout: float = field(
-        default=0.2,
-        converter=share,
+    holdout: float | None = field(
+        default=None,
+        converter=optional(share),
         kw_only=True,
-        metadata=option("Share of --data that is kept for measuring.", DATA, metavar="SHARE", default="20%"),
+        metadata=option(
+            "Share of --data that is kept for measuring.",
+            DATA,
+            metavar="SHARE",
+            default="20%, or half and more where that can show that --max-drop holds",
+        ),
     )
     check_accuracy: bool = field(
         default=True,

@@ -40,6 +40,7 @@ from onnxprune.pipeline.config.groups import (
     budget_names,
 )
 from onnxprune.pipeline.config.reading import (
+    certainty,
     duration,
     few,
     file,
@@ -176,8 +177,9 @@ class PruneConfig(
             "Lose at most this many points of top-1 on held-out data, such as 1.",
             BUDGET,
             metavar="POINTS",
-            more="Alone, the plan with the fewest multiply-adds is searched for that does; with budgets, the plan that "
-            "they lead to has to. Without any budget: 1. A number in Python is a share: 0.01.",
+            more="Alone, the plan with the fewest multiply-adds is searched for that they show to; with budgets, the "
+            "plan that these lead to must not visibly lose more. Without any budget: 1. A number in Python is a share: "
+            "0.01.",
         ),
     )
     max_drift: float | None = field(
@@ -201,6 +203,22 @@ class PruneConfig(
             rare=True,
             more="That is on the test images, such as 5; where plans are tried, on the held-out ones too. A number in "
             "Python is a share: 0.05.",
+        ),
+    )
+    confidence: float = field(
+        default=0.95,
+        converter=certainty,
+        metadata=option(
+            "Show the limits on the loss at this confidence.", BUDGET, metavar="SHARE", default="95%", rare=True
+        ),
+    )
+    require_confidence: bool = field(
+        default=False,
+        converter=switch,
+        metadata=option(
+            "Write nothing where the held-out samples do not show that the limits on the loss hold.",
+            BUDGET,
+            more="Without it such a result is written, if it lost nothing visible, and its first line says careful.",
         ),
     )
     steps: int = field(

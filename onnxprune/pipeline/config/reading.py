@@ -86,6 +86,18 @@ def share(value: float | str) -> float:
     return found
 
 
+def certainty(value: float | str) -> float:
+    """Read a confidence, a share between a half and one: `95%` or 0.95.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = share(value)
+    if not 0.5 <= found < 1:
+        raise ValueError(f"{value!r} is no confidence from 50% to below 100%, such as 95%")
+    return found
+
+
 def points(value: float | str) -> float:
     """Read percentage points, `5` or `5%`, as a share; a number is such a share already: 0.05.
 

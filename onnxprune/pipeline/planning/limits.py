@@ -36,6 +36,13 @@ def limits_of(config: PruneConfig, samples: Samples | None) -> LossLimits | None
     return LossLimits({**default, **limits}, by_default=True, refuses_collapse=not config.force)
 
 
+def drop_limit(config: PruneConfig) -> float | None:
+    """Return the most that top-1 may lose, on data with labels; None: any."""
+    if not config.chosen_by_loss or not config.check_accuracy:
+        return None
+    return DROP if config.max_drop is None and not config.explicit else config.max_drop
+
+
 def has_labels(config: PruneConfig, samples: Samples) -> bool:
     """Whether top-1 is measured."""
     return samples.tried_on.labels is not None and config.check_accuracy

@@ -15,6 +15,7 @@ from onnxprune.pipeline.planning.latency import hold_latency
 from onnxprune.pipeline.planning.plans import choose, class_masks, plan_of_masks, recovery_settings
 from onnxprune.pipeline.planning.search import Choose, find_plan
 from onnxprune.pipeline.planning.steps import Chosen, Keep, choose_in_steps, scored
+from onnxprune.pipeline.planning.widths import unused_notes
 from onnxprune.pipeline.state import removed_if_refused
 from onnxprune.report.curve import curve_files
 from onnxprune.selection.goal import Goal
@@ -40,6 +41,8 @@ def make_plan(run: Run) -> Planned:
         if plan.removed == 0:
             raise UnreachableError(_nothing(run), "nothing-to-prune")
     notes = (*run.model.notes, *found.notes, *latency_notes(run.analysis, run.timing, counts(found.keep)))
+    if search is None or run.goal.budget.explicit:
+        notes = (*notes, *unused_notes(run.analysis, run.goal, counts(found.keep)))
     if run.limits is not None and run.config.recipe is not None:
         notes = (*notes, "The limits on the loss chose the plan by its recovered weights, before the training.")
     return Planned(plan, notes, search, _files(run, found, search))

@@ -1,24 +1,28 @@
 """Choosing a plan by what it loses: plans are cut, recovered and measured on data that no score or recovery saw."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxprune.analysis.analysis import counts
 from onnxprune.errors import InputError, UnreachableError
+from onnxprune.evaluation.foresight import Foreseen, foresee
 from onnxprune.graph.storage.mapped import on_disk
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.planning.plans import class_masks
 from onnxprune.pipeline.planning.steps import Chosen, Keep
 from onnxprune.pipeline.planning.trial_cut import recovered_cut
 from onnxprune.pipeline.planning.widths import least_left
-from onnxprune.runtime import open_session
+from onnxprune.runtime import Session, open_session
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.goal import Goal
-from onnxprune.selection.loss_limits import MAX_DRIFT, LossLimits
+from onnxprune.selection.loss_limits import FINEST, MAX_DRIFT, MAX_DROP, LossLimits
 from onnxprune.selection.search import find_cheapest
+from onnxprune.values.bounds import loss_bound
 from onnxprune.values.trials import Search, Trial
 
 GRID = 10
@@ -31,16 +35,32 @@ Choose = Callable[[Goal], Chosen]
 """From what is asked for to the channels that stay."""
 
 
+SERVES = 0.9
+"""The multiply-adds of a plan that is worth having although nothing can be shown of it."""
+
+MILDER = (0.95, 0.98, 1 - 1e-9)
+"""What is tried in its place where that loses something visible."""
+
+
+BETWEEN = (0.25, 0.5, 0.75)
+"""Where milder plans lie than the one that is foreseen to hold, between it and all, on a logarithmic scale."""
+
+
 @dataclass(frozen=True, eq=False)
 class Tried:
     """A trial and the channels that stayed in it."""
 
     trial: Trial
     chosen: Chosen
+    excess: float = 0.0
 
 
 class Trials:
-    """Tries plans, each once, by the method, policy and recovery of a run."""
+    """Tries plans, each once, by the method, policy and recovery of a run.
+
+    What judges (calibration samples that nothing was fitted to) foresees what a plan loses, and so leads the search.
+    What was held out beside these shows whether limits hold.
+    """
 
     def __init__(self, run: Run, choose: Choose) -> None:
         """Begin without any.
@@ -56,6 +76,8 @@ class Trials:
         self.tried_on = run.samples.tried_on
         self._run, self._limits, self._choose = run, run.limits, choose
         self._evaluator = run.evaluator_on(replace(run.samples, measured=self.tried_on))
+        judge = run.samples.judge if len(run.samples.judge) else run.samples.calibration
+        self._judging = run.evaluator_on(replace(run.samples, measured=judge))
         self._known: dict[bytes, Tried] = {}
         self._at: dict[float, Tried | None] = {}
 
@@ -77,29 +99,56 @@ class Trials:
             return None
         key = _key(chosen.keep)
         if key not in self._known:
-            self._known[key] = Tried(self._trial(chosen, asked), chosen)
+            self._known[key] = self._trial(chosen, asked)
         return self._known[key]
 
-    def _trial(self, chosen: Chosen, asked: float | None) -> Trial:
+    def _trial(self, chosen: Chosen, asked: float | None) -> Tried:
         run, costs, kept = self._run, self._run.analysis.costs, counts(chosen.keep)
         macs, params, size = (
             costs.cost_at(kind, kept) / max(1.0, costs.whole_of(kind)) for kind in ("macs", "params", "bytes")
         )
         run.working(f"Trying plan {len(self._known) + 1}, which leaves {100 * macs:.1f} % of the MACs")
         result = recovered_cut(run, chosen.keep)
-        moved = self._limits is not None and MAX_DRIFT in self._limits.limits
+        limits = LossLimits({}) if self._limits is None else self._limits
+        moved = MAX_DRIFT in limits.limits
         with on_disk(result.model, result.weights, None) as (proto, weights):
             session = open_session(proto, weights, name="the pruned model", threads=run.config.threads)
             quality = self._evaluator.quality(session, moved=moved)
-        holds = None if self._limits is None else self._limits.holds(quality)
-        return Trial(asked, macs, params, size, quality, holds)
+            foreseen = self._foreseen(session) if MAX_DROP in limits.limits else None
+            excess = self._excess(session, foreseen, limits.limits)
+        holds = None if self._limits is None else self._limits.shown(quality)
+        loss = None if foreseen is None else foreseen.lost - foreseen.gained
+        return Tried(Trial(asked, macs, params, size, quality, loss, holds), chosen, excess)
+
+    def _foreseen(self, session: Session) -> Foreseen:
+        return foresee(self._margins, self._judging.answers(), self._judging.answers(session))
+
+    def _excess(self, session: Session, foreseen: Foreseen | None, limits: Mapping[str, float]) -> float:
+        """Return by how much of itself a limit is foreseen to be missed, by what the held-out samples would show."""
+        bounds = {}
+        if foreseen is not None:
+            samples = len(self.tried_on)
+            lost, gained = foreseen.lost * samples, foreseen.gained * samples
+            bounds[MAX_DROP] = loss_bound(lost, gained, samples, self._run.config.confidence)
+        if MAX_DRIFT in limits:
+            bounds[MAX_DRIFT] = self._judging.moved(session)
+        return max(((bound - limits[name]) / (limits[name] or FINEST) for name, bound in bounds.items()), default=-1.0)
+
+    @cached_property
+    def _margins(self) -> NDArray[np.float64]:
+        """Margins of the original on all calibration samples."""
+        samples = self._run.calibration_samples
+        found = self._run.evaluator_on(replace(samples, measured=samples.calibration)).answers().margin
+        assert found is not None
+        return found
 
 
 def find_plan(run: Run, choose: Choose) -> tuple[Chosen, Search]:
     """Return the choice that is to be carried out, and what was tried.
 
-    With budgets it is the one that these lead to, which has to hold the limits as well; without, the one that leaves
-    the fewest multiply-adds of those that were found to hold them. A curve adds trials, and has no say in it.
+    With budgets it is the one that these lead to, which must not be seen to miss the limits; without, the one that
+    leaves the fewest multiply-adds of those that were shown to hold them, see `_shown_to_hold`, or else one that takes
+    little and lost nothing visible. A curve adds trials, and has no say in it.
 
     Raises:
         InputError: as the stages.
@@ -111,13 +160,13 @@ def find_plan(run: Run, choose: Choose) -> tuple[Chosen, Search]:
     if limits is None or run.goal.budget.explicit:
         chosen = choose(run.goal)
         tried = trials.of(chosen)
-        if tried is not None and limits is not None and not tried.trial.holds:
-            closest = _cheapest(trials, limits, tried.trial.macs)
+        if tried is not None and limits is not None and limits.visibly_missed(tried.trial.quality):
+            closest = _shown_to_hold(run, trials, limits, tried.trial.macs)
             raise UnreachableError(
                 _beyond(limits, tried.trial, None if closest is None else closest.trial), "loss-too-high"
             )
     else:
-        tried = _cheapest(trials, limits, least)
+        tried = _shown_to_hold(run, trials, limits, least) or _careful(trials, limits, least)
         if tried is None:
             raise UnreachableError(
                 _nothing_holds(limits, [made.trial for made in trials.made]),
@@ -131,15 +180,41 @@ def find_plan(run: Run, choose: Choose) -> tuple[Chosen, Search]:
     return chosen, Search({} if limits is None else limits.limits, trials.tried_on.source, made)
 
 
-def _cheapest(trials: Trials, limits: LossLimits, low: float) -> Tried | None:
-    """Search from a share of the multiply-adds up to all of them; None: no cut that was tried holds."""
+def _shown_to_hold(run: Run, trials: Trials, limits: LossLimits, low: float) -> Tried | None:
+    """Return the trial with the fewest multiply-adds of those that are shown to hold the limits, at least `low`.
+
+    The samples that judge lead the search for which plans are tried: the cheapest that is foreseen to hold, those
+    around it, and some milder ones, as what is foreseen may be wrong. Then the held-out samples are asked of one plan
+    after the other, the mildest first, up to the first that they do not show to hold: as the order does not depend on
+    them, each may be asked at the full confidence (fixed-sequence testing; Angelopoulos et al., Learn then Test, 2021).
+    None where they are too few to show it of any plan.
+    """
+    if not limits.can_be_shown(len(trials.tried_on), run.config.confidence):
+        return None
 
     def evaluate(share: float) -> tuple[float, float]:
         tried = trials.at(share)
-        return (1.0, -1.0) if tried is None else (tried.trial.macs, limits.excess(tried.trial.quality))
+        return (1.0, -1.0) if tried is None else (tried.trial.macs, tried.excess)
 
-    best = find_cheapest(evaluate, low, 1.0).best
-    return None if best is None else trials.at(best.asked)
+    found = find_cheapest(evaluate, low, 1.0).best
+    if found is not None:
+        for part in BETWEEN:
+            trials.at(found.cost**part)
+    best = None
+    for tried in sorted(trials.made, key=lambda tried: -tried.trial.macs):
+        if not tried.trial.holds:
+            break
+        best = tried
+    return best
+
+
+def _careful(trials: Trials, limits: LossLimits, low: float) -> Tried | None:
+    """Return the mildest plan that is worth having and lost nothing visible, or one that is milder still."""
+    for share in (SERVES, *MILDER):
+        tried = trials.at(max(share, low))
+        if tried is not None and not limits.visibly_missed(tried.trial.quality):
+            return tried
+    return None
 
 
 def _beyond(limits: LossLimits, trial: Trial, closest: Trial | None) -> str:

@@ -1,6 +1,6 @@
 """How many channels every group keeps: the budgets, and the method's policy within them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.importance.method import Method
 from onnxprune.selection.budget import all_budgets
+from onnxprune.selection.closer import CLOSE, choose_closely, unused
 from onnxprune.selection.goal import Goal
 from onnxprune.selection.policy import Policy, Problem, find_policy
 from onnxprune.selection.ratio import by_ratio
@@ -63,7 +64,7 @@ def choose_widths(
     if not limits.hold(kept):
         chosen = policy_of(method, options, goal.policy, scores)
         latency = None if costs.latency_model is None else partial(costs.cost_at, "latency")
-        kept = chosen.choose(Problem(widths, scores, limits, kept, method.threshold, latency))
+        kept = choose_closely(chosen, Problem(widths, scores, limits, kept, method.threshold, latency))
     return kept
 
 
@@ -103,6 +104,28 @@ def refuse_unreachable(analysis: Analysis, goal: Goal, given: Mapping[str, int])
     floors = _floors(analysis, goal)
     if floors and goal.leaves_out != "only":  # which says itself what branches come to
         budget.limits(replace(analysis.costs, given=given)).refuse_impossible(floors)
+
+
+def unused_notes(analysis: Analysis, goal: Goal, counts: Mapping[str, int]) -> Iterator[str]:
+    """Say why much less is left than a budget allows, where that is so: the next block of channels is too wide."""
+    if not goal.budget.is_limited or goal.budget.latency is not None or goal.leaves_out == "only":
+        return
+    limits = goal.budget.limits(analysis.costs)
+    if not limits.hold(counts) or unused(limits, counts) <= CLOSE:
+        return
+    wider = {group.name: goal.width(group).up_one(counts[group.name]) for group in analysis.prunable}
+    grown = {name: {**counts, name: count} for name, count in wider.items() if count > counts[name]}
+    if not grown:
+        return
+    name = min(grown, key=lambda name: float(limits.used(grown[name]).max()))
+    limit = max(limits.limits, key=lambda limit: limit.cost(grown[name]) / limit.most)
+    shares = [cost / limit.whole for cost in (limit.cost(counts), limit.most, limit.cost(grown[name]))]
+    left, asked, next_one = (f"{100 * share:.1f} %" for share in shares)
+    closer = "; --round-to 1 comes closer" if (goal.round_to or 1) > 1 else ""
+    yield (
+        f"{left} of the {limit.what} are left where {asked} were asked for, as the next width of {name!r}, "
+        f"{wider[name]} channels, would come to {next_one}{closer}."
+    )
 
 
 def least_left(analysis: Analysis, goal: Goal, given: Mapping[str, int] | None = None) -> dict[str, float]:

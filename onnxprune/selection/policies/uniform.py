@@ -28,4 +28,4 @@ def choose(problem: Problem) -> dict[str, int]:
     return counts_at(low)
 
 
-register(Policy("uniform", "the same share of every group", "none", choose))
+register(Policy("uniform", "the same share of every group", "none", choose, even=True))

@@ -84,7 +84,7 @@ def test_everything_that_can_be_asked_for_has_words() -> None:
     ("request_", "words"),
     [
         ({"macs": 0.5}, "at most 50.0 % of the MACs; widths not rounded"),
-        ({"params": "1.2M", "round_to": 8}, "at most 1.2M of the parameters; widths in blocks of 8"),
+        ({"params": "1.2M", "round_to": 8}, "at most 1.2M of the parameters; widths in blocks of 8 (below that any)"),
         ({"max_drop": 0.01}, "at most 1 point of top-1 lost"),
         ({"ratio_for": {"a*": 0.3}}, "30.0 % of the channels of a* removed"),
         ({"macs": 0.5, "steps": 3, "policy": "loss"}, "; chosen in 3 steps; policy loss"),
