@@ -40,7 +40,9 @@ class Talk(Config):
     )
     quiet: bool = attrs.field(
         default=False,
-        metadata=option("No messages or progress, only the result and errors.", TALK, "-q --quiet"),
+        metadata=option(
+            "No messages or progress; of a pruned model the verdict alone, in one line.", TALK, "-q --quiet"
+        ),
     )
     progress: str = attrs.field(
         default="text",

@@ -6,8 +6,10 @@ from onnxprune.cli.options import Talk
 from onnxprune.cli.printing import print_blocks, print_json
 from onnxprune.errors import UnreachableError
 from onnxprune.pipeline.extra import Extra
+from onnxprune.report.blocks import Lines
 from onnxprune.report.html import page
 from onnxprune.report.section import Detail, headline, report_blocks
+from onnxprune.report.verdict import verdict
 from onnxprune.values.results import Result
 
 
@@ -31,6 +33,8 @@ def deliver(result: Result, talk: Talk, report: Path | None) -> None:
     """
     if talk.as_json:
         print_json(result.to_json())
+    elif talk.quiet:
+        print_blocks((Lines((verdict(result),)),))
     else:
         beside = {} if report is None else {"Report": report}
         print_blocks(report_blocks(result, Detail(whole=talk.verbose, beside=beside)))

@@ -45,7 +45,9 @@ def test_every_file_of_the_package_is_a_section_of_its_own_order() -> None:
 
 def test_a_terminal_has_the_short_form() -> None:
     found = text(report_blocks(RESULT, Detail(beside={"Report": Path("r.html")})))
-    assert found.startswith("\n('Warning: careful',)")
+    assert found.startswith(
+        "\n('planned, with 1 warning: 40.0 % of the MACs (asked 50.0 %)',)\n\n('Warning: careful',)"
+    )
     for part in ("a.onnx, to be pruned by l2", "Note: well", "and 2 more", "Report written to r.html", "b.onnx"):
         assert part in found
     assert "Origin" not in found
@@ -62,8 +64,8 @@ def test_a_page_has_everything_but_the_files_beside_it() -> None:
 def test_a_section_more_is_shown_at_its_place() -> None:
     added = Section("mine", 15, lambda result, detail: (Lines((f"{result.model.name} is mine",)),))
     blocks = report_blocks(RESULT, Detail(), {**SECTIONS, "mine": added})
-    assert isinstance(blocks[1], Lines)
-    assert blocks[1].lines == ("a.onnx is mine",)
+    assert isinstance(blocks[2], Lines)
+    assert blocks[2].lines == ("a.onnx is mine",)
 
 
 @pytest.mark.parametrize(
