@@ -140,12 +140,14 @@ def oracle(net: Net, images: str, count: int, limit: float) -> Row | None:
     best = 1.0
     for share in STEPS:
         with tempfile.TemporaryDirectory() as folder:
+            np.savez(Path(folder) / "rest.npz", allow_pickle=False, **found[1])
             try:
-                result = _pruned(net, found[0], Path(folder), macs=share)
-                lost = _outcome(net, result, found, Path(folder))["lost"]
+                result = _pruned(net, found[0], Path(folder), macs=share, test=Path(folder) / "rest.npz")
             except UnreachableError:
                 break
-        if lost > limit / 100:
+        assert result.quality is not None
+        assert result.quality.change is not None
+        if -result.quality.change > limit / 100 + 1e-9:
             break
         best = result.plan.reached["macs"]
     return {"state": "oracle", "macs": best}

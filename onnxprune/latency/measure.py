@@ -17,6 +17,7 @@ from onnxprune.latency.device import Device
 from onnxprune.latency.jobs import input_shapes, write_cut
 from onnxprune.runtime.session import Feeds, Session
 from onnxprune.values.axes import BoolArray
+from onnxprune.values.outcome import Speedup
 
 MIN_REPEATS = board.FEWEST
 """Fewer timings say nothing about their spread, so this many are made whatever the time budget is."""
@@ -24,17 +25,24 @@ MIN_REPEATS = board.FEWEST
 
 @dataclass(frozen=True)
 class Latency:
-    """Time of one call: median and the 10th and 90th percentile in milliseconds, over `repeats` calls."""
+    """Time of one call: median and the 10th and 90th percentile in milliseconds, over `repeats` calls, and each."""
 
     median_ms: float
     p10_ms: float
     p90_ms: float
     repeats: int
     batch: int
+    times_ms: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON types."""
-        return dict(vars(self))
+        """The fields as JSON types, but for the single times."""
+        return {name: value for name, value in vars(self).items() if name != "times_ms"}
+
+    def faster(self, other: "Latency") -> Speedup:
+        """Return how many times as fast `other` is, call by call in the order in which they were timed in turn."""
+        ratios = np.divide(self.times_ms, other.times_ms)
+        low, middle, high = (float(value) for value in np.percentile(ratios, (10, 50, 90)))
+        return Speedup(middle, low, high)
 
 
 def measure(
@@ -86,4 +94,4 @@ def time_cuts(
 
 def _summary(times: list[float], batch: int) -> Latency:
     p10, median, p90 = (float(value) for value in np.percentile(times, (10, 50, 90)))
-    return Latency(median_ms=median, p10_ms=p10, p90_ms=p90, repeats=len(times), batch=batch)
+    return Latency(median, p10, p90, len(times), batch, tuple(times))

@@ -54,8 +54,12 @@ def _cost(quality: Quality | None, promise: Promise | None) -> Iterator[str]:
 
 
 def _speed(result: Result) -> Iterator[str]:
-    before, after = result.before.latency_ms, None if result.after is None else result.after.latency_ms
-    if before and after:
-        ratio = before / after
-        alike = abs(ratio - 1) <= SAME
-        yield "as fast" if alike else f"{ratio:.1f} x faster" if ratio > 1 else f"{1 / ratio:.1f} x slower"
+    found = result.speedup
+    if found is None:
+        return
+    if not found.told:
+        yield "the machine too busy to tell how fast"
+    elif found.low <= 1 <= found.high or abs(found.median - 1) <= SAME:
+        yield "as fast"
+    else:
+        yield f"{found.median:.1f} x faster" if found.median > 1 else f"{1 / found.median:.1f} x slower"

@@ -18,6 +18,7 @@ class Figures:
         size: bytes of the file.
         latency_ms: median time of one sample in onnxruntime on this machine; None if not measured.
         channels: prunable channels.
+        single_ms: the same on one thread; None if not measured apart.
     """
 
     params: int
@@ -25,10 +26,33 @@ class Figures:
     size: int
     channels: int
     latency_ms: float | None = None
+    single_ms: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON types."""
         return dict(vars(self))
+
+
+BUSY = 1.5
+"""Spread of a speedup, upper over lower end, beyond which the machine was too busy to tell it."""
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """How many times as fast a model is: the median over calls timed in turn, and the 10th and 90th percentile."""
+
+    median: float
+    low: float
+    high: float
+
+    @property
+    def told(self) -> bool:
+        """Whether the machine was quiet enough to tell."""
+        return self.high <= BUSY * self.low
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON types; nothing but the spread where the machine was too busy."""
+        return {"times": self.median if self.told else None, "p10": self.low, "p90": self.high}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from onnxprune._version import __version__
 from onnxprune.values.data import DataSummary
 from onnxprune.values.equality import Equality
 from onnxprune.values.groups import ChannelGroup
-from onnxprune.values.outcome import Figures, Quality
+from onnxprune.values.outcome import Figures, Quality, Speedup
 from onnxprune.values.plan import Plan
 from onnxprune.values.promise import Promise
 from onnxprune.values.quantized import Quantized, effects
@@ -37,6 +37,8 @@ class Result:
         failure: what was asked for on top of the pruned model and could not be done; the model is written even so.
         threads: threads of the runtime; None: its default.
         promise: what is promised of the limits on the loss; None: there are none, or nothing was measured.
+        speedup: of the pruned model; None: not measured.
+        single_speedup: the same on one thread.
     """
 
     model: Path
@@ -59,6 +61,8 @@ class Result:
     failure: str = ""
     threads: int | None = None
     promise: Promise | None = None
+    speedup: Speedup | None = None
+    single_speedup: Speedup | None = None
 
     @property
     def written(self) -> Mapping[str, Path]:
@@ -89,6 +93,8 @@ class Result:
             "after": None if self.after is None else self.after.to_json(),
             "quality": None if self.quality is None else self.quality.to_json(),
             "promise": None if self.promise is None else self.promise.to_json(),
+            "speedup": None if self.speedup is None else self.speedup.to_json(),
+            "single_speedup": None if self.single_speedup is None else self.single_speedup.to_json(),
             "quantized": self._quantized_json(),
             "verification": None if self.equality is None else self.equality.to_json(),
             "groups": {name: {"size": g.size, "kept": g.kept} for name, g in self.plan.groups.items()},

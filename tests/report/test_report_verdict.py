@@ -7,7 +7,7 @@ import pytest
 
 from onnxprune.report.verdict import verdict
 from onnxprune.values.accuracy import Accuracy
-from onnxprune.values.outcome import Figures, Quality
+from onnxprune.values.outcome import Figures, Quality, Speedup
 from onnxprune.values.plan import Plan
 from onnxprune.values.promise import Promise
 from onnxprune.values.results import Result
@@ -18,7 +18,8 @@ QUALITY = Quality(
     "d", 1000, Accuracy(876, 1000, (876,), (1000,)), Accuracy(869, 1000, (869,), (1000,)), -0.007, (-0.01, 0.0)
 )
 HELD = Promise("held", {"max_drop": 0.01}, {"max_drop": 0.0098}, 0.95, 1000)
-RESULT = Result(Path("a.onnx"), (), PLAN, None, BEFORE, Figures(6, 10.0, 20, 3, latency_ms=1.0), QUALITY, promise=HELD)
+AFTER = Figures(6, 10.0, 20, 3, latency_ms=1.0)
+RESULT = Result(Path("a.onnx"), (), PLAN, None, BEFORE, AFTER, QUALITY, promise=HELD, speedup=Speedup(1.7, 1.6, 1.75))
 
 
 def test_what_is_held_says_how_sure() -> None:
@@ -34,10 +35,15 @@ def test_what_is_held_says_how_sure() -> None:
         ({"promise": None}, "done: 49.6 % of the MACs (asked 50.0 %), top-1 87.6 -> 86.9 (-0.7), 1.7 x faster"),
         ({"promise": None, "warnings": ("a", "b")}, "done, with 2 warnings: "),
         ({"promise": replace(HELD, state="careful"), "warnings": ("careful: few", "b")}, "careful, with 1 warning: "),
-        ({"after": None, "quality": None, "promise": None}, "planned: 49.6 % of the MACs (asked 50.0 %)"),
-        ({"before": replace(BEFORE, latency_ms=1.01)}, ", as fast"),
-        ({"before": replace(BEFORE, latency_ms=0.5)}, ", 2.0 x slower"),
-        ({"before": replace(BEFORE, latency_ms=None)}, "(-0.7, at most -1.0 at 95 %)"),
+        (
+            {"after": None, "quality": None, "promise": None, "speedup": None},
+            "planned: 49.6 % of the MACs (asked 50.0 %)",
+        ),
+        ({"speedup": Speedup(1.01, 1.01, 1.01)}, ", as fast"),
+        ({"speedup": Speedup(1.2, 0.9, 1.3)}, ", as fast"),
+        ({"speedup": Speedup(0.5, 0.48, 0.55)}, ", 2.0 x slower"),
+        ({"speedup": Speedup(2.0, 1.1, 3.0)}, ", the machine too busy to tell how fast"),
+        ({"speedup": None}, "(-0.7, at most -1.0 at 95 %)"),
         (
             {
                 "quality": Quality("d", 9, moved=0.031),

@@ -39,6 +39,7 @@ def test_outcomes_are_json() -> None:
     figures = Figures(params=10, macs=20.0, size=30, channels=4)
     assert json.loads(json.dumps(figures.to_json())) == {
         "params": 10,
+        "single_ms": None,
         "macs": 20.0,
         "size": 30,
         "channels": 4,

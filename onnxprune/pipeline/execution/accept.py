@@ -10,7 +10,7 @@ from onnxprune.pipeline.planned import Planned
 from onnxprune.selection.loss_limits import CLASS_DROP, COLLAPSE, MAX_DRIFT, MAX_DROP, LossLimits, collapses
 from onnxprune.values.amount import Amount
 from onnxprune.values.equality import Equality
-from onnxprune.values.outcome import Figures, Quality
+from onnxprune.values.outcome import Figures, Quality, Speedup
 from onnxprune.values.promise import Promise
 from onnxprune.values.quantized import Quantized
 from onnxprune.values.results import Result
@@ -52,7 +52,7 @@ def accept(run: Run, result: Result, planned: Planned) -> Result:
         *([] if promise is None or promise.state == "held" else [careful_words(promise)]),
         *lost,
         *collapsed,
-        *shortcomings(before, after, result.equality),
+        *shortcomings(before, after, result.equality, result.speedup),
         *([result.failure] if result.failure else []),
         *([] if result.quantized is None else int8_shortcomings(after, result.quantized)),
     )
@@ -152,10 +152,10 @@ def refuse_collapse(collapsed: Sequence[str]) -> None:
         )
 
 
-def shortcomings(before: Figures, after: Figures, equality: Equality) -> Iterator[str]:
+def shortcomings(before: Figures, after: Figures, equality: Equality, speedup: Speedup | None = None) -> Iterator[str]:
     """Say what else is poor about the result. Latency is a measurement, too noisy here and now to refuse by."""
-    if before.latency_ms and after.latency_ms and after.latency_ms > SLOWER * before.latency_ms:
-        yield f"The pruned model is slower here: {after.latency_ms / before.latency_ms:.2f} times the latency."
+    if speedup is not None and speedup.told and speedup.median * SLOWER < 1 and speedup.high < 1:
+        yield f"The pruned model is slower here: {1 / speedup.median:.2f} times the latency."
     if after.size >= before.size:
         yield f"The pruned file is not smaller: {after.size} bytes instead of {before.size}."
     if equality.status == "unproven":

@@ -1,21 +1,26 @@
 """Measuring a pruned model: accuracy, size, latency, and the same of its quantized copy."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import onnx
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.graph.storage.measures import count_params, file_size
-from onnxprune.latency.measure import measure
+from onnxprune.latency.measure import Latency, measure
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.execution.cut import PrunedModel, channel_counts
 from onnxprune.pipeline.execution.quantize import Int8, measured_int8, quantize
 from onnxprune.pipeline.planned import Planned
 from onnxprune.runtime import Session, open_session
 from onnxprune.selection.loss_limits import MAX_DRIFT
+from onnxprune.surgery.cut import Cut
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.plan import Plan
 from onnxprune.values.results import Result
+
+SECONDS = 1.5
+"""For the timing of one model."""
 
 
 def evaluate(run: Run, pruned: PrunedModel) -> Result:
@@ -30,15 +35,18 @@ def evaluate(run: Run, pruned: PrunedModel) -> Result:
     int8, failure = quantize(run, cut, session)
     run.working("Measuring latency")
     size = file_size(run.staging.folder(config.written) / config.written.name, cut.weights)
-    latency = _latencies(run, session, int8)
+    timed, single = _latencies(run, session, int8, config.threads), _on_one_thread(run, cut)
+    latency = {name: found.median_ms for name, found in timed.items()}
     after = figures(cut.model, run.analysis, size, channel_counts(run.analysis, plan)[1], plan)
     known = run.evaluator
     quantized = None if int8 is None or known is None else measured_int8(int8, known, session, latency)
     result = outlined(run, replace(pruned.planned, notes=pruned.notes))
     return replace(
         result,
-        before=replace(result.before, latency_ms=latency.get("before")),
-        after=replace(after, latency_ms=latency.get("after")),
+        before=replace(result.before, latency_ms=latency.get("before"), single_ms=_median(single, "before")),
+        after=replace(after, latency_ms=latency.get("after"), single_ms=_median(single, "after")),
+        speedup=timed["before"].faster(timed["after"]) if timed else None,
+        single_speedup=single["before"].faster(single["after"]) if single else None,
         quality=quality,
         equality=pruned.equality,
         output=config.written,
@@ -48,6 +56,10 @@ def evaluate(run: Run, pruned: PrunedModel) -> Result:
         quantized_output=None if quantized is None else config.quantized_written,
         failure=failure,
     )
+
+
+def _median(timed: Mapping[str, Latency], name: str) -> float | None:
+    return timed[name].median_ms if name in timed else None
 
 
 def outlined(run: Run, planned: Planned) -> Result:
@@ -85,13 +97,20 @@ def _quality(run: Run, pruned: PrunedModel, session: Session) -> Quality | None:
     return replace(quality, steps=tuple(steps))
 
 
-def _latencies(run: Run, pruned: Session, small: Int8 | None) -> dict[str, float]:
-    """Return the latency of one sample by model, in milliseconds, measured in turns; nothing without samples."""
+def _latencies(run: Run, pruned: Session, small: Int8 | None, threads: int | None) -> dict[str, Latency]:
+    """Return the latency of one sample by model, measured in turns; nothing without samples."""
     if run.samples is None:
         return {}
     model, config = run.model, run.config
-    whole = open_session(model.proto, model.weights, name=str(config.model), threads=config.threads)
+    whole = open_session(model.proto, model.weights, name=str(config.model), threads=threads)
     sessions = {"before": whole, "after": pruned, **({} if small is None else {"quantized": small.session})}
     feeds = next(run.samples.calibration.batches(1)).feeds
     calls = [chunk.feeds for chunk in whole.chunks(feeds)]
-    return {name: found.median_ms for name, found in measure(sessions, calls[0]).items()}
+    return measure(sessions, calls[0], budget_seconds=SECONDS)
+
+
+def _on_one_thread(run: Run, cut: Cut) -> dict[str, Latency]:
+    """Return the latencies of both models on one thread, where that is not what is measured anyway."""
+    if run.config.threads is not None:
+        return {}
+    return _latencies(run, open_session(cut.model, cut.weights, name="the pruned model", threads=1), None, 1)
