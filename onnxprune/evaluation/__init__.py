@@ -5,11 +5,13 @@ from onnxprune.evaluation.classes import class_output, declared_classes
 from onnxprune.evaluation.drift import Drift, drift
 from onnxprune.evaluation.presets import auto_preprocess
 from onnxprune.evaluation.top1 import PairedChange, Predictions, evaluate, paired, predict
+from onnxprune.evaluation.variety import alike
 
 __all__ = [
     "Drift",
     "PairedChange",
     "Predictions",
+    "alike",
     "auto_preprocess",
     "chance_level_message",
     "class_output",

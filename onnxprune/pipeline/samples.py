@@ -8,6 +8,7 @@ from pathlib import Path
 from onnxprune.data import Dataset, fit_and_judge, open_data, split
 from onnxprune.errors import InputError
 from onnxprune.evaluation import (
+    alike,
     auto_preprocess,
     chance_level_message,
     declared_classes,
@@ -38,6 +39,8 @@ class Samples:
         original: accuracy of the original model on all of `--data`; None without labels.
         held: what plans are tried on, where `measured` is data of its own that nothing may be chosen by.
         own_test: whether what is measured on was given apart.
+        seed: of the choice of samples.
+        alike: in what way the outputs of the original hardly vary over the samples; None: they do.
     """
 
     whole: Dataset
@@ -49,6 +52,7 @@ class Samples:
     held: Dataset | None = None
     own_test: bool = False
     seed: int = 0
+    alike: str | None = None
 
     @cached_property
     def _parts(self) -> tuple[Dataset, Dataset]:
@@ -138,12 +142,13 @@ def scale_pixels(samples: Samples, config: PruneConfig, session: Session, track:
     """
     whole, scaling, presets = _scaled(config, session, samples.whole, track)
     original = None
+    said = alike(session, whole, config.seed)
     if whole.labels is not None and config.check_accuracy:
         original = predict(session, whole, batch_size=config.batch_size, track=track).accuracy
         if is_near_chance_level(original):
             raise InputError(chance_level_message(original), "chance-level")
     if whole is samples.whole:
-        return replace(samples, scaling=scaling, presets=presets, original=original)
+        return replace(samples, scaling=scaling, presets=presets, original=original, alike=said)
     treatment = whole.preprocess
     return Samples(
         whole,
@@ -155,6 +160,7 @@ def scale_pixels(samples: Samples, config: PruneConfig, session: Session, track:
         None if samples.held is None else samples.held.with_preprocess(treatment),
         samples.own_test,
         samples.seed,
+        said,
     )
 
 

@@ -52,12 +52,25 @@ def accept(run: Run, result: Result, planned: Planned) -> Result:
         *([] if promise is None or promise.state == "held" else [careful_words(promise)]),
         *lost,
         *collapsed,
+        *_unjudged(run, quality),
         *shortcomings(before, after, result.equality, result.speedup),
         *([result.failure] if result.failure else []),
         *([] if result.quantized is None else int8_shortcomings(after, result.quantized)),
     )
     told = {} if promise is None else promise.to_json()
     return replace(result, warnings=warnings, notes=notes, promise=promise, plan=replace(plan, promise=told))
+
+
+LOST = 0.9
+"""Change of the outputs from which on they have little to do with the original's."""
+
+
+def _unjudged(run: Run, quality: Quality | None) -> Iterator[str]:
+    """Say that the samples cannot judge, or that hardly anything of the outputs is left."""
+    if run.samples is not None and run.samples.alike is not None:
+        yield f"These samples cannot judge: {run.samples.alike}."
+    if quality is not None and quality.before is None and quality.moved is not None and quality.moved >= LOST:
+        yield f"The outputs have little to do with the original's: they changed by {100 * quality.moved:.0f} %."
 
 
 def promised(limits: LossLimits, pruned: Quality | None, last: Quality | None, confidence: float) -> Promise | None:

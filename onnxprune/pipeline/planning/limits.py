@@ -1,7 +1,8 @@
 """Limits on what may be lost: which there are, what a measured result says of them, and what is said of that."""
 
-from onnxprune.errors import InputError
+from onnxprune.errors import InputError, UnreachableError
 from onnxprune.pipeline.config.jobs import PruneConfig
+from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.samples import Samples
 from onnxprune.selection.loss_limits import CLASS_DROP, MAX_DRIFT, MAX_DROP, LossLimits
 
@@ -34,6 +35,21 @@ def limits_of(config: PruneConfig, samples: Samples | None) -> LossLimits | None
         return LossLimits(limits)
     default = {MAX_DROP: DROP} if has_labels(config, samples) else {MAX_DRIFT: DRIFT}
     return LossLimits({**default, **limits}, by_default=True, refuses_collapse=not config.force)
+
+
+def refuse_alike(run: Run) -> None:
+    """Refuse to choose by outputs that hardly vary over the samples.
+
+    Raises:
+        UnreachableError: they do, and plans are to be chosen by what they do to them.
+    """
+    said = None if run.samples is None else run.samples.alike
+    if said is not None and run.limits is not None and not run.config.force:
+        raise UnreachableError(
+            f"These samples cannot judge: {said}, so whatever is cut looks free. Give samples that the model tells "
+            "apart, like those that it is for, or --force to choose by these.",
+            "outputs-alike",
+        )
 
 
 def drop_limit(config: PruneConfig) -> float | None:

@@ -12,6 +12,7 @@ from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.planned import Planned
 from onnxprune.pipeline.planning.branches import BranchSearch, Gone, Within
 from onnxprune.pipeline.planning.latency import hold_latency
+from onnxprune.pipeline.planning.limits import refuse_alike
 from onnxprune.pipeline.planning.plans import choose, class_masks, plan_of_masks, recovery_settings
 from onnxprune.pipeline.planning.search import Choose, find_plan
 from onnxprune.pipeline.planning.steps import Chosen, Keep, choose_in_steps, scored
@@ -34,6 +35,7 @@ def make_plan(run: Run) -> Planned:
     """
     if run.imported is not None and run.imported.masks_alone:
         return _given(run, run.imported.keep)
+    refuse_alike(run)
     with removed_if_refused(run.state):
         select = _chooser(run)
         found, search = find_plan(run, select) if _tries(run) else (select(run.goal), None)

@@ -492,3 +492,21 @@ def test_training_comes_after_the_search_and_is_held_to_the_limit(
     with refused("loss-too-high", "final result", "20.0 points of top-1"):
         run(evolve(settings, output=tmp_path / "b.onnx", goal=Goal(onnxprune.Budget(macs=0.5))))
     assert names(tmp_path) == before
+
+
+def test_samples_that_cannot_judge_choose_nothing(tmp_path: Path) -> None:
+    """Noise that the model calls the same all over, with and without labels."""
+    specs = onnxprune.load(CONVNET).graph.input_specs
+    (shape,) = [spec.shape for spec in specs]
+    x = np.random.default_rng(0).normal(0, 0.01, size=(30, *(side or 1 for side in shape[1:]))).astype(np.float32)
+    np.savez(tmp_path / "noise.npz", x=x)
+    more: dict[str, Any] = {"data": tmp_path / "noise.npz", "preprocess": None}
+    with refused("outputs-alike", "cannot judge", "force="):
+        prune(tmp_path / "a.onnx", **more)
+    with refused("outputs-alike", "cannot judge"):
+        prune(tmp_path / "a.onnx", macs=0.5, max_drift=0.1, **more)
+    assert names(tmp_path) == ["noise.npz"]
+    forced = prune(tmp_path / "a.onnx", force=True, **more)
+    assert any(said.startswith("These samples cannot judge: output ") for said in forced.warnings)
+    asked = prune(tmp_path / "b.onnx", macs=0.5, **more)
+    assert any(said.startswith("These samples cannot judge: output ") for said in asked.warnings)
