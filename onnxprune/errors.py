@@ -4,7 +4,8 @@ A message says what is wrong, where (tensor, node or file by name) and what to d
 says what kind of thing is wrong, and stays the same when a message is put in other words.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -103,6 +104,17 @@ CODES: Mapping[Code, str] = MappingProxyType(
     }
 )
 """What every code means."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question after the known name that is nearest to one that is not, to be put behind a message's list.
+
+    Example:
+        >>> did_you_mean("entorpy", ["entropy", "l1"])
+        " (did you mean 'entropy'?)"
+    """
+    nearest = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
 
 
 class OnnxPruneError(Exception):

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from onnxprune.cli.sections import Command, ListedOption, help_all
-from onnxprune.errors import InputError
+from onnxprune.errors import InputError, did_you_mean
 from onnxprune.pipeline.config.base import (
     Config,
     ConfigError,
@@ -132,7 +132,9 @@ class Job(Command, Generic[C]):
         if not known.choices:
             return True
         if value not in known.values:
-            raise click.BadParameter(f"{value!r} is not one of {', '.join(known.values)}", param=_param(self, name))
+            nearest = did_you_mean(str(value), known.values)
+            said = f"{value!r} is not one of {', '.join(known.values)}{nearest}"
+            raise click.BadParameter(said, param=_param(self, name))
         return value
 
     def _value(self, name: str, value: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxprune.errors import InputError
+from onnxprune.errors import InputError, did_you_mean
 from onnxprune.registry import Registry, kind_complaint
 from onnxprune.values.axes import FloatArray
 from onnxprune.values.groups import ChannelGroup
@@ -178,7 +178,10 @@ def find_method(name: str) -> Method:
     if name not in METHODS:
         if reason := METHODS.unusable(name):
             raise InputError(reason, "unknown-name")
-        raise InputError(f"Unknown method {name!r}; the known ones are: {', '.join(METHODS)}.", "unknown-name")
+        raise InputError(
+            f"Unknown method {name!r}{did_you_mean(name, METHODS)}; the known ones are: {', '.join(METHODS)}.",
+            "unknown-name",
+        )
     return METHODS[name]
 
 

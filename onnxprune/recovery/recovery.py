@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import onnx
 
-from onnxprune.errors import InputError
+from onnxprune.errors import InputError, did_you_mean
 from onnxprune.linear.held import Calls
 from onnxprune.recovery.products import Mixed
 from onnxprune.registry import Registry, kind_complaint
@@ -128,9 +128,11 @@ def steps(name: str) -> tuple[Recovery, ...]:
     if name == NONE:
         return ()
     if name not in RECOVERIES:
+        nearest = did_you_mean(name, RECOVERIES)
         known = ", ".join([NONE, *RECOVERIES])
         raise InputError(
-            RECOVERIES.unusable(name) or f"There is no recovery {name!r}; choose from {known}.", "unknown-name"
+            RECOVERIES.unusable(name) or f"There is no recovery {name!r}{nearest}; choose from {known}.",
+            "unknown-name",
         )
     found = RECOVERIES[name]
     found.check()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
-from onnxprune.errors import InputError
+from onnxprune.errors import InputError, did_you_mean
 from onnxprune.registry import Registry, kind_complaint
 from onnxprune.selection.limits import Limit, Limits
 from onnxprune.selection.schedule import left_after
@@ -70,9 +70,11 @@ def find_budget(name: str) -> Limited:
         InputError: there is no such budget.
     """
     if name not in BUDGETS:
+        nearest = did_you_mean(name, BUDGETS)
         known = ", ".join(BUDGETS)
         raise InputError(
-            BUDGETS.unusable(name) or f"There is no budget {name!r}; the known ones are {known}.", "unknown-name"
+            BUDGETS.unusable(name) or f"There is no budget {name!r}{nearest}; the known ones are {known}.",
+            "unknown-name",
         )
     return BUDGETS[name]
 
@@ -172,7 +174,8 @@ class Budget:
         for each, amount in self.limited.items():
             whole = each.whole(costs)
             most = max(1e-9, amount.of(whole) - each.reserve)
-            found.append(Limit(each.words, partial(each.at, costs), most, whole))
+            unit = None if amount.is_share or each.units is None else amount.unit(each.units)
+            found.append(Limit(each.words, partial(each.at, costs), most, whole, unit, each.reserve))
         return Limits(tuple(found), (lambda _: costs.groups) if self.budgets else costs.neighbours)
 
     def to_json(self) -> dict[str, Any]:

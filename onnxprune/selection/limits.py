@@ -21,12 +21,24 @@ class Limit:
         cost: of a network.
         most: that it may be.
         whole: what it is without a cut.
+        reserve: of an amount, that was taken off for what the cost does not know of.
+        unit: of amounts, and how much one is, where the limit was given as one; None: it was given as a share.
     """
 
     what: str
     cost: Cost
     most: float
     whole: float
+    unit: tuple[str, float] | None = None
+    reserve: float = 0.0
+
+    def shown(self, cost: float) -> str:
+        """Return a cost and the reserve as the limit was given: as a share of the original's, or in its unit."""
+        cost += self.reserve
+        if self.unit is None:
+            return f"{cost / self.whole:.1%}"
+        name, size = self.unit
+        return f"{cost / size:.4g} {name}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,6 @@ def _missed(limit: Limit, least: float) -> str:
     if least <= limit.most:
         return ""
     return (
-        f"The budget of {limit.most / limit.whole:.1%} of the {limit.what} cannot be met: with every group at its "
-        f"floor {least / limit.whole:.1%} are left; ask for at least that."
+        f"The budget of {limit.shown(limit.most)} of the {limit.what} cannot be met: with every group at its "
+        f"floor {limit.shown(least)} are left; ask for at least that."
     )

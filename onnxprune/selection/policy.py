@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from onnxprune.errors import InputError
+from onnxprune.errors import InputError, did_you_mean
 from onnxprune.registry import Registry, kind_complaint
 from onnxprune.selection.limits import Cost, Limits
 from onnxprune.selection.widths import Width
@@ -77,8 +77,10 @@ def find_policy(name: str) -> Policy:
         InputError: there is none.
     """
     if name not in POLICIES:
+        nearest = did_you_mean(name, POLICIES)
         known = ", ".join(POLICIES)
         raise InputError(
-            POLICIES.unusable(name) or f"There is no policy {name!r}; the known ones are {known}.", "unknown-name"
+            POLICIES.unusable(name) or f"There is no policy {name!r}{nearest}; the known ones are {known}.",
+            "unknown-name",
         )
     return POLICIES[name]

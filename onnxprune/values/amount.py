@@ -29,6 +29,11 @@ class Amount:
         """Return how much that is of `whole`."""
         return self.number * whole if self.is_share else self.number
 
+    def unit(self, units: Mapping[str, float]) -> tuple[str, float]:
+        """Return the unit that an amount was given in, and how much one of it is."""
+        name = self.text.lstrip("0123456789.,_+-eE ").strip()
+        return (name, units[name]) if name in units else ("", 1.0)
+
     def as_share(self, whole: float) -> "Amount":
         """Return the same as a share of `whole`, at most all of it."""
         return self if self.is_share else Amount(min(1.0, self.number / whole), is_share=True, text=self.text)

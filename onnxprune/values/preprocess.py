@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from onnxprune.errors import InputError
+from onnxprune.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,8 +74,9 @@ class Preprocess:
             InputError: no preset has this name.
         """
         if name not in PRESETS:
+            nearest = did_you_mean(name, PRESETS)
             raise InputError(
-                f"no preprocessing preset is called '{name}': choose from {', '.join(PRESETS)}", "unknown-name"
+                f"no preprocessing preset is called '{name}'{nearest}: choose from {', '.join(PRESETS)}", "unknown-name"
             )
         preset = PRESETS[name]
         return replace(self, scale=preset.scale, mean=preset.mean, std=preset.std)

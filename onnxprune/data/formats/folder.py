@@ -13,6 +13,9 @@ from onnxprune.data.split import choose
 from onnxprune.data.subtask import choose_classes, of_classes
 from onnxprune.errors import InputError
 
+SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "holdout"})
+"""What folders are called that hold a part of a data set each."""
+
 
 def open_folder(request: DataRequest) -> Dataset:
     """Open the images of a folder; no more of them than are needed are looked into."""
@@ -21,6 +24,13 @@ def open_folder(request: DataRequest) -> Dataset:
     listing = list_folder(folder, request.names, only)
     labels = listing.labels
     if labels is not None and request.names is None and classes is not None and len(listing.class_names) != classes:
+        parts = [name for name in listing.class_names if name.lower() in SPLITS]
+        if len(parts) == len(listing.class_names):
+            raise InputError(
+                f"'{folder}' holds the parts of a data set ({', '.join(parts)}) and no classes: give one of them with "
+                f"--data, such as '{folder / parts[0]}', and another with --test",
+                "bad-labels",
+            )
         raise InputError(
             f"'{folder}' has {len(listing.class_names)} class folders but the model has {classes} classes: "
             f"pass --labels FILE with the {classes} class names, one per line, in the order of its outputs",

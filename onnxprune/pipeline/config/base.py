@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar, get_args
 
 import attrs
 
-from onnxprune.errors import InputError, OnnxPruneError
+from onnxprune.errors import InputError, OnnxPruneError, did_you_mean
 from onnxprune.pipeline.config.method_settings import with_method_settings
 
 P = ParamSpec("P")
@@ -141,7 +141,8 @@ def _reader(field: "attrs.Attribute[Any]") -> Callable[[Any], Any]:
                 raise ValueError(f"{value!r} is no text")
             found = value if convert is None else convert(value)
             if option is not None and option.choices and isinstance(found, str) and found not in option.values:
-                raise ValueError(f"{found!r} is not one of {', '.join(option.values)}")
+                nearest = did_you_mean(found, option.values)
+                raise ValueError(f"{found!r} is not one of {', '.join(option.values)}{nearest}")
         except ValueError as error:
             raise ConfigError(keyword_of(field), _shortened(str(error))) from None
         except (TypeError, AttributeError, OverflowError) as error:

@@ -91,8 +91,8 @@ def careful_words(promise: Promise) -> str:
         what = {MAX_DROP: "top-1 lost", CLASS_DROP: "a class lost", MAX_DRIFT: "the outputs changed by"}[name]
         unit = "%" if name == MAX_DRIFT else " points"
         if bound > limit + 1e-9:
-            most = f"{100 * bound:.1f}{unit}" if math.isfinite(bound) else "any"
-            parts.append(f"{what} at most {most}, where {100 * limit:g}{unit} are allowed")
+            most = f"at most {100 * bound:.1f}{unit}" if math.isfinite(bound) else "nobody knows how much"
+            parts.append(f"{what} {most}, the limit is {100 * limit:g}{unit if limit != 0.01 else unit.rstrip('s')}")
     seen = "; ".join(parts) or "a class is gone"
     more = "" if promise.enough is None else f"; about {promise.enough:,} held-out images would do"
     return (

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from onnxprune.analysis.analysis import Analysis
-from onnxprune.errors import UnreachableError
+from onnxprune.errors import InputError, UnreachableError
 from onnxprune.graph.loaded import Model
 from onnxprune.latency.block import width_block
 from onnxprune.latency.budget import Keep, Timing, refuse_latency, timed_choices
@@ -69,7 +69,20 @@ def time_network(
     if goal.round_to is None:
         goal = replace(goal, round_to=table.block, slow=frozenset(table.slow))
     goal = replace(goal, excluded=excluded_widths(table, analysis, goal))
-    return with_latency_model(analysis, table), goal, Timing(table, path is None, device)
+    analysis = with_latency_model(analysis, table)
+    _refuse_bare(goal.budget.latency, analysis.costs.whole_of("latency"))
+    return analysis, goal, Timing(table, path is None, device)
+
+
+def _refuse_bare(budget: Amount | None, whole: float) -> None:
+    """Refuse a number without a unit that is no limit in milliseconds, as it was hardly meant to be.
+
+    Raises:
+        InputError: it is none.
+    """
+    if budget is not None and not budget.is_share and budget.number >= whole and budget.text[-1:].isdigit():
+        share = f"; for a share write {budget.text}%" if budget.number <= 100 else ""
+        raise InputError(f"--latency {budget.text} ms is above today's {whole:.3g} ms{share}.", "bad-value")
 
 
 def hold_latency(
