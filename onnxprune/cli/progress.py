@@ -96,9 +96,9 @@ class Meter:
                 self._bar = None
         what, total, start = self._task
         took = time.perf_counter() - start
-        if what and total and took > PATIENCE and not (aborted or self._console.is_terminal):
-            rate = self._done / took
-            self._console.print(Text(f"{what}: {self._done} of {total} in {took:.1f} s ({rate:.0f} a second)"))
+        if what and took > PATIENCE and not (aborted or self._console.is_terminal):
+            counted = f"{self._done} of {total} in {took:.1f} s ({_rate(self._done / took)} a second)" if total else ""
+            self._console.print(Text(f"{what}: {counted or f'{took:.1f} s'}"))
         self._task = ("", None, 0.0)
 
 
@@ -116,3 +116,7 @@ class RateColumn(ProgressColumn):
             return Text("")
         rate = task.completed / max(time.perf_counter() - self._start, 1e-9)
         return Text(f"{task.completed:.0f}/{task.total:.0f}  {rate:.3g} a second")
+
+
+def _rate(each_second: float) -> str:
+    return f"{each_second:.0f}" if each_second >= 10 else f"{each_second:.2g}"

@@ -29,7 +29,6 @@ from onnxprune.pipeline.planning.plans import class_masks, recovery_settings, ve
 from onnxprune.pipeline.planning.widths import least_left, policy_of, refuse_unreachable
 from onnxprune.pipeline.samples import open_samples, scale_pixels
 from onnxprune.pipeline.state import open_state, read_state
-from onnxprune.report.curve import require_plots
 from onnxprune.runtime import open_session
 from onnxprune.selection.loss_limits import MAX_DRIFT, MAX_DROP
 from onnxprune.values.plan import Plan
@@ -111,8 +110,6 @@ def _checked(config: PruneConfig) -> ConfiguredMethod:
     options = method.settle(config.options)
     policy_of(method, options, config.goal.policy)
     recovery_settings(config.recovered_by)
-    if config.pareto is not None:
-        require_plots()
     if config.labels is not None and not config.labels.exists():
         raise InputError(f"there is no file '{config.labels}' of --labels: check the path", "missing-file")
     return ConfiguredMethod(method, options)

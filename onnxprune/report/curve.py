@@ -5,13 +5,11 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onnxprune.errors import InputError
 from onnxprune.values.trials import COLUMNS, Search
 
 STYLE: Any = {
@@ -21,18 +19,6 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-
-
-def require_plots() -> None:
-    """Refuse to go on where nothing can be drawn.
-
-    Raises:
-        InputError: matplotlib is not installed.
-    """
-    if find_spec("matplotlib") is None:
-        raise InputError(
-            '--pareto draws with matplotlib, which is not installed; pip install "onnxprune[plot]".', "not-installed"
-        )
 
 
 def curve_files(search: Search, places: Mapping[str, Path]) -> dict[Path, bytes]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -266,7 +267,7 @@ class PruneConfig(
             "Try budgets from mild to the least as well, and write the curve.",
             OUTPUT,
             metavar="PATH",
-            more="It goes to PATH.csv, PATH.json and PATH.svg (a plot, which needs matplotlib).",
+            more="It goes to PATH.csv, PATH.json and, where matplotlib is installed, as a drawing to PATH.svg.",
         ),
     )
     dry_run: bool = field(
@@ -418,13 +419,13 @@ class PruneConfig(
 
     @property
     def curve_written(self) -> dict[str, Path]:
-        """Where the parts of the curve go, by their endings."""
+        """Where the parts of the curve go, by their endings; no drawing where matplotlib is not installed."""
         if self.pareto is None:
             return {}
         null, name = is_null(self.pareto), self.pareto.name
         return {
             ending: self.pareto if null else self.pareto.with_name(f"{name}.{ending}")
-            for ending in ("csv", "json", "svg")
+            for ending in ("csv", "json", *(["svg"] if find_spec("matplotlib") is not None else []))
         }
 
     @property

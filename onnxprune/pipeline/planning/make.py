@@ -45,6 +45,8 @@ def make_plan(run: Run) -> Planned:
     notes = (*run.model.notes, *found.notes, *latency_notes(run.analysis, run.timing, counts(found.keep)))
     if search is None or run.goal.budget.explicit:
         notes = (*notes, *unused_notes(run.analysis, run.goal, counts(found.keep)))
+    if run.config.pareto is not None and "svg" not in run.config.curve_written:
+        notes = (*notes, 'There is no drawing of the curve, which takes matplotlib: pip install "onnxprune[plot]".')
     if run.limits is not None and run.config.recipe is not None:
         notes = (*notes, "The limits on the loss chose the plan by its recovered weights, before the training.")
     return Planned(plan, notes, search, _files(run, found, search))

@@ -57,10 +57,11 @@ def fold(task: RecoveryTask) -> Recovered:
     rng = np.random.default_rng(task.seed)
     solved, skipped = {}, {}
     matrices = {layer.output: _mix(layer, before, task, weights, (whole, graph)) for layer in layers}
-    for layer in layers:
-        mask = masks_of(task.masks, layer.source).get(layer.channels)
-        if mask is None or layer.output not in before:
-            continue
+    masks = {layer.output: masks_of(task.masks, layer.source).get(layer.channels) for layer in layers}
+    todo = [(layer,) for layer in layers if masks[layer.output] is not None and layer.output in before]
+    for (layer,) in task.track(todo, total=len(todo), what="Folding layers"):
+        mask = masks[layer.output]
+        assert mask is not None
         try:
             solved[layer.output] = _fold_into(
                 layer, before[layer.output], mask, task, weights, (whole, graph), teacher, rng, matrices[layer.output]

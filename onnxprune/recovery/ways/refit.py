@@ -47,9 +47,8 @@ def refit(task: RecoveryTask) -> Recovered:
     rng = np.random.default_rng(task.seed)
     solved = {}
     left_alone = {name: reason for name, reason in skipped.items() if name in reached}
-    for layer in layers:
-        if not is_reached(layer, reached):
-            continue
+    todo = [(layer,) for layer in layers if is_reached(layer, reached)]
+    for (layer,) in task.track(todo, total=len(todo), what="Refitting layers"):
         matrix = as_matrix(layer.node, weights[layer.weight])
         sample = _Sample(graph, layer, matrix.shape, task)
         if not sample.fits:

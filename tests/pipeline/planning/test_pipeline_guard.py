@@ -464,11 +464,12 @@ def test_a_refused_run_writes_no_curve(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_a_curve_takes_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnxprune.report.curve.find_spec", lambda name: None)
-    monkeypatch.setattr("onnxprune.pipeline.opening.load", lambda path: pytest.fail("work was begun"))
-    with refused("not-installed", "matplotlib", 'pip install "onnxprune[plot]"'):
-        prune(tmp_path / "a.onnx", macs=0.5, pareto=tmp_path / "curve")
+def test_a_curve_is_drawn_where_matplotlib_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxprune.pipeline.config.jobs.find_spec", lambda name: None)
+    result = prune(tmp_path / "a.onnx", macs=0.5, pareto=tmp_path / "c")
+    assert names(tmp_path) == ["a.onnx", "a.plan.json", "c.csv", "c.json"]
+    assert list(result.curve_output) == ["csv", "json"]
+    assert any("no drawing" in note and 'pip install "onnxprune[plot]"' in note for note in result.notes)
 
 
 def test_training_comes_after_the_search_and_is_held_to_the_limit(
