@@ -148,25 +148,38 @@ class Judge:
         self._kept = {axis.ref.name: (axis.dim, mask) for axis, mask in masks.items() if not axis.ref.is_use}
 
     def error(self, model: onnx.ModelProto) -> float:
-        """Return the mean over the outputs of the squared error as a share of the squared truth; inf: not a number."""
+        """Return the mean over the outputs of the squared error as a share of the squared truth; inf: not a number.
+
+        Of integer outputs it is the share of the elements that differ.
+        """
         wrong: dict[str, float] = {}
         right: dict[str, float] = {}
         for number, found in self._outputs(model):
             for name, value in self._truth[number].items():
                 dim, mask = self._kept.get(name, (0, None))
                 wanted = value if mask is None else np.compress(mask, value, dim)
-                if found[name].shape == wanted.shape:
+                if found[name].shape == wanted.shape and wanted.dtype.kind != "f":
+                    wrong[name] = wrong.get(name, 0.0) + float(np.count_nonzero(found[name] != wanted))
+                    right[name] = right.get(name, 0.0) + wanted.size
+                elif found[name].shape == wanted.shape and np.isfinite(wanted).any():
                     finite = np.isfinite(wanted)
                     wrong[name] = wrong.get(name, 0.0) + float(np.square(found[name][finite] - wanted[finite]).sum())
                     right[name] = right.get(name, 0.0) + float(np.square(wanted[finite]).sum())
         error = float(np.mean([wrong[name] / max(right[name], 1e-30) for name in wrong])) if wrong else 0.0
         return error if np.isfinite(error) else np.inf
 
-    def _outputs(self, model: onnx.ModelProto) -> Iterator[tuple[int, dict[str, NDArray[np.float64]]]]:
+    def _outputs(self, model: onnx.ModelProto) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
         session = open_session(model, name="the model to recover")
         for number in self._numbers:
             found = session.run(self._calls[number])
-            yield number, {name: value.astype(np.float64) for name, value in found.items() if value.dtype.kind == "f"}
+            yield (
+                number,
+                {
+                    name: value.astype(np.float64) if value.dtype.kind == "f" else value
+                    for name, value in found.items()
+                    if value.dtype.kind in "fiub"
+                },
+            )
 
 
 def with_values(cut: Cut, tensors: Mapping[str, onnx.TensorProto]) -> Cut:

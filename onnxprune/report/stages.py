@@ -59,5 +59,5 @@ def data_blocks(data: DataSummary, limit: int | None, use: str = SCORED) -> Iter
         lines.append(f"Classes: {', '.join(data.classes)}; all samples and accuracies are of these alone.")
     lines.append(use.format(data.calibration, data.measured))
     if data.held is not None:
-        lines.append(f"Plans are tried on {data.held} more of them, which no score sees.")
+        lines.append(f"Plans are tried on {data.held} samples that were held out of the data; no score sees them.")
     yield Lines(tuple(lines))

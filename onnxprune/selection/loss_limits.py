@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from onnxprune.values.accuracy import Z95
-from onnxprune.values.bounds import samples_for
+from onnxprune.values.bounds import FEWEST, samples_for
 from onnxprune.values.outcome import Quality
 
 CLASS_DROP = "max_class_drop"
@@ -67,7 +67,8 @@ class LossLimits:
                 continue
             given = " by default" if self.by_default and name != CLASS_DROP else ""
             if name == MAX_DRIFT:
-                yield f"changes an output by {found[name]:.1%}, where --max-drift{given} allows {100 * limit:g}%"
+                much = f"{found[name]:.1%}" if found[name] >= 0.0005 else f"{100 * found[name]:.2g}%"
+                yield f"changes an output by {much}, where --max-drift{given} allows {100 * limit:g}%"
             elif name == MAX_DROP:
                 yield f"loses {100 * found[name]:.1f} points of top-1, where --max-drop{given} allows {100 * limit:g}"
             else:
@@ -96,24 +97,34 @@ class LossLimits:
         return sure or not missed <= {MAX_DROP} or (self.refuses_collapse and bool(collapses(quality)))
 
     def can_be_shown(self, samples: int, confidence: float) -> bool:
-        """Whether so many samples could show that top-1 holds its limit, if none of them changed sides."""
+        """Whether so many samples could show that the limits hold, if hardly anything changed on them."""
         limit = self.limits.get(MAX_DROP)
-        return limit is None or samples_for(limit, confidence) <= samples
+        if MAX_DRIFT in self.limits and samples < FEWEST:
+            return False
+        return limit is None or (limit > 0 and samples_for(limit, confidence) <= samples)
 
     def enough(self, quality: Quality, confidence: float) -> int | None:
-        """Return how many samples like these would show that top-1 holds its limit; None: no number would.
+        """Return how many samples like these would show that top-1 holds its limit; None: that is not all, or none.
 
         Samples change sides as often as they did; where none did, none does.
         """
         limit, change = self.limits.get(MAX_DROP), quality.change
+        others = (name for name in self.limits if name != MAX_DROP)
+        if any(quality.bounds.get(name, math.inf) > self.limits[name] + SLACK for name in others):
+            return None
         if not limit or change is None or quality.change_interval is None or -change >= limit:
             return None
         low, high = quality.change_interval
-        if low == high:
-            return samples_for(limit, confidence)
-        spread = ((high - low) / (2 * Z95)) ** 2 * quality.samples  # of one sample
+        spread = ((high - low) / (2 * Z95)) ** 2 * quality.samples  # of one sample; half a sample is added to each side
+        least = samples_for(limit, confidence)
+        if spread * quality.samples <= UNCHANGED:
+            return _rounded_up(least)
         z = NormalDist().inv_cdf(confidence)
-        return _rounded_up(max(samples_for(limit, confidence), spread * (z / (limit + change)) ** 2))
+        return _rounded_up(max(least, spread * (z / (limit + change)) ** 2))
+
+
+UNCHANGED = 1.01
+"""Variance of a paired change, times the squared samples, up to which no sample changed sides."""
 
 
 def losses(quality: Quality) -> Mapping[str, float]:

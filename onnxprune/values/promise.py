@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from onnxprune.values.outcome import finite
 
-State = Literal["held", "careful"]
+State = Literal["held", "careful", "missed"]
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class Promise:
     """The limits on the loss of what was written last, on samples that neither fitted nor chose it.
 
     Attributes:
-        state: held: the samples show that all limits hold; careful: they are too few for that, and nothing visible was
-            lost.
+        state: held: the samples show that all limits hold; careful: they are too few for that, and no limit is visibly
+            missed; missed: one is, in a plan that was applied all the same.
         limits: the most that may be lost, as shares, by their names in a plan's request.
         bounds: the most that was lost, at `confidence`, by the same names.
         confidence: of each bound, one-sided.

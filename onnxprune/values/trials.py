@@ -57,11 +57,13 @@ class Search:
         limits: on what may be lost, as shares, by their names in a plan's request; empty: none.
         source: the data that was measured on.
         trials: the plans, in the order in which they were tried.
+        shown: whether the samples were found to show that the plan which was taken holds the limits.
     """
 
     limits: Mapping[str, float]
     source: str
     trials: tuple[Trial, ...]
+    shown: bool = False
 
     @property
     def chosen(self) -> Trial | None:

@@ -312,6 +312,12 @@ class PruneConfig(
         self._check_quantizing()
         self._check_effort()
         self._check_branches()
+        if self.require_confidence and not self.chosen_by_loss and self.max_class_drop is None:
+            raise InputError(
+                "--require-confidence asks to show that a limit holds, and there is none beside the budgets; give "
+                "--max-drop, --max-drift or --max-class-drop, or leave it out.",
+                "conflicting-options",
+            )
         self.treatment()
         _ = self.goal
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from onnxprune.errors import UnreachableError
 from onnxprune.pipeline.context import Run
+from onnxprune.pipeline.execution.promise import with_promise, words
 from onnxprune.pipeline.planned import Planned
-from onnxprune.selection.loss_limits import CLASS_DROP, COLLAPSE, MAX_DRIFT, MAX_DROP, LossLimits, collapses
+from onnxprune.selection.loss_limits import CLASS_DROP, COLLAPSE, collapses
 from onnxprune.values.amount import Amount
 from onnxprune.values.equality import Equality
 from onnxprune.values.outcome import Figures, Quality, Speedup
-from onnxprune.values.promise import Promise
 from onnxprune.values.quantized import Quantized
 from onnxprune.values.results import Result
 
@@ -36,29 +36,22 @@ def accept(run: Run, result: Result, planned: Planned) -> Result:
     notes = result.notes
     if limit is not None and (quality is None or not quality.classes):
         notes = (*notes, f"No accuracy by class was measured, so the limit of {100 * limit:g} points is unchecked.")
-    limits = LossLimits(
-        {name: plan.request[name] for name in (MAX_DROP, MAX_DRIFT, CLASS_DROP) if name in plan.request}
-    )
-    last = quality if result.quantized is None else result.quantized.quality
-    own = run.samples is not None and run.samples.held is not None  # test data, which nothing was chosen by
-    lost = missed_limits(limits, last, chosen_on_it=not planned.replayed and not own)
-    promise = promised(limits, quality, last, run.config.confidence)
-    if run.config.require_confidence and not planned.replayed:
-        refuse_careful(limits, promise)
+    equality = result.equality
+    result = with_promise(run, result, replayed=planned.replayed)
+    promise, last = result.promise, quality if result.quantized is None else result.quantized.quality
+    said = None if promise is None else words(promise, last)
     collapsed = collapses(quality)
     if not (planned.replayed or planned.given or run.config.explicit or run.config.force):
         refuse_collapse(collapsed)
     warnings = (
-        *([] if promise is None or promise.state == "held" else [careful_words(promise)]),
-        *lost,
+        *([] if said is None else [said]),
         *collapsed,
         *_unjudged(run, quality),
-        *shortcomings(before, after, result.equality, result.speedup),
+        *shortcomings(before, after, equality, result.speedup),
         *([result.failure] if result.failure else []),
         *([] if result.quantized is None else int8_shortcomings(after, result.quantized)),
     )
-    told = {} if promise is None else promise.to_json()
-    return replace(result, warnings=warnings, notes=notes, promise=promise, plan=replace(plan, promise=told))
+    return replace(result, warnings=warnings, notes=notes)
 
 
 LOST = 0.9
@@ -71,51 +64,6 @@ def _unjudged(run: Run, quality: Quality | None) -> Iterator[str]:
         yield f"These samples cannot judge: {run.samples.alike}."
     if quality is not None and quality.before is None and quality.moved is not None and quality.moved >= LOST:
         yield f"The outputs have little to do with the original's: they changed by {100 * quality.moved:.0f} %."
-
-
-def promised(limits: LossLimits, pruned: Quality | None, last: Quality | None, confidence: float) -> Promise | None:
-    """Return what is promised of the limits, of all that is written; None where nothing is limited or measured."""
-    if not limits.limits or pruned is None or last is None:
-        return None
-    shown = limits.shown(pruned) and limits.shown(last)
-    bounds = {name: max(found.bounds.get(name, math.inf) for found in (pruned, last)) for name in limits.limits}
-    enough = None if shown else limits.enough(last, confidence)
-    return Promise("held" if shown else "careful", limits.limits, bounds, confidence, last.samples, enough)
-
-
-def careful_words(promise: Promise) -> str:
-    """Say that the samples are too few to show that the limits hold, what they do show, and how many would."""
-    parts = []
-    for name, limit in promise.limits.items():
-        bound = promise.bounds[name]
-        what = {MAX_DROP: "top-1 lost", CLASS_DROP: "a class lost", MAX_DRIFT: "the outputs changed by"}[name]
-        unit = "%" if name == MAX_DRIFT else " points"
-        if bound > limit + 1e-9:
-            most = f"at most {100 * bound:.1f}{unit}" if math.isfinite(bound) else "nobody knows how much"
-            parts.append(f"{what} {most}, the limit is {100 * limit:g}{unit if limit != 0.01 else unit.rstrip('s')}")
-    seen = "; ".join(parts) or "a class is gone"
-    more = "" if promise.enough is None else f"; about {promise.enough:,} held-out images would do"
-    return (
-        f"careful: {promise.samples} held-out images do not show at {100 * promise.confidence:g} % that the limit "
-        f"holds ({seen}){more}."
-    )
-
-
-def refuse_careful(limits: LossLimits, promise: Promise | None) -> None:
-    """Refuse a result that is not shown to hold its limits.
-
-    Raises:
-        UnreachableError: it is not.
-    """
-    if limits.limits and promise is None:
-        raise UnreachableError(
-            "Nothing was measured that could show that the limits hold, as --require-confidence asks, so nothing was "
-            "written; give labelled --data, or leave it out.",
-            "loss-too-high",
-        )
-    if promise is not None and promise.state != "held":
-        said = careful_words(promise).removeprefix("careful: ").rstrip(".")
-        raise UnreachableError(f"{said}, so nothing was written; give more data, or allow more.", "loss-too-high")
 
 
 def refuse_class_drop(quality: Quality | None, limit: float | None) -> None:
@@ -188,24 +136,3 @@ def int8_shortcomings(after: Figures, found: Quantized) -> Iterator[str]:
         yield f"The quantized model is slower here: {times:.2f} times the latency of the pruned one."
     if found.size >= after.size:
         yield f"The quantized file is not smaller: {found.size} bytes instead of {after.size}."
-
-
-def missed_limits(limits: LossLimits, quality: Quality | None, *, chosen_on_it: bool) -> tuple[str, ...]:
-    """Refuse a final result that misses a limit on the data that it was chosen by; on other data, say so.
-
-    Raises:
-        UnreachableError: it does, as training can bring about after the search.
-    """
-    if quality is None:
-        return ()
-    measured = {MAX_DROP: quality.change is not None, MAX_DRIFT: quality.moved is not None}
-    known = LossLimits({name: limit for name, limit in limits.limits.items() if measured.get(name)})
-    if not known.limits or not known.visibly_missed(quality):
-        return ()
-    if chosen_on_it:
-        raise UnreachableError(
-            f"The final result {known.missed(quality)} (on {quality.samples} held-out images), so nothing was written; "
-            "allow more, or train otherwise.",
-            "loss-too-high",
-        )
-    return (f"On these {quality.samples} images the result {known.missed(quality)}.",)

@@ -1,8 +1,7 @@
 """Recovery within a run: what the plan asks for, what stands in its way, and putting the new weights in place."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import onnx
@@ -10,38 +9,19 @@ import onnx
 from onnxprune.data import Dataset, fit_and_judge
 from onnxprune.errors import InputError
 from onnxprune.graph.loaded import Model
-from onnxprune.graph.storage.mapped import on_disk
 from onnxprune.graph.storage.staging import with_metadata
 from onnxprune.graph.storage.weights import Weights
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.execution.cut import PrunedModel, verification_feeds
 from onnxprune.pipeline.execution.store import put_in_place
 from onnxprune.pipeline.planned import Planned
+from onnxprune.pipeline.planning.stages import Stage, best_of, opened, stages_of
 from onnxprune.pipeline.samples import Samples
 from onnxprune.recovery.recovery import MEMORY, steps
 from onnxprune.recovery.run import RecoveryStep, obstacle, recover_steps
-from onnxprune.runtime import Session, open_session
 from onnxprune.surgery.cut import Cut
-from onnxprune.values.outcome import CUT, AfterStep
-from onnxprune.values.plan import Plan
+from onnxprune.values.outcome import AfterStep
 from onnxprune.verification.recovered import check_recovered
-
-
-@dataclass(frozen=True, eq=False)
-class Stage:
-    """The cut, or what a step of the recovery made of it.
-
-    Attributes:
-        name: of the step.
-        cut: with its weights.
-        error: of the outputs on the samples that judge, as a share of their squares.
-        step: what was done; None: nothing yet.
-    """
-
-    name: str
-    cut: Cut
-    error: float
-    step: RecoveryStep | None = None
 
 
 def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
@@ -57,10 +37,11 @@ def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
     plan, data = pruned.plan, run.calibration_samples
     steps(str(plan.recovery["name"]))
     notes: list[str] = []
-    stages = tuple(_stages(run, pruned.cut, plan, notes))
+    name, track = str(plan.recovery["name"]), run.listener.track
+    stages = tuple(stages_of(run, pruned.cut, name, plan.seed, notes, track))
     if not stages:
         return replace(pruned, planned=_recorded(pruned, {}), notes=(*pruned.notes, *notes))
-    best = _best(run, stages, notes)
+    best = best_of(run, stages, notes)
     if plan.data and data.calibration.digest() != plan.data.get("digest"):
         notes.append("The weights were recovered with other data than the plan's scores were computed from.")
     placed = pruned.cut if best.step is None else _replace(run, pruned.cut, best.step, plan.seed)
@@ -81,54 +62,10 @@ def _recorded(pruned: PrunedModel, recovery: Mapping[str, Any]) -> Planned:
     return replace(pruned.planned, plan=replace(pruned.plan, recovery=recovery))
 
 
-def _stages(run: Run, cut: Cut, chosen: Plan, notes: list[str]) -> Iterator[Stage]:
-    """Yield the cut and what each step made of it, as far as they come; nothing where no step came to an end.
-
-    A model that the runtime cannot run piece by piece is still a good cut.
-    """
-    name, data = str(chosen.recovery["name"]), run.calibration_samples
-    begun = False
-    try:
-        graph, memory, track = run.model.graph, run.config.memory, run.listener.track
-        for step in recover_steps(graph, cut, data.fit, data.judge, name, memory=memory, seed=chosen.seed, track=track):
-            if not begun:
-                begun = True
-                yield Stage(CUT, cut, step.before)
-            yield Stage(step.name, step.cut, step.error, step)
-    except InputError as error:
-        notes.append(f"Recovery {name} stopped where it was: {error}")
-
-
-def _best(run: Run, stages: Sequence[Stage], notes: list[str]) -> Stage:
-    """Return the stage with the least error on the samples that judge, unless another is visibly better in top-1."""
-    data = run.calibration_samples
-    best = min(stages, key=lambda stage: stage.error)
-    if data.judge.labels is None or not len(data.judge) or not run.config.check_accuracy:
-        return best
-    evaluator = run.evaluator_on(replace(data, measured=data.judge))
-    for other in stages:
-        if other is best:
-            continue
-        with _opened(run, best.cut) as one, _opened(run, other.cut) as two:
-            found = evaluator.quality(one, than=two)
-        if found.change_interval is not None and found.change_interval[1] < 0:
-            lost = -100 * (found.change or 0.0)
-            notes.append(f"{best.name} loses {lost:.1f} points of top-1 against {other.name} there, which was taken.")
-            best = other
-    return best
-
-
-@contextmanager
-def _opened(run: Run, cut: Cut) -> Iterator[Session]:
-    """Open a cut that may lie in memory."""
-    with on_disk(cut.model, cut.weights, run.staging.folder(run.config.written)) as (proto, weights):
-        yield open_session(proto, weights, name="the pruned model")
-
-
 def measured_step(run: Run, name: str, cut: Cut) -> AfterStep:
     """Measure a cut as it is after the step `name`."""
     assert run.evaluator is not None
-    with _opened(run, cut) as session:
+    with opened(run, cut) as session:
         return run.evaluator.quality(session).as_step(name)
 
 

@@ -61,7 +61,8 @@ def drop_limit(config: PruneConfig) -> float | None:
 
 def has_labels(config: PruneConfig, samples: Samples) -> bool:
     """Whether top-1 is measured."""
-    return samples.tried_on.labels is not None and config.check_accuracy
+    labelled = samples.tried_on.labels is not None and samples.measured.labels is not None
+    return labelled and config.check_accuracy
 
 
 def check_class_drop(

@@ -161,12 +161,17 @@ def find_plan(run: Run, choose: Choose) -> tuple[Chosen, Search]:
         chosen = choose(run.goal)
         tried = trials.of(chosen)
         if tried is not None and limits is not None and limits.visibly_missed(tried.trial.quality):
-            closest = _shown_to_hold(run, trials, limits, tried.trial.macs)
+            found, confidence = _shown_to_hold(run, trials, limits, tried.trial.macs), run.config.confidence
+            closest = None if found is None else found.trial
             raise UnreachableError(
-                _beyond(limits, tried.trial, None if closest is None else closest.trial), "loss-too-high"
+                _beyond(limits, tried.trial, closest, searched=limits.can_be_shown(len(trials.tried_on), confidence)),
+                "loss-too-high",
             )
+        shown = tried is not None and limits is not None and limits.shown(tried.trial.quality)
     else:
-        tried = _shown_to_hold(run, trials, limits, least) or _careful(trials, limits, least)
+        tried = _shown_to_hold(run, trials, limits, least)
+        shown = tried is not None
+        tried = tried or _careful(trials, limits, least)
         if tried is None:
             raise UnreachableError(
                 _nothing_holds(limits, [made.trial for made in trials.made]),
@@ -177,7 +182,7 @@ def find_plan(run: Run, choose: Choose) -> tuple[Chosen, Search]:
         for share in np.linspace(HIGHEST, least, GRID):
             trials.at(float(share))
     made = tuple(replace(other.trial, chosen=other is tried) for other in trials.made)
-    return chosen, Search({} if limits is None else limits.limits, trials.tried_on.source, made)
+    return chosen, Search({} if limits is None else limits.limits, trials.tried_on.source, made, shown)
 
 
 def _shown_to_hold(run: Run, trials: Trials, limits: LossLimits, low: float) -> Tried | None:
@@ -209,22 +214,28 @@ def _shown_to_hold(run: Run, trials: Trials, limits: LossLimits, low: float) -> 
 
 
 def _careful(trials: Trials, limits: LossLimits, low: float) -> Tried | None:
-    """Return the mildest plan that is worth having and lost nothing visible, or one that is milder still."""
+    """Return the mildest plan that is worth having and lost nothing visible, or one that is milder still.
+
+    Where these lost something, the mildest of all that were tried and did not.
+    """
     for share in (SERVES, *MILDER):
         tried = trials.at(max(share, low))
         if tried is not None and not limits.visibly_missed(tried.trial.quality):
             return tried
-    return None
+    others = [tried for tried in trials.made if not limits.visibly_missed(tried.trial.quality)]
+    return max(others, key=lambda tried: tried.trial.macs, default=None)
 
 
-def _beyond(limits: LossLimits, trial: Trial, closest: Trial | None) -> str:
+def _beyond(limits: LossLimits, trial: Trial, closest: Trial | None, *, searched: bool) -> str:
     """Return what is said of budgets that cost too much."""
     start = (
         f"The plan at these budgets, with {100 * trial.macs:.1f} % of the MACs left, {limits.missed(trial.quality)} "
         f"(on {trial.quality.samples} held-out images), so nothing was written; "
     )
-    if closest is None:
+    if closest is None and searched:
         return f"{start}no cut was found that holds that, so allow more."
+    if closest is None:
+        return f"{start}these are too few to look for a plan that they show to hold that, so ask for less to go."
     return (
         f"{start}the fewest at which that holds are {100 * closest.macs:.1f} %, with {100 * closest.params:.1f} % of "
         f"the parameters: ask for --macs {_asking(closest)}, or allow more."
@@ -241,7 +252,10 @@ def _asking(trial: Trial) -> str:
 def _nothing_holds(limits: LossLimits, trials: list[Trial]) -> str:
     """Return what is said where every cut loses too much."""
     if not trials:
-        return "Nothing was pruned: no multiply-adds hang on a channel that may go; `onnxprune inspect` says why."
+        return (
+            "Nothing was pruned: no multiply-adds hang on a channel that may go, within what is kept by --keep, "
+            "--min-keep and the blocks of --round-to; `onnxprune inspect` says which are free."
+        )
     mildest = max(trials, key=lambda trial: trial.macs)
     closest = min(trials, key=lambda trial: limits.excess(trial.quality))
     less = "" if closest is mildest else (

@@ -6,6 +6,7 @@ from contextlib import suppress
 from onnxprune.data import Dataset
 from onnxprune.errors import InputError
 from onnxprune.pipeline.context import Run
+from onnxprune.pipeline.planning.stages import best_of, stages_of
 from onnxprune.recovery.recovery import in_trials, steps
 from onnxprune.recovery.run import RecoveryStep, error_of, obstacle, recover_steps
 from onnxprune.surgery.cut import Cut, cut
@@ -14,11 +15,11 @@ from onnxprune.values.axes import BoolArray
 
 def recovered_cut(run: Run, keep: Mapping[str, BoolArray]) -> Cut:
     """Cut the original and recover it in memory, as the final result will be or by what stands for that, unchecked."""
-    result = cut(run.analysis, keep)
-    if run.samples is not None:
-        for step in _steps(run, result, run.samples.fit):
-            result = result if step.dropped else step.cut
-    return result
+    result, name = cut(run.analysis, keep), in_trials(run.config.recovered_by)
+    if run.samples is None or not steps(name) or obstacle(run.model.graph) is not None:
+        return result
+    stages = tuple(stages_of(run, result, name, run.config.seed, []))
+    return best_of(run, stages, []).cut if stages else result
 
 
 def recovered_error(run: Run, keep: Mapping[str, BoolArray], fit: Dataset) -> float:

@@ -108,14 +108,16 @@ def refuse_unreachable(analysis: Analysis, goal: Goal, given: Mapping[str, int])
 
 def unused_notes(analysis: Analysis, goal: Goal, counts: Mapping[str, int]) -> Iterator[str]:
     """Say why much less is left than a budget allows, where that is so: the next block of channels is too wide."""
-    if not goal.budget.is_limited or goal.budget.latency is not None or goal.leaves_out == "only":
+    budget = goal.budget
+    steered = bool(goal.steering.ratios) or budget.ratio is not None or budget.alpha is not None
+    if not budget.is_limited or budget.latency is not None or goal.leaves_out == "only" or steered:
         return
     limits = goal.budget.limits(analysis.costs)
     if not limits.hold(counts) or unused(limits, counts) <= CLOSE:
         return
     wider = {group.name: goal.width(group).up_one(counts[group.name]) for group in analysis.prunable}
     grown = {name: {**counts, name: count} for name, count in wider.items() if count > counts[name]}
-    if not grown:
+    if not grown or any(limits.hold(other) for other in grown.values()):
         return
     name = min(grown, key=lambda name: float(limits.used(grown[name]).max()))
     limit = max(limits.limits, key=lambda limit: limit.cost(grown[name]) / limit.most)

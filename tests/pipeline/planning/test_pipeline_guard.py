@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,10 @@ from refusals import refused
 import onnxprune
 from onnxprune.data import Dataset
 from onnxprune.errors import Code, UnreachableError
-from onnxprune.evaluation import Drift
+from onnxprune.evaluation import Drift, PairedChange
 from onnxprune.pipeline import evaluator as measuring
 from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config.jobs import PruneConfig
-from onnxprune.pipeline.execution.accept import missed_limits
 from onnxprune.pipeline.planning import make as making
 from onnxprune.pipeline.planning.search import BETWEEN, GRID, MILDER, SERVES, Trials, find_plan
 from onnxprune.pipeline.planning.steps import scored
@@ -30,7 +30,6 @@ from onnxprune.selection.goal import Goal
 from onnxprune.selection.loss_limits import LossLimits
 from onnxprune.selection.search import MOST
 from onnxprune.values.accuracy import Accuracy
-from onnxprune.values.bounds import samples_for
 from onnxprune.values.outcome import Quality
 from onnxprune.values.plan import read_plan
 from onnxprune.values.preprocess import PRESETS
@@ -54,7 +53,7 @@ def unlabelled(tmp_path: Path) -> Path:
     """Images of digits whose labels nobody knows."""
     data = onnxprune.open_data(CALIB, onnxprune.load(CONVNET).graph.input_specs, PRESETS["unit"])
     found = np.concatenate([next(iter(batch.feeds.values())) for batch in data.batches(64)])
-    np.savez(tmp_path / "x.npz", x=found[::3])
+    np.savez(tmp_path / "x.npz", x=found)
     return tmp_path / "x.npz"
 
 
@@ -261,17 +260,6 @@ def test_the_search_never_sees_the_test_data(tmp_path: Path, few: Path, monkeypa
     assert not any("other data" in note for note in again.notes)
 
 
-def test_what_own_test_data_lose_more_is_said_and_no_reason_to_refuse() -> None:
-    guard = LossLimits({"max_drop": 0.01})
-    bad = Quality("d", 200, change=-0.05, change_interval=(-0.09, -0.01))
-    (said,) = missed_limits(guard, bad, chosen_on_it=False)
-    assert said == "On these 200 images the result loses 5.0 points of top-1, where --max-drop allows 1."
-    with refused("loss-too-high", "final result", "5.0 points of top-1"):
-        missed_limits(guard, bad, chosen_on_it=True)
-    assert missed_limits(guard, Quality("d", 200, moved=0.4), chosen_on_it=False) == ()
-    assert missed_limits(guard, None, chosen_on_it=False) == ()
-
-
 def accuracy(*right: int, total: int = 10) -> Accuracy:
     return Accuracy(sum(right), total * len(right), right, (total,) * len(right))
 
@@ -305,11 +293,17 @@ def test_how_many_images_it_would_take_is_said() -> None:
     assert not guard.can_be_shown(298, 0.95)
     assert guard.can_be_shown(299, 0.95)
     assert guard.enough(few, 0.95) == 640
-    assert guard.enough(Quality("d", 100, change=0.0, change_interval=(0.0, 0.0)), 0.95) == 299
+    assert guard.enough(Quality("d", 100, change=0.0, change_interval=(0.0, 0.0)), 0.95) == 300
     assert guard.enough(Quality("d", 100, change=-0.01, change_interval=(-0.03, 0.01)), 0.95) is None
     assert LossLimits({"max_drift": 0.03}).enough(few, 0.95) is None
     assert LossLimits({"max_drop": 0.0}).enough(few, 0.95) is None
-    assert not LossLimits({"max_drop": 0.0}).can_be_shown(10**9, 0.95) or samples_for(0.0, 0.95) == 0
+    assert not LossLimits({"max_drop": 0.0}).can_be_shown(10**9, 0.95)
+    assert not LossLimits({"max_drift": 0.1}).can_be_shown(29, 0.95)
+    assert LossLimits({"max_drift": 0.1}).can_be_shown(30, 0.95)
+    none = Quality("d", 60, change=0.0, change_interval=PairedChange(0, 0, 60).interval)
+    assert guard.enough(none, 0.95) == 300
+    by_class = LossLimits({"max_drop": 0.01, "max_class_drop": 0.05})
+    assert by_class.enough(replace(few, bounds={"max_class_drop": 0.1}), 0.95) is None, "more is missing"
 
 
 def test_one_image_of_sixty_is_no_visible_loss() -> None:

@@ -1,0 +1,78 @@
+"""The stages of a recovery, and which of them is taken: the same for a plan that is tried and for the final result."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from onnxprune.errors import InputError
+from onnxprune.graph.storage.mapped import on_disk
+from onnxprune.pipeline.context import Run
+from onnxprune.recovery.run import RecoveryStep, recover_steps
+from onnxprune.runtime import Session, open_session
+from onnxprune.surgery.cut import Cut
+from onnxprune.values.outcome import CUT
+from onnxprune.values.progress import Track, silent
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """The cut, or what a step of the recovery made of it.
+
+    Attributes:
+        name: of the step.
+        cut: with its weights.
+        error: of the outputs on the samples that judge, as a share of their squares.
+        step: what was done; None: nothing yet.
+    """
+
+    name: str
+    cut: Cut
+    error: float
+    step: RecoveryStep | None = None
+
+
+def stages_of(run: Run, cut: Cut, name: str, seed: int, notes: list[str], track: Track = silent) -> Iterator[Stage]:
+    """Yield the cut and what each step of the recovery `name` made of it, as far as they come.
+
+    Nothing where no step came to an end: a model that the runtime cannot run piece by piece is still a good cut.
+    `notes` gets the reason.
+    """
+    graph, memory, data = run.model.graph, run.config.memory, run.calibration_samples
+    begun = False
+    try:
+        for step in recover_steps(graph, cut, data.fit, data.judge, name, memory=memory, seed=seed, track=track):
+            if not begun:
+                begun = True
+                yield Stage(CUT, cut, step.before)
+            yield Stage(step.name, step.cut, step.error, step)
+    except InputError as error:
+        notes.append(f"Recovery {name} stopped where it was: {error}")
+
+
+def best_of(run: Run, stages: Sequence[Stage], notes: list[str]) -> Stage:
+    """Return the stage with the least error on the samples that judge, unless another is visibly better in top-1.
+
+    Of stages alike the last is taken.
+    """
+    data = run.calibration_samples
+    best = min(reversed(stages), key=lambda stage: stage.error)
+    if data.judge.labels is None or not len(data.judge) or not run.config.check_accuracy:
+        return best
+    evaluator = run.evaluator_on(replace(data, measured=data.judge))
+    for other in stages:
+        if other is best:
+            continue
+        with opened(run, best.cut) as one, opened(run, other.cut) as two:
+            found = evaluator.quality(one, than=two)
+        if found.change_interval is not None and found.change_interval[1] < 0:
+            lost = -100 * (found.change or 0.0)
+            notes.append(f"{best.name} loses {lost:.1f} points of top-1 against {other.name} there, which was taken.")
+            best = other
+    return best
+
+
+@contextmanager
+def opened(run: Run, cut: Cut) -> Iterator[Session]:
+    """Open a cut that may lie in memory."""
+    with on_disk(cut.model, cut.weights, run.staging.folder(run.config.written)) as (proto, weights):
+        yield open_session(proto, weights, name="the pruned model")
