@@ -86,7 +86,7 @@ class AfterStep:
     Attributes:
         name: of the step.
         top1: accuracy, where there are labels.
-        drift: relative L2 change of the output that moved most, where there are none.
+        drift: change of the output that moved most, where there are none.
         error: squared error of the outputs on the samples that chose between the steps, as a share of their squares.
         taken: whether the result goes on from it.
     """
@@ -138,7 +138,9 @@ class Quality:
 
     def as_step(self, name: str) -> AfterStep:
         """Return what this says of the step `name`, in one figure."""
-        worst = max(self.drift.values(), default=0.0) if self.drift is not None else None
+        worst = None if self.drift is None else self.moved
+        if self.drift is not None and worst is None:
+            worst = max(self.drift.values(), default=0.0)
         return AfterStep(name, None if self.after is None else self.after.top1, worst)
 
     @property

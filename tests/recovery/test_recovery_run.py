@@ -15,7 +15,7 @@ from onnxprune.graph.loaded import Model
 from onnxprune.graph.storage.load import load_model
 from onnxprune.graph.storage.weights import named_tensors
 from onnxprune.recovery.recovery import RECOVERIES, Recovered, Recovery, RecoveryTask
-from onnxprune.recovery.run import recover_steps
+from onnxprune.recovery.run import Judge, recover_steps
 from onnxprune.recovery.samples import sample_calls
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.preprocess import Preprocess
@@ -159,3 +159,22 @@ def test_weights_that_are_no_numbers_are_refused(model: Model) -> None:
     feeds = [{"x": np.ones((2, 2, 6, 6), np.float32)}]
     with refused("recovery-failed", "recovered model"):
         check_recovered(result.model, spoiled, {"c", "v"}, feeds)
+
+
+def test_of_integer_outputs_the_elements_that_differ_judge() -> None:
+    """A network whose only output is a class map: stages are not all alike."""
+    text = CHAIN.replace("float[n,3,6,6] y)", "int64[n,1,6,6] z)").replace(
+        "(r, v, c) }", "(r, v, c) z = ArgMax<axis = 1>(y) }"
+    )
+    whole = net(text)
+    calls = [{"x": np.random.default_rng(number).normal(size=(4, 2, 6, 6)).astype(np.float32)} for number in range(3)]
+    judge = Judge(whole, calls, range(1, 3), {}, 1 << 20)
+    assert judge.error(whole) == 0.0
+    other = onnx.ModelProto()
+    other.CopyFrom(whole)
+    weight = named_tensors(other.graph)["v"]
+    weight.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), "v"))
+    expected = [run(model, calls[number])[0] for model in (whole, other) for number in (1, 2)]
+    differ = np.mean([first != second for first, second in zip(expected[:2], expected[2:], strict=True)])
+    assert judge.error(other) == pytest.approx(differ)
+    assert 0.2 < differ < 1
