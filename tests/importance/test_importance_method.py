@@ -57,7 +57,10 @@ def test_a_method_without_options_says_so() -> None:
 def test_an_unknown_method_is_answered_with_the_known_ones() -> None:
     with pytest.raises(InputError) as caught:
         find_method("entropie")
-    assert str(caught.value) == f"Unknown method 'entropie'; the known ones are: {', '.join(sorted(METHODS))}."
+    nearest = "(did you mean 'entropy'?)"
+    assert (
+        str(caught.value) == f"Unknown method 'entropie' {nearest}; the known ones are: {', '.join(sorted(METHODS))}."
+    )
     assert {"entropy", "random"} <= set(METHODS)
 
 

@@ -71,7 +71,7 @@ def test_budgets_are_shared_out_over_steps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("budget", "things"),
     [
-        ({"params": 3}, ["0.0% of the parameters"]),
+        ({"params": 3}, ["of 3 of the parameters", "are left; ask for at least that"]),
         ({"size": "2kB"}, ["of the file's size"]),
         ({"size": "2kB", "params": "1%"}, ["of the parameters", "of the file's size"]),
     ],

@@ -296,12 +296,14 @@ def test_a_collapse_that_no_budget_asked_for_is_refused_and_nothing_is_written(
         return choose(Goal(onnxprune.Budget(alpha=1.0))), Search({}, "", ())
 
     monkeypatch.setattr(making, "find_plan", chosen_badly)
-    with refused("loss-too-high", "Top-1 fell", "nothing was written"):
+    with refused("loss-too-high", "The final result loses", "nothing was written"):
         prune(RESNET, data=CALIB, **options)
     assert names(tmp_path) == []
     forced = prune(RESNET, data=CALIB, force=True, **options)
     assert names(tmp_path) == ["out.onnx", "out.plan.json"]
     assert any(warning.startswith("Top-1 fell by ") for warning in forced.warnings)
+    assert forced.promise is not None
+    assert forced.promise.state == "missed"
 
 
 def test_a_collapse_with_a_budget_is_written_with_a_warning(tmp_path: Path) -> None:

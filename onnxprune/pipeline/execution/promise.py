@@ -22,8 +22,8 @@ def with_promise(run: Run, result: Result, *, replayed: bool = False) -> Result:
     """Return the result with what it promises, which its plan records too.
 
     Raises:
-        UnreachableError: a limit is visibly missed, or nothing shows that it holds where that is required. A plan that
-            is given is applied whatever comes of it.
+        UnreachableError: a limit is visibly missed (unless --force takes that), or nothing shows that it holds where
+            that is required. A plan that is given is applied whatever comes of it.
     """
     limits = limits_of_plan(result.plan)
     chosen = None if result.search is None else result.search.chosen
@@ -33,7 +33,8 @@ def with_promise(run: Run, result: Result, *, replayed: bool = False) -> Result:
     unshown = result.search is not None and not result.search.shown and not own and not replayed
     promise = _promised(limits, (pruned, last), run.config.confidence, unshown=unshown)
     if not replayed:
-        _refuse_missed(limits, promise, last)
+        if not run.config.force:
+            _refuse_missed(limits, promise, last)
         if run.config.require_confidence:
             _refuse_careful(limits, promise)
     told = {} if promise is None else promise.to_json()
