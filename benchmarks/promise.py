@@ -198,7 +198,7 @@ def page(rows: Sequence[Row]) -> str:
     lines = []
     best = {(row["net"], row["images"]): row["macs"] for row in rows if row["draw"] == ORACLE}
     drawn = [row for row in rows if row["draw"] != ORACLE]
-    for kind in dict.fromkeys((row["net"], row["images"], row["count"]) for row in drawn):
+    for kind in sorted({(row["net"], row["images"], row["count"]) for row in drawn}, key=lambda k: (*k[:2], -k[2])):
         same = [row for row in drawn if (row["net"], row["images"], row["count"]) == kind]
         least = best.get(kind[:2])
         for state in ("held", "careful", "nothing"):
@@ -210,7 +210,7 @@ def page(rows: Sequence[Row]) -> str:
                 *map(str, kind), state, f"{len(of)} of {len(same)}",
                 f"{100 * mean(macs):.0f} %" if macs else "-",
                 f"{mean(macs) / least:.2f}" if macs and least else "-",
-                f"{100 * mean(lost):+.2f} ({100 * min(lost):+.1f} to {100 * max(lost):+.1f})" if lost else "-",
+                f"{_points(mean(lost))} ({_points(min(lost))} to {_points(max(lost))})" if lost else "-",
                 str(sum(loss > row["max_drop"] / 100 + 1e-9 for loss, row in zip(lost, of, strict=False))),
                 f"{mean(row['seconds'] for row in of):.0f}" if macs else "-",
             ))  # fmt: skip
@@ -227,6 +227,10 @@ def page(rows: Sequence[Row]) -> str:
         + "\n"
         + table(head, lines)
     )
+
+
+def _points(loss: float) -> str:
+    return f"{round(100 * loss, 2) + 0.0:+.2f}"
 
 
 def _pooled(rows: Sequence[Row], images: str) -> str:
