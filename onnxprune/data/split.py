@@ -8,8 +8,11 @@ from onnxprune.errors import InputError
 
 Rows = NDArray[np.int64]
 
-JUDGE = 0.2
+JUDGE = 0.1
 """Share of the calibration samples that nothing is fitted to: they choose between what was fitted to the others."""
+
+FEW_JUDGE, JUDGES = 0.2, 30
+"""The share where that would be fewer samples than `JUDGES`, up to so many."""
 
 
 def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -44,14 +47,15 @@ def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset
 def fit_and_judge(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset]:
     """Part calibration samples into those that weights, moments and scores come from, and those that judge.
 
-    Each class gives its share, as in `split`; classes with one sample count as one class together. Where there is one
-    sample in all, nothing is left to judge by.
+    A tenth judges, of few samples up to a fifth. Each class gives its share, as in `split`; classes with one sample
+    count as one class together. Where there is one sample in all, nothing is left to judge by.
     """
     classes = _classes(dataset.labels, len(dataset))
     single = [members for members in classes if members.size == 1]
     several = [members for members in classes if members.size > 1]
     pooled = [np.sort(np.concatenate(single))] if single else []
-    held = _held([*several, *pooled], JUDGE, seed, len(dataset))
+    share = max(JUDGE, min(FEW_JUDGE, JUDGES / max(1, len(dataset))))
+    held = _held([*several, *pooled], share, seed, len(dataset))
     return dataset.subset(np.flatnonzero(~held)), dataset.subset(np.flatnonzero(held))
 
 

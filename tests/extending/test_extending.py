@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,12 @@ def offer(monkeypatch: pytest.MonkeyPatch) -> Offer:
         group = registry._group
         assert group is not None
         point = EntryPoint(name, place, group)
-        monkeypatch.setattr("onnxprune.registry.entry_points", lambda group: [point] if group == point.group else [])
+        others = metadata.entry_points  # a registry that is filled for the first time now keeps what it finds
+
+        def found(group: str) -> Any:
+            return [point] if group == point.group else others(group=group)
+
+        monkeypatch.setattr("onnxprune.registry.entry_points", found)
         monkeypatch.setattr(registry, "_things", things)
         monkeypatch.setattr(registry, "_broken", {})
         monkeypatch.setattr(registry, "_filled", False)

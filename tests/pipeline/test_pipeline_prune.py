@@ -190,7 +190,7 @@ def test_what_recovery_gives_back_is_measured_step_by_step(tmp_path: Path) -> No
     assert refitted is not None
     assert refitted >= 0.9
     assert cut_top1 <= 0.8
-    assert result.plan.recovery == {"name": "refit", "samples": 190}
+    assert result.plan.recovery == {"name": "refit", "samples": 210}
     assert any(note.startswith("Recovery refit was taken, with ") for note in result.notes)
     entries = {entry.key: entry.value for entry in onnx.load(tmp_path / "out.onnx").metadata_props}
     assert entries["onnxprune.recovery"] == "refit"
