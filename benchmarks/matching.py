@@ -8,7 +8,6 @@ what `benchmarks.recovery` needs, and torch. A net is a line of ROWS as soon as 
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +19,7 @@ from matplotlib.figure import Figure
 from benchmarks.images import prune_pixels
 from benchmarks.methods_plot import SETTINGS
 from benchmarks.recovery import LITE, Net, drawn, open_net
-from benchmarks.rows import Row, Rows
+from benchmarks.rows import Row, Rows, fill, opened
 from benchmarks.tables import table
 from benchmarks.threads import limit_threads
 from onnxprune import apply, inspect, load, open_data, prune
@@ -127,15 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     limit_threads(options.threads)
     known = Rows(options.rows or options.cache / "matching.jsonl", KEY)
     known.mend()
-    for name in options.nets:
+    for name, net in opened(options, open_net):
         key = {"net": name, "macs": options.macs, "threads": options.threads}
-        net = open_net(name, options.shared, options.cache)
-        if net is None:
-            print(f"{name} or its images are not in {options.shared} and {options.cache}", file=sys.stderr)
-        elif known.key(key) not in known.done():
-            row = {**key, **measured(net, options.macs)}
-            known.append(row)
-            print(row, flush=True)
+        if known.key(key) not in known.done():
+            fill(known, [{**key, **measured(net, options.macs)}])
     if options.plot is not None:
         plot(known.read(), options.plot)
     if options.page is not None:

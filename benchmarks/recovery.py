@@ -12,7 +12,6 @@ figure is a line of ROWS as soon as it is known, and is not computed again.
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.nets import PIXELS, cifar_pixels
-from benchmarks.rows import Row, Rows
+from benchmarks.rows import Row, Rows, fill, opened
 from benchmarks.tables import table
 from benchmarks.threads import limit_threads
 from onnxprune import inspect, load, prune
@@ -206,14 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.cache.mkdir(parents=True, exist_ok=True)
     known = Rows(options.rows or options.cache / "recovery.jsonl", KEY)
     known.mend()
-    for name in options.nets:
-        net = open_net(name, options.shared, options.cache)
-        if net is None:
-            print(f"{name} or its images are not in {options.shared} and {options.cache}", file=sys.stderr)
-            continue
-        for row in rows_of(net, options, known):
-            known.append(row)
-            print(row, flush=True)
+    for _, net in opened(options, open_net):
+        fill(known, rows_of(net, options, known))
     if options.page is not None:
         options.page.write_text(page(known.read()), encoding="utf-8")
 

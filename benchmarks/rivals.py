@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 
 from benchmarks.images import hits, prune_pixels
 from benchmarks.recovery import LITE, Net, drawn, open_net, spread
-from benchmarks.rows import Row, Rows
+from benchmarks.rows import Row, Rows, fill, opened
 from benchmarks.tables import table
 from benchmarks.threads import limit_threads
 from onnxprune import inspect, load, open_data
@@ -385,14 +385,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tools = [name for name in TOOLS if name in options.only and installed(name)]
     known = Rows(options.rows or options.cache / "rivals.jsonl", KEY)
     known.mend()
-    for name in options.nets:
-        net = open_net(name, options.shared, options.cache)
-        if net is None:
-            print(f"{name} or its images are not in {options.shared} and {options.cache}", file=sys.stderr)
-            continue
-        for row in rows_of(net, options, known, tools):
-            known.append(row)
-            print(row, flush=True)
+    for _, net in opened(options, open_net):
+        fill(known, rows_of(net, options, known, tools))
     if options.page is not None:
         options.page.write_text(page(known.read()), encoding="utf-8")
 

@@ -1,12 +1,16 @@
 """Rows of a benchmark in a file of JSON lines, so that a run that was cut off goes on where it was."""
 
+import argparse
 import json
 import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 Row = dict[str, Any]
+Net = TypeVar("Net")
 
 
 @dataclass(frozen=True)
@@ -49,3 +53,20 @@ class Rows:
             os.write(descriptor, (json.dumps(row) + "\n").encode())
         finally:
             os.close(descriptor)
+
+
+def opened(options: argparse.Namespace, open_net: Callable[[str, Path, Path], Net | None]) -> Iterator[tuple[str, Net]]:
+    """Yield the nets of `options` by name, and say on stderr which of them are not there."""
+    for name in options.nets:
+        net = open_net(name, options.shared, options.cache)
+        if net is None:
+            print(f"{name} or its images are not in {options.shared} and {options.cache}", file=sys.stderr)
+        else:
+            yield name, net
+
+
+def fill(known: Rows, rows: Iterable[Row]) -> None:
+    """Append rows as soon as they are known, and print them."""
+    for row in rows:
+        known.append(row)
+        print(row, flush=True)

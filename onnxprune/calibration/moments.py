@@ -71,11 +71,11 @@ class _LayerMoments:
 
     def add(self, found: dict[str, NDArray[Any]], chunk: Chunk, rng: np.random.Generator) -> None:
         """Take in what the layer reads, and its target, at some positions of every sample of a call."""
-        layer, source = self.layer, _filled(found[self.layer.source], chunk)
+        layer, source = self.layer, chunk.real(found[self.layer.source])
         if self.space is not None:
             space = self.space
         else:
-            target = _filled(found[layer.target], chunk)
+            target = chunk.real(found[layer.target])
             space = layer.space(target.shape)
         rows = sample_rows((len(source), *space), 0, POSITIONS, rng)
         if self.tapped:
@@ -134,11 +134,6 @@ def _space(graph: Graph, layer: Layer) -> tuple[int, ...] | None:
         return None
     first, second = map(layer.space, pair)
     return first if first == second else None
-
-
-def _filled(tensor: NDArray[Any], chunk: Chunk) -> NDArray[Any]:
-    """Return what of a tensor belongs to samples; the others only fill the call up."""
-    return tensor[: len(tensor) // chunk.size * chunk.count] if len(tensor) % chunk.size == 0 else tensor
 
 
 def input_moments(

@@ -34,7 +34,7 @@ def alike(session: Session, dataset: Dataset, seed: int) -> str | None:
         for chunk in session.chunks(batch.feeds):
             for name, value in session.run(chunk.feeds).items():
                 rows = value.ndim > 0 and len(value) % chunk.size == 0
-                real = value[: len(value) // chunk.size * chunk.count] if rows else value[None]
+                real = chunk.real(value) if rows else value[None]
                 found.setdefault(name, []).append(real.reshape(chunk.count if rows else 1, -1))
     if len(some) < FEWEST:
         return None

@@ -1,6 +1,6 @@
 """Depthwise layers of any width at the speed of the widths that the runtime has fast kernels for.
 
-The fast kernels take blocks of channels. A depthwise layer that was cut to another width runs up to ten times slower
+The fast kernels take blocks of channels. A depthwise layer that was cut to another width runs several times slower
 than the wider layer was; here it runs on as many channels of zeros more as fill the last block.
 """
 

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from onnxprune.errors import InputError
-from onnxprune.evaluation import Drift, Predictions, drift, paired, predict
+from onnxprune.evaluation import Drift, PairedChange, Predictions, drift, paired, predict
 from onnxprune.graph.loaded import Model
 from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.samples import Samples
@@ -73,7 +73,7 @@ class Evaluator:
             change_interval=difference.interval,
             class_names=data.class_names,
             among=() if data.outputs is None else data.class_names,
-            bounds=self._bounds(old, new),
+            bounds=self._bounds(old, new, difference),
         )
         if not moved:
             return found
@@ -89,10 +89,10 @@ class Evaluator:
         """Return what a model (None: the original) says of the data."""
         return self._before if session is None else self._predicted(session)
 
-    def _bounds(self, old: Predictions, new: Predictions) -> dict[str, float]:
+    def _bounds(self, old: Predictions, new: Predictions, difference: PairedChange) -> dict[str, float]:
         """Return the most that top-1 lost, and any class where that is limited, at the confidence of the run."""
         confidence = self._config.confidence
-        bounds = {MAX_DROP: paired(old, new).most_lost(confidence)}
+        bounds = {MAX_DROP: difference.most_lost(confidence)}
         if self._config.max_class_drop is not None and old.labels is not None:
             labels = np.unique(old.labels).tolist()
             each = 1 - (1 - confidence) / len(labels)  # so that all of them hold at once

@@ -57,7 +57,7 @@ def open_run(config: PruneConfig, listener: Listener = NULL_LISTENER, extra: Ext
             _check_masks(config, imported)
         masks_alone = run.imported is not None and run.imported.masks_alone
         if _has_data(config) or (run.imported is None and method.needs_data):
-            run = _with_samples(run, config.chosen_by_loss and not masks_alone, drop_limit(config))
+            run = _with_samples(run, chosen_by_loss=config.chosen_by_loss and not masks_alone, limit=drop_limit(config))
         check_limits(config, run.samples)
         run = _timed(_branches_settled(run))
         listener.hear(LeastLeft(least_left(run.analysis, run.goal)))
@@ -89,7 +89,7 @@ def open_replay(config: PruneConfig, plan: Plan, listener: Listener, extra: Extr
         _check_training_and_quantizing(run)
         if config.data is not None:  # limits were held on a part of the data that no score saw, as here
             chosen = bool({MAX_DROP, MAX_DRIFT} & set(plan.request))
-            run = _with_samples(run, chosen, plan.request.get(MAX_DROP))
+            run = _with_samples(run, chosen_by_loss=chosen, limit=plan.request.get(MAX_DROP))
             if run.classes != plan.classes:
                 raise InputError(
                     f"The plan's classes are the outputs {_listed(plan.classes)} of the model, in this data "
@@ -163,7 +163,7 @@ def _has_data(config: PruneConfig) -> bool:
     return config.data is not None or config.test is not None or bool(config.classes)
 
 
-def _with_samples(run: Run, chosen_by_loss: bool, limit: float | None) -> Run:  # noqa: FBT001
+def _with_samples(run: Run, *, chosen_by_loss: bool, limit: float | None) -> Run:
     """Open the data, and part them, before anything is run on them."""
     run.working("Opening the data")
     return replace(run, samples=open_samples(run.config, run.model, chosen_by_loss=chosen_by_loss, limit=limit))

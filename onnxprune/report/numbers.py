@@ -33,12 +33,17 @@ def percent(share: float) -> str:
 
 def points(change: float) -> str:
     """Return a change of a share in signed percentage points."""
-    return f"{_signed(change)} points"
+    return f"{signed(change)} points"
+
+
+def amount_of_points(share: float) -> str:
+    """Return a share as percentage points without a sign: `1 point`, `2.5 points`."""
+    return "1 point" if share == 0.01 else f"{100 * share:g} points"
 
 
 def point_span(interval: tuple[float, float]) -> str:
     """Return an interval of changes in signed percentage points."""
-    return f"{_signed(interval[0])} to {_signed(interval[1])}"
+    return f"{signed(interval[0])} to {signed(interval[1])}"
 
 
 def span(interval: tuple[float, float]) -> str:
@@ -57,6 +62,7 @@ def many(number: int, what: str) -> str:
     return f"{number:,} {what}{ending}"
 
 
-def _signed(change: float) -> str:
+def signed(change: float) -> str:
+    """Return a change of a share in percentage points, signed, without their name."""
     rounded = round(100 * change, 1)
     return f"{rounded + 0.0:+.1f}" if rounded else "0.0"

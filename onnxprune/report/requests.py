@@ -57,10 +57,6 @@ def _at_most(name: str, amount: float | str) -> str:
     return f"at most {amount if isinstance(amount, str) else numbers.percent(amount)} of the {words}"
 
 
-def _points(share: float) -> str:
-    return "1 point" if share == 0.01 else f"{100 * share:g} points"
-
-
 def _ratios(ratios: Mapping[str, float]) -> str:
     return ", ".join(
         f"{numbers.percent(share)} of the channels of {pattern} removed" for pattern, share in ratios.items()
@@ -84,7 +80,7 @@ REQUESTS: Mapping[str, Request] = {
     "budgets": _target(lambda given: ", ".join(_at_most(name, amount) for name, amount in given.items())),
     "ratio": _target(lambda share: f"{numbers.percent(share)} of the channels of every group removed"),
     "alpha": _target(lambda alpha: f"everything below {alpha:g} times the threshold removed"),
-    "max_drop": _target(lambda share: f"at most {_points(share)} of top-1 lost on held-out data"),
+    "max_drop": _target(lambda share: f"at most {numbers.amount_of_points(share)} of top-1 lost on held-out data"),
     "max_drift": _target(lambda share: f"no output changed by more than {100 * share:g} % on held-out data"),
     "ratio_for": _target(_ratios),
     "round_to": _rule(

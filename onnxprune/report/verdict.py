@@ -43,11 +43,9 @@ def _cost(quality: Quality | None, promise: Promise | None) -> Iterator[str]:
     bounds = {} if promise is None else promise.bounds
     sure = "" if promise is None else f" at {100 * promise.confidence:g} %"
     if quality.before is not None and quality.after is not None and quality.change is not None:
-        most = (
-            f", at most {numbers.points(-bounds['max_drop'])[: -len(' points')]}{sure}" if "max_drop" in bounds else ""
-        )
+        most = f", at most {numbers.signed(-bounds['max_drop'])}{sure}" if "max_drop" in bounds else ""
         both = f"{100 * quality.before.top1:.1f} -> {100 * quality.after.top1:.1f}"
-        yield f"top-1 {both} ({numbers.points(quality.change)[: -len(' points')]}{most})"
+        yield f"top-1 {both} ({numbers.signed(quality.change)}{most})"
     if quality.moved is not None and ("max_drift" in bounds or quality.before is None):
         most = f" (at most {numbers.percent(bounds['max_drift'])}{sure})" if "max_drift" in bounds else ""
         yield f"outputs changed by {numbers.percent(quality.moved)}{most}"

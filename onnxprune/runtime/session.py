@@ -211,6 +211,10 @@ class Chunk:
     count: int
     size: int
 
+    def real(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        """Return what of a tensor of the call belongs to real samples, where it is made of rows of samples."""
+        return tensor[: len(tensor) // self.size * self.count] if len(tensor) % self.size == 0 else tensor
+
 
 def _spec(node: Any) -> TensorSpec:
     inner = re.fullmatch(r"tensor\((\w+)\)", node.type)

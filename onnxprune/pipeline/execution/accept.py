@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from onnxprune.errors import UnreachableError
 from onnxprune.pipeline.context import Run
-from onnxprune.pipeline.execution.promise import with_promise, words
+from onnxprune.pipeline.execution.promise import with_promise
 from onnxprune.pipeline.planned import Planned
 from onnxprune.selection.loss_limits import CLASS_DROP, COLLAPSE, collapses
 from onnxprune.values.amount import Amount
@@ -18,6 +18,9 @@ from onnxprune.values.results import Result
 SLOWER = 1.05
 """Latency ratio beyond which a result counts as slower."""
 
+LOST = 0.9
+"""Change of the outputs from which on they have little to do with the original's."""
+
 
 def accept(run: Run, result: Result, planned: Planned) -> Result:
     """Return the result with its warnings and what could not be checked.
@@ -27,8 +30,9 @@ def accept(run: Run, result: Result, planned: Planned) -> Result:
             what a class may lose.
     """
     plan, before, after, quality = result.plan, result.before, result.after, result.quality
+    equality = result.equality
     assert after is not None
-    assert result.equality is not None
+    assert equality is not None
     if not planned.replayed:
         refuse_size(run.goal.budget.size, before, after)
     limit = plan.request.get(CLASS_DROP)
@@ -36,15 +40,12 @@ def accept(run: Run, result: Result, planned: Planned) -> Result:
     notes = result.notes
     if limit is not None and (quality is None or not quality.classes):
         notes = (*notes, f"No accuracy by class was measured, so the limit of {100 * limit:g} points is unchecked.")
-    equality = result.equality
     result = with_promise(run, result, replayed=planned.replayed)
-    promise, last = result.promise, quality if result.quantized is None else result.quantized.quality
-    said = None if promise is None else words(promise, last)
     collapsed = collapses(quality)
     if not (planned.replayed or planned.given or run.config.explicit or run.config.force):
         refuse_collapse(collapsed)
     warnings = (
-        *([] if said is None else [said]),
+        *result.warnings,
         *collapsed,
         *_unjudged(run, quality),
         *shortcomings(before, after, equality, result.speedup),
@@ -52,10 +53,6 @@ def accept(run: Run, result: Result, planned: Planned) -> Result:
         *([] if result.quantized is None else int8_shortcomings(after, result.quantized)),
     )
     return replace(result, warnings=warnings, notes=notes)
-
-
-LOST = 0.9
-"""Change of the outputs from which on they have little to do with the original's."""
 
 
 def _unjudged(run: Run, quality: Quality | None) -> Iterator[str]:

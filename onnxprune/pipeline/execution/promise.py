@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from onnxprune.errors import UnreachableError
 from onnxprune.pipeline.context import Run
+from onnxprune.report import numbers
 from onnxprune.selection.loss_limits import CLASS_DROP, MAX_DRIFT, MAX_DROP, LossLimits
 from onnxprune.values.outcome import Quality
 from onnxprune.values.plan import Plan
@@ -19,7 +20,7 @@ def limits_of_plan(plan: Plan) -> LossLimits:
 
 
 def with_promise(run: Run, result: Result, *, replayed: bool = False) -> Result:
-    """Return the result with what it promises, which its plan records too.
+    """Return the result with what it promises, which its plan records too, and a warning where that is not held.
 
     Raises:
         UnreachableError: a limit is visibly missed (unless --force takes that), or nothing shows that it holds where
@@ -36,19 +37,21 @@ def with_promise(run: Run, result: Result, *, replayed: bool = False) -> Result:
         if not run.config.force:
             _refuse_missed(limits, promise, last)
         if run.config.require_confidence:
-            _refuse_careful(limits, promise)
-    told = {} if promise is None else promise.to_json()
-    return replace(result, promise=promise, plan=replace(result.plan, promise=told))
+            _refuse_careful(limits, promise, last)
+    if promise is None or last is None:
+        return replace(result, plan=replace(result.plan, promise={}))
+    said = words(promise, last)
+    warnings = (*([] if said is None else [said]), *result.warnings)
+    return replace(result, promise=promise, plan=replace(result.plan, promise=promise.to_json()), warnings=warnings)
 
 
-def words(promise: Promise, quality: Quality | None) -> str | None:
+def words(promise: Promise, quality: Quality) -> str | None:
     """Return what is said of a promise that is not held: what is shown, and how many samples would do."""
-    limits = LossLimits(promise.limits)
     if promise.state == "held":
         return None
     images = "1 held-out image does" if promise.samples == 1 else f"{promise.samples} held-out images do"
     if promise.state == "missed":
-        said = "" if quality is None else limits.missed(quality)
+        said = LossLimits(promise.limits).missed(quality)
         return f"missed: on these {promise.samples} images the result {said}."
     more = "" if promise.enough is None else f"; about {promise.enough:,} held-out images would do"
     seen = "; ".join(_seen(promise.limits, promise.bounds)) or "milder plans were not shown to"
@@ -65,8 +68,8 @@ def _seen(limits: Mapping[str, float], bounds: Mapping[str, float]) -> list[str]
         if not math.isfinite(bound):
             parts.append(f"{what}: too few samples to say" if drifts else f"{what}: not measured")
         elif bound > limit + 1e-9:
-            single = " point" if limit == 0.01 and not drifts else unit
-            parts.append(f"{what} at most {100 * bound:.1f}{unit}, the limit is {100 * limit:g}{single}")
+            allowed = f"{100 * limit:g}%" if drifts else numbers.amount_of_points(limit)
+            parts.append(f"{what} at most {100 * bound:.1f}{unit}, the limit is {allowed}")
     return parts
 
 
@@ -99,14 +102,14 @@ def _refuse_missed(limits: LossLimits, promise: Promise | None, last: Quality | 
             )
 
 
-def _refuse_careful(limits: LossLimits, promise: Promise | None) -> None:
+def _refuse_careful(limits: LossLimits, promise: Promise | None, last: Quality | None) -> None:
     if limits.limits and promise is None:
         raise UnreachableError(
             "Nothing was measured that could show that the limits hold, as --require-confidence asks, so nothing was "
             "written; give labelled --data, or leave it out.",
             "loss-too-high",
         )
-    said = None if promise is None else words(promise, None)
+    said = None if promise is None or last is None else words(promise, last)
     if said is not None:
         told = said.partition(": ")[2].rstrip(".")
         raise UnreachableError(f"{told}, so nothing was written; give more data, or allow more.", "loss-too-high")

@@ -34,11 +34,10 @@ def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
     if not pruned.recovers:
         return pruned
     run.working("Recovering the weights")
-    plan, data = pruned.plan, run.calibration_samples
-    steps(str(plan.recovery["name"]))
+    plan, data, name = pruned.plan, run.calibration_samples, str(pruned.plan.recovery["name"])
+    steps(name)
     notes: list[str] = []
-    name, track = str(plan.recovery["name"]), run.listener.track
-    stages = tuple(stages_of(run, pruned.cut, name, plan.seed, notes, track))
+    stages = tuple(stages_of(run, pruned.cut, name, plan.seed, notes, run.listener.track))
     if not stages:
         return replace(pruned, planned=_recorded(pruned, {}), notes=(*pruned.notes, *notes))
     best = best_of(run, stages, notes)

@@ -1,14 +1,13 @@
 """Putting everything in its place, in one step."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from onnxprune.graph.storage.save import locations
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.execution.cut import PrunedModel
 from onnxprune.pipeline.execution.evaluate import outlined
-from onnxprune.pipeline.execution.promise import with_promise, words
+from onnxprune.pipeline.execution.promise import with_promise
 from onnxprune.pipeline.planned import Planned
 from onnxprune.pipeline.state import removed_once_written
 from onnxprune.values.results import Result
@@ -32,12 +31,6 @@ def write_plan(run: Run, planned: Planned) -> Result:
         InputError: a file cannot be written.
     """
     result = with_promise(run, outlined(run, planned))
-    said = (
-        None
-        if result.promise is None or result.search is None or result.search.chosen is None
-        else words(result.promise, result.search.chosen.quality)
-    )
-    result = replace(result, warnings=() if said is None else (said,))
     with removed_once_written(run.state):
         _publish(run, result, planned.files or {}, withdrawn=False)
     return result
