@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnxprune.pipeline.stages import Stage
 from onnxprune.values.plan import Plan
 from onnxprune.values.trials import Search
 
@@ -17,6 +18,7 @@ class Planned:
         notes: what the user should know.
         search: the plans that were tried; None: none was.
         files: what is written beside the model, by path: scores and the curve.
+        stages: of its recovery, as far as they are known from its trial.
         given: whether the plan, or its keep masks, were given and not chosen.
         replayed: whether it comes from a plan file, which is applied whatever comes of it.
     """
@@ -25,5 +27,6 @@ class Planned:
     notes: tuple[str, ...] = ()
     search: Search | None = None
     files: Mapping[Path, bytes] | None = None
+    stages: tuple[Stage, ...] = ()
     given: bool = False
     replayed: bool = False

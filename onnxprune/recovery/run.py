@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,8 @@ class RecoveryStep:
 
     Attributes:
         name: of the recovery.
-        cut: the cut with the weights that it has now.
-        changed: the tensors whose values are new, of this step and the ones before.
+        start: the cut that it gives new weights to.
+        values: the new ones by tensor, of this step and those before.
         solved: how many layers were given new weights.
         skipped: by output of the layer, why it was left as it is.
         before: the error that it began with, see `error`.
@@ -43,13 +44,18 @@ class RecoveryStep:
     """
 
     name: str
-    cut: Cut
-    changed: frozenset[str]
+    start: Cut
+    values: Mapping[str, onnx.TensorProto]
     solved: int
     skipped: Mapping[str, str]
     before: float
     error: float
     history: tuple[tuple[int, float], ...] = ()
+
+    @cached_property
+    def cut(self) -> Cut:
+        """The cut with the weights that it has now."""
+        return with_values(self.start, self.values)
 
     @property
     def dropped(self) -> bool:
@@ -108,9 +114,8 @@ def recover_steps(  # noqa: PLR0913 (every setting has its default)
         before, now = error, judged.error(found.model)
         values = named_tensors(found.model.graph)
         changed = {key: tensor for key, tensor in values.items() if tensor.raw_data != first[key].raw_data}
-        slim = with_values(cut, changed)
         solved = len(found.solved)
-        step = RecoveryStep(recovery.name, slim, frozenset(changed), solved, found.skipped, before, now, found.history)
+        step = RecoveryStep(recovery.name, cut, changed, solved, found.skipped, before, now, found.history)
         yield step
         if not step.dropped:
             pruned, error = found.model, now

@@ -23,6 +23,7 @@ from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.execution import cut as cutting
 from onnxprune.pipeline.planning import make as making
+from onnxprune.pipeline.planning.search import Found
 from onnxprune.selection.goal import Goal
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.plan import read_plan
@@ -293,7 +294,7 @@ def test_a_collapse_that_no_budget_asked_for_is_refused_and_nothing_is_written(
     }
 
     def chosen_badly(found: Run, choose: Any) -> Any:
-        return choose(Goal(onnxprune.Budget(alpha=1.0))), Search({}, "", ())
+        return Found(choose(Goal(onnxprune.Budget(alpha=1.0))), Search({}, "", ()))
 
     monkeypatch.setattr(making, "find_plan", chosen_badly)
     with refused("loss-too-high", "The final result loses", "nothing was written"):

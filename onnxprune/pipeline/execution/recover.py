@@ -15,9 +15,9 @@ from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.execution.cut import PrunedModel, verification_feeds
 from onnxprune.pipeline.execution.store import put_in_place
 from onnxprune.pipeline.planned import Planned
-from onnxprune.pipeline.planning.stages import Stage, best_of, opened, stages_of
 from onnxprune.pipeline.samples import Samples
-from onnxprune.recovery.recovery import MEMORY, steps
+from onnxprune.pipeline.stages import Stage, best_of, opened, stages_of
+from onnxprune.recovery.recovery import MEMORY, in_trials, steps
 from onnxprune.recovery.run import RecoveryStep, obstacle, recover_steps
 from onnxprune.surgery.cut import Cut
 from onnxprune.values.outcome import AfterStep
@@ -37,7 +37,10 @@ def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
     plan, data, name = pruned.plan, run.calibration_samples, str(pruned.plan.recovery["name"])
     steps(name)
     notes: list[str] = []
-    stages = tuple(stages_of(run, pruned.cut, name, plan.seed, notes, run.listener.track))
+    if name == in_trials(run.config.recovered_by) and pruned.planned.stages:
+        stages = tuple(stage.of(pruned.cut) for stage in pruned.planned.stages)
+    else:
+        stages = tuple(stages_of(run, pruned.cut, name, plan.seed, notes, run.listener.track))
     if not stages:
         return replace(pruned, planned=_recorded(pruned, {}), notes=(*pruned.notes, *notes))
     best = best_of(run, stages, notes)
@@ -74,7 +77,7 @@ def _replace(run: Run, cut: Cut, step: RecoveryStep, seed: int) -> Cut:
 
     def check(recovered: onnx.ModelProto, weights: Weights) -> None:
         feeds = verification_feeds(run.model, run.calibration_samples.calibration, seed)
-        check_recovered(before, recovered, step.changed, feeds, cut_weights=cut.weights, weights=weights)
+        check_recovered(before, recovered, frozenset(step.values), feeds, cut_weights=cut.weights, weights=weights)
 
     return put_in_place(cut, after, step.cut.weights, run.config.written, run.staging, check)
 

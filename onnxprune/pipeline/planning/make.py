@@ -14,7 +14,7 @@ from onnxprune.pipeline.planning.branches import BranchSearch, Gone, Within
 from onnxprune.pipeline.planning.latency import hold_latency
 from onnxprune.pipeline.planning.limits import refuse_alike
 from onnxprune.pipeline.planning.plans import choose, class_masks, plan_of_masks, recovery_settings
-from onnxprune.pipeline.planning.search import Choose, find_plan
+from onnxprune.pipeline.planning.search import Choose, Found, find_plan
 from onnxprune.pipeline.planning.steps import Chosen, Keep, choose_in_steps, scored
 from onnxprune.pipeline.planning.widths import unused_notes
 from onnxprune.pipeline.state import removed_if_refused
@@ -38,7 +38,8 @@ def make_plan(run: Run) -> Planned:
     refuse_alike(run)
     with removed_if_refused(run.state):
         select = _chooser(run)
-        found, search = find_plan(run, select) if _tries(run) else (select(run.goal), None)
+        outcome = find_plan(run, select) if _tries(run) else Found(select(run.goal))
+        found, search = outcome.chosen, outcome.search
         plan = _recorded(run, found.keep)
         if plan.removed == 0:
             raise UnreachableError(_nothing(run), "nothing-to-prune")
@@ -49,7 +50,7 @@ def make_plan(run: Run) -> Planned:
         notes = (*notes, 'There is no drawing of the curve, which takes matplotlib: pip install "onnxprune[plot]".')
     if run.limits is not None and run.config.recipe is not None:
         notes = (*notes, "The limits on the loss chose the plan by its recovered weights, before the training.")
-    return Planned(plan, notes, search, _files(run, found, search))
+    return Planned(plan, notes, search, _files(run, found, search), stages=outcome.stages)
 
 
 def _given(run: Run, masks: Keep) -> Planned:

@@ -15,8 +15,9 @@ from onnxprune.graph.storage.mapped import on_disk
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.planning.plans import class_masks
 from onnxprune.pipeline.planning.steps import Chosen, Keep
-from onnxprune.pipeline.planning.trial_cut import recovered_cut
+from onnxprune.pipeline.planning.trial_cut import cut_and_stages
 from onnxprune.pipeline.planning.widths import least_left
+from onnxprune.pipeline.stages import Stage
 from onnxprune.runtime import Session, open_session
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.goal import Goal
@@ -79,6 +80,7 @@ class Trials:
         judge = run.samples.judge if len(run.samples.judge) else run.samples.calibration
         self._judging = run.evaluator_on(replace(run.samples, measured=judge))
         self._known: dict[bytes, Tried] = {}
+        self._stages: dict[bytes, tuple[Stage, ...]] = {}
         self._at: dict[float, Tried | None] = {}
 
     @property
@@ -102,13 +104,24 @@ class Trials:
             self._known[key] = self._trial(chosen, asked)
         return self._known[key]
 
+    def stages(self, chosen: Chosen) -> tuple[Stage, ...]:
+        """Return the stages of the recovery of a choice that was tried; nothing where they are no longer held."""
+        return self._stages.get(_key(chosen.keep), ())
+
+    def _hold(self, key: bytes, stages: tuple[Stage, ...]) -> None:
+        """Hold the stages of the latest trials, as far as their values fit into the memory."""
+        self._stages[key] = stages
+        while sum(stage.size for held in self._stages.values() for stage in held) > self._run.config.memory:
+            del self._stages[next(iter(self._stages))]
+
     def _trial(self, chosen: Chosen, asked: float | None) -> Tried:
         run, costs, kept = self._run, self._run.analysis.costs, counts(chosen.keep)
         macs, params, size = (
             costs.cost_at(kind, kept) / max(1.0, costs.whole_of(kind)) for kind in ("macs", "params", "bytes")
         )
         run.working(f"Trying plan {len(self._known) + 1}, which leaves {100 * macs:.1f} % of the MACs")
-        result = recovered_cut(run, chosen.keep)
+        result, stages = cut_and_stages(run, chosen.keep)
+        self._hold(_key(chosen.keep), stages)
         limits = LossLimits({}) if self._limits is None else self._limits
         moved = MAX_DRIFT in limits.limits
         with on_disk(result.model, result.weights, None) as (proto, weights):
@@ -143,7 +156,22 @@ class Trials:
         return found
 
 
-def find_plan(run: Run, choose: Choose) -> tuple[Chosen, Search]:
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a search comes to.
+
+    Attributes:
+        chosen: what is to be carried out.
+        search: what was tried; None: nothing was.
+        stages: of the recovery of what was chosen, as far as they are known from its trial.
+    """
+
+    chosen: Chosen
+    search: Search | None = None
+    stages: tuple[Stage, ...] = ()
+
+
+def find_plan(run: Run, choose: Choose) -> Found:
     """Return the choice that is to be carried out, and what was tried.
 
     With budgets it is the one that these lead to, which must not be seen to miss the limits; without, the one that
@@ -182,7 +210,8 @@ def find_plan(run: Run, choose: Choose) -> tuple[Chosen, Search]:
         for share in np.linspace(HIGHEST, least, GRID):
             trials.at(float(share))
     made = tuple(replace(other.trial, chosen=other is tried) for other in trials.made)
-    return chosen, Search({} if limits is None else limits.limits, trials.tried_on.source, made, shown)
+    search = Search({} if limits is None else limits.limits, trials.tried_on.source, made, shown)
+    return Found(chosen, search, trials.stages(chosen))
 
 
 def _shown_to_hold(run: Run, trials: Trials, limits: LossLimits, low: float) -> Tried | None:

@@ -23,9 +23,10 @@ from onnxprune.pipeline import evaluator as measuring
 from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.planning import make as making
-from onnxprune.pipeline.planning.search import BETWEEN, GRID, MILDER, SERVES, Trials, find_plan
+from onnxprune.pipeline.planning.search import BETWEEN, GRID, MILDER, SERVES, Found, Trials, find_plan
 from onnxprune.pipeline.planning.steps import scored
 from onnxprune.pipeline.prune import prune as run
+from onnxprune.recovery.run import recover_steps
 from onnxprune.selection.goal import Goal
 from onnxprune.selection.loss_limits import LossLimits
 from onnxprune.selection.search import MOST
@@ -482,7 +483,7 @@ def test_training_comes_after_the_search_and_is_held_to_the_limit(
     measured = Quality("d", 16, change=-0.2, change_interval=(-0.3, -0.1))
     monkeypatch.setattr("onnxprune.pipeline.evaluator.Evaluator.quality", lambda *args, **more: measured)
     monkeypatch.setattr(
-        making, "find_plan", lambda found, choose: (choose(found.goal), None)
+        making, "find_plan", lambda found, choose: Found(choose(found.goal))
     )  # the search found it good
     with refused("loss-too-high", "final result", "20.0 points of top-1"):
         run(evolve(settings, output=tmp_path / "b.onnx", goal=Goal(onnxprune.Budget(macs=0.5))))
@@ -505,3 +506,24 @@ def test_samples_that_cannot_judge_choose_nothing(tmp_path: Path) -> None:
     assert any(said.startswith("These samples cannot judge: output ") for said in forced.warnings)
     asked = prune(tmp_path / "b.onnx", macs=0.5, **more)
     assert any(said.startswith("These samples cannot judge: output ") for said in asked.warnings)
+
+
+@pytest.mark.parametrize("memory", [1 << 28, 1])
+def test_the_recovery_of_the_plan_that_is_taken_is_not_done_again(
+    tmp_path: Path, few: Path, monkeypatch: pytest.MonkeyPatch, memory: int
+) -> None:
+    """Where its values fit into the memory, and the bytes are the same either way."""
+    recovered = []
+
+    def noted(*args: Any, **more: Any) -> Any:
+        recovered.append(args)
+        return recover_steps(*args, **more)
+
+    monkeypatch.setattr("onnxprune.pipeline.stages.recover_steps", noted)
+    more: dict[str, Any] = {"data": few, "macs": 0.6, "max_drop": 0.5, "recovery": "refit"}
+    first = prune(tmp_path / "a.onnx", **more, memory=memory)
+    assert first.search is not None
+    assert len(recovered) == len(first.search.trials) + (memory == 1)
+    monkeypatch.setattr("onnxprune.pipeline.planning.search.Trials.stages", lambda *_: ())
+    prune(tmp_path / "b.onnx", **more)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()

@@ -19,16 +19,34 @@ class Stage:
     """The cut, or what a step of the recovery made of it.
 
     Attributes:
-        name: of the step.
-        cut: with its weights.
+        start: the cut as it was made.
         error: of the outputs on the samples that judge, as a share of their squares.
         step: what was done; None: nothing yet.
     """
 
-    name: str
-    cut: Cut
+    start: Cut
     error: float
     step: RecoveryStep | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the step."""
+        return CUT if self.step is None else self.step.name
+
+    @property
+    def cut(self) -> Cut:
+        """The cut with its weights."""
+        return self.start if self.step is None else self.step.cut
+
+    @property
+    def size(self) -> int:
+        """Bytes of new values."""
+        return 0 if self.step is None else sum(len(tensor.raw_data) for tensor in self.step.values.values())
+
+    def of(self, cut: Cut) -> "Stage":
+        """Return the stage with its values in the same cut stored elsewhere."""
+        step = None if self.step is None else replace(self.step, start=cut)
+        return Stage(cut, self.error, step)
 
 
 def stages_of(run: Run, cut: Cut, name: str, seed: int, notes: list[str], track: Track = silent) -> Iterator[Stage]:
@@ -43,8 +61,8 @@ def stages_of(run: Run, cut: Cut, name: str, seed: int, notes: list[str], track:
         for step in recover_steps(graph, cut, data.fit, data.judge, name, memory=memory, seed=seed, track=track):
             if not begun:
                 begun = True
-                yield Stage(CUT, cut, step.before)
-            yield Stage(step.name, step.cut, step.error, step)
+                yield Stage(cut, step.before)
+            yield Stage(cut, step.error, step)
     except InputError as error:
         notes.append(f"Recovery {name} stopped where it was: {error}")
 
