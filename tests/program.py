@@ -36,13 +36,21 @@ class Ended:
 
     @property
     def error(self) -> dict[str, Any]:
+        """The error as JSON, which has to be all that is on stdout; people get the same as a sentence."""
+        error: dict[str, Any] = json.loads(self.stdout)
+        assert list(error) == ["error", "code", "exit"]
+        assert error["exit"] == self.code
+        return error
+
+    @property
+    def error_event(self) -> dict[str, Any]:
         """The error as JSON, which has to be the last line on stderr and the only one of its kind."""
         said = [line for line in self.stderr.splitlines() if line.startswith('{"event": "error"')]
         assert said == self.stderr.splitlines()[-1:], self.stderr
         assert "onnxprune: " not in self.stderr
         error: dict[str, Any] = json.loads(said[0])
-        assert list(error) == ["event", "code", "message", "exit_code"]
-        assert error["exit_code"] == self.code
+        assert list(error) == ["event", "error", "code", "exit"]
+        assert error["exit"] == self.code
         return error
 
 

@@ -1,32 +1,47 @@
-"""How every command ends: an exit code, and one sentence or one JSON object on stderr where it failed."""
+"""How every command ends: an exit code, and where it failed one sentence on stderr, and a JSON object for programs."""
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import click
 
-from onnxprune.errors import Code, OnnxPruneError
+from onnxprune.errors import Code, OnnxPruneError, UnreachableError
 
 INTERRUPTED = 130
 UNEXPECTED = 70
 
 
 class Failure(NamedTuple):
-    """What is said of an error."""
+    """What is said of an error: the sentence, the kind, and what the command ends with."""
 
+    error: str
     code: Code
-    message: str
-    exit_code: int
+    exit: int
 
 
-def guarded(work: Callable[[], Any], *, debug: bool, as_json: bool = False) -> int:
-    """Run `work` and return the exit code, after saying on stderr what went wrong.
+class Programs(NamedTuple):
+    """Where programs read: the result on stdout, the progress on stderr."""
+
+    result: bool = False
+    progress: bool = False
+
+
+_NOBODY = Programs()
+
+
+class ToldError(UnreachableError):
+    """Something could not be done after the result was printed, which says so itself."""
+
+
+def guarded(work: Callable[[], Any], *, debug: bool, programs: Programs = _NOBODY) -> int:
+    """Run `work` and return the exit code, after saying what went wrong.
 
     Args:
         work: a command; what it returns is the exit code where it is a number.
         debug: show the traceback as well.
-        as_json: say it as a JSON object, for programs.
+        programs: where it is said as a JSON object.
     """
     try:
         code = work()
@@ -36,38 +51,43 @@ def guarded(work: Callable[[], Any], *, debug: bool, as_json: bool = False) -> i
         raise  # quiet, by click
     except (Exception, KeyboardInterrupt) as error:
         failure = _failure(error, debug=debug)
-        _tell(failure, debug=debug, as_json=as_json)
-        return failure.exit_code
+        programs = programs._replace(result=programs.result and not isinstance(error, ToldError))
+        _tell(failure, debug=debug, programs=programs)
+        return failure.exit
     return code if isinstance(code, int) else 0
 
 
 def _failure(error: BaseException, *, debug: bool) -> Failure:
     if isinstance(error, OnnxPruneError):
-        return Failure(error.code, str(error), error.exit_code)
+        return Failure(str(error), error.code, error.exit_code)
     if isinstance(error, click.ClickException):
-        return Failure(_usage_code(error), _with_hint(error), error.exit_code)
+        return Failure(_with_hint(error), _usage_code(error), error.exit_code)
     if isinstance(error, click.Abort | KeyboardInterrupt):
         cause = error.__cause__ or error  # click raises an Abort of its own
-        return Failure("interrupted", str(cause) or "interrupted; nothing was written", INTERRUPTED)
+        return Failure(str(cause) or "interrupted; nothing was written", "interrupted", INTERRUPTED)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
-        return Failure("out-of-memory", "out of memory; use less data or a smaller --batch-size", UNEXPECTED)
+        return Failure("out of memory; use less data or a smaller --batch-size", "out-of-memory", UNEXPECTED)
     reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     hint = "" if debug else "; run again with --debug for the traceback, and please report it"
-    return Failure("unexpected", f"unexpected {reason}{hint}", UNEXPECTED)
+    return Failure(f"unexpected {reason}{hint}", "unexpected", UNEXPECTED)
 
 
-def _tell(failure: Failure, *, debug: bool, as_json: bool) -> None:
+def _tell(failure: Failure, *, debug: bool, programs: Programs) -> None:
     from onnxprune.cli.json_lines import write_line
+    from onnxprune.cli.printing import print_json
     from onnxprune.report.blocks import plain
 
     if debug:
         import traceback
 
         click.echo(traceback.format_exc(), err=True, nl=False)
-    if as_json:
+    if programs.result:
+        with suppress(OSError):  # nobody reads it, which is what failed
+            print_json(failure._asdict())
+    if programs.progress:
         write_line(sys.stderr, {"event": "error", **failure._asdict()})
     else:
-        click.echo(f"onnxprune: {plain(failure.message)}", err=True)
+        click.echo(f"onnxprune: {plain(failure.error)}", err=True)
 
 
 def _usage_code(error: click.ClickException) -> Code:

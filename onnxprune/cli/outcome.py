@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from onnxprune.cli.exits import ToldError
 from onnxprune.cli.options import Talk
 from onnxprune.cli.printing import print_blocks, print_json
-from onnxprune.errors import UnreachableError
 from onnxprune.pipeline.extra import Extra
 from onnxprune.report.blocks import Lines
 from onnxprune.report.html import page
@@ -29,16 +29,20 @@ def deliver(result: Result, talk: Talk, report: Path | None) -> None:
     """Print the result, and where its report is.
 
     Raises:
-        UnreachableError: something that was asked for on top of the pruned model could not be done.
+        ToldError: something that was asked for on top of the pruned model could not be done.
     """
+    failed = None
+    if result.failure:
+        failed = ToldError(
+            f"The pruned model is written, and the quantized one is not: {result.failure}", "not-quantizable"
+        )
     if talk.as_json:
-        print_json(result.to_json())
+        told = {} if failed is None else {"error": str(failed), "code": failed.code, "exit": failed.exit_code}
+        print_json({**result.to_json(), **told})
     elif talk.quiet:
         print_blocks((Lines((verdict(result),)),))
     else:
         beside = {} if report is None else {"Report": report}
         print_blocks(report_blocks(result, Detail(whole=talk.verbose, beside=beside)))
-    if result.failure:
-        raise UnreachableError(
-            f"The pruned model is written, and the quantized one is not: {result.failure}", "not-quantizable"
-        )
+    if failed is not None:
+        raise failed

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from onnxprune._version import __version__
-from onnxprune.cli.exits import guarded
+from onnxprune.cli.exits import Programs, guarded
 from onnxprune.cli.sections import WithExamples
 
 MAIN_JOB = "prune"
@@ -47,7 +47,7 @@ class CommandGroup(WithExamples, click.Group):
             signal.signal(signal.SIGTERM, _terminated)
         work = super().main
         run = partial(work, arguments, prog_name or "onnxprune", **extra)
-        sys.exit(guarded(run, debug="--debug" in arguments, as_json=_asks_for_json(arguments)))
+        sys.exit(guarded(run, debug="--debug" in arguments, programs=_programs(arguments)))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the main job's name in front where no command is named."""
@@ -89,10 +89,10 @@ class CommandGroup(WithExamples, click.Group):
         formatter.write_usage(name, "COMMAND [ARGS]...", prefix="       ")
 
 
-def _asks_for_json(arguments: Sequence[str]) -> bool:
-    """Whether a program reads what is said; also of a command line that cannot be read otherwise."""
-    spoken = {"--json", "--progress=json"}
-    return not spoken.isdisjoint(arguments) or ("--progress", "json") in pairwise(arguments)
+def _programs(arguments: Sequence[str]) -> Programs:
+    """Return where programs read what is said; also of a command line that cannot be read otherwise."""
+    progress = "--progress=json" in arguments or ("--progress", "json") in pairwise(arguments)
+    return Programs("--json" in arguments, progress)
 
 
 @click.group(

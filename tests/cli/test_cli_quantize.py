@@ -84,6 +84,9 @@ def test_a_quantization_that_fails_at_the_end_is_said_and_the_pruned_model_stays
     )
     assert ended.stdout.startswith("done, with 1 warning: ")
     assert names(tmp_path) == ["a.onnx", "a.plan.json"]
+    ended = prune(tmp_path / "b.onnx", *ARGS, "--json")
+    assert (ended.code, ended.sentence in json.loads(ended.stdout)["error"]) == (1, True)
+    assert {"plan", "code", "exit"} <= json.loads(ended.stdout).keys()
 
 
 @pytest.mark.parametrize(
