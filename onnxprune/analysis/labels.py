@@ -18,6 +18,7 @@ from onnxprune.ops.facts import Count, Cycle, Fact, Free, Freeze, Macs, Period, 
 from onnxprune.ops.rules import RULES
 from onnxprune.ops.view import NodeView, RefusedError
 from onnxprune.values.axes import Axis, IntArray
+from onnxprune.values.groups import IN_OUTPUT
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +200,7 @@ class _Labeller:
         if axis.ref.name in self.graph.inputs:
             self._freeze(axis, f"is part of the graph input {axis.ref.name!r}")
         if axis.ref.name in self.graph.outputs and not axis.ref.is_use and axis != self.reading.head:
-            self._freeze(axis, f"is part of the graph output {axis.ref.name!r}")
+            self._freeze(axis, f"{IN_OUTPUT} {axis.ref.name!r}")
         if axis.ref.name in self.sparse:
             self._freeze(axis, f"is part of the sparse tensor {axis.ref.name!r}")
         place = axis.ref.node if axis.ref.is_use else self.place.get(axis.ref.name, -1)

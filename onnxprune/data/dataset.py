@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -87,6 +87,7 @@ class Dataset:
         source: A short description for people.
         outputs: Which output of the model stands for each class, where these are only some of the model's classes;
             None: class i is output i.
+        converted: How many images had their channels converted when the set was opened, by what was done.
     """
 
     reader: Reader
@@ -96,6 +97,7 @@ class Dataset:
     skipped: tuple[str, ...]
     source: str
     outputs: tuple[int, ...] | None = None
+    converted: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from onnxprune.errors import InputError
 from onnxprune.values.preprocess import Preprocess
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
+OPAQUE = 255
+"""Alpha of what nothing shines through."""
+
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # What Pillow's decoders raise on damaged files.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
@@ -21,11 +25,19 @@ class CorruptImageError(Exception):
     """A file cannot be decoded; the text says why."""
 
 
-def decode(path: Path, channels: int, preprocess: Preprocess) -> NDArray[np.uint8]:
-    """Decode one file, upright after its EXIF orientation, resized and cropped.
+Conversion = Literal["grey to colour", "colour to grey", "transparency dropped"]
+"""What was done to the channels of an image so that the model takes it."""
 
-    Returns:
-        Shape (height, width, channels).
+
+class Decoded(NamedTuple):
+    """An image, shape (height, width, channels), and what was done to its channels; None: nothing."""
+
+    pixels: NDArray[np.uint8]
+    conversion: Conversion | None
+
+
+def decode(path: Path, channels: int, preprocess: Preprocess) -> Decoded:
+    """Decode one file, upright after its EXIF orientation, resized and cropped.
 
     Raises:
         CorruptImageError: the file is damaged or not an image.
@@ -34,10 +46,11 @@ def decode(path: Path, channels: int, preprocess: Preprocess) -> NDArray[np.uint
     try:
         with Image.open(path) as opened:
             opened.load()
-            image = _convert(_upright(opened), _MODES[channels])
+            upright = _upright(opened)
+            image = _convert(upright, _MODES[channels])
     except (*_DAMAGE, Image.DecompressionBombError) as error:
         raise CorruptImageError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
-    return _fit(image, preprocess, f"image '{path}'")
+    return Decoded(_fit(image, preprocess, f"image '{path}'"), _conversion(upright, channels))
 
 
 def fit(pixels: NDArray[np.uint8], preprocess: Preprocess, where: str) -> NDArray[np.uint8]:
@@ -57,6 +70,16 @@ def _upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except _DAMAGE:  # a damaged orientation tag is no reason to lose sound pixels
         return image
+
+
+def _conversion(image: Image.Image, channels: int) -> Conversion | None:
+    if channels != 4 and image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < OPAQUE:
+        return "transparency dropped"
+    if image.mode in ("1", "L", "LA", "La") or image.mode.startswith(("I", "F")):
+        return "grey to colour" if channels > 1 else None
+    if channels == 1 and np.ptp(np.asarray(image.convert("RGB")), axis=-1).any():  # grey ones may be stored as RGB
+        return "colour to grey"
+    return None
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:

@@ -5,9 +5,9 @@ later passes cannot lose samples. What does not fit in the limit is decoded agai
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.data.dataset import Rows
-from onnxprune.data.decode import CorruptImageError, decode
+from onnxprune.data.decode import CorruptImageError, Decoded, decode
 from onnxprune.data.image_input import ImageInput, Pixels, image_input, to_feed
 from onnxprune.errors import InputError
 from onnxprune.values.interface import TensorSpec
@@ -41,6 +41,7 @@ class ImageFiles:
         preprocess: How the images are fitted and normalised.
         cache: The first images, fitted, shape (m, height, width, channels), m <= len(files); read-only.
         cache_bytes: The limit that `cache` was filled under.
+        converted: How many of the files had their channels converted, by what was done.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class ImageFiles:
     cache_bytes: int
     preprocessed: bool = False
     one_by_one: bool = False
+    converted: Mapping[str, int] = field(default_factory=dict)
 
     def feeds(self, rows: Rows) -> dict[str, NDArray[Any]]:
         """The images of `rows` as the model takes them."""
@@ -65,9 +67,9 @@ class ImageFiles:
         pixels[~late] = self.cache[rows[~late]]
         files = [self.files[row] for row in rows[late]]
         for place, image in zip(np.flatnonzero(late), self._decode(files), strict=True):
-            if isinstance(image, CorruptImageError) or image.shape != pixels.shape[1:]:
+            if isinstance(image, CorruptImageError) or image.pixels.shape != pixels.shape[1:]:
                 raise self._changed()
-            pixels[place] = image
+            pixels[place] = image.pixels
         return pixels
 
     def with_preprocess(self, preprocess: Preprocess) -> "ImageFiles":
@@ -94,7 +96,7 @@ class ImageFiles:
     def _changed(self) -> InputError:
         return InputError(f"an image under '{self.folder}' changed while it was in use: run again", "bad-data")
 
-    def _decode(self, files: list[str]) -> Iterator[NDArray[np.uint8] | CorruptImageError]:
+    def _decode(self, files: list[str]) -> Iterator[Decoded | CorruptImageError]:
         return _decode_all(self.folder, files, self.target, self.preprocess)
 
 
@@ -119,10 +121,14 @@ def open_files(
     bad: dict[int, str] = {}
     cache: Pixels | None = None
     first, good = "", 0
-    for place, image in enumerate(_decode_all(folder, files, target, preprocess)):
-        if isinstance(image, CorruptImageError):
-            bad[place] = str(image)
+    converted: dict[str, int] = {}
+    for place, found in enumerate(_decode_all(folder, files, target, preprocess)):
+        if isinstance(found, CorruptImageError):
+            bad[place] = str(found)
             continue
+        image = found.pixels
+        if found.conversion is not None:
+            converted[found.conversion] = converted.get(found.conversion, 0) + 1
         where = f"image '{folder / files[place]}'"
         target.check_size(image.shape[0], image.shape[1], where)
         if cache is None:
@@ -143,7 +149,7 @@ def open_files(
     cache = cache[:good]
     cache.flags.writeable = False
     kept = tuple(file for place, file in enumerate(files) if place not in bad)
-    return ImageFiles(folder, kept, target, preprocess, cache, cache_bytes), bad
+    return ImageFiles(folder, kept, target, preprocess, cache, cache_bytes, converted=converted), bad
 
 
 def _refuse_damage(folder: Path, files: tuple[str, ...], bad: dict[int, str]) -> None:
@@ -158,10 +164,10 @@ def _refuse_damage(folder: Path, files: tuple[str, ...], bad: dict[int, str]) ->
 
 def _decode_all(
     folder: Path, files: tuple[str, ...] | list[str], target: ImageInput, preprocess: Preprocess
-) -> Iterator[NDArray[np.uint8] | CorruptImageError]:
+) -> Iterator[Decoded | CorruptImageError]:
     """Decode in order, a few files at a time in parallel; a failure is yielded, not raised."""
 
-    def one(file: str) -> NDArray[np.uint8] | CorruptImageError:
+    def one(file: str) -> Decoded | CorruptImageError:
         try:
             return decode(folder / file, target.channels, preprocess)
         except CorruptImageError as error:

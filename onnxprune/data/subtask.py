@@ -72,6 +72,7 @@ def of_classes(dataset: Dataset, numbers: Sequence[int]) -> Dataset:
         class_names=names,
         skipped=dataset.skipped,
         source=dataset.source,
+        converted=dataset.converted,
         outputs=tuple(numbers if dataset.outputs is None else (dataset.outputs[n] for n in numbers)),
     )
 

@@ -25,8 +25,8 @@ def is_near_chance_level(accuracy: Accuracy) -> bool:
 def chance_level_message(accuracy: Accuracy) -> str:
     """What to tell the user when `is_near_chance_level`: the numbers, the likely causes, what to set for each."""
     return (
-        f"the original model has {accuracy.correct} of {accuracy.total} samples right ({accuracy.top1:.1%}), "
-        f"about what guessing among {accuracy.classes} classes gives ({1 / accuracy.classes:.1%}), so it is "
+        f"the original model has {accuracy.correct} of {accuracy.total} samples right ({100 * accuracy.top1:.1f} %), "
+        f"about what guessing among {accuracy.classes} classes gives ({100 / accuracy.classes:.1f} %), so it is "
         "probably fed wrongly: check the order of the classes (--labels FILE, one name per line in the order "
         "of the model's outputs), the scaling of pixels (--preprocess auto tries the presets; or --mean, --std "
         "and --scale) and the order of channels (--channel-order bgr), or pass --no-accuracy-check to go on"

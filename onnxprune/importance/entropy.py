@@ -108,7 +108,7 @@ def _notes(statistics: Statistics, unmeasured: list[str]) -> tuple[str, ...]:
     if clipped:
         share = max(statistics.layers[name].clipped for name in clipped)
         notes.append(
-            f"Up to {share:.1%} of the values lay outside the histograms' range in {len(clipped)} of "
+            f"Up to {100 * share:.1f} % of the values lay outside the histograms' range in {len(clipped)} of "
             f"{len(statistics.layers)} layers (such as {clipped[0]}): the images may differ much from one another."
         )
     return tuple(notes)

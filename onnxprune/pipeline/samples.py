@@ -1,5 +1,6 @@
 """Opening the data of a run: what the scores see, what is measured on, and how pixels are scaled."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -84,6 +85,11 @@ class Samples:
         return (*self.calibration.skipped, *(self.measured.skipped if self.own_test else ()))
 
     @property
+    def converted(self) -> Mapping[str, int]:
+        """How many images had their channels converted, by what was done."""
+        return Counter(self.calibration.converted) + Counter(self.measured.converted if self.own_test else {})
+
+    @property
     def summary(self) -> DataSummary:
         """The data in counts and words."""
         data = self.calibration
@@ -96,6 +102,7 @@ class Samples:
             original=self.original,
             classes=self.classes,
             skipped=self.skipped,
+            converted=self.converted,
         )
 
 

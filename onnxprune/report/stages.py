@@ -48,6 +48,14 @@ SCORED = "Scores from {} samples, measured on {} others."
 TRAINED = "Training on {} samples, validation on {} others."
 
 
+CONVERTED = {
+    "grey to colour": "Grey images, whose values are given to every channel: {}",
+    "colour to grey": "Images in colour, turned grey for a model of one channel: {}",
+    "transparency dropped": "Images with transparency, which is left out: {}",
+}
+"""What is said of images whose channels were converted."""
+
+
 def data_blocks(data: DataSummary, limit: int | None, use: str = SCORED) -> Iterator[Block]:
     """Say what data was opened; `use` says what for, and `limit` is of the skipped files that are named."""
     yield skipped_lines(data.skipped, limit)
@@ -60,4 +68,4 @@ def data_blocks(data: DataSummary, limit: int | None, use: str = SCORED) -> Iter
     lines.append(use.format(data.calibration, data.measured))
     if data.held is not None:
         lines.append(f"Plans are tried on {data.held} samples that were held out of the data; no score sees them.")
-    yield Lines(tuple(lines))
+    yield Lines((*lines, *(f"{CONVERTED[how].format(number)}." for how, number in sorted(data.converted.items()))))

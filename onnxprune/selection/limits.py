@@ -36,7 +36,7 @@ class Limit:
         """Return a cost and the reserve as the limit was given: as a share of the original's, or in its unit."""
         cost += self.reserve
         if self.unit is None:
-            return f"{cost / self.whole:.1%}"
+            return f"{100 * cost / self.whole:.1f} %"
         name, size = self.unit
         return f"{cost / size:.4g} {name}".rstrip()
 

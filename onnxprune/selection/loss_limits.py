@@ -67,8 +67,8 @@ class LossLimits:
                 continue
             given = " by default" if self.by_default and name != CLASS_DROP else ""
             if name == MAX_DRIFT:
-                much = f"{found[name]:.1%}" if found[name] >= 0.0005 else f"{100 * found[name]:.2g}%"
-                yield f"changes an output by {much}, where --max-drift{given} allows {100 * limit:g}%"
+                much = f"{100 * found[name]:.1f} %" if found[name] >= 0.0005 else f"{100 * found[name]:.2g} %"
+                yield f"changes an output by {much}, where --max-drift{given} allows {100 * limit:g} %"
             elif name == MAX_DROP:
                 yield f"loses {100 * found[name]:.1f} points of top-1, where --max-drop{given} allows {100 * limit:g}"
             else:

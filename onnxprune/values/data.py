@@ -29,6 +29,7 @@ class DataSummary:
         original: accuracy of the original model on all of the data; None where it was not measured.
         classes: the chosen classes as name -> output of the model; empty: all.
         skipped: files that could not be read.
+        converted: how many images had their channels converted, by what was done.
     """
 
     calibration: int
@@ -39,6 +40,7 @@ class DataSummary:
     original: Accuracy | None = None
     classes: Mapping[str, int] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    converted: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON types."""
@@ -51,4 +53,5 @@ class DataSummary:
             "original": None if self.original is None else self.original.to_json(),
             "classes": dict(self.classes),
             "skipped": list(self.skipped),
+            "converted": dict(self.converted),
         }

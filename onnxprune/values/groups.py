@@ -17,6 +17,10 @@ class Member:
     role: Role
 
 
+IN_OUTPUT = "is part of the graph output"
+"""What freezes channels that every user of the model sees; the reason names the output."""
+
+
 @dataclass(frozen=True, eq=False)
 class ChannelGroup:
     """Channels of one kind: they touch the same axes in the same way, so that they cost and count alike.

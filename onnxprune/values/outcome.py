@@ -33,6 +33,20 @@ class Figures:
         return dict(vars(self))
 
 
+@dataclass(frozen=True)
+class LayerCost:
+    """What a layer costs: multiply-adds for one sample, of the original and of what a plan leaves."""
+
+    name: str
+    op: str
+    before: float
+    after: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON types."""
+        return dict(vars(self))
+
+
 BUSY = 1.5
 """Spread of a speedup, upper over lower end, beyond which the machine was too busy to tell it."""
 

@@ -9,7 +9,7 @@ from onnxprune._version import __version__
 from onnxprune.values.data import DataSummary
 from onnxprune.values.equality import Equality
 from onnxprune.values.groups import ChannelGroup
-from onnxprune.values.outcome import Figures, Quality, Speedup
+from onnxprune.values.outcome import Figures, LayerCost, Quality, Speedup
 from onnxprune.values.plan import Plan
 from onnxprune.values.promise import Promise
 from onnxprune.values.quantized import Quantized, effects
@@ -39,6 +39,8 @@ class Result:
         promise: what is promised of the limits on the loss; None: there are none, or nothing was measured.
         speedup: of the pruned model; None: not measured.
         single_speedup: the same on one thread.
+        foreseen: figures that the plan leads to, as far as they follow from widths.
+        layers: what each layer costs, in graph order.
     """
 
     model: Path
@@ -63,6 +65,8 @@ class Result:
     promise: Promise | None = None
     speedup: Speedup | None = None
     single_speedup: Speedup | None = None
+    foreseen: Figures | None = None
+    layers: tuple[LayerCost, ...] = ()
 
     @property
     def written(self) -> Mapping[str, Path]:
@@ -91,6 +95,8 @@ class Result:
             "reached": dict(self.plan.reached),
             "before": self.before.to_json(),
             "after": None if self.after is None else self.after.to_json(),
+            "foreseen": None if self.foreseen is None else self.foreseen.to_json(),
+            "layers": [layer.to_json() for layer in self.layers],
             "quality": None if self.quality is None else self.quality.to_json(),
             "promise": None if self.promise is None else self.promise.to_json(),
             "speedup": None if self.speedup is None else self.speedup.to_json(),

@@ -162,6 +162,21 @@ def test_few_damaged_files_are_skipped_and_named(tmp_path: Path) -> None:
         assert values(tmp_path, cache_bytes=cache_bytes) == [0, 1, 2, *range(4, 20)]
 
 
+def test_what_is_done_to_channels_is_counted(tmp_path: Path) -> None:
+    """Grey images stored as RGB are grey, and alpha that is opaque all over loses nothing."""
+    paint(tmp_path / "a" / "rgb.png", 9)
+    paint(tmp_path / "b" / "rgb.png", 7)
+    Image.new("L", (8, 6), 5).save(tmp_path / "a" / "grey.png")
+    Image.new("I;16", (8, 6), 500).save(tmp_path / "b" / "deep.png")
+    Image.new("RGB", (8, 6), (1, 2, 3)).save(tmp_path / "a" / "colour.png")
+    Image.new("RGBA", (8, 6), (1, 2, 3, 255)).save(tmp_path / "b" / "opaque.png")
+    Image.new("RGBA", (8, 6), (1, 2, 3, 50)).save(tmp_path / "b" / "clear.png")
+    assert open_data(tmp_path, RGB, RAW).converted == {"grey to colour": 2, "transparency dropped": 1}
+    grey = open_data(tmp_path, GREY, RAW)
+    assert grey.converted == {"colour to grey": 2, "transparency dropped": 1}
+    assert grey.subset([0]).converted == grey.converted
+
+
 def test_many_damaged_files_stop_the_run(tmp_path: Path) -> None:
     classes_of(tmp_path, "ab", each=10)
     (tmp_path / "a" / "3.png").write_bytes(b"")

@@ -197,7 +197,7 @@ def test_a_budget_is_held_to(offer: Offer, tmp_path: Path) -> None:
     assert f"at most 90.0 % of the MACs, at most {math.floor(0.6 * whole)} of the numbers that layers write" in printed
     assert "of the numbers that layers write are left" in " ".join(printed.split())
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
-    with refused("over-budget", "0.1% of the numbers that layers write"):
+    with refused("over-budget", "0.1 % of the numbers that layers write"):
         prune(tmp_path / "a.onnx", budgets={"activations": 0.001})
     stepped = prune(tmp_path / "c.onnx", macs=None, budgets={"activations": 0.6}, round_to=1, steps=2)
     assert stepped.plan.reached["activations"] <= 0.6

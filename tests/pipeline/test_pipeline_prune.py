@@ -315,7 +315,7 @@ def test_a_collapse_with_a_budget_is_written_with_a_warning(tmp_path: Path) -> N
 
 
 def test_an_unreachable_budget_names_the_closest_and_writes_nothing(tmp_path: Path) -> None:
-    with refused("over-budget", "0.1% of the MACs"):
+    with refused("over-budget", "0.1 % of the MACs"):
         prune(RESNET, data=CALIB, macs=0.001, output=tmp_path / "out.onnx")
     assert names(tmp_path) == []
 

@@ -111,7 +111,7 @@ def test_an_unreachable_budget_is_answered_with_the_closest_figure() -> None:
     with pytest.raises(UnreachableError) as caught:
         by_budget(widths, scores, alone(lambda counts: 50 + sum(counts.values()), 20, widths))
     assert str(caught.value) == (
-        "The budget of 20.0% of the MACs cannot be met: with every group at its floor 55.0% are left; "
+        "The budget of 20.0 % of the MACs cannot be met: with every group at its floor 55.0 % are left; "
         "ask for at least that."
     )
 

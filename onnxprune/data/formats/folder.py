@@ -52,6 +52,7 @@ def open_folder(request: DataRequest) -> Dataset:
         labels=None if labels is None else labels[good],
         class_names=listing.class_names,
         skipped=tuple(str(files[place]) for place in bad),
+        converted=reader.converted,
         source=f"{len(good)} images under '{folder}'",
     )
     return opened if numbers is None else of_classes(opened, numbers)

@@ -1,11 +1,11 @@
 """Measuring a pruned model: accuracy, size, latency, and the same of its quantized copy."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import onnx
 
-from onnxprune.analysis.analysis import Analysis
+from onnxprune.analysis.analysis import Analysis, counts
 from onnxprune.graph.storage.measures import count_params, file_size
 from onnxprune.latency.measure import Latency, measure
 from onnxprune.pipeline.context import Run
@@ -15,7 +15,7 @@ from onnxprune.pipeline.planned import Planned
 from onnxprune.runtime import Session, open_session
 from onnxprune.selection.loss_limits import MAX_DRIFT
 from onnxprune.surgery.cut import Cut
-from onnxprune.values.outcome import Figures, Quality
+from onnxprune.values.outcome import Figures, LayerCost, Quality
 from onnxprune.values.plan import Plan
 from onnxprune.values.results import Result
 
@@ -76,7 +76,24 @@ def outlined(run: Run, planned: Planned) -> Result:
         search=planned.search,
         curve_output=config.curve_written,
         threads=config.threads,
+        foreseen=_foreseen(run.analysis, planned.plan),
+        layers=tuple(_layer_costs(run.analysis, planned.plan)),
     )
+
+
+def _foreseen(analysis: Analysis, plan: Plan) -> Figures:
+    """Return the figures that follow from the widths of a plan."""
+    kept, costs = counts(plan.keep()), analysis.costs
+    params, macs, size = (costs.cost_at(kind, kept) for kind in ("params", "macs", "bytes"))
+    return Figures(round(params), macs, round(size), channel_counts(analysis, plan)[1])
+
+
+def _layer_costs(analysis: Analysis, plan: Plan) -> Iterator[LayerCost]:
+    """Yield what each layer costs before and after a plan."""
+    nodes, before = analysis.graph.nodes, analysis.costs.layer_macs({})
+    after = analysis.costs.layer_macs(counts(plan.keep()))
+    for node, macs in sorted(before.items()):
+        yield LayerCost(nodes[node].name or nodes[node].outputs[0], nodes[node].op, macs, after.get(node, 0.0))
 
 
 def figures(proto: onnx.ModelProto, analysis: Analysis, size: int, channels: int, plan: Plan | None = None) -> Figures:

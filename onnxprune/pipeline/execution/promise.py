@@ -64,11 +64,11 @@ def _seen(limits: Mapping[str, float], bounds: Mapping[str, float]) -> list[str]
     for name, limit in limits.items():
         bound, drifts = bounds[name], name == MAX_DRIFT
         what = {MAX_DROP: "top-1 lost", CLASS_DROP: "a class lost", MAX_DRIFT: "the outputs changed by"}[name]
-        unit = "%" if drifts else " points"
+        unit = " %" if drifts else " points"
         if not math.isfinite(bound):
             parts.append(f"{what}: too few samples to say" if drifts else f"{what}: not measured")
         elif bound > limit + 1e-9:
-            allowed = f"{100 * limit:g}%" if drifts else numbers.amount_of_points(limit)
+            allowed = f"{100 * limit:g} %" if drifts else numbers.amount_of_points(limit)
             parts.append(f"{what} at most {100 * bound:.1f}{unit}, the limit is {allowed}")
     return parts
 

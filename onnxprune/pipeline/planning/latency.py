@@ -128,9 +128,9 @@ def hold_latency(
     if not held:
         least, best = least_left(analysis, goal)["latency"], min(choice.share for choice in choices)
         raise UnreachableError(
-            f"A latency of {budget.text} was not met: what was chosen takes {best:.1%} of the original's here, and "
-            f"with every group at its least about {least:.1%} are predicted; ask for more time.",
+            f"A latency of {budget.text} was not met: what was chosen takes {100 * best:.1f} % of the original's here, "
+            f"and with every group at its least about {100 * least:.1f} % are predicted; ask for more time.",
             "over-budget",
         )
     taken = max(held, key=lambda choice: analysis.macs(choice.keep))
-    return taken.keep, (f"Timed here while it was chosen: {taken.share:.1%} of the original's latency.",)
+    return taken.keep, (f"Timed here while it was chosen: {100 * taken.share:.1f} % of the original's latency.",)

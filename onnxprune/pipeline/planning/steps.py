@@ -81,7 +81,7 @@ def choose_in_steps(run: Run, first: Scores | None = None, gone: Collection[str]
 def _summary(state: Progress, total: int) -> Iterator[str]:
     """Say what each step left, where there were several."""
     if total > 1:
-        shares = ", ".join(f"{share:.1%}" for share in state.left).replace("%", " %")
+        shares = ", ".join(f"{100 * share:.1f} %" for share in state.left)
         yield f"Chosen in {state.done} of {total} steps, which left {shares} of the MACs, one after the other."
 
 

@@ -97,7 +97,7 @@ def refuse_unreachable(analysis: Analysis, goal: Goal, given: Mapping[str, int])
         raise InputError(f"--round-to is a number of channels from 1 up, not {goal.round_to}.", "bad-value")
     if budget.macs is not None and not 0 < budget.macs <= 1:
         raise InputError(
-            f"--macs is the share of MACs that may be left, above 0 and up to 100%, not {budget.macs:.0%}.",
+            f"--macs is the share of MACs that may be left, above 0 and up to 100 %, not {100 * budget.macs:.0f} %.",
             "bad-value",
         )
     goal.steering.check(analysis.groups)

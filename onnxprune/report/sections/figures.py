@@ -13,7 +13,8 @@ from onnxprune.values.results import Result
 
 def blocks(result: Result, detail: Detail) -> Iterator[Block]:
     """Return the figures of the original and of the pruned model; a page has its title already."""
-    old, new = result.before, result.after
+    old, new = result.before, result.after or result.foreseen
+    last = "after" if result.after is not None else "foreseen"
     threads = "default threads" if result.threads is None else numbers.many(result.threads, "thread")
     rows: list[tuple[str, ...]] = [
         _row("params", numbers.count, old.params, None if new is None else new.params),
@@ -30,7 +31,7 @@ def blocks(result: Result, detail: Detail) -> Iterator[Block]:
     rows.append(_row("prunable channels", numbers.count, old.channels, None if new is None else new.channels))
     rows += top1_rows(result.quality)
     title = "" if detail.page else headline(result)
-    yield Table(title, ("", "before", "after", "ratio"), tuple(rows), frozenset({1, 2, 3}))
+    yield Table(title, ("", "before", last, "ratio"), tuple(rows), frozenset({1, 2, 3}))
 
 
 def _row(label: str, show: Callable[[Any], str], old: float, new: float | None) -> tuple[str, str, str, str]:

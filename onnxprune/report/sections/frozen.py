@@ -1,16 +1,17 @@
-"""The groups that cannot be cut."""
+"""The groups that cannot be cut; those of the model's outputs, which are no news, only where all is shown."""
 
 from collections.abc import Iterator
 
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines
 from onnxprune.report.section import Detail, Section, register
+from onnxprune.values.groups import IN_OUTPUT
 from onnxprune.values.results import Result
 
 
 def blocks(result: Result, detail: Detail) -> Iterator[Block | None]:
     """Return the frozen groups with their reasons."""
-    frozen = list(result.plan.frozen.items())
+    frozen = [(name, why) for name, why in result.plan.frozen.items() if detail.whole or IN_OUTPUT not in why]
     sizes = {group.name: group.size for group in result.groups if group.frozen}
     shown = frozen[: detail.limit]
     lines = [f"{_with_size(name, sizes.get(name))}: {reason}" for name, reason in shown]

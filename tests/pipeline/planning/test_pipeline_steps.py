@@ -196,7 +196,7 @@ def test_a_trimmed_head_stays_so_in_every_step(few: Path, tmp_path: Path, looked
 def test_what_cannot_be_is_refused_before_any_step(few: Path, tmp_path: Path, looked_at: list[Analysis]) -> None:
     with refused("bad-value", "steps=0"):
         pruned(few, tmp_path / "out.onnx", 0, macs=0.5)
-    with refused("over-budget", "0.1% of the MACs"):
+    with refused("over-budget", "0.1 % of the MACs"):
         pruned(few, tmp_path / "out.onnx", 4, macs=0.001)
     with refused("conflicting-options", "steps="):
         pruned(few, tmp_path / "out.onnx", 2, macs=0.5, save_scores=tmp_path / "s.npz")

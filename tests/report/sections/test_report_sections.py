@@ -15,7 +15,7 @@ from onnxprune.selection.budget import Budget
 from onnxprune.selection.goal import Goal
 from onnxprune.selection.steering import Steering
 from onnxprune.values.data import DataSummary
-from onnxprune.values.outcome import Figures
+from onnxprune.values.outcome import Figures, LayerCost
 from onnxprune.values.plan import GroupPlan, Plan
 from onnxprune.values.results import Result
 
@@ -59,6 +59,29 @@ def test_a_page_has_everything_but_the_files_beside_it() -> None:
     for part in ("Origin", "x.png", "Widths", "f4", "Notes"):
         assert part in found
     assert "written to" not in found
+
+
+def test_what_a_plan_leads_to_is_shown_by_layer_where_it_is_not_carried_out() -> None:
+    layers = tuple(LayerCost(f"conv{number}", "Conv", 100.0, float(number)) for number in range(25))
+    planned = replace(RESULT, foreseen=Figures(7, 9.0, 11, 2), layers=layers)
+    found = text(report_blocks(planned, Detail()))
+    assert "('MACs', '20', '9', '2.22')" in found
+    assert "('conv0', 'Conv', '100', '0', '0.0 %')" in found
+    assert "'conv20'" not in found, "those of which least goes"
+    assert "and 5 layers more, which -v shows" in found
+    assert "'conv24'" in text(report_blocks(planned, Detail(whole=True)))
+    done = replace(planned, after=Figures(6, 8.0, 10, 2))
+    assert "'conv0'" not in text(report_blocks(done, Detail()))
+    assert "('MACs', '20', '8', '2.50')" in text(report_blocks(done, Detail()))
+
+
+def test_frozen_outputs_are_no_news() -> None:
+    frozen = {"y": "y:1 is part of the graph output 'y'", "c": "no rule"}
+    shown = replace(RESULT, plan=replace(PLAN, frozen=frozen))
+    assert "1 frozen group\n('c: no rule',)" in text(report_blocks(shown, Detail()))
+    assert "2 frozen groups" in text(report_blocks(shown, Detail(whole=True)))
+    alone = replace(RESULT, plan=replace(PLAN, frozen={"y": frozen["y"]}))
+    assert "frozen" not in text(report_blocks(alone, Detail()))
 
 
 def test_a_section_more_is_shown_at_its_place() -> None:
