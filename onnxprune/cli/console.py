@@ -11,6 +11,8 @@ from onnxprune.pipeline.events import (
     BatchTrained,
     EpochTrained,
     Event,
+    Outlined,
+    PartBegun,
     TrainingBegun,
     TrainingEnded,
     Working,
@@ -39,6 +41,10 @@ class ConsoleListener:
         match event:
             case Working():
                 self._meter.working(event.what)
+            case Outlined():
+                self._meter.left.outlined(event.seconds)
+            case PartBegun():
+                self._meter.left.begin(event.part)
             case TrainingBegun():
                 self._meter.stop()
                 self._table.begin(event.epochs)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from onnxprune.cli.time_left import TimeLeft, in_words
 from onnxprune.values.progress import Item
 
 PATIENCE = 1.0
@@ -18,7 +19,8 @@ PATIENCE = 1.0
 class Meter:
     """A `Track` that draws a bar in a terminal and writes one line a stage elsewhere.
 
-    `working` announces work whose steps cannot be counted. Use it as a context manager, so that no bar survives.
+    `left` knows the parts of the run. `working` announces work whose steps cannot be counted. Use it as a context
+    manager, so that no bar survives.
     """
 
     def __init__(self, console: Console) -> None:
@@ -29,6 +31,7 @@ class Meter:
         self._bar: Progress | None = None
         self._task: tuple[str, int | None, float] = ("", None, 0.0)
         self._done = 0
+        self.left = TimeLeft()
 
     def __call__(self, items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
         """Yield the items and show how far they are."""
@@ -74,6 +77,7 @@ class Meter:
                 BarColumn(),
                 RateColumn(start),
                 TimeElapsedColumn() if total is None else TimeRemainingColumn(),
+                WholeColumn(self.left),
                 console=self._console,
                 transient=True,
             )
@@ -116,6 +120,19 @@ class RateColumn(ProgressColumn):
             return Text("")
         rate = task.completed / max(time.perf_counter() - self._start, 1e-9)
         return Text(f"{task.completed:.0f}/{task.total:.0f}  {rate:.3g} a second")
+
+
+class WholeColumn(ProgressColumn):
+    """What is left of the whole run."""
+
+    def __init__(self, left: TimeLeft) -> None:
+        """Ask `left`."""
+        super().__init__()
+        self._left = left
+
+    def render(self, task: Task) -> Text:
+        """Return the time that is left, in words."""
+        return Text(in_words(self._left.seconds))
 
 
 def _rate(each_second: float) -> str:

@@ -1,8 +1,8 @@
 """What a run tells while it goes on, and who listens."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from onnxprune.values.progress import Item
 from onnxprune.values.training import Epoch
@@ -17,6 +17,24 @@ class Working:
     """Work is begun whose steps cannot be counted; `what` names it."""
 
     what: str
+
+
+Part = Literal["planning", "checking", "recovery", "training", "measuring"]
+"""What a run that prunes does one after the other, once the model and the data are open."""
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """A run begins with these parts, which are expected to take so many seconds each."""
+
+    seconds: Mapping[Part, float]
+
+
+@dataclass(frozen=True)
+class PartBegun:
+    """A part of a run begins."""
+
+    part: Part
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +106,8 @@ class TrainingEnded:
 
 Event = (
     Working
+    | Outlined
+    | PartBegun
     | Analysed
     | LeastLeft
     | DataOpened

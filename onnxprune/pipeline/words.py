@@ -8,7 +8,7 @@ from onnxprune.report.stages import SCORED, TRAINED, data_blocks, groups_line, l
 
 
 def event_blocks(event: Event, limit: int | None) -> Iterable[Block]:
-    """Return what is said of an event; nothing of the progress of training and of work that only begins.
+    """Return what is said of an event; nothing of the progress of training and of what only begins.
 
     Args:
         event: what happened.
