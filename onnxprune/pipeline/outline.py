@@ -11,7 +11,7 @@ from onnxprune.pipeline.events import Outlined, Part, PartBegun
 from onnxprune.recovery.recovery import NONE, in_trials
 from onnxprune.runtime import open_session
 
-SCORES = 8.0
+SCORES = 4.0
 """Passes for statistics, and for choosing channels by them."""
 
 RECOVERY = {NONE: 0.0, "bias": 6.0, "fold": 8.0}
@@ -26,8 +26,8 @@ MATCHED = 500_000.0
 EPOCH = 6.0
 """Passes of an epoch of training."""
 
-PLANS = 10
-"""Plans that a search tries."""
+PLANS, MILD = 10, 2
+"""Plans that a search tries, and where the samples are too few to show that one holds the limits."""
 
 TIMING = 5.0
 """Seconds for checking the cut and timing the models."""
@@ -43,7 +43,10 @@ def outline(run: Run) -> Outlined:
     config, one = run.config, _seconds_of_a_pass(run)
     quick, last = in_trials(config.recovered_by), config.recovered_by
     searches = run.limits is not None or config.pareto is not None
-    tried = PLANS if searches and not config.goal.budget.explicit else int(searches) + config.steps - 1
+    tried = int(searches) + config.steps - 1
+    if config.pareto is not None or (run.limits is not None and not config.goal.budget.explicit):
+        can = run.limits is None or run.limits.can_be_shown(len(run.samples.tried_on), config.confidence)
+        tried = PLANS if can else MILD
     recovery = 0.0 if searches and quick == last else one * _passes(quick)
     if last != quick:
         recovery += one * MATCHED / len(run.samples.fit)
