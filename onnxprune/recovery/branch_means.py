@@ -66,11 +66,12 @@ def _means(
     if not operands:
         return
     sums: dict[str, list[FloatArray]] = {name: [] for name in lost}
+    masks = {name: masks_of(task.masks, name) for name in lost}
     for found in walk(task, task.original, whole, task.memory).run(operands):
         for name, names in lost.items():
             axis = layers[name].channels
             total = np.add.reduce([found[operand].astype(np.float64) for operand in names])
-            value = kept_values(total, masks_of(task.masks, name))
+            value = kept_values(total, masks[name])
             flat = np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis])
             sums[name].append(
                 np.stack([np.full(flat.shape[1], len(flat)), flat.sum(axis=0), np.square(flat).sum(axis=0)])

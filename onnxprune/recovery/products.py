@@ -9,7 +9,7 @@ Where only one of the two can be made anew, K_removed ~ K_kept C by least square
 Q_kept has the scores as far as the dimensions of K depend on each other.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,13 +71,19 @@ class _Side:
     places: IntArray
 
 
-def wanted(mixed: Mapping[str, Mixed], masks: Mapping[Axis, BoolArray], tensor: str, value: Array) -> Array:
-    """Return what the pruned network is to have in place of the original's `value` of a tensor."""
+def wanted(mixed: Mapping[str, Mixed], masks: Mapping[Axis, BoolArray], tensor: str) -> Callable[[Array], Array]:
+    """Return what makes of the original's values of a tensor what the pruned network is to have in their place."""
     kept, found = masks_of(masks, tensor), mixed.get(tensor)
     if found is None:
-        return kept_values(value, kept)
-    product = np.moveaxis(np.moveaxis(value, found.axis, -1) @ found.matrix.astype(value.dtype), -1, found.axis)
-    return kept_values(product, {axis: mask for axis, mask in kept.items() if axis != found.axis})
+        return lambda value: kept_values(value, kept)
+    matrix, axis = found.matrix, found.axis
+    others = {other: mask for other, mask in kept.items() if other != axis}
+
+    def combined(value: Array) -> Array:
+        product = np.moveaxis(np.moveaxis(value, axis, -1) @ matrix.astype(value.dtype), -1, axis)
+        return kept_values(product, others)
+
+    return combined
 
 
 def mixed_targets(graph: Graph, masks: Mapping[Axis, BoolArray], calls: Calls, fitting: int) -> dict[str, Mixed]:

@@ -138,10 +138,11 @@ def _rows(
     slope, matrix = layer.slope.astype(np.float32), matrix.astype(np.float32)
     positions = task.positions(matrix.shape[1])
     teacher, student = walks
+    keep = wanted_of(task.mixed, task.masks, layer.target)
     added = () if layer.beside is None else layer.beside.names
     peek = [layer.target] if layer.beside is None else []
     for truth, found in zip(teacher.run([layer.target]), student.run([layer.source, *added], peek), strict=True):
-        wanted = wanted_of(task.mixed, task.masks, layer.target, truth[layer.target])
+        wanted = keep(truth[layer.target])
         places = sample_rows(wanted.shape, layer.channels, positions, rng)
         x = patches(layer.node, found[layer.source], layer.kernel, places, layer.space(wanted.shape))
         x = x.astype(np.float32, copy=False)
