@@ -31,12 +31,8 @@ class Case:
         samples = sum(len(next(iter(call.values()))) for call in self.calls[: len(self.calls) - judging])
         model, found = self.result.model, None
         mixed = mixed_targets(read_graph(self.model), self.result.masks, self.calls, len(self.calls) - judging)
-        masks, nodes = self.result.masks, self.model.graph.node
-        bypassed = frozenset(nodes[node].output[0] for node, _ in self.result.edits.dropped)
         for step in steps(name):
-            task = RecoveryTask(
-                self.model, model, masks, self.calls, samples, judging, seed, bypassed=bypassed, mixed=mixed
-            )
+            task = RecoveryTask(self.model, model, self.result.masks, self.calls, samples, judging, seed, mixed=mixed)
             found = step.run(task)
             model = found.model
         assert found is not None

@@ -46,8 +46,8 @@ class Layer:
         shape: of the weight.
         bias: the tensor that holds its bias, or None.
         channels: which axis of its output the channels lie on.
-        way: the tensors from its output to the one in which its error is measured, and what one unit of the output
-            adds to each, [channels].
+        target: the tensor in which its error is measured.
+        slope: what one unit of the output adds to the target, [channels].
         alone: whether the target is this layer's output scaled and shifted, with nothing else that varies added to it.
         beside: what else the target is made of; None where that is not the same by channel or by place.
     """
@@ -57,7 +57,8 @@ class Layer:
     shape: tuple[int, ...]
     bias: str | None
     channels: int
-    way: Mapping[str, FloatArray]
+    target: str
+    slope: FloatArray
     alone: bool
     beside: Beside | None = None
 
@@ -70,16 +71,6 @@ class Layer:
     def kernel(self) -> tuple[int, ...]:
         """The taps of the kernel by spatial axis; () for a fully connected layer."""
         return weight_layout_of(self.node).kernel(self.shape)
-
-    @property
-    def target(self) -> str:
-        """The tensor in which its error is measured."""
-        return list(self.way)[-1]
-
-    @property
-    def slope(self) -> FloatArray:
-        """What one unit of the output adds to the target, [channels]."""
-        return self.way[self.target]
 
     def space(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the sizes of an output of `shape` that are neither samples nor channels."""
@@ -157,11 +148,9 @@ class _Finder:
         if channels == 0:
             raise _UnsolvableError("its output has no axis for samples")
         bias = self._bias(node)
-        ways = self._ways(node, channels, shape[0][channels])
-        last = next(reversed(ways.values()))
-        factors = {name: way.factor for name, way in ways.items()}
+        target, way = self._target(node, channels, shape[0][channels])
         shape_of_weight = graph.facts.known[weight].first.shape
-        return Layer(node, weight, shape_of_weight, bias, channels, factors, last.alone, last.beside)
+        return Layer(node, weight, shape_of_weight, bias, channels, target, way.factor, way.alone, way.beside)
 
     def _stored(self, name: str) -> str:
         """Return the tensor that holds a constant; if it is to be solved for, nothing else may read it."""
@@ -183,13 +172,11 @@ class _Finder:
         bias = weight_layout_of(node).bias_of(node.inputs)
         return None if bias is None or not self.solvable else self._stored(bias)
 
-    def _ways(self, node: Node, channels: int, width: int) -> dict[str, "_Way"]:
-        """Return the ways from a layer's output to every tensor that it can be followed to, in order."""
+    def _target(self, node: Node, channels: int, width: int) -> tuple[str, "_Way"]:
         graph, tensor = self.graph, node.outputs[0]
         bias = weight_layout_of(node).bias_of(node.inputs)
         rank = len(graph.facts.shapes[0][tensor])
-        way = _Way(np.ones(width), np.zeros(width) if bias is None else self._bias_values(bias, width))
-        found = {tensor: way}
+        start = way = _Way(np.ones(width), np.zeros(width) if bias is None else self._bias_values(bias, width))
         while tensor not in graph.outputs:
             readers = graph.readers.get(tensor, ())
             if len(readers) != 1 or readers[0].inputs.count(tensor) != 1:
@@ -199,10 +186,9 @@ class _Finder:
                 break
             way = way.then(step)
             tensor = readers[0].outputs[0]
-            found[tensor] = way
         if np.abs(way.factor).min() < _SMALLEST_SLOPE * max(1e-30, float(np.abs(way.factor).max())):
-            return {node.outputs[0]: found[node.outputs[0]]}
-        return found
+            return node.outputs[0], start
+        return tensor, way
 
     def _bias_values(self, name: str, width: int) -> FloatArray | None:
         """Return a bias, [channels], None where it is computed or not the same at every place."""

@@ -443,3 +443,14 @@ def test_a_plan_that_cannot_be_read_is_an_input_error(tmp_path: Path, name: str,
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     with refused(code, name, "dry_run="):
         onnxprune.load_plan(tmp_path / name)
+
+
+@pytest.mark.parametrize("method", ["reconstruction", "entropy"])
+def test_the_number_of_threads_changes_no_plan_where_widths_are_not_measured(tmp_path: Path, method: str) -> None:
+    plans = []
+    for threads in (1, 3):
+        path = tmp_path / f"{threads}.json"
+        settings: dict[str, Any] = {"macs": 0.5, "round_to": 8, "dry_run": True, "plan_output": path}
+        prune(RESNET, data=CALIB, method=method, threads=threads, **settings)
+        plans.append(path.read_bytes())
+    assert plans[0] == plans[1]

@@ -5,7 +5,6 @@ A layer that summed W_r x_r then takes W_k + W_r M in place of W_k at every tap 
 bias. A group of a grouped convolution sees its own channels alone, so M stays within the group; a depthwise layer has
 one channel a group, and nothing to fold into.
 
-What branches that were left out made on the average goes into a bias where one reaches the sum, see `branch_means`.
 Where a product of two activations lost terms, one of the layers that make its sides takes them over first, see
 `products`.
 """
@@ -22,7 +21,6 @@ from onnxprune.linear.layers import Layer, find_layers
 from onnxprune.linear.matrix import as_matrix, from_matrix
 from onnxprune.linear.patches import picked, sample_rows
 from onnxprune.linear.walk import Walk
-from onnxprune.recovery.branch_means import place_means
 from onnxprune.recovery.downstream import masks_of
 from onnxprune.recovery.recovery import Recovered, Recovery, RecoveryTask, register
 from onnxprune.recovery.ridge import Change, System, best_change, new_system
@@ -57,7 +55,7 @@ def fold(task: RecoveryTask) -> Recovered:
     layers, reasons = find_layers(graph)
     teacher = walk(task, task.original, whole, task.memory)
     rng = np.random.default_rng(task.seed)
-    solved, skipped = place_means(task, weights, (whole, graph), layers)
+    solved, skipped = {}, {}
     matrices = {layer.output: _mix(layer, before, task, weights, (whole, graph)) for layer in layers}
     masks = {layer.output: masks_of(task.masks, layer.source).get(layer.channels) for layer in layers}
     todo = [(layer,) for layer in layers if masks[layer.output] is not None and layer.output in before]
