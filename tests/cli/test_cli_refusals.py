@@ -90,7 +90,7 @@ def test_an_unknown_method(output: Path) -> None:
         (("--macs", "lots"), "bad-value", "--macs"),
         (("--magic", "3"), "unknown-name", "--magic"),
         (("--macs",), "bad-usage", "--macs"),
-        (("--params", "1%"), "over-budget", "1.0% of the parameters"),
+        (("--params", "1%"), "over-budget", "1.0 % of the parameters"),
         (("--labels", "nowhere.txt"), "missing-file", "nowhere.txt"),
     ],
 )

@@ -75,7 +75,7 @@ def test_a_file_that_says_something_else_is_refused(tmp_path: Path, content: str
         (("--keep", "sterm*"), 2, "'sterm*' fits no layer or weight of this model"),
         (("--ratio-for", "stem"), 2, "write it as 'layer3.*=70%'"),
         (("--ratio-for", "stem*=half"), 2, "is no percentage"),
-        (("--macs", "20%", "--keep", "*"), 1, "cannot be met: with every group at its floor 100.0% are left"),
+        (("--macs", "20%", "--keep", "*"), 1, "cannot be met: with every group at its floor 100.0 % are left"),
         (("--macs", "20%", "--min-keep", "90%"), 1, "cannot be met"),
     ],
 )

@@ -1,6 +1,8 @@
 """What a Relu or Clip behind a layer leaves of its errors, and the least squares that count by it."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from recoveries import case
 
 from onnxprune.graph.model import read_graph
-from onnxprune.recovery.activation_range import ActivationRange, TargetRows, descend, find_activation_range
+from onnxprune.recovery.activation_range import STEPS, ActivationRange, TargetRows, descend, find_activation_range
 from onnxprune.recovery.ridge import Change, Moments
 
 RELU = ActivationRange(0.0, np.inf)
@@ -91,11 +93,36 @@ def test_descending_finds_the_least_error_that_counts(monkeypatch: pytest.Monkey
         return rows.error(Change(values[:8].reshape(1, 4, 2), values[8:].reshape(1, 2)), RELU)
 
     best = scipy.optimize.minimize(error, np.zeros(10), method="Powell", options={"maxiter": 20000, "ftol": 1e-10}).fun
-    few = rows.error(descend(system, rows, plain, 1e-5, RELU, biased=True), RELU)
+    steps = [rows.error(change, RELU) for change in descend(system, rows, plain, 1e-5, RELU, biased=True)]
+    few = steps[-1]
     assert best < 0.95 * rows.error(plain, RELU), "the example has to have something to gain"
     assert best * (1 - 1e-6) <= few < 0.5 * best + 0.5 * rows.error(plain, RELU)
     monkeypatch.setattr("onnxprune.recovery.activation_range.STEPS", 60)
-    assert rows.error(descend(system, rows, plain, 1e-5, RELU, biased=True), RELU) == pytest.approx(best, rel=1e-3)
+    *_, last = descend(system, rows, plain, 1e-5, RELU, biased=True)
+    assert rows.error(last, RELU) == pytest.approx(best, rel=1e-3)
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.02, 1.0])
+def test_a_refit_goes_on_for_as_long_as_it_gains_on_samples_that_judge(
+    monkeypatch: pytest.MonkeyPatch, gain: float
+) -> None:
+    taken = []
+
+    def counted(*args: Any, **more: Any) -> Iterator[Change]:
+        taken.append(0)
+        for change in descend(*args, **more):
+            taken[-1] += 1
+            yield change
+
+    monkeypatch.setattr("onnxprune.recovery.ways.refit.descend", counted)
+    monkeypatch.setattr("onnxprune.recovery.ways.refit.GAIN", gain)
+    case(net(BODY % "Relu(e)"), (2, 6, 6), n=160).recovered("refit")
+    assert taken
+    if gain == 1.0:
+        assert set(taken) == {1}
+    else:
+        assert max(taken) > 1
+        assert max(taken) <= STEPS
 
 
 BODY = """(float[n,2,6,6] x) => (float[n,6,6,6] y)

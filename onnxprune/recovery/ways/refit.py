@@ -19,6 +19,7 @@ from onnxprune.linear.matrix import as_matrix, from_matrix
 from onnxprune.linear.patches import patches, picked, sample_rows
 from onnxprune.linear.walk import Walk
 from onnxprune.recovery.activation_range import (
+    GAIN,
     MOST_ELEMENTS,
     MOST_PRODUCTS,
     ActivationRange,
@@ -118,13 +119,18 @@ class _Sample:
         *,
         biased: bool,
     ) -> tuple[Change, float]:
-        """Go on from the plain solution where that does better on the held rows, by what the activation leaves."""
+        """Go on from the plain solution as long as that does better on the held rows, by what the activation leaves."""
         some, others = (TargetRows.joined(parts) for parts in self._kept)
-        further = descend(fit, some, change, ridge, interval, biased=biased)
-        error = others.error(further, interval)
-        if error >= others.error(change, interval):
+        best, error = change, others.error(change, interval)
+        for further in descend(fit, some, change, ridge, interval, biased=biased):
+            now, enough = others.error(further, interval), (1 - GAIN) * error
+            if now < error:
+                best, error = further, now
+            if now > enough:
+                break
+        if best is change:
             return change, left
-        return further, error / max(others.error(None, interval), np.finfo(np.float64).tiny)
+        return best, error / max(others.error(None, interval), np.finfo(np.float64).tiny)
 
 
 def _rows(
