@@ -273,8 +273,8 @@ def test_every_limit_counts_and_is_named() -> None:
     strict = LossLimits({"max_drop": 0.1, "max_drift": 0.25, "max_class_drop": 0.0}, by_default=True)
     assert strict.excess(found) == pytest.approx(30)
     assert strict.missed(found) == (
-        "loses 15.0 points of top-1, where --max-drop by default allows 10 and changes an output by 50.0%, where "
-        "--max-drift by default allows 25% and loses 30.0 points of class 'dog', where --max-class-drop allows 0"
+        "loses 15.0 points of top-1, where --max-drop by default allows 10 and changes an output by 50.0 %, where "
+        "--max-drift by default allows 25 % and loses 30.0 points of class 'dog', where --max-class-drop allows 0"
     )
     assert LossLimits({"max_drift": 0.5}).excess(Quality("d", 20)) == np.inf
 
