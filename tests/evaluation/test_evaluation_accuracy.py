@@ -105,7 +105,7 @@ def test_near_chance(correct: int, total: int, classes: int, verdict: bool) -> N
 
 def test_chance_message_names_causes_and_options() -> None:
     message = chance_level_message(plain(98, 1000))
-    for part in ("98 of 1000", "9.8%", "10.0%", "--labels", "--preprocess auto", "--mean", "--channel-order bgr"):
+    for part in ("98 of 1000", "9.8 %", "10.0 %", "--labels", "--preprocess auto", "--mean", "--channel-order bgr"):
         assert part in message
 
 

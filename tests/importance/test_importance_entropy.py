@@ -213,7 +213,7 @@ def test_a_layer_with_many_values_outside_its_range_is_told_of() -> None:
     notes = scored([group("wide"), group("narrow")], statistics(wide, narrow)).notes
     assert len(notes) == 1
     assert notes[0].startswith(
-        "Up to 25.0% of the values lay outside the histograms' range in 1 of 2 layers (such as wide)"
+        "Up to 25.0 % of the values lay outside the histograms' range in 1 of 2 layers (such as wide)"
     )
 
 

@@ -96,7 +96,7 @@ def test_nothing_held_is_refused_with_what_was_reached() -> None:
     goal = Goal(onnxprune.Budget(latency=read_amount("60%", {})), 1)
     analysis, goal, timing = time_network(model, analysis, goal, None, Device(), NULL_LISTENER)
     keep = {group.name: np.ones(group.size, dtype=bool) for group in analysis.prunable}
-    with refused("over-budget", "60%", "100.0%"):
+    with refused("over-budget", "60%", "100.0 %"):
         hold_latency(model, analysis, goal, timing, keep, lambda _: keep, NULL_LISTENER)
 
 
