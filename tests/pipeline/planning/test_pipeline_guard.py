@@ -407,7 +407,7 @@ def test_outputs_that_cannot_be_compared_hold_no_limit(tmp_path: Path, monkeypat
 def test_integer_outputs_count_by_the_share_that_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = np.tile([3.0, 10.0], (60, 1))
     monkeypatch.setattr(measuring, "drift", lambda *args, **more: Drift({}, {"class": 0.7}, {}, {}, {"class": parts}))
-    with refused("loss-too-high", "mildest cut", "30.0%"):
+    with refused("loss-too-high", "mildest cut", "30.0 %"):
         prune(tmp_path / "a.onnx", max_drift=0.25)
 
 
