@@ -31,6 +31,7 @@ class Meter:
         self._bar: Progress | None = None
         self._task: tuple[str, int | None, float] = ("", None, 0.0)
         self._done = 0
+        self._work = ""
         self.left = TimeLeft()
 
     def __call__(self, items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
@@ -42,13 +43,17 @@ class Meter:
                 self._advance(len(item))
         finally:
             self._end()
+            if self._work and self._console.is_terminal:  # it goes on, and says so if nothing else does
+                self._begin(self._work, None)
 
     def working(self, what: str) -> None:
         """Show that something is begun, until the next thing is."""
+        self._work = what
         self._begin(what, None)
 
     def stop(self) -> None:
         """Show nothing more of what was begun."""
+        self._work = ""
         self._end()
 
     def __enter__(self) -> "Meter":
@@ -57,6 +62,7 @@ class Meter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._work = ""
         self._end(aborted=kind is not None)
 
     def _begin(self, what: str, total: int | None) -> None:
@@ -77,7 +83,7 @@ class Meter:
                 BarColumn(),
                 RateColumn(start),
                 TimeElapsedColumn() if total is None else TimeRemainingColumn(),
-                WholeColumn(self.left),
+                WholeColumn(self.left, start),
                 console=self._console,
                 transient=True,
             )
@@ -125,14 +131,17 @@ class RateColumn(ProgressColumn):
 class WholeColumn(ProgressColumn):
     """What is left of the whole run."""
 
-    def __init__(self, left: TimeLeft) -> None:
-        """Ask `left`."""
+    def __init__(self, left: TimeLeft, start: float) -> None:
+        """Ask `left`, of a run whose present work began at `start`, a time of `time.perf_counter`."""
         super().__init__()
-        self._left = left
+        self._left, self._start = left, start
 
     def render(self, task: Task) -> Text:
         """Return the time that is left, in words."""
-        return Text(in_words(self._left.seconds))
+        counted = None
+        if task.total and task.completed:
+            counted = (time.perf_counter() - self._start) * (task.total - task.completed) / task.completed
+        return Text(in_words(self._left.seconds(counted)))
 
 
 def _rate(each_second: float) -> str:

@@ -27,16 +27,19 @@ class TimeLeft:
         """Note that a part begins."""
         self._part, self._begun = part, time.perf_counter()
 
-    @property
-    def seconds(self) -> float | None:
-        """What is left; None where nothing is known of the run, or a part takes longer than it should."""
+    def seconds(self, counted: float | None = None) -> float | None:
+        """Return what is left; None where nothing is known of the run, or a part takes longer than it should.
+
+        Args:
+            counted: what is left at least of this part, by steps of it that are counted.
+        """
         parts = list(self._expected)
         if self._part not in parts:
             return None
         place, now = parts.index(self._part), time.perf_counter()
         done = sum(self._expected[part] for part in parts[:place])
         factor = min(MOST, max(1 / MOST, (self._begun - self._start) / done)) if done else 1.0
-        here = factor * self._expected[self._part] - (now - self._begun)
+        here = max(factor * self._expected[self._part] - (now - self._begun), -1.0 if counted is None else counted)
         return None if here < 0 else here + factor * sum(self._expected[part] for part in parts[place + 1 :])
 
 

@@ -71,3 +71,15 @@ def test_a_failure_leaves_no_bar_behind(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(ZeroDivisionError):
         fail(shown)
     assert shown._live_stack == []
+
+
+def test_after_counted_steps_the_work_that_goes_on_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meter, "PATIENCE", 0.02)
+    shown, stream = console(terminal=True)
+    with Meter(shown) as track:
+        track.working("Thinking")
+        pause(["a"], 0, track)
+        time.sleep(0.3)
+    assert "Thinking" in stream.getvalue()
+    assert "Counting" not in stream.getvalue()
+    assert shown._live_stack == []

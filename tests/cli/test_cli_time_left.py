@@ -21,7 +21,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def seconds(left: TimeLeft) -> float | None:
-    return left.seconds
+    return left.seconds()
 
 
 def test_it_follows_from_what_is_expected_and_what_has_passed(clock: list[float]) -> None:
@@ -34,6 +34,7 @@ def test_it_follows_from_what_is_expected_and_what_has_passed(clock: list[float]
     assert seconds(left) == 28
     clock[0] += 16  # twice what was expected, as may be of the rest
     assert seconds(left) is None, "it takes longer than it should, who knows how long"
+    assert left.seconds(5.0) == 27, "steps that are counted know"
     left.begin("checking")
     assert seconds(left) == 44
     clock[0] += 2
