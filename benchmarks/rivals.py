@@ -1,7 +1,8 @@
-"""What other tools make of the same weights and images without training: onnxsim and Torch-Pruning, top-1 and MACs.
+"""What tools make of the same weights and images without labels: onnxsim, Torch-Pruning and onnxprune, top-1 and MACs.
 
     python -m benchmarks.rivals SHARED --cache FOLDER [--nets NAMES] [--budgets 0.7,0.5] [--draws 1]
-                                [--only onnxsim,torch-pruning] [--test-images N] [--rows FILE.jsonl] [--page FILE.md]
+                                [--only onnxsim,torch-pruning,onnxprune] [--test-images N] [--rows FILE.jsonl]
+                                [--page FILE.md]
 
 Nets, calibration images of a draw and test images are those of `benchmarks.recovery`, which says what they need. Every
 MACs figure is what `onnxprune.inspect` counts in the ONNX file that a tool gives back, and its top-1 is measured as in
@@ -14,6 +15,8 @@ channels (`global`), at the ratio that comes nearest to the budget in `TRIES` ha
 Torch-Pruning: group L2 norm, global, inner channels (it cannot cut residual widths of option A), in small steps to the
 one that comes nearest to the budget, of the net with its batch normalisations in models/NAME_bn.onnx; as it is, and
 with their statistics estimated anew on the calibration images. A net without such a file has no rows of it.
+
+onnxprune: `reconstruction` with widths that are not rounded, recovered in each of `RECOVERIES`; match takes torch.
 
 A tool that is not installed is left out (`pip install onnxsim==0.8.1`, `pip install --no-deps torch-pruning==1.6.1`
 beside torch). What fails is a row with its error. Every row is a line of ROWS as soon as it is known, and is not
@@ -44,11 +47,13 @@ from benchmarks.recovery import LITE, Net, drawn, open_net, spread
 from benchmarks.rows import Row, Rows, fill, opened
 from benchmarks.tables import table
 from benchmarks.threads import limit_threads
-from onnxprune import inspect, load, open_data
+from onnxprune import __version__, inspect, load, open_data, prune
 
 KEY = ("net", "macs", "way", "draw", "images")
 ORIGINAL = "original"
-TOOLS = ("onnxsim", "torch-pruning")
+TOOLS = ("onnxsim", "torch-pruning", "onnxprune")
+RECOVERIES = ("fold", "refit", "match")
+DRAW = "draw.npz"
 TRIES = 8
 BATCH = 100
 
@@ -114,7 +119,7 @@ def macs_of(path: Path) -> float:
 
 def fed(net: Net, draw: int, folder: Path) -> Feeds:
     """Return a draw of calibration images as a session takes them, in batches."""
-    path = folder / "draw.npz"
+    path = folder / DRAW
     drawn(net, draw, path)
     data = open_data(path, load(net.model).graph.input_specs, prune_pixels(net))
     return [{name: np.asarray(value) for name, value in batch.feeds.items()} for batch in data.batches(BATCH)]
@@ -265,10 +270,23 @@ def _torch_macs(net: Any) -> float:
     return float(sum(found))
 
 
+def by_onnxprune(job: Job) -> Ways:
+    """Return the ways of this project: its recoveries."""
+
+    def made(recovery: str) -> Made:
+        path = job.folder / f"onnxprune-{recovery}.onnx"
+        settings = {"macs": job.macs, "round_to": 1, "recovery": recovery, "output": path, **job.net.pixels}
+        start = time.perf_counter()
+        prune(job.net.model, job.folder / DRAW, "reconstruction", test=job.net.test, **settings)
+        return Made(path, None, time.perf_counter() - start)
+
+    return {f"onnxprune, {recovery}": partial(made, recovery) for recovery in RECOVERIES}
+
+
 def installed(name: str) -> bool:
     """Return whether a package is there, and say so where it is not."""
     try:
-        version(name)
+        _ = __version__ if name == "onnxprune" else version(name)
     except PackageNotFoundError:
         print(f"{name} is not installed; its rows are left out.", file=sys.stderr)
         return False
@@ -285,6 +303,8 @@ def ways_of(job: Job, shared: Path, tools: Sequence[str]) -> Ways:
         ways |= by_torch_pruning(job, source)
     elif "torch-pruning" in tools:
         print(f"{job.net.name} has no torch module; it has no rows of Torch-Pruning.", file=sys.stderr)
+    if "onnxprune" in tools:
+        ways |= by_onnxprune(job)
     return ways
 
 
@@ -323,7 +343,7 @@ def rows_of(net: Net, options: argparse.Namespace, known: Rows, tools: Sequence[
 def _tool(way: str) -> str:
     """Return the tool of a way, with its version."""
     name = next(name for name in TOOLS if way.lower().startswith(name))
-    return f"{name} {version(name)}"
+    return f"{name} {__version__ if name == 'onnxprune' else version(name)}"
 
 
 def page(rows: Sequence[Row]) -> str:

@@ -1,4 +1,4 @@
-"""Progress on stderr: what is being done, how fast and how long still. Work of less than a second shows nothing."""
+"""Progress on stderr: what is being done, how fast and how long still. Work of half a second shows nothing."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from rich.text import Text
 from onnxprune.cli.time_left import TimeLeft, in_words
 from onnxprune.values.progress import Item
 
-PATIENCE = 1.0
+PATIENCE = 0.6
 """Seconds that pass before anything is shown."""
 
 
