@@ -24,6 +24,7 @@ class Evaluator:
         self._config, self._model, self._track = config, model, track
         self._data = samples.measured
         self._answers: WeakKeyDictionary[Session, Predictions] = WeakKeyDictionary()
+        self._drifts: WeakKeyDictionary[Session, Drift] = WeakKeyDictionary()
 
     def session(self) -> Session:
         """Open the original model."""
@@ -73,13 +74,26 @@ class Evaluator:
             change_interval=difference.interval,
             class_names=data.class_names,
             among=() if data.outputs is None else data.class_names,
-            bounds=self._bounds(old, new, difference),
+            bounds=self._bounds(old, new, difference, self._config.confidence),
         )
         if not moved:
             return found
         drifted = self._change(pruned, than, needed=True)
         bounds = {**found.bounds, MAX_DRIFT: drifted.most(self._config.confidence)}
         return replace(found, moved=drifted.worst, bounds=bounds)
+
+    def bounds(self, pruned: Session, confidence: float, *, moved: bool = False) -> dict[str, float]:
+        """Return the most that a pruned model lost against the original, at a confidence, by the names of limits.
+
+        The answers are those that `quality` asked it for. With `moved` the change of its outputs is among them.
+        """
+        labelled = self._data.labels is not None and self._config.check_accuracy
+        drifts = moved or not labelled
+        found = {MAX_DRIFT: self._change(pruned, None, needed=moved).most(confidence)} if drifts else {}
+        if labelled:
+            old, new = self._before, self._predicted(pruned)
+            found.update(self._bounds(old, new, paired(old, new), confidence))
+        return found
 
     def moved(self, session: Session) -> float:
         """Return the most that the outputs of a model changed from the original's, at the confidence of the run."""
@@ -89,9 +103,10 @@ class Evaluator:
         """Return what a model (None: the original) says of the data."""
         return self._before if session is None else self._predicted(session)
 
-    def _bounds(self, old: Predictions, new: Predictions, difference: PairedChange) -> dict[str, float]:
-        """Return the most that top-1 lost, and any class where that is limited, at the confidence of the run."""
-        confidence = self._config.confidence
+    def _bounds(
+        self, old: Predictions, new: Predictions, difference: PairedChange, confidence: float
+    ) -> dict[str, float]:
+        """Return the most that top-1 lost, and any class where that is limited, at a confidence."""
         bounds = {MAX_DROP: difference.most_lost(confidence)}
         if self._config.max_class_drop is not None and old.labels is not None:
             labels = np.unique(old.labels).tolist()
@@ -101,8 +116,12 @@ class Evaluator:
 
     def _change(self, pruned: Session, than: Session | None, *, needed: bool) -> Drift:
         """Compare the outputs, of which one at least has to be comparable where they are `needed`."""
-        other = self.session() if than is None else than
-        change = drift(other, pruned, self._data, batch_size=self._config.batch_size, track=self._track)
+        change = self._drifts.get(pruned) if than is None else None
+        if change is None:
+            other = self.session() if than is None else than
+            change = drift(other, pruned, self._data, batch_size=self._config.batch_size, track=self._track)
+            if than is None:
+                self._drifts[pruned] = change
         if needed and not change.relative_l2 and not change.equal:
             reasons = "; ".join(f"'{name}': {reason}" for name, reason in change.skipped.items())
             raise InputError(

@@ -1,7 +1,7 @@
 """Choosing a plan by what it loses: plans are cut, recovered and measured on data that no score or recovery saw."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -24,7 +24,11 @@ from onnxprune.selection.goal import Goal
 from onnxprune.selection.loss_limits import FINEST, MAX_DRIFT, MAX_DROP, LossLimits
 from onnxprune.selection.search import find_cheapest
 from onnxprune.values.bounds import loss_bound
+from onnxprune.values.outcome import Quality
 from onnxprune.values.trials import Search, Trial
+
+_HALVINGS = 12
+_ROUNDING = 1e-9
 
 GRID = 10
 """Budgets of a curve, beside the plans that a search tries."""
@@ -43,17 +47,27 @@ MILDER = (0.95, 0.98, 1 - 1e-9)
 """What is tried in its place where that loses something visible."""
 
 
+SHARES = (0.4, 0.4, 0.2)
+"""Parts of the error that the mildest plans may be asked at, each by itself."""
+
+
 BETWEEN = (0.25, 0.5, 0.75)
 """Where milder plans lie than the one that is foreseen to hold, between it and all, on a logarithmic scale."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tried:
-    """A trial and the channels that stayed in it."""
+    """A trial and the channels that stayed in it.
+
+    Attributes:
+        excess: by how much of itself a limit is foreseen to be missed.
+        needed: part of the error (1 less the confidence) at which the limits are still shown to hold; inf: none of it.
+    """
 
     trial: Trial
     chosen: Chosen
     excess: float = 0.0
+    needed: float = math.inf
 
 
 class Trials:
@@ -129,9 +143,21 @@ class Trials:
             quality = self._evaluator.quality(session, moved=moved)
             foreseen = self._foreseen(session) if MAX_DROP in limits.limits else None
             excess = self._excess(session, foreseen, limits.limits)
+            needed = self._needed(session, quality, moved=moved)
         holds = None if self._limits is None else self._limits.shown(quality)
         loss = None if foreseen is None else foreseen.lost - foreseen.gained
-        return Tried(Trial(asked, macs, params, size, quality, loss, holds), chosen, excess)
+        return Tried(Trial(asked, macs, params, size, quality, loss, holds), chosen, excess, needed)
+
+    def _needed(self, session: Session, quality: Quality, *, moved: bool) -> float:
+        limits, error = self._limits, 1 - self._run.config.confidence
+        if limits is None or not limits.shown(quality):
+            return math.inf
+        low, high = 0.0, 1.0
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            bounds = self._evaluator.bounds(session, 1 - middle * error, moved=moved)
+            low, high = (low, middle) if limits.shown(replace(quality, bounds=bounds)) else (middle, high)
+        return high
 
     def _foreseen(self, session: Session) -> Foreseen:
         return foresee(self._margins, self._judging.answers(), self._judging.answers(session))
@@ -218,10 +244,8 @@ def _shown_to_hold(run: Run, trials: Trials, limits: LossLimits, low: float) -> 
     """Return the trial with the fewest multiply-adds of those that are shown to hold the limits, at least `low`.
 
     The samples that judge lead the search for which plans are tried: the cheapest that is foreseen to hold, those
-    around it, and some milder ones, as what is foreseen may be wrong. Then the held-out samples are asked of one plan
-    after the other, the mildest first, up to the first that they do not show to hold: as the order does not depend on
-    them, each may be asked at the full confidence (fixed-sequence testing; Angelopoulos et al., Learn then Test, 2021).
-    None where they are too few to show it of any plan.
+    around it, and some milder ones, as what is foreseen may be wrong. Then the held-out samples are asked of the plans,
+    see `cheapest_shown`. None where they are too few to show it of any plan.
     """
     if not limits.can_be_shown(len(trials.tried_on), run.config.confidence):
         return None
@@ -234,11 +258,24 @@ def _shown_to_hold(run: Run, trials: Trials, limits: LossLimits, low: float) -> 
     if found is not None:
         for part in BETWEEN:
             trials.at(found.cost**part)
-    best = None
-    for tried in sorted(trials.made, key=lambda tried: -tried.trial.macs):
-        if not tried.trial.holds:
-            break
-        best = tried
+    return cheapest_shown(trials.made)
+
+
+def cheapest_shown(made: Sequence[Tried]) -> Tried | None:
+    """Return the plan with the fewest multiply-adds of those that the held-out samples show to hold the limits.
+
+    They are asked of one plan after the other, the mildest first. The first ones may be asked at a part of the error
+    each (`SHARES`); what a plan passed at is added to the next one's, and is lost with a plan that fails. As the order
+    does not depend on these samples, the chance that any plan passes wrongly is no more than the whole error (the
+    fallback procedure: Wiens, A fixed sequence Bonferroni procedure, 2003).
+    """
+    ordered = sorted(made, key=lambda tried: -tried.trial.macs)
+    shares = SHARES[: len(ordered)]
+    best, carried = None, 0.0
+    for place, tried in enumerate(ordered):
+        level = carried + (shares[place] / sum(shares) if place < len(shares) else 0.0)
+        passes = level > 0 and tried.needed <= level + _ROUNDING
+        best, carried = (tried, level) if passes else (best, 0.0)
     return best
 
 

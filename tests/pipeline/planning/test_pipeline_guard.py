@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,20 @@ from onnxprune.evaluation import Drift, PairedChange
 from onnxprune.pipeline import evaluator as measuring
 from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config.jobs import PruneConfig
+from onnxprune.pipeline.opening import open_run
 from onnxprune.pipeline.planning import make as making
-from onnxprune.pipeline.planning.search import BETWEEN, GRID, MILDER, SERVES, Found, Trials, find_plan
-from onnxprune.pipeline.planning.steps import scored
+from onnxprune.pipeline.planning.search import (
+    BETWEEN,
+    GRID,
+    MILDER,
+    SERVES,
+    Found,
+    Trials,
+    Tried,
+    cheapest_shown,
+    find_plan,
+)
+from onnxprune.pipeline.planning.steps import Chosen, choose_in_steps, scored
 from onnxprune.pipeline.prune import prune as run
 from onnxprune.recovery.run import recover_steps
 from onnxprune.selection.goal import Goal
@@ -527,3 +539,54 @@ def test_the_recovery_of_the_plan_that_is_taken_is_not_done_again(
     monkeypatch.setattr("onnxprune.pipeline.planning.search.Trials.stages", lambda *_: ())
     prune(tmp_path / "b.onnx", **more)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def asked(*needed: float) -> int | None:
+    """Return which plan is taken of some that are shown to hold at these parts of the error, the mildest first."""
+    made = []
+    for number, part in enumerate(needed):
+        trial = Trial(None, 1 - 0.1 * number, 1.0, 1.0, Quality("d", 100))
+        made.append(Tried(trial, Chosen({}, None, ()), needed=part))
+    found = cheapest_shown(made[::-1])
+    return None if found is None else made.index(found)
+
+
+def test_held_out_samples_are_asked_at_shares_of_the_error_that_are_handed_on() -> None:
+    no = np.inf
+    assert asked() is None
+    assert asked(1.0) == 0, "alone it has all of it"
+    assert asked(0.41, 0.41, 0.21, 0.0) is None
+    assert asked(0.4, 0.8, 1.0, 1.0, 1.0) == 4
+    assert asked(0.4, 0.81, 0.2, 0.2, no) == 3, "what was handed on is lost with a plan that fails"
+    assert asked(no, 0.4, 0.6, 0.61) == 2
+    assert asked(no, no, 0.2, 0.2) == 3
+    assert asked(no, no, no, 0.0) is None
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.7, 1.0])
+def test_no_more_than_the_error_passes_wrongly(alike: float) -> None:
+    """Of plans none of which holds; what the samples say of them may go together."""
+    rng, error, runs, wrong = np.random.default_rng(0), 0.05, 4000, 0
+    for _ in range(runs):
+        scores = np.sqrt(alike) * rng.normal() + np.sqrt(1 - alike) * rng.normal(size=8)
+        parts = [NormalDist().cdf(score) / error for score in scores]
+        wrong += asked(*(part if part <= 1 else np.inf for part in parts)) is not None
+    assert wrong / runs <= error + 3 * np.sqrt(error * (1 - error) / runs)
+    assert wrong / runs >= error / 4, "the error is used"
+
+
+def test_what_a_plan_needs_of_the_error_follows_from_the_bounds(tmp_path: Path) -> None:
+    config = PruneConfig(
+        CONVNET, CALIB, output=tmp_path / "a.onnx", method="l1", preprocess=PRESETS["unit"], max_drop=0.1,
+        max_drift=0.9, recovery="none",
+    )  # fmt: skip
+    with open_run(config) as opened:
+        trials = Trials(opened, lambda goal: choose_in_steps(replace(opened, goal=goal)))
+        tried = trials.at(0.9)
+        assert tried is not None
+        assert tried.trial.holds
+        assert 0 < tried.needed < 1
+        hopeless = trials.at(0.03)
+        assert hopeless is not None
+        assert not hopeless.trial.holds
+        assert hopeless.needed == np.inf
