@@ -51,6 +51,9 @@ WARMUP = 0.2
 JUDGED = 6
 """How often the samples that judge are looked at on the way; the best weights are kept."""
 
+BETWEEN = (0.75, 0.5)
+"""Parts of the way to the trained weights that are looked at too: where a cut took little, all of it is too far."""
+
 CLIP = 10.0
 """Largest norm of the gradient."""
 
@@ -76,7 +79,7 @@ def match(task: RecoveryTask) -> Recovered:
     from onnxprune.finetune.interpreter.export import trained_model
 
     graph, whole = read_graph(task.pruned), read_graph(task.original)
-    matching = _Matching(graph, whole, task)
+    matching = Matching(graph, whole, task)
     before = matching.judged()
     found = matching.work(before)
     if found is None or found.weights is None:
@@ -86,7 +89,7 @@ def match(task: RecoveryTask) -> Recovered:
 
 
 @dataclass(frozen=True, eq=False)
-class _Cycle:
+class Cycle:
     """What a cycle of training came to, on the samples that judge.
 
     Attributes:
@@ -143,7 +146,7 @@ def _shrinks(graph: Graph, node: Node) -> bool:
     return math.prod(after[2:]) < math.prod(before[2:])
 
 
-class _Matching:
+class Matching:
     """The moving parts: both networks in torch, what is matched, and in which units."""
 
     def __init__(self, graph: Graph, whole: Graph, task: RecoveryTask) -> None:
@@ -159,7 +162,7 @@ class _Matching:
         self.judging = [number for number in numbers if task.judges(number)]
         self.units = self._variances() if self.fitting else {}
 
-    def work(self, before: Mapping[str, float]) -> _Cycle | None:
+    def work(self, before: Mapping[str, float]) -> Cycle | None:
         """Find a rate, train, and keep the weights that the samples that judge like best.
 
         Args:
@@ -176,16 +179,17 @@ class _Matching:
             return self._outputs_of(cycle.last)
 
         rate = LONGER * RATES[best_rate(len(RATES), FIRST, probed)]
-        found = self._cycle(rate, STEPS, JUDGED, before, "Matching blocks")
+        start = self._weights()
+        found = self.drawn_back(self._cycle(rate, STEPS, JUDGED, before, "Matching blocks"), start)
         if found.weights is not None:
             self.student.load_state_dict(found.weights, strict=False)
         return found
 
-    def _cycle(self, rate: float, steps: int, looks: int, before: Mapping[str, float], what: str) -> _Cycle:
+    def _cycle(self, rate: float, steps: int, looks: int, before: Mapping[str, float], what: str) -> Cycle:
         """Train for one cycle from the weights that there are, which are put back after it."""
         import torch
 
-        start, found = self._weights(), _Cycle(before, before)
+        start, found = self._weights(), Cycle(before, before)
         optimizer = torch.optim.Adam(self.parameters, lr=rate)
         batches, chance = self._batches(), np.random.default_rng((self.task.seed, 1))
         for (step,) in self.task.track(([number] for number in range(steps)), total=steps, what=what):
@@ -202,13 +206,28 @@ class _Matching:
         self.student.load_state_dict(start, strict=False)
         return found
 
-    def _looked(self, found: _Cycle, steps: int) -> _Cycle:
+    def drawn_back(self, found: Cycle, start: "Mapping[str, torch.Tensor]") -> Cycle:
+        """Return a cycle with the best weights on the way to its own from `start`, for the samples that judge."""
+        best, weights = found, found.weights
+        for share in BETWEEN if weights is not None else ():
+            assert weights is not None
+            between = {
+                name: start[name].lerp(value, share) if value.is_floating_point() else value
+                for name, value in weights.items()
+            }
+            self.student.load_state_dict(between, strict=False)
+            now = self.judged()
+            if self._outputs_of(now) < self._outputs_of(best.least):
+                best = replace(found, least=now, weights=between)
+        return best
+
+    def _looked(self, found: Cycle, steps: int) -> Cycle:
         """Return a cycle with what the samples that judge say after some steps."""
         now = self.judged()
         error = self._outputs_of(now)
         history = (*found.history, (steps, error))
         if error < self._outputs_of(found.least):
-            return _Cycle(now, now, self._weights(), history)
+            return Cycle(now, now, self._weights(), history)
         return replace(found, last=now, history=history)
 
     def _weights(self) -> "dict[str, torch.Tensor]":

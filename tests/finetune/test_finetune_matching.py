@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 from onnxprune.finetune import matching
 from onnxprune.graph.model import read_graph
-from onnxprune.recovery.recovery import RECOVERIES, in_trials, steps
+from onnxprune.recovery.recovery import RECOVERIES, RecoveryTask, in_trials, steps
 
 RESIDUAL = """(float[N,3,8,8] x) => (float[N,5] y)
     <float[8,3,3,3] w0, float[8] b0, float[16,8,3,3] w1, float[16] b1, float[8,16,3,3] w2, float[8] b2, float[8,5] v>
@@ -128,3 +128,23 @@ def test_what_is_kept_is_best_on_the_outputs_and_its_course_is_known(monkeypatch
     found = case(net(RESIDUAL), (3, 8, 8), n=160).recovered("match")
     assert [steps for steps, _ in found.history] == [10, 20, 30, 40, 50, 60]
     assert all(error > 0 for _, error in found.history)
+
+
+@pytest.mark.parametrize(("share", "least"), [(0.5, 2.0), (0.75, 4 / 3), (1.0, 1.0)])
+def test_weights_that_went_too_far_are_drawn_back(share: float, least: float) -> None:
+    """The original's weights are right; training goes from wrong ones through them, and on."""
+    model = net(RESIDUAL)
+    found = case(model, (3, 8, 8), n=80)
+    task = RecoveryTask(model, model, {}, found.calls, 64, 2)
+    graph = read_graph(model)
+    work = matching.Matching(graph, graph, task)
+    right = {name: value.detach().clone() for name, value in work.student.trained().items()}
+    start = {name: value + 0.1 * value.std() for name, value in right.items()}
+    weights = {name: start[name] + least * (right[name] - start[name]) for name in right}
+    work.student.load_state_dict(weights, strict=False)
+    judged = work.judged()
+    best = work.drawn_back(matching.Cycle(judged, judged, weights), start)
+    assert best.weights is not None
+    for name, value in best.weights.items():
+        np.testing.assert_allclose(value.numpy(), right[name].numpy(), atol=1e-6)
+    assert (best.weights is weights) == (share == 1.0)
