@@ -13,7 +13,7 @@ from onnxprune.importance.score_file import ScoreFile
 from onnxprune.latency.budget import Timing
 from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.evaluator import Evaluator
-from onnxprune.pipeline.events import Listener, Working
+from onnxprune.pipeline.events import Listener, Part, PartBegun, Working
 from onnxprune.pipeline.extra import Extra
 from onnxprune.pipeline.samples import Samples
 from onnxprune.pipeline.state import State
@@ -76,6 +76,10 @@ class Run:
     def working(self, what: str) -> None:
         """Tell that work is begun."""
         self.listener.hear(Working(what))
+
+    def begin(self, part: Part) -> None:
+        """Tell that a part of the run begins."""
+        self.listener.hear(PartBegun(part))
 
     @property
     def calibration_samples(self) -> Samples:

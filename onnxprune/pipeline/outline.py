@@ -7,7 +7,7 @@ networks for CIFAR-10. They are first guesses: a listener corrects them by what 
 from time import perf_counter
 
 from onnxprune.pipeline.context import Run
-from onnxprune.pipeline.events import Outlined, Part, PartBegun
+from onnxprune.pipeline.events import Outlined, Part
 from onnxprune.recovery.recovery import NONE, in_trials
 from onnxprune.runtime import open_session
 
@@ -20,7 +20,7 @@ RECOVERY = {NONE: 0.0, "bias": 6.0, "fold": 8.0}
 REFIT = 20.0
 """The same of refit, and of what others add."""
 
-MATCHED = 500_000.0
+MATCHED = 200_000.0
 """Plain runs of a sample that the training steps of match take."""
 
 EPOCH = 6.0
@@ -59,11 +59,6 @@ def outline(run: Run) -> Outlined:
         "measuring": one + 0.7 * TIMING,
     }
     return Outlined({part: seconds for part, seconds in expected.items() if seconds})
-
-
-def begin(run: Run, part: Part) -> None:
-    """Tell that a part of the run begins."""
-    run.listener.hear(PartBegun(part))
 
 
 def _passes(recovery: str) -> float:

@@ -11,7 +11,7 @@ from onnxprune.pipeline.execution.retrain import retrain
 from onnxprune.pipeline.execution.write import write, write_plan
 from onnxprune.pipeline.extra import Extra, no_extra
 from onnxprune.pipeline.opening import open_run
-from onnxprune.pipeline.outline import begin, outline
+from onnxprune.pipeline.outline import outline
 from onnxprune.pipeline.planned import Planned
 from onnxprune.pipeline.planning.make import make_plan
 from onnxprune.pipeline.state import removed_once_written
@@ -34,8 +34,7 @@ def prune(config: PruneConfig, listener: Listener = NULL_LISTENER, extra: Extra 
         VerificationError: the cut model failed a check.
     """
     with open_run(config, listener, extra) as run:
-        run.listener.hear(outline(run))
-        begin(run, "planning")
+        listener.hear(outline(run))
         planned = make_plan(run)
         return write_plan(run, planned) if config.dry_run else carry_out(run, planned)
 
@@ -47,11 +46,5 @@ def carry_out(run: Run, planned: Planned) -> Result:
         As `prune`.
     """
     with removed_once_written(run.state):
-        begin(run, "checking")
-        cut = cut_and_verify(run, planned)
-        begin(run, "recovery")
-        recovered = recover(run, cut)
-        begin(run, "training")
-        pruned = retrain(run, recovered)
-        begin(run, "measuring")
+        pruned = retrain(run, recover(run, cut_and_verify(run, planned)))
         return write(run, pruned, accept(run, evaluate(run, pruned), planned))

@@ -72,6 +72,7 @@ def cut_and_verify(run: Run, planned: Planned) -> PrunedModel:
         VerificationError: the cut model is not the masked original.
     """
     config, model, plan = run.config, run.model, planned.plan
+    run.begin("checking")
     run.working("Checking that cut equals mask")
     reason = _why_not_recovered(run, plan) if plan.recovery else None
     recovers = bool(plan.recovery) and reason is None

@@ -29,6 +29,7 @@ def evaluate(run: Run, pruned: PrunedModel) -> Result:
     Raises:
         InputError: a model cannot run on the data, or a file cannot be written.
     """
+    run.begin("measuring")
     config, cut, plan = run.config, pruned.cut, pruned.plan
     session = open_session(cut.model, cut.weights, name="the pruned model", threads=config.threads)
     quality = _quality(run, pruned, session)

@@ -33,6 +33,7 @@ def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
     """
     if not pruned.recovers:
         return pruned
+    run.begin("recovery")
     run.working("Recovering the weights")
     plan, data, name = pruned.plan, run.calibration_samples, str(pruned.plan.recovery["name"])
     steps(name)

@@ -49,6 +49,7 @@ def retrain(run: Run, pruned: PrunedModel) -> PrunedModel:
     config, recipe = run.config, run.config.recipe
     if recipe is None or run.samples is None:
         return pruned
+    run.begin("training")
     run.working("Training")
     from onnxprune.finetune.training.processes import Processes, find_device, limited_threads
 

@@ -33,6 +33,7 @@ def make_plan(run: Run) -> Planned:
         InputError: what the method or a search goes by is missing.
         UnreachableError: a budget or a limit cannot be met, or nothing would be removed.
     """
+    run.begin("planning")
     if run.imported is not None and run.imported.masks_alone:
         return _given(run, run.imported.keep)
     refuse_alike(run)
