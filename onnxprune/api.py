@@ -6,8 +6,8 @@ import attrs
 
 from onnxprune import data
 from onnxprune.analysis.inspect import inspect
-from onnxprune.errors import InputError
 from onnxprune.graph.loaded import Model, load
+from onnxprune.pipeline.apply import open_plan
 from onnxprune.pipeline.config.base import in_keywords, keywords_of, read_fields
 from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.events import NullListener
@@ -17,7 +17,7 @@ from onnxprune.pipeline.planning import plans, scoring
 from onnxprune.pipeline.prune import prune as run
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.steering import Steering
-from onnxprune.values.plan import Plan, read_plan
+from onnxprune.values.plan import Plan
 from onnxprune.values.progress import Track, silent
 from onnxprune.values.results import Result
 
@@ -84,10 +84,4 @@ def load_plan(path: Path | str) -> Plan:
     Raises:
         InputError: it cannot be read, or is no plan that this version understands.
     """
-    path = Path(path)
-    try:
-        return read_plan(path.read_text(encoding="utf-8"), str(path))
-    except FileNotFoundError:
-        raise InputError(f"No such plan: {path}; make one with --dry-run.", "missing-file") from None
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path} is not a plan; make one with --dry-run.", "unreadable-file") from None
+    return open_plan(Path(path))

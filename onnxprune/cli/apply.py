@@ -18,12 +18,11 @@ def apply(config: ApplyConfig, talk: Talk) -> None:
     and checked, but the plan's recovery is left out. Accuracy is measured on the part of the data that the plan's
     scores did not see, with the plan's preprocessing unless options say otherwise.
     """
-    from onnxprune.api import load_plan
     from onnxprune.cli.listening import open_listener
     from onnxprune.cli.outcome import deliver, report_of
-    from onnxprune.pipeline.apply import apply_plan
+    from onnxprune.pipeline.apply import apply_plan, open_plan
 
-    plan = load_plan(config.plan)
+    plan = open_plan(config.plan)
     with open_listener(talk) as listener:
         result = apply_plan(config.replaying(plan), plan, listener, report_of(config.report))
     deliver(result, talk, config.report)

@@ -9,8 +9,12 @@ import click
 
 from onnxprune.errors import Code, OnnxPruneError, UnreachableError
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 UNEXPECTED = 70
+
+
+class Terminated(KeyboardInterrupt):
+    """The command was told to end (SIGTERM), by a container or a scheduler."""
 
 
 class Failure(NamedTuple):
@@ -64,7 +68,8 @@ def _failure(error: BaseException, *, debug: bool) -> Failure:
         return Failure(_with_hint(error), _usage_code(error), error.exit_code)
     if isinstance(error, click.Abort | KeyboardInterrupt):
         cause = error.__cause__ or error  # click raises an Abort of its own
-        return Failure(str(cause) or "interrupted; nothing was written", "interrupted", INTERRUPTED)
+        code = TERMINATED if isinstance(cause, Terminated) else INTERRUPTED
+        return Failure(str(cause) or "interrupted; nothing was written", "interrupted", code)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
         return Failure("out of memory; use less data or a smaller --batch-size", "out-of-memory", UNEXPECTED)
     reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -84,10 +89,11 @@ def _tell(failure: Failure, *, debug: bool, programs: Programs) -> None:
     if programs.result:
         with suppress(OSError):  # nobody reads it, which is what failed
             print_json(failure._asdict())
-    if programs.progress:
-        write_line(sys.stderr, {"event": "error", **failure._asdict()})
-    else:
-        click.echo(f"onnxprune: {plain(failure.error)}", err=True)
+    with suppress(OSError):
+        if programs.progress:
+            write_line(sys.stderr, {"event": "error", **failure._asdict()})
+        else:
+            click.echo(f"onnxprune: {plain(failure.error)}", err=True)
 
 
 def _usage_code(error: click.ClickException) -> Code:

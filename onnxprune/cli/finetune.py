@@ -31,11 +31,11 @@ def finetune(config: FinetuneConfig, talk: Talk) -> None:
     with open_listener(talk, config.tensorboard) as listener:
         try:
             found = work(config, listener)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             if not config.has_checkpoint:
                 raise
             told = f"the state after the last epoch is in {config.checkpoint_written}, go on with --resume"
-            raise KeyboardInterrupt(f"interrupted; {told}") from None
+            raise type(stopped)(f"interrupted; {told}") from None
     if found.output is None:
         return  # not the first of several processes
     if talk.as_json:

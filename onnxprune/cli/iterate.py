@@ -25,11 +25,11 @@ def iterate(config: IterateConfig, talk: Talk) -> None:
     with open_listener(talk) as listener:
         try:
             found = work(config, listener)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             if not config.work_folder.is_dir():
                 raise
             told = f"interrupted; the iterations that were finished are in {config.work_folder}, go on with --resume"
-            raise KeyboardInterrupt(told) from None
+            raise type(stopped)(told) from None
     if talk.as_json:
         print_json(found.to_json())
     else:

@@ -32,6 +32,7 @@ def profile(config: ProfileConfig, talk: Talk) -> None:
     from onnxprune.latency.package import pack
     from onnxprune.latency.profile import profile_to
     from onnxprune.latency.summary import profiled
+    from onnxprune.pipeline.events import Working
     from onnxprune.report.profiling import profile_blocks
 
     written = {"the latency table": config.written} if config.pack is None else {"the packed file": config.pack}
@@ -46,6 +47,7 @@ def profile(config: ProfileConfig, talk: Talk) -> None:
     device = Device(config.threads, **given(provider=config.provider))
     refuse_provider(device)
     with open_listener(talk) as listener:
+        listener.hear(Working("Timing the network"))
         table = profile_to(config.written, model, analysis, device, listener.track)
     found = profiled(table, analysis, config.written)
     if talk.as_json:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from onnxprune._version import __version__
-from onnxprune.cli.exits import Programs, guarded
+from onnxprune.cli.exits import Programs, Terminated, guarded
 from onnxprune.cli.sections import WithExamples
 
 MAIN_JOB = "prune"
@@ -33,7 +33,7 @@ _OWN = ("--help", "-h", "--version")
 
 def _terminated(number: int, _: Any) -> NoReturn:
     """Leave as an interrupted command does, so that nothing half done is left lying about."""
-    sys.exit(128 + number)
+    raise Terminated
 
 
 class CommandGroup(WithExamples, click.Group):

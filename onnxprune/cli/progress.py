@@ -80,7 +80,7 @@ class Meter:
             what, total, start = self._task
             self._bar = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=15),
                 RateColumn(start),
                 TimeElapsedColumn() if total is None else TimeRemainingColumn(),
                 WholeColumn(self.left, start),
@@ -125,7 +125,7 @@ class RateColumn(ProgressColumn):
         if task.total is None or not task.completed:
             return Text("")
         rate = task.completed / max(time.perf_counter() - self._start, 1e-9)
-        return Text(f"{task.completed:.0f}/{task.total:.0f}  {rate:.3g} a second")
+        return Text(f"{task.completed:.0f}/{task.total:.0f}  {rate:.3g}/s")
 
 
 class WholeColumn(ProgressColumn):

@@ -28,9 +28,9 @@ def prune(config: PruneConfig, talk: Talk) -> None:
     with open_listener(talk) as listener:
         try:
             result = run(config, listener, report_of(config.report))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             if config.journal is None or not config.journal.exists():
                 raise
             told = f"interrupted; the steps that were finished are in {config.journal}, go on with --resume"
-            raise KeyboardInterrupt(told) from None
+            raise type(stopped)(told) from None
     deliver(result, talk, config.report)

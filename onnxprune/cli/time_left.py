@@ -44,11 +44,11 @@ class TimeLeft:
 
 
 def in_words(seconds: float | None) -> str:
-    """Return a time that is left, such as `whole run: 2 min left`; empty where it is not known."""
+    """Return a time that is left, such as `run: 2 min left`; empty where it is not known."""
     if seconds is None:
         return ""
     if seconds < 10:
-        return "whole run: a few seconds left"
+        return "run: seconds left"
     if seconds < 60:
-        return f"whole run: {10 * round(seconds / 10)} s left"
-    return f"whole run: {round(seconds / 60)} min left"
+        return f"run: {10 * round(seconds / 10)} s left"
+    return f"run: {round(seconds / 60)} min left"

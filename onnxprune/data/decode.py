@@ -77,7 +77,9 @@ def _conversion(image: Image.Image, channels: int) -> Conversion | None:
         return "transparency dropped"
     if image.mode in ("1", "L", "LA", "La") or image.mode.startswith(("I", "F")):
         return "grey to colour" if channels > 1 else None
-    if channels == 1 and np.ptp(np.asarray(image.convert("RGB")), axis=-1).any():  # grey ones may be stored as RGB
+    if (
+        channels == 1 and np.ptp(np.asarray(image.convert("RGBA"))[..., :3], axis=-1).any()
+    ):  # grey ones may be stored as RGB
         return "colour to grey"
     return None
 

@@ -1,12 +1,15 @@
 """Applying a plan that was made before."""
 
+from pathlib import Path
+
+from onnxprune.errors import InputError
 from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.events import NULL_LISTENER, Listener
 from onnxprune.pipeline.extra import Extra, no_extra
 from onnxprune.pipeline.opening import open_replay
 from onnxprune.pipeline.planned import Planned
 from onnxprune.pipeline.prune import carry_out
-from onnxprune.values.plan import Plan
+from onnxprune.values.plan import Plan, read_plan
 from onnxprune.values.results import Result
 
 
@@ -24,3 +27,17 @@ def apply_plan(config: PruneConfig, plan: Plan, listener: Listener = NULL_LISTEN
     """
     with open_replay(config, plan, listener, extra) as run:
         return carry_out(run, Planned(plan, run.model.notes, replayed=True))
+
+
+def open_plan(path: Path) -> Plan:
+    """Read a plan file.
+
+    Raises:
+        InputError: it cannot be read, or is no plan that this version understands.
+    """
+    try:
+        return read_plan(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        raise InputError(f"No such plan: {path}; make one with --dry-run.", "missing-file") from None
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path} is not a plan; make one with --dry-run.", "unreadable-file") from None

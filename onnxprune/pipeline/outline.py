@@ -23,6 +23,9 @@ REFIT = 20.0
 MATCHED = 200_000.0
 """Plain runs of a sample that the training steps of match take."""
 
+LEAST = 30.0
+"""Seconds that they take on the smallest network."""
+
 EPOCH = 6.0
 """Passes of an epoch of training."""
 
@@ -49,7 +52,7 @@ def outline(run: Run) -> Outlined:
         tried = PLANS if can else MILD
     recovery = 0.0 if searches and quick == last else one * _passes(quick)
     if last != quick:
-        recovery += one * MATCHED / len(run.samples.fit)
+        recovery += max(one * MATCHED / len(run.samples.fit), LEAST)
     epochs = 0 if config.recipe is None else config.recipe.epochs
     expected: dict[Part, float] = {
         "planning": one * (SCORES + tried * (_passes(quick) + 1)),

@@ -36,7 +36,7 @@ def test_long_work_shows_a_bar_with_its_rate(monkeypatch: pytest.MonkeyPatch) ->
     with Meter(shown) as track:
         pause(["aaaa"] * 6, 0.1, track)
     assert "Counting" in stream.getvalue()
-    assert "a second" in stream.getvalue()
+    assert "/s" in stream.getvalue()
     assert "/24" in stream.getvalue()
 
 

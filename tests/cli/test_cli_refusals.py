@@ -1,6 +1,7 @@
 """Whatever is wrong ends with the right exit code, one sentence that names it, and no file written."""
 
 import json
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -342,3 +343,17 @@ def test_a_head_cannot_be_trimmed_to_nothing_or_over_a_file_that_is_read(tmp_pat
 def test_a_class_that_loses_too_much(output: Path) -> None:
     args = ("--macs", "5%", "--recover", "none", "-q", "--max-class-drop", "5")
     refused(prune(output, *args), "Class '", "points, where --max-class-drop allows 5, so nothing was written", code=1)
+
+
+def test_a_command_that_is_told_to_end_says_so_too(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("onnxprune.pipeline.prune.make_plan", told)
+    ended = prune(output, "--json")
+    assert (ended.error["code"], ended.code) == ("interrupted", 143)
+    assert "nothing was written" in ended.sentence
+
+
+def test_a_plan_that_is_not_there_is_asked_for_in_words_of_the_command_line(tmp_path: Path) -> None:
+    refused(call("apply", RESNET, tmp_path / "none.json"), "none.json", "--dry-run")

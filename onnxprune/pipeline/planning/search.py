@@ -50,6 +50,9 @@ MILDER = (0.95, 0.98, 1 - 1e-9)
 SHARES = (0.4, 0.4, 0.2)
 """Parts of the error that the mildest plans may be asked at, each by itself."""
 
+ALONE = (1.0,)
+"""The same where the samples are too few to show anything at a part of it."""
+
 
 BETWEEN = (0.25, 0.5, 0.75)
 """Where milder plans lie than the one that is foreseen to hold, between it and all, on a logarithmic scale."""
@@ -258,19 +261,21 @@ def _shown_to_hold(run: Run, trials: Trials, limits: LossLimits, low: float) -> 
     if found is not None:
         for part in BETWEEN:
             trials.at(found.cost**part)
-    return cheapest_shown(trials.made)
+    error = 1 - run.config.confidence
+    enough = limits.can_be_shown(len(trials.tried_on), 1 - SHARES[0] * error)
+    return cheapest_shown(trials.made, SHARES if enough else ALONE)
 
 
-def cheapest_shown(made: Sequence[Tried]) -> Tried | None:
+def cheapest_shown(made: Sequence[Tried], shares: Sequence[float] = SHARES) -> Tried | None:
     """Return the plan with the fewest multiply-adds of those that the held-out samples show to hold the limits.
 
     They are asked of one plan after the other, the mildest first. The first ones may be asked at a part of the error
-    each (`SHARES`); what a plan passed at is added to the next one's, and is lost with a plan that fails. As the order
+    each (`shares`); what a plan passed at is added to the next one's, and is lost with a plan that fails. As the order
     does not depend on these samples, the chance that any plan passes wrongly is no more than the whole error (the
     fallback procedure: Wiens, A fixed sequence Bonferroni procedure, 2003).
     """
     ordered = sorted(made, key=lambda tried: -tried.trial.macs)
-    shares = SHARES[: len(ordered)]
+    shares = shares[: len(ordered)]
     best, carried = None, 0.0
     for place, tried in enumerate(ordered):
         level = carried + (shares[place] / sum(shares) if place < len(shares) else 0.0)

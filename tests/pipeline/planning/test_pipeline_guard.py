@@ -26,10 +26,12 @@ from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.opening import open_run
 from onnxprune.pipeline.planning import make as making
 from onnxprune.pipeline.planning.search import (
+    ALONE,
     BETWEEN,
     GRID,
     MILDER,
     SERVES,
+    SHARES,
     Found,
     Trials,
     Tried,
@@ -541,13 +543,13 @@ def test_the_recovery_of_the_plan_that_is_taken_is_not_done_again(
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
-def asked(*needed: float) -> int | None:
+def asked(*needed: float, shares: tuple[float, ...] = SHARES) -> int | None:
     """Return which plan is taken of some that are shown to hold at these parts of the error, the mildest first."""
     made = []
     for number, part in enumerate(needed):
         trial = Trial(None, 1 - 0.1 * number, 1.0, 1.0, Quality("d", 100))
         made.append(Tried(trial, Chosen({}, None, ()), needed=part))
-    found = cheapest_shown(made[::-1])
+    found = cheapest_shown(made[::-1], shares)
     return None if found is None else made.index(found)
 
 
@@ -561,6 +563,8 @@ def test_held_out_samples_are_asked_at_shares_of_the_error_that_are_handed_on() 
     assert asked(no, 0.4, 0.6, 0.61) == 2
     assert asked(no, no, 0.2, 0.2) == 3
     assert asked(no, no, no, 0.0) is None
+    assert asked(0.9, 1.0, shares=ALONE) == 1, "few samples show something of the first plan or of none"
+    assert asked(no, 0.0, shares=ALONE) is None
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.7, 1.0])
@@ -590,3 +594,17 @@ def test_what_a_plan_needs_of_the_error_follows_from_the_bounds(tmp_path: Path) 
         assert hopeless is not None
         assert not hopeless.trial.holds
         assert hopeless.needed == np.inf
+
+
+def test_the_same_samples_are_not_asked_again_when_a_plan_is_applied(tmp_path: Path) -> None:
+    """What they did not show in the order of asking they do not show when they are asked of that plan alone."""
+    found = prune(tmp_path / "a.onnx", max_drop=0.3, recovery="none", method="l1")
+    assert found.promise is not None
+    assert found.promise.state == "held"
+    plan = replace(found.plan, promise={**found.plan.promise, "state": "careful"})
+    states = []
+    for data in (CALIB, TEST):
+        applied = replay(PruneConfig(CONVNET, data, output=tmp_path / "b.onnx", preprocess=PRESETS["unit"]), plan)
+        assert applied.promise is not None
+        states.append(applied.promise.state)
+    assert states == ["careful", "held"]
