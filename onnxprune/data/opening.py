@@ -59,8 +59,7 @@ def open_data(
             "give one line per model output",
             "bad-labels",
         )
-    if not path.exists():
-        raise InputError(f"there is no file or folder '{path}': check the path", "missing-file")
+    refuse_missing(path)
     request = DataRequest(path, inputs, preprocess, known, classes, only, limit, seed, cache_bytes)
     opened = _format_of(path).open(request)
     return opened if limit is None else opened.subset(choose(opened.labels, len(opened), limit, seed))
@@ -81,3 +80,13 @@ def _format_of(path: Path) -> Format:
             "unreadable-file",
         )
     return min(taking, key=lambda known: known.general)
+
+
+def refuse_missing(path: Path) -> None:
+    """Refuse data that are not there, before anything long is done.
+
+    Raises:
+        InputError: there is no such file or folder.
+    """
+    if not path.exists():
+        raise InputError(f"there is no file or folder '{path}': check the path", "missing-file")

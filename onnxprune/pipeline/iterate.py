@@ -21,6 +21,7 @@ import attrs
 from onnxprune._version import __version__
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.inspect import inspect
+from onnxprune.data import refuse_missing
 from onnxprune.errors import InputError, UnreachableError
 from onnxprune.finetune.installed import require_torch
 from onnxprune.graph.loaded import Model, load
@@ -190,6 +191,9 @@ def _check(config: IterateConfig) -> None:
     policy_of(method, method.settle(config.options), config.policy)
     check_input(config.model)
     check_outputs({"the model": config.written}, config.inputs)
+    for data in (config.data, config.test):
+        if data is not None:
+            refuse_missing(data)
     folder = config.work_folder
     if is_null(folder):
         if config.resume:

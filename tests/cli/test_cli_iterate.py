@@ -6,7 +6,7 @@ from typing import Any
 import onnx
 import pytest
 from places import CALIB, RESNET, TEST
-from program import Ended, call, few, save_images
+from program import Ended, call, few, refused, save_images
 
 from onnxprune.pipeline import iterate as iterating
 from onnxprune.pipeline.config.jobs import IterateConfig
@@ -257,3 +257,13 @@ def test_a_run_with_other_groups_is_another_run() -> None:
     facts, model = vars(iterating)["_run_facts"], SimpleNamespace(digest="digest")
     one, other = (IterateConfig(str(RESNET), data=str(RESNET), approximate=value) for value in (False, True))
     assert facts(one, one.pruning.goal, model) != facts(other, other.pruning.goal, model)
+
+
+def test_data_that_are_not_there_are_said_before_anything_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timed(*_: object) -> None:
+        raise AssertionError("timed before the data were looked for")
+
+    monkeypatch.setattr("onnxprune.pipeline.iterate.with_width_block", timed)
+    refused(call("iterate", RESNET, "--data", tmp_path / "nope"), "there is no file or folder", "nope")
