@@ -266,4 +266,4 @@ def test_data_that_are_not_there_are_said_before_anything_is_timed(
         raise AssertionError("timed before the data were looked for")
 
     monkeypatch.setattr("onnxprune.pipeline.iterate.with_width_block", timed)
-    refused(call("iterate", RESNET, "--data", tmp_path / "nope"), "there is no file or folder", "nope")
+    refused(call("iterate", RESNET, "--data", tmp_path / "nope"), "There is no file or folder", "nope")
