@@ -283,10 +283,15 @@ def by_onnxprune(job: Job) -> Ways:
     return {f"onnxprune, {recovery}": partial(made, recovery) for recovery in RECOVERIES}
 
 
+def _version(name: str) -> str:
+    """Return the version of a package, this one's also where it runs from a clone."""
+    return __version__ if name == "onnxprune" else version(name)
+
+
 def installed(name: str) -> bool:
     """Return whether a package is there, and say so where it is not."""
     try:
-        _ = __version__ if name == "onnxprune" else version(name)
+        _version(name)
     except PackageNotFoundError:
         print(f"{name} is not installed; its rows are left out.", file=sys.stderr)
         return False
@@ -343,7 +348,7 @@ def rows_of(net: Net, options: argparse.Namespace, known: Rows, tools: Sequence[
 def _tool(way: str) -> str:
     """Return the tool of a way, with its version."""
     name = next(name for name in TOOLS if way.lower().startswith(name))
-    return f"{name} {__version__ if name == 'onnxprune' else version(name)}"
+    return f"{name} {_version(name)}"
 
 
 def page(rows: Sequence[Row]) -> str:

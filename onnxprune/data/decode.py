@@ -73,15 +73,16 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _conversion(image: Image.Image, channels: int) -> Conversion | None:
-    if channels != 4 and image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < OPAQUE:
+    if channels != 4 and image.has_transparency_data and _rgba(image)[..., 3].min() < OPAQUE:
         return "transparency dropped"
     if image.mode in ("1", "L", "LA", "La") or image.mode.startswith(("I", "F")):
         return "grey to colour" if channels > 1 else None
-    if (
-        channels == 1 and np.ptp(np.asarray(image.convert("RGBA"))[..., :3], axis=-1).any()
-    ):  # grey ones may be stored as RGB
-        return "colour to grey"
-    return None
+    coloured = channels == 1 and np.ptp(_rgba(image)[..., :3], axis=-1).any()  # grey images may be stored as RGB
+    return "colour to grey" if coloured else None
+
+
+def _rgba(image: Image.Image) -> NDArray[np.uint8]:
+    return np.asarray(image.convert("RGBA"))
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:

@@ -208,12 +208,13 @@ class Matching:
 
     def drawn_back(self, found: Cycle, start: "Mapping[str, torch.Tensor]") -> Cycle:
         """Return a cycle with the best weights on the way to its own from `start`, for the samples that judge."""
-        best, weights = found, found.weights
-        for share in BETWEEN if weights is not None else ():
-            assert weights is not None
+        best = found
+        if found.weights is None:
+            return found
+        for share in BETWEEN:
             between = {
                 name: start[name].lerp(value, share) if value.is_floating_point() else value
-                for name, value in weights.items()
+                for name, value in found.weights.items()
             }
             self.student.load_state_dict(between, strict=False)
             now = self.judged()

@@ -57,6 +57,7 @@ class Run:
         timing: what is known of the latency.
         limits: on what may be lost; None: there are none.
         state: where the steps that are done are kept; None: nowhere.
+        pass_seconds: what a plain pass of the original over the calibration samples should take.
     """
 
     config: PruneConfig
@@ -72,6 +73,7 @@ class Run:
     timing: Timing = field(default_factory=Timing)
     limits: LossLimits | None = None
     state: State | None = None
+    pass_seconds: float = 0.0
 
     def working(self, what: str) -> None:
         """Tell that work is begun."""

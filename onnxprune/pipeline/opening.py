@@ -23,6 +23,7 @@ from onnxprune.pipeline.events import NULL_LISTENER, Analysed, DataOpened, Least
 from onnxprune.pipeline.execution.quantize import check_quantizing, try_quantizing
 from onnxprune.pipeline.execution.retrain import check_retraining
 from onnxprune.pipeline.extra import Extra, no_extra
+from onnxprune.pipeline.outline import seconds_of_a_pass
 from onnxprune.pipeline.planning.latency import time_network
 from onnxprune.pipeline.planning.limits import check_limits, drop_limit, limits_of
 from onnxprune.pipeline.planning.plans import class_masks, recovery_settings, versions
@@ -179,6 +180,7 @@ def _original_checked(run: Run) -> Run:
     config, model = run.config, run.model
     session = open_session(model.proto, model.weights, name=str(config.model), threads=config.threads)
     run = replace(run, samples=scale_pixels(run.samples, config, session, run.listener.track))
+    run = replace(run, pass_seconds=seconds_of_a_pass(session, run.calibration_samples.calibration))
     del session
     run.listener.hear(DataOpened(run.calibration_samples))
     if config.quantize is not None:

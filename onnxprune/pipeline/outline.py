@@ -6,10 +6,11 @@ networks for CIFAR-10. They are first guesses: a listener corrects them by what 
 
 from time import perf_counter
 
+from onnxprune.data import Dataset
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.events import Outlined, Part
 from onnxprune.recovery.recovery import NONE, in_trials
-from onnxprune.runtime import open_session
+from onnxprune.runtime import Session
 
 SCORES = 4.0
 """Passes for statistics, and for choosing channels by them."""
@@ -35,7 +36,7 @@ PLANS, MILD = 10, 2
 TIMING = 5.0
 """Seconds for checking the cut and timing the models."""
 
-FEW = 16
+FEW = 4
 """Samples that a pass is timed on."""
 
 
@@ -43,7 +44,7 @@ def outline(run: Run) -> Outlined:
     """Return how many seconds each part of a run that prunes should take."""
     if run.samples is None:
         return Outlined({"planning": 1.0, "checking": 1.0, "measuring": 1.0})
-    config, one = run.config, _seconds_of_a_pass(run)
+    config, one = run.config, run.pass_seconds
     quick, last = in_trials(config.recovered_by), config.recovered_by
     searches = run.limits is not None or config.pareto is not None
     tried = int(searches) + config.steps - 1
@@ -68,10 +69,8 @@ def _passes(recovery: str) -> float:
     return RECOVERY.get(recovery, REFIT)
 
 
-def _seconds_of_a_pass(run: Run) -> float:
-    """Return what a pass over the calibration samples should take, by how long the first few do."""
-    data = run.calibration_samples.calibration
-    session = open_session(run.model.proto, run.model.weights, threads=run.config.threads)
+def seconds_of_a_pass(session: Session, data: Dataset) -> float:
+    """Return what a plain pass over samples should take, by how long the first few do."""
     done, start = 0, perf_counter()
     for batch in data.subset(range(min(FEW, len(data)))).batches(FEW):
         for chunk in session.chunks(batch.feeds):

@@ -42,6 +42,11 @@ class LayerCost:
     before: float
     after: float
 
+    @property
+    def left(self) -> float:
+        """What is left, as a share; of nothing nothing."""
+        return self.after / self.before if self.before else 0.0
+
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON types."""
         return dict(vars(self))

@@ -19,6 +19,7 @@ from onnxprune.latency.profile import profile_here
 from onnxprune.latency.table import read_table, table_of
 from onnxprune.pipeline.events import Listener, Working
 from onnxprune.pipeline.planning.widths import least_left
+from onnxprune.report import numbers
 from onnxprune.selection.goal import Goal
 from onnxprune.selection.policy import find_policy
 from onnxprune.values.amount import Amount
@@ -128,9 +129,9 @@ def hold_latency(
     if not held:
         least, best = least_left(analysis, goal)["latency"], min(choice.share for choice in choices)
         raise UnreachableError(
-            f"A latency of {budget.text} was not met: what was chosen takes {100 * best:.1f} % of the original's here, "
-            f"and with every group at its least about {100 * least:.1f} % are predicted; ask for more time.",
+            f"A latency of {budget.text} was not met: what was chosen takes {numbers.percent(best)} of the original's "
+            f"here, and with every group at its least about {numbers.percent(least)} are predicted; ask for more time.",
             "over-budget",
         )
     taken = max(held, key=lambda choice: analysis.macs(choice.keep))
-    return taken.keep, (f"Timed here while it was chosen: {100 * taken.share:.1f} % of the original's latency.",)
+    return taken.keep, (f"Timed here while it was chosen: {numbers.percent(taken.share)} of the original's latency.",)

@@ -25,11 +25,11 @@ def blocks(result: Result, detail: Detail) -> Iterator[Block | None]:
             layer.op,
             numbers.count(layer.before),
             numbers.count(layer.after),
-            numbers.percent(layer.after / layer.before) if layer.before else "-",
+            numbers.percent(layer.left) if layer.before else "-",
         )
         for layer in shown
     )
-    bars = tuple(layer.after / layer.before if layer.before else 0.0 for layer in shown)
+    bars = tuple(layer.left for layer in shown)
     yield Table("Multiply-adds by layer", ("layer", "op", "before", "after", "left"), rows, frozenset({2, 3, 4}), bars)
     left = len(result.layers) - len(shown)
     yield Lines((f"and {numbers.many(left, 'layer')} more, which -v shows",)) if left else None
