@@ -99,6 +99,11 @@ class Run:
         return Evaluator(self.config, self.model, samples, self.listener.track)
 
     @property
+    def has_test_data(self) -> bool:
+        """Whether results are measured on data of their own, which no plan was chosen by."""
+        return self.samples is not None and self.samples.held is not None
+
+    @property
     def classes(self) -> Mapping[str, int]:
         """The chosen classes as name -> output of the model; empty where the data are not restricted to some."""
         return {} if self.samples is None else self.samples.classes

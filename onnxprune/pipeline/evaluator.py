@@ -42,18 +42,21 @@ class Evaluator:
             self._answers[session] = predict(session, self._data, output=output, batch_size=batch, track=self._track)
         return self._answers[session]
 
-    def quality(self, pruned: Session, than: Session | None = None, *, moved: bool = False) -> Quality:
+    def quality(
+        self, pruned: Session, than: Session | None = None, *, moved: bool = False, confidence: float | None = None
+    ) -> Quality:
         """Measure a pruned model against another one (None: the original).
 
-        With `moved` the change of its outputs is measured too where top-1 is.
+        With `moved` the change of its outputs is measured too where top-1 is. The bounds are at a confidence (None:
+        that of the run).
 
         Raises:
             InputError: a model cannot run on the data, or no output can be compared that `moved` asks for.
         """
-        data = self._data
+        data, confidence = self._data, self._config.confidence if confidence is None else confidence
         if data.labels is None or not self._config.check_accuracy:
             change = self._change(pruned, than, needed=moved)
-            bounds = {MAX_DRIFT: change.most(self._config.confidence)}
+            bounds = {MAX_DRIFT: change.most(confidence)}
             return Quality(
                 data.source,
                 len(data),
@@ -74,12 +77,12 @@ class Evaluator:
             change_interval=difference.interval,
             class_names=data.class_names,
             among=() if data.outputs is None else data.class_names,
-            bounds=self._bounds(old, new, difference, self._config.confidence),
+            bounds=self._bounds(old, new, difference, confidence),
         )
         if not moved:
             return found
         drifted = self._change(pruned, than, needed=True)
-        bounds = {**found.bounds, MAX_DRIFT: drifted.most(self._config.confidence)}
+        bounds = {**found.bounds, MAX_DRIFT: drifted.most(confidence)}
         return replace(found, moved=drifted.worst, bounds=bounds)
 
     def bounds(self, pruned: Session, confidence: float, *, moved: bool = False) -> dict[str, float]:

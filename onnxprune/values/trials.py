@@ -58,12 +58,14 @@ class Search:
         source: the data that was measured on.
         trials: the plans, in the order in which they were tried.
         shown: whether the samples were found to show that the plan which was taken holds the limits.
+        confidence: at which they were asked, and are to be asked of what is made of it; None: that of the run.
     """
 
     limits: Mapping[str, float]
     source: str
     trials: tuple[Trial, ...]
     shown: bool = False
+    confidence: float | None = None
 
     @property
     def chosen(self) -> Trial | None:

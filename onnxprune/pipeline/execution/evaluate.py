@@ -40,7 +40,8 @@ def evaluate(run: Run, pruned: PrunedModel) -> Result:
     latency = {name: found.median_ms for name, found in timed.items()}
     after = figures(cut.model, run.analysis, size, channel_counts(run.analysis, plan)[1], plan)
     known = run.evaluator
-    quantized = None if int8 is None or known is None else measured_int8(int8, known, session, latency)
+    confidence = _confidence(run, pruned.planned)
+    quantized = None if int8 is None or known is None else measured_int8(int8, known, session, latency, confidence)
     result = outlined(run, replace(pruned.planned, notes=pruned.notes))
     return replace(
         result,
@@ -107,12 +108,21 @@ def _quality(run: Run, pruned: PrunedModel, session: Session) -> Quality | None:
     """Measure the pruned model, beside what it was after every step before the last."""
     if run.evaluator is None:
         return None
-    quality = run.evaluator.quality(session, moved=MAX_DRIFT in pruned.plan.request)
+    moved, confidence = MAX_DRIFT in pruned.plan.request, _confidence(run, pruned.planned)
+    quality = run.evaluator.quality(session, moved=moved, confidence=confidence)
     if not pruned.steps:
         return quality
     own = quality.as_step(pruned.last)
     steps = (replace(own, error=s.error, taken=True) if s.name == pruned.last else s for s in pruned.steps)
     return replace(quality, steps=tuple(steps))
+
+
+def _confidence(run: Run, planned: Planned) -> float | None:
+    """Return the confidence that a plan was shown at by the samples that are measured on; None: by none of them.
+
+    What is made of the plan is asked at no less: the chance that any plan passes wrongly is shared out among them.
+    """
+    return None if run.has_test_data or planned.search is None else planned.search.confidence
 
 
 def _latencies(run: Run, pruned: Session, small: Int8 | None, threads: int | None) -> dict[str, Latency]:

@@ -30,8 +30,7 @@ def with_promise(run: Run, result: Result, *, replayed: bool = False) -> Result:
     chosen = None if result.search is None else result.search.chosen
     pruned = result.quality if result.after is not None or chosen is None else chosen.quality
     last = pruned if result.quantized is None else result.quantized.quality
-    own = run.samples is not None and run.samples.held is not None  # test data, which nothing was chosen by
-    unshown = result.search is not None and not result.search.shown and not own
+    unshown = result.search is not None and not result.search.shown and not run.has_test_data
     if replayed:  # what these very samples did not show in the order of asking, asking again does not show
         same = result.plan.data.get("digest") == run.data_facts.get("digest")
         unshown = same and result.plan.promise.get("state") == "careful"

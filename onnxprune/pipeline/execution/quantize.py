@@ -112,10 +112,13 @@ def quantize(run: Run, cut: Cut, pruned: Session) -> tuple[Int8 | None, str]:
     return Int8(session, len(content), scheme), ""
 
 
-def measured_int8(found: Int8, evaluator: Evaluator, pruned: Session, latency: Mapping[str, float]) -> Quantized:
-    """Measure a quantized model against the original and against the pruned one."""
-    against_both = evaluator.quality(found.session), evaluator.quality(found.session, than=pruned)
-    return Quantized(found.scheme, found.size, latency.get("quantized"), *against_both)
+def measured_int8(
+    found: Int8, evaluator: Evaluator, pruned: Session, latency: Mapping[str, float], confidence: float | None
+) -> Quantized:
+    """Measure a quantized model against the original, with bounds at a confidence, and against the pruned one."""
+    against_original = evaluator.quality(found.session, confidence=confidence)
+    against_pruned = evaluator.quality(found.session, than=pruned)
+    return Quantized(found.scheme, found.size, latency.get("quantized"), against_original, against_pruned)
 
 
 def _quantized(

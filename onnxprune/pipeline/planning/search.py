@@ -73,6 +73,14 @@ class Tried:
     needed: float = math.inf
 
 
+@dataclass(frozen=True, eq=False)
+class Passed:
+    """A plan that the held-out samples showed to hold the limits, and the part of the error that it was asked at."""
+
+    tried: Tried
+    error: float
+
+
 class Trials:
     """Tries plans, each once, by the method, policy and recovery of a run.
 
@@ -219,16 +227,16 @@ def find_plan(run: Run, choose: Choose) -> Found:
         tried = trials.of(chosen)
         if tried is not None and limits is not None and limits.visibly_missed(tried.trial.quality):
             found, confidence = _shown_to_hold(run, trials, limits, tried.trial.macs), run.config.confidence
-            closest = None if found is None else found.trial
+            closest = None if found is None else found.tried.trial
             raise UnreachableError(
                 _beyond(limits, tried.trial, closest, searched=limits.can_be_shown(len(trials.tried_on), confidence)),
                 "loss-too-high",
             )
-        shown = tried is not None and limits is not None and limits.shown(tried.trial.quality)
+        shown, error = tried is not None and limits is not None and limits.shown(tried.trial.quality), 1.0
     else:
-        tried = _shown_to_hold(run, trials, limits, least)
-        shown = tried is not None
-        tried = tried or _careful(trials, limits, least)
+        passed = _shown_to_hold(run, trials, limits, least)
+        shown, error = passed is not None, 1.0 if passed is None else passed.error
+        tried = _careful(trials, limits, least) if passed is None else passed.tried
         if tried is None:
             raise UnreachableError(
                 _nothing_holds(limits, [made.trial for made in trials.made]),
@@ -239,11 +247,12 @@ def find_plan(run: Run, choose: Choose) -> Found:
         for share in np.linspace(HIGHEST, least, GRID):
             trials.at(float(share))
     made = tuple(replace(other.trial, chosen=other is tried) for other in trials.made)
-    search = Search({} if limits is None else limits.limits, trials.tried_on.source, made, shown)
+    confidence = 1 - error * (1 - run.config.confidence)
+    search = Search({} if limits is None else limits.limits, trials.tried_on.source, made, shown, confidence)
     return Found(chosen, search, trials.stages(chosen))
 
 
-def _shown_to_hold(run: Run, trials: Trials, limits: LossLimits, low: float) -> Tried | None:
+def _shown_to_hold(run: Run, trials: Trials, limits: LossLimits, low: float) -> Passed | None:
     """Return the trial with the fewest multiply-adds of those that are shown to hold the limits, at least `low`.
 
     The samples that judge lead the search for which plans are tried: the cheapest that is foreseen to hold, those
@@ -266,7 +275,7 @@ def _shown_to_hold(run: Run, trials: Trials, limits: LossLimits, low: float) -> 
     return cheapest_shown(trials.made, SHARES if enough else ALONE)
 
 
-def cheapest_shown(made: Sequence[Tried], shares: Sequence[float] = SHARES) -> Tried | None:
+def cheapest_shown(made: Sequence[Tried], shares: Sequence[float] = SHARES) -> Passed | None:
     """Return the plan with the fewest multiply-adds of those that the held-out samples show to hold the limits.
 
     They are asked of one plan after the other, the mildest first. The first ones may be asked at a part of the error
@@ -280,7 +289,7 @@ def cheapest_shown(made: Sequence[Tried], shares: Sequence[float] = SHARES) -> T
     for place, tried in enumerate(ordered):
         level = carried + (shares[place] / sum(shares) if place < len(shares) else 0.0)
         passes = level > 0 and tried.needed <= level + _ROUNDING
-        best, carried = (tried, level) if passes else (best, 0.0)
+        best, carried = (Passed(tried, level), level) if passes else (best, 0.0)
     return best
 
 

@@ -14,6 +14,7 @@ import onnxprune
 from onnxprune.pipeline.apply import apply_plan
 from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.execution.promise import words
+from onnxprune.pipeline.planning.search import Passed, Tried
 from onnxprune.values.outcome import Quality
 from onnxprune.values.plan import read_plan
 from onnxprune.values.promise import Promise
@@ -64,6 +65,38 @@ def test_a_plan_that_was_taken_after_another_had_failed_is_careful_whatever_its_
     assert result.promise.state == "careful"
     with refused("loss-too-high", "milder plans were not shown to"):
         prune(tmp_path / "b.onnx", max_drop=0.2, require_confidence=True)
+
+
+def test_what_is_made_of_a_plan_is_asked_at_the_part_of_the_error_that_the_plan_passed_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "onnxprune.pipeline.planning.search.cheapest_shown", lambda made, _: Passed(max(made, key=_macs), 0.2)
+    )
+    found = prune(tmp_path / "a.onnx", max_drop=0.2, quantize="int8")
+    plan = onnxprune.load_plan(tmp_path / "a.plan.json")
+
+    def applied(confidence: float) -> onnxprune.Result:
+        output = tmp_path / f"{confidence}.onnx"
+        more: dict[str, Any] = {"preprocess": "unit", "quantize": "int8", "confidence": confidence}
+        return apply_plan(PruneConfig(CONVNET, data=CALIB, output=output, **more), plan)
+
+    ours, surer, usual = _bounds(found), _bounds(applied(0.99)), _bounds(applied(0.95))
+    assert ours == pytest.approx(surer)
+    assert min(ours) > max(usual)
+    assert found.promise is not None
+    assert found.promise.bounds["max_drop"] == max(ours)
+
+
+def _macs(tried: Tried) -> float:
+    return tried.trial.macs
+
+
+def _bounds(result: onnxprune.Result) -> list[float]:
+    """Return the most that the pruned and the quantized model lost."""
+    assert result.quality is not None
+    assert result.quantized is not None
+    return [quality.bounds["max_drop"] for quality in (result.quality, result.quantized.quality)]
 
 
 def test_a_dry_run_promises_what_the_plan_was_shown_to_hold(tmp_path: Path) -> None:

@@ -550,7 +550,7 @@ def asked(*needed: float, shares: tuple[float, ...] = SHARES) -> int | None:
         trial = Trial(None, 1 - 0.1 * number, 1.0, 1.0, Quality("d", 100))
         made.append(Tried(trial, Chosen({}, None, ()), needed=part))
     found = cheapest_shown(made[::-1], shares)
-    return None if found is None else made.index(found)
+    return None if found is None else made.index(found.tried)
 
 
 def test_held_out_samples_are_asked_at_shares_of_the_error_that_are_handed_on() -> None:
@@ -565,6 +565,12 @@ def test_held_out_samples_are_asked_at_shares_of_the_error_that_are_handed_on() 
     assert asked(no, no, no, 0.0) is None
     assert asked(0.9, 1.0, shares=ALONE) == 1, "few samples show something of the first plan or of none"
     assert asked(no, 0.0, shares=ALONE) is None
+    tried = [
+        Tried(Trial(None, macs, 1.0, 1.0, Quality("d", 9)), Chosen({}, None, ()), needed=0.3) for macs in (0.9, 0.8)
+    ]
+    passed = cheapest_shown(tried)
+    assert passed is not None
+    assert passed.error == pytest.approx(1.0), "all that was handed on"
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.7, 1.0])
