@@ -2,8 +2,7 @@
 
 The squared error at the outputs of residual sums, and of the model, over the variance that the original's have there.
 Where there is no sum, the tensors before the map shrinks stand for the ends of blocks. Matching the scores alone makes
-networks worse on few samples: blocks tell many times as much of a sample as its scores do. What is learnt is judged by
-the class scores where such are known, as their squared error goes on falling long after the answers get worse.
+networks worse on few samples: blocks tell many times as much of a sample as its scores do.
 """
 
 import math
@@ -17,15 +16,13 @@ from numpy.typing import NDArray
 from onnxprune.finetune.installed import require_torch
 from onnxprune.graph.model import Graph, Node, read_graph
 from onnxprune.recovery.downstream import masks_of
-from onnxprune.recovery.recovery import ClassScores, Recovered, Recovery, RecoveryTask
+from onnxprune.recovery.recovery import Recovered, Recovery, RecoveryTask
 from onnxprune.values.branches import SUMS
 
 if TYPE_CHECKING:
     import torch
 
     from onnxprune.finetune.interpreter.module import GraphModule
-
-    Traced = Mapping[str, torch.Tensor]
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -36,8 +33,8 @@ STEPS = 1200
 BATCH, BATCH_OF_LARGE, LARGE = 48, 16, 1 << 14
 """Samples a step, as whole calls; fewer where a sample has more than `LARGE` values, as steps take long there."""
 
-RATES = (2e-5, 6e-5, 2e-4, 6e-4, 2e-3)
-"""Highest rates of Adam that are tried: networks and cuts differ by as much in what they take."""
+RATES = (6e-5, 2e-4, 6e-4, 2e-3)
+"""Highest rates of Adam that are tried: networks differ by as much in what they take."""
 
 FIRST, PROBE = 2, 40
 """Which rate is tried first, and the steps of such a try, a whole cycle."""
@@ -87,22 +84,8 @@ def match(task: RecoveryTask) -> Recovered:
     found = matching.work(before)
     if found is None or found.weights is None:
         return Recovered(task.pruned, {})
-    left = {name: found.least.targets[name] / error for name, error in before.targets.items() if error > RIGHT}
+    left = {name: found.least[name] / error for name, error in before.items() if error > RIGHT}
     return Recovered(trained_model(graph, matching.student).proto, left, history=found.history)
-
-
-@dataclass(frozen=True, eq=False)
-class Errors:
-    """What is wrong on the samples that judge.
-
-    Attributes:
-        targets: by tensor, the sum over the calls of the mean squared error over the variance of the original's.
-        outputs: what weights are chosen by. Of class scores it is the mean divergence KL(original || pruned) of the
-            classes' probabilities, in nats; else the sum of the squared errors of the outputs, or of all targets.
-    """
-
-    targets: Mapping[str, float]
-    outputs: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,14 +93,14 @@ class Cycle:
     """What a cycle of training came to, on the samples that judge.
 
     Attributes:
-        least: the errors where those of the outputs were least.
+        least: the errors by target where those of the outputs were least.
         last: the errors that were seen last.
         weights: where the errors were least; None: before.
         history: steps, and the error of the outputs after them.
     """
 
-    least: Errors
-    last: Errors
+    least: Mapping[str, float]
+    last: Mapping[str, float]
     weights: "Mapping[str, torch.Tensor] | None" = None
     history: tuple[tuple[int, float], ...] = ()
 
@@ -178,9 +161,8 @@ class Matching:
         self.fitting = [number for number in numbers if not task.judges(number)]
         self.judging = [number for number in numbers if task.judges(number)]
         self.units = self._variances() if self.fitting else {}
-        self.divergences = None if task.scores is None else divergences_by(whole, task.scores)
 
-    def work(self, before: Errors) -> Cycle | None:
+    def work(self, before: Mapping[str, float]) -> Cycle | None:
         """Find a rate, train, and keep the weights that the samples that judge like best.
 
         Args:
@@ -189,11 +171,12 @@ class Matching:
         Returns:
             The cycle that was kept; None: nothing can be trained.
         """
-        if not self.parameters or not self.units or not math.isfinite(sum(before.targets.values())):
+        if not self.parameters or not self.units or not math.isfinite(sum(before.values())):
             return None
 
         def probed(place: int) -> float:
-            return self._cycle(RATES[place], PROBE, 1, before, f"Trying a rate of {RATES[place]:g}").last.outputs
+            cycle = self._cycle(RATES[place], PROBE, 1, before, f"Trying a rate of {RATES[place]:g}")
+            return self._outputs_of(cycle.last)
 
         rate = LONGER * RATES[best_rate(len(RATES), FIRST, probed)]
         start = self._weights()
@@ -202,7 +185,7 @@ class Matching:
             self.student.load_state_dict(found.weights, strict=False)
         return found
 
-    def _cycle(self, rate: float, steps: int, looks: int, before: Errors, what: str) -> Cycle:
+    def _cycle(self, rate: float, steps: int, looks: int, before: Mapping[str, float], what: str) -> Cycle:
         """Train for one cycle from the weights that there are, which are put back after it."""
         import torch
 
@@ -235,20 +218,25 @@ class Matching:
             }
             self.student.load_state_dict(between, strict=False)
             now = self.judged()
-            if now.outputs < best.least.outputs:
+            if self._outputs_of(now) < self._outputs_of(best.least):
                 best = replace(found, least=now, weights=between)
         return best
 
     def _looked(self, found: Cycle, steps: int) -> Cycle:
         """Return a cycle with what the samples that judge say after some steps."""
         now = self.judged()
-        history = (*found.history, (steps, now.outputs))
-        if now.outputs < found.least.outputs:
+        error = self._outputs_of(now)
+        history = (*found.history, (steps, error))
+        if error < self._outputs_of(found.least):
             return Cycle(now, now, self._weights(), history)
         return replace(found, last=now, history=history)
 
     def _weights(self) -> "dict[str, torch.Tensor]":
         return {name: value.detach().clone() for name, value in self.student.trained().items()}
+
+    def _outputs_of(self, errors: Mapping[str, float]) -> float:
+        """Return what counts of the errors: those of the outputs, by which the stages of a recovery are compared."""
+        return sum(error for name, error in errors.items() if name in self.outputs) or sum(errors.values())
 
     def _batches(self) -> Iterator[list[int]]:
         """Yield calls to learn from, a batch at a time where calls are that small, in a new order every epoch."""
@@ -294,52 +282,21 @@ class Matching:
 
     def _losses(self, feeds: Feeds) -> "dict[str, torch.Tensor]":
         """Return the mean squared error of each target on one call, over the variance of the original's."""
-        return self._squared(self._truth(feeds), self._traced(self.student, feeds))
-
-    def _squared(self, truth: "Traced", found: "Traced") -> "dict[str, torch.Tensor]":
+        truth, found = self._truth(feeds), self._traced(self.student, feeds)
         pairs = {name: (found[name], value) for name, value in truth.items() if name in found}
         same = {name: pair for name, pair in pairs.items() if pair[0].shape == pair[1].shape and name in self.units}
         return {name: (one - other).square().mean() / self.units[name] for name, (one, other) in same.items()}
 
-    def judged(self) -> Errors:
-        """Return what is wrong on the samples that judge, of the student as it is."""
+    def judged(self) -> dict[str, float]:
+        """Return the errors by target on the samples that judge, of the student as it is."""
         import torch
 
         sums: dict[str, float] = {}
-        divergence, samples = 0.0, 0
         with torch.no_grad():
             for call in self.judging:
-                feeds = self.task.calls[call]
-                truth, found = self._truth(feeds), self._traced(self.student, feeds)
-                for name, value in self._squared(truth, found).items():
+                for name, value in self._losses(self.task.calls[call]).items():
                     sums[name] = sums.get(name, 0.0) + float(value)
-                if self.divergences is not None:
-                    of_call = self.divergences(truth, found)
-                    divergence, samples = divergence + float(of_call.sum()), samples + len(of_call)
-        squared = sum(error for name, error in sums.items() if name in self.outputs) or sum(sums.values())
-        return Errors(sums, divergence / samples if samples else squared)
-
-
-def divergences_by(graph: Graph, scores: ClassScores) -> "Callable[[Traced, Traced], torch.Tensor]":
-    """Return what computes KL(original || pruned) of each sample's class probabilities, in nats, [samples].
-
-    Args:
-        graph: of the original.
-        scores: where it has its class scores.
-    """
-    import torch
-
-    from onnxprune.finetune.training.objective import Answers, ends_in_softmax
-
-    answers = Answers(0, ends_in_softmax(graph, scores.output), scores.columns)
-
-    def divergences(truth: "Traced", found: "Traced") -> torch.Tensor:
-        wanted, is_now = (
-            torch.log_softmax(answers.scores([each[scores.output]]).double(), dim=1) for each in (truth, found)
-        )
-        return torch.nn.functional.kl_div(is_now, wanted, reduction="none", log_target=True).sum(dim=1)
-
-    return divergences
+        return sums
 
 
 def varied(feeds: Feeds, rng: np.random.Generator) -> Feeds:
@@ -379,5 +336,4 @@ MATCH = Recovery(
     after="refit",
     check=require_torch,
     quick="refit",
-    by_scores=True,
 )

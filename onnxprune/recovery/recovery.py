@@ -19,14 +19,6 @@ MEMORY = 1 << 28
 """Bytes of tensors between layers that are kept in memory; what is beyond goes to scratch files or is computed anew."""
 
 
-@dataclass(frozen=True)
-class ClassScores:
-    """The output that holds class scores, and which of its classes the samples are of; None: all, in order."""
-
-    output: str
-    columns: tuple[int, ...] | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class RecoveryTask:
     """What there is to recover. Both models hold their weights themselves.
@@ -43,7 +35,6 @@ class RecoveryTask:
         judging: how many calls only judge.
         seed: of the sampled positions.
         memory: bytes of tensors between layers that are kept in memory.
-        scores: what is known to hold class scores, as the samples have labels; None: nothing is.
     """
 
     original: onnx.ModelProto
@@ -57,7 +48,6 @@ class RecoveryTask:
     bypassed: frozenset[str] = frozenset()
     track: Track = silent
     mixed: Mapping[str, Mixed] = field(default_factory=dict)
-    scores: ClassScores | None = None
 
     def judges(self, call: int) -> bool:
         """Whether a call is of samples that choose ridges and enter no solution."""
@@ -81,7 +71,7 @@ class Recovered:
         model: the model.
         solved: by output of the layer, the share of its squared error on held-out samples that is left.
         skipped: by output of the layer, why it was left as it is.
-        history: where it was trained, steps and what was wrong with the outputs after them, on held-out samples.
+        history: where it was trained, steps and the error of the outputs after them, on held-out samples.
     """
 
     model: onnx.ModelProto
@@ -101,7 +91,6 @@ class Recovery:
         after: the recovery that comes before it.
         check: refuses what cannot be, before any work is done.
         quick: the recovery that stands for it where plans are tried; None: itself.
-        by_scores: whether it goes by class scores where such are known.
     """
 
     name: str
@@ -110,7 +99,6 @@ class Recovery:
     after: str | None = None
     check: Callable[[], None] = lambda: None
     quick: str | None = None
-    by_scores: bool = False
 
 
 _complaint = kind_complaint(Recovery)

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from onnxprune.data import Dataset
 from onnxprune.errors import InputError
-from onnxprune.evaluation import class_output
 from onnxprune.graph.layers.quantized import layout
 from onnxprune.graph.model import Graph, read_graph
 from onnxprune.graph.storage.weights import Weights, is_external, mark_changed, named_tensors, stored_tensors
 from onnxprune.linear.held import Calls, Held
 from onnxprune.recovery.products import Mixed, mixed_targets
-from onnxprune.recovery.recovery import MEMORY, ClassScores, Recovery, RecoveryTask, steps
+from onnxprune.recovery.recovery import MEMORY, Recovery, RecoveryTask, steps
 from onnxprune.recovery.samples import SampleCalls, sample_calls
 from onnxprune.runtime.session import open_session
 from onnxprune.surgery.cut import Cut
@@ -41,7 +40,7 @@ class RecoveryStep:
         skipped: by output of the layer, why it was left as it is.
         before: the error that it began with, see `error`.
         error: of the outputs on the samples that judge, as a share of their squares.
-        history: where it was trained, steps and what was wrong after them.
+        history: where it was trained, steps and the error after them.
     """
 
     name: str
@@ -106,13 +105,12 @@ def recover_steps(  # noqa: PLR0913 (every setting has its default)
     judged = Judge(original, calls, range(calls.counts[0], len(calls)), cut.masks, memory)
     error = judged.error(pruned)
     bypassed = frozenset(graph.nodes[node].outputs[0] for node, _ in cut.edits.dropped)
-    scores = _class_scores(original, fit) if any(recovery.by_scores for recovery in todo) else None
     mixed: Mapping[str, Mixed] = {}
     with suppress(InputError):  # of a model that the runtime cannot run in pieces
         mixed = mixed_targets(read_graph(original), cut.masks, calls, calls.counts[0])
     for recovery in todo:
         sizes = (len(fit), calls.counts[1], seed, memory)
-        found = recovery.run(RecoveryTask(original, pruned, cut.masks, calls, *sizes, bypassed, track, mixed, scores))
+        found = recovery.run(RecoveryTask(original, pruned, cut.masks, calls, *sizes, bypassed, track, mixed))
         before, now = error, judged.error(found.model)
         values = named_tensors(found.model.graph)
         changed = {key: tensor for key, tensor in values.items() if tensor.raw_data != first[key].raw_data}
@@ -127,16 +125,6 @@ def calls_of(graph: Graph, parts: Sequence[Dataset], memory: int) -> SampleCalls
     """Return the calls of a model over data sets, of the size that it takes."""
     session = open_session(graph.model, graph.weights, optimization="none", prepack=False)
     return sample_calls(graph, session.chunk_size, parts, memory)
-
-
-def _class_scores(original: onnx.ModelProto, samples: Dataset) -> ClassScores | None:
-    """Return where labelled samples have their class scores; None: they have no labels, or the model no scores."""
-    if samples.labels is None:
-        return None
-    with suppress(InputError):
-        output, _ = class_output(open_session(original, name="the model"), samples)
-        return ClassScores(output, samples.outputs)
-    return None
 
 
 def error_of(graph: Graph, cut: Cut, judge: Dataset, *, memory: int = MEMORY) -> float:

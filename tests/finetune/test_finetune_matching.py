@@ -1,11 +1,9 @@
 """Match: a pruned network follows the original's blocks, without labels, and never loses on the samples that judge."""
 
-from dataclasses import replace
-
 import numpy as np
 import onnx
 import pytest
-from nets import net, run
+from nets import net
 from numpy.typing import NDArray
 from recoveries import case
 
@@ -13,7 +11,7 @@ pytest.importorskip("torch")
 
 from onnxprune.finetune import matching
 from onnxprune.graph.model import read_graph
-from onnxprune.recovery.recovery import RECOVERIES, ClassScores, RecoveryTask, in_trials, steps
+from onnxprune.recovery.recovery import RECOVERIES, RecoveryTask, in_trials, steps
 
 RESIDUAL = """(float[N,3,8,8] x) => (float[N,5] y)
     <float[8,3,3,3] w0, float[8] b0, float[16,8,3,3] w1, float[16] b1, float[8,16,3,3] w2, float[8] b2, float[8,5] v>
@@ -130,43 +128,6 @@ def test_what_is_kept_is_best_on_the_outputs_and_its_course_is_known(monkeypatch
     found = case(net(RESIDUAL), (3, 8, 8), n=160).recovered("match")
     assert [steps for steps, _ in found.history] == [10, 20, 30, 40, 50, 60]
     assert all(error > 0 for _, error in found.history)
-
-
-@pytest.mark.parametrize("softmax", [False, True])
-@pytest.mark.parametrize(("columns", "trimmed"), [(None, False), ((1, 3), False), ((1, 3), True)])
-def test_class_scores_are_judged_by_what_diverges(
-    columns: tuple[int, ...] | None, trimmed: bool, softmax: bool
-) -> None:
-    torch = pytest.importorskip("torch")
-    rng = np.random.default_rng(0)
-    one, two = rng.normal(size=(2, 6, 5)) * 3
-    chosen = list(columns or range(5))
-    p, q = (np.exp(scores[:, chosen]) for scores in (one, two))
-    p, q = p / p.sum(axis=1, keepdims=True), q / q.sum(axis=1, keepdims=True)
-    text = RESIDUAL if not softmax else RESIDUAL.replace("y = MatMul(f, v)", "u = MatMul(f, v) y = Softmax(u)")
-    given = [scores[:, chosen] if trimmed else scores for scores in (one, two)]
-    if softmax:
-        given = [np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True) for scores in given]
-    found = matching.divergences_by(read_graph(net(text)), ClassScores("y", columns))
-    seen = found(*({"y": torch.from_numpy(scores)} for scores in given))
-    np.testing.assert_allclose(seen.numpy(), (p * np.log(p / q)).sum(axis=1), rtol=1e-4)
-
-
-def test_scores_that_are_known_choose_the_weights_and_others_their_squares(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = net(RESIDUAL)
-    found = case(model, (3, 8, 8), n=80)
-    task = RecoveryTask(model, found.recovered("fold").model, found.result.masks, found.calls, 64, 2)
-    graphs = read_graph(task.pruned), read_graph(model)
-    squares = matching.Matching(*graphs, task).judged()
-    known = matching.Matching(*graphs, replace(task, scores=ClassScores("y"))).judged()
-    assert known.targets == squares.targets
-    assert squares.outputs == squares.targets["y"]
-    wanted, is_now = (
-        np.concatenate([run(each, call)[0] for call in found.calls[-2:]]) for each in (model, task.pruned)
-    )
-    logs = [scores - np.log(np.exp(scores).sum(axis=1, keepdims=True)) for scores in (wanted, is_now)]
-    diverges = (np.exp(logs[0]) * (logs[0] - logs[1])).sum(axis=1).mean()
-    assert known.outputs == pytest.approx(diverges, rel=1e-3)
 
 
 @pytest.mark.parametrize(("share", "least"), [(0.5, 2.0), (0.75, 4 / 3), (1.0, 1.0)])
