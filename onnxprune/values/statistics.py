@@ -32,8 +32,12 @@ GRADIENT_WINS = "class wins by gradient"
 TAYLOR = "taylor"
 """Under this name a method asks what the loss would be without a channel, to first order; it takes the same."""
 
+FISHER = "fisher information"
+"""Under this name a method asks what errors of the layers behind the groups do to the class probabilities: torch alone.
+"""
+
 GRADIENTS = frozenset({GRADIENT_WINS, TAYLOR})
-"""What takes a gradient."""
+"""What takes a gradient and labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +87,8 @@ class Consumer:
         channels: channels of one group, each with `inputs / channels` taps.
         scale: mean square of the tensor in which its error shows, about its mean.
         shrinkage: share of the covariances that is chance, by group of the layer, see `calibration.shrinkage`.
+        fisher: Fisher information of the class probabilities in the tensor in which the error shows, summed over the
+            positions of a sample, [groups, outputs, outputs]; None: not asked for.
     """
 
     layer: str
@@ -92,6 +98,7 @@ class Consumer:
     channels: int
     scale: float
     shrinkage: FloatArray = field(default_factory=lambda: np.zeros(1))
+    fisher: FloatArray | None = None
 
     def inputs(self, positions: IntArray) -> IntArray:
         """Return the inputs that belong to channels: [channels, positions x taps] for `positions` of the axis."""

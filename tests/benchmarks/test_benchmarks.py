@@ -15,7 +15,7 @@ from nets import net
 from PIL import Image
 
 import benchmarks.methods as methods
-from benchmarks import calibration, kill
+from benchmarks import calibration, kill, recovery, subtasks
 from benchmarks.methods_page import page, write_page
 from benchmarks.nets import Net, open_net
 
@@ -157,3 +157,30 @@ def test_killed_runs_are_resumed_and_compared(tmp_path: Path, capsys: pytest.Cap
     assert len(rows) == 2
     assert all(row[-3:] == ["yes", "yes", "yes |"] for row in rows)
     assert {row[1] for row in rows} <= {"-9", "0"}
+
+
+def test_subtasks_are_drawn_measured_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx.save(net(CONVNET), tmp_path / "tiny.onnx")
+    rng = np.random.default_rng(0)
+    for name in ("calibration", "test"):
+        x = rng.standard_normal((80, 3, 8, 8)).astype(np.float32)
+        np.savez(tmp_path / f"{name}.npz", x=x, y=np.arange(80) % 4, class_names=list("abcd"))
+    tiny = recovery.Net("tiny", tmp_path / "tiny.onnx", tmp_path / "calibration.npz", tmp_path / "test.npz", {})
+    monkeypatch.setattr(subtasks, "open_net", lambda *_: tiny)
+    monkeypatch.setattr(recovery, "OTHERS", 60)
+    arguments = [str(tmp_path), "--cache", str(tmp_path), "--counts", "2,3", "--macs", "0.5", "--draws", "2"]
+    arguments += ["--nets", "tiny", "--page", str(tmp_path / "page.md")]
+    subtasks.main([*arguments, "--ways", "blind l1"])
+    subtasks.main([*arguments, "--ways", "blind l1,catro,reconstruction"])
+    rows = [json.loads(line) for line in (tmp_path / "subtasks.jsonl").read_text().splitlines()]
+    assert len(rows) == 2 * 2 * 3
+    assert {len(row["only"]) for row in rows} == {2, 3}
+    assert all(row["left"] <= 0.5 and 0 <= row["top1"] <= 1 for row in rows)
+    with np.load(tmp_path / "test.npz") as data:
+        asked = rows[0]["only"]
+        assert asked == sorted(asked)
+        x = data["x"][np.isin(data["y"], ["abcd".index(name) for name in asked])]
+    assert len(x) == 20 * len(asked)
+    page = (tmp_path / "page.md").read_text()
+    assert "## 2 classes, 50 % of the MACs" in page
+    assert "±" in page

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from least_squares import lost_without, moments_of
 
+from onnxprune.importance.elimination import System, eliminate
 from onnxprune.importance.method import find_method
-from onnxprune.importance.reconstruction import _System, eliminate, reconstruction_scores
+from onnxprune.importance.reconstruction import reconstruction_scores
 from onnxprune.values.axes import Axis, FloatArray, Ref
 from onnxprune.values.groups import ChannelGroup, Member
 from onnxprune.values.statistics import COMPARABLE, DAMPING, Consumer, Statistics
 
 
-def system(x: FloatArray, w: FloatArray, taps: int = 1) -> _System:
+def system(x: FloatArray, w: FloatArray, taps: int = 1) -> System:
     inputs = np.arange(x.shape[1]).reshape(-1, taps)
-    return _System(np.asarray(np.linalg.inv(moments_of(x))), w.copy(), inputs)
+    return System(np.asarray(np.linalg.inv(moments_of(x))), w.copy(), inputs)
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_scores_rank_by_the_order_of_removal_and_follow_permutations(example: tu
     x, w = example
     order, _ = eliminate(
         [
-            _System(
+            System(
                 np.linalg.inv(moments_of(x) + DAMPING * np.trace(moments_of(x)) / 6 * np.eye(6)),
                 w.copy(),
                 np.arange(6)[:, None],

@@ -16,7 +16,7 @@ from onnxprune.importance.method import Method, find_method
 from onnxprune.pipeline.planning.widths import policy_of
 from onnxprune.selection.loss import loss_curves
 from onnxprune.values.progress import Track, silent
-from onnxprune.values.statistics import COARSE_MOMENTS, GRADIENTS, Scores, Statistics
+from onnxprune.values.statistics import COARSE_MOMENTS, FISHER, GRADIENTS, Scores, Statistics
 
 
 def collect(  # noqa: PLR0913 (every setting has its default)
@@ -72,13 +72,19 @@ def gather(  # noqa: PLR0913 (what a run has settled)
     if dataset is None and method.needs_data(options):
         raise InputError(f"Method {method.name} needs sample data; name a folder with --data.", "no-data")
     needs = method.needs(options) | ({COARSE_MOMENTS} if losses else frozenset())
-    found = collect_statistics(analysis, dataset, needs - GRADIENTS, batch_size=batch_size, seed=seed, track=track)
-    if not needs & GRADIENTS:
-        return found
-    require_torch()
-    from onnxprune.finetune.gradients import with_gradients
+    forwards = needs - GRADIENTS - {FISHER}
+    if forwards != needs:
+        require_torch()
+    found = collect_statistics(analysis, dataset, forwards, batch_size=batch_size, seed=seed, track=track)
+    if FISHER in needs and dataset is not None:
+        from onnxprune.finetune.fisher import with_fisher
 
-    return with_gradients(found, analysis, dataset, needs & GRADIENTS, batch_size=batch_size, track=track)
+        found = with_fisher(found, analysis, dataset, batch_size=batch_size, seed=seed, track=track)
+    if needs & GRADIENTS:
+        from onnxprune.finetune.gradients import with_gradients
+
+        found = with_gradients(found, analysis, dataset, needs & GRADIENTS, batch_size=batch_size, track=track)
+    return found
 
 
 def score(

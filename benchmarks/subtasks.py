@@ -1,0 +1,188 @@
+"""What `--classes` is worth: top-1 among some of the classes, for criteria that know them and criteria that do not.
+
+    python -m benchmarks.subtasks SHARED --cache FOLDER [--nets NAMES] [--counts 2,3,5] [--macs 0.5,0.3] [--draws 5]
+                                  [--ways NAMES] [--rows FILE.jsonl] [--page FILE.md]
+
+The CIFAR-10 nets need models/NAME.onnx and data/cifar10_jpeg.zip. Every draw has classes of its own and 50 training
+images of each of the ten, as `benchmarks.recovery`. A blind way scores and recovers by all of them, as one would who
+has the whole task; `--classes` goes by the images of the chosen classes alone. Both end with refit, widths are not
+rounded, and both are judged on all test images of these classes, by the highest of their scores. A cell is a line of
+ROWS as soon as it is known, and is not computed again.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+
+from benchmarks.recovery import Net, drawn, open_net
+from benchmarks.rows import Row, Rows, fill, opened
+from benchmarks.tables import table
+from benchmarks.threads import limit_threads
+from onnxprune import Model, apply, collect, inspect, load, open_data, plan, recover, score
+from onnxprune.runtime import Session, open_session
+from onnxprune.selection.budget import Budget
+from onnxprune.values.preprocess import Preprocess
+
+KEY = ("net", "classes", "macs", "way", "draw")
+WAYS: Mapping[str, tuple[str, bool]] = {
+    "blind l1": ("l1", False),
+    "blind catro": ("catro", False),
+    "blind reconstruction": ("reconstruction", False),
+    "catro": ("catro", True),
+    "class-aware": ("class-aware", True),
+    "reconstruction": ("reconstruction", True),
+    "fisher": ("fisher", True),
+}
+"""By name: the method, and whether it knows the classes."""
+
+BATCH = 250
+Z95 = 1.96
+
+
+def chosen(names: Sequence[str], count: int, draw: int) -> list[str]:
+    """Return the classes of a draw, in the order of the outputs."""
+    rows = np.random.default_rng((draw, count)).permutation(len(names))[:count]
+    return [names[row] for row in sorted(rows)]
+
+
+def top1(session: Session, net: Net, names: Sequence[str], only: Sequence[str]) -> float:
+    """Return top-1 among some classes on all their test images."""
+    columns = [names.index(name) for name in only]
+    with np.load(net.test) as data:
+        mine = np.isin(data["y"], columns)
+        test = {"x": data["x"][mine], "y": data["y"][mine], "class_names": data["class_names"]}
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(Path(folder) / "test.npz", **test)
+        images = open_data(Path(folder) / "test.npz", session.inputs, Preprocess(**net.pixels))
+        found = [next(iter(session.run(batch.feeds).values())) for batch in images.batches(BATCH)]
+    predicted = np.concatenate(found)[:, columns].argmax(axis=1)
+    return float((np.asarray(columns)[predicted] == test["y"]).mean())
+
+
+def rows_of(net: Net, options: argparse.Namespace, known: Rows) -> Iterator[Row]:
+    """Yield the rows of a net that are not there yet."""
+    done, model = known.done(), load(net.model)
+    with np.load(net.test) as test:
+        names = [str(name) for name in test["class_names"]]
+    whole = open_session(model.proto, model.weights)
+    for draw in range(options.draws):
+        for way in options.ways:
+            subtasks = {count: chosen(names, count, draw) for count in options.counts}
+            cell = {"net": net.name, "way": way, "draw": draw}
+            todo = [
+                (count, macs)
+                for count in subtasks
+                for macs in options.macs
+                if known.key({**cell, "classes": count, "macs": macs}) not in done
+            ]
+            _, knows = WAYS[way]
+            # What knows no classes is the same whatever these are.
+            seen = [((), list(subtasks))] if not knows else [(subtasks[c], [c]) for c in subtasks]
+            for only, counts in seen:
+                wanted = [(count, macs) for count, macs in todo if count in counts]
+                for macs, (session, left) in pruned(net, model, way, draw, only, {macs for _, macs in wanted}):
+                    for count in (count for count, other in wanted if other == macs):
+                        before, found = (top1(each, net, names, subtasks[count]) for each in (whole, session))
+                        about = {"only": subtasks[count], "before": before, "top1": found, "left": left}
+                        yield {**cell, "classes": count, "macs": macs, **about}
+
+
+def pruned(
+    net: Net, model: Model, way: str, draw: int, only: Sequence[str], budgets: Iterable[float]
+) -> Iterator[tuple[float, tuple[Session, float]]]:
+    """Yield by budget a pruned and recovered model, and the share of the multiply-adds that it has."""
+    method, _ = WAYS[way]
+    budgets = sorted(budgets, reverse=True)
+    if not budgets:
+        return
+    analysis = inspect(model)
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "draw.npz"
+        drawn(net, draw, data)
+        images = open_data(data, model.graph.input_specs, Preprocess(**net.pixels), only=only)
+        scores = score(analysis, collect(analysis, images, method), method)
+        for macs in budgets:
+            made = plan(model, analysis, scores, Budget(macs=macs), method, round_to=1)
+            cut, made = apply(model, analysis, made)
+            result = recover(model, cut, images, "refit")
+            yield macs, (open_session(result.model, result.weights), made.reached["macs"])
+
+
+def page(rows: Sequence[Row]) -> str:
+    """Return the page of all rows: means over the draws, and the paired difference from the best blind way."""
+    parts = [
+        "# Some of the classes",
+        "",
+        "Written by `python -m benchmarks.subtasks`: top-1 in percent among drawn classes on all their test images,",
+        "behind refit. Blind ways score and recover by 50 images of each of ten classes, the others by those of the",
+        "chosen classes. Means over the draws, and that of the paired differences from the best blind way with its",
+        "95 % range.",
+    ]
+    kinds = dict.fromkeys((row["classes"], row["macs"]) for row in rows)
+    for count, macs in sorted(kinds, key=lambda kind: (kind[0], -kind[1])):
+        part = [row for row in rows if (row["classes"], row["macs"]) == (count, macs)]
+        parts += ["", f"## {count} classes, {100 * macs:g} % of the MACs", "", _table(part)]
+    return "\n".join(parts)
+
+
+def _table(rows: Sequence[Row]) -> str:
+    nets = list(dict.fromkeys(row["net"] for row in rows))
+    ways = [way for way in WAYS if any(row["way"] == way for row in rows)]
+    lines = [("none: the original", *(f"{100 * mean(_of(rows, net, 'before')):.1f}" for net in nets))]
+    lines += [(way, *(_cell(rows, net, way) for net in nets)) for way in ways]
+    return table(("way", *nets), lines)
+
+
+def _of(rows: Sequence[Row], net: str, field: str) -> list[float]:
+    return [row[field] for row in rows if row["net"] == net]
+
+
+def _by_draw(rows: Sequence[Row], net: str, way: str) -> dict[int, float]:
+    return {row["draw"]: row["top1"] for row in rows if row["net"] == net and row["way"] == way}
+
+
+def _cell(rows: Sequence[Row], net: str, way: str) -> str:
+    found = _by_draw(rows, net, way)
+    if not found:
+        return ""
+    blind = {name: _by_draw(rows, net, name) for name, (_, knows) in WAYS.items() if not knows}
+    best = max((name for name in blind if blind[name]), key=lambda name: mean(blind[name].values()), default=None)
+    said = f"{100 * mean(found.values()):.1f}"
+    if best is None or best == way:
+        return said
+    pairs = [100 * (found[draw] - blind[best][draw]) for draw in found if draw in blind[best]]
+    if len(pairs) < 2:
+        return said
+    return f"{said} ({mean(pairs):+.1f} ± {Z95 * stdev(pairs) / len(pairs) ** 0.5:.1f})"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what is not there yet, and write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--nets", type=lambda text: text.split(","), default=["cifar10_resnet20", "cifar10_resnet56"])
+    parser.add_argument("--counts", type=lambda text: [int(part) for part in text.split(",")], default=[2, 3, 5])
+    parser.add_argument("--macs", type=lambda text: [float(part) for part in text.split(",")], default=[0.5, 0.3])
+    parser.add_argument("--ways", type=lambda text: text.split(","), default=list(WAYS))
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rows", type=Path)
+    parser.add_argument("--page", type=Path)
+    options = parser.parse_args(arguments)
+    limit_threads(options.threads)
+    options.cache.mkdir(parents=True, exist_ok=True)
+    known = Rows(options.rows or options.cache / "subtasks.jsonl", KEY)
+    known.mend()
+    for _, net in opened(options, open_net):
+        fill(known, rows_of(net, options, known))
+    if options.page is not None:
+        options.page.write_text(page(known.read()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Fisher information of the class probabilities in the tensors in which errors of reading layers show."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from onnxprune.analysis.analysis import Analysis
+from onnxprune.data import Dataset
+from onnxprune.errors import InputError
+from onnxprune.evaluation import class_output
+from onnxprune.finetune.interpreter.module import GraphModule
+from onnxprune.finetune.training.objective import Answers, ends_in_softmax
+from onnxprune.linear.layers import Layer, find_layers
+from onnxprune.linear.patches import picked, sample_rows
+from onnxprune.runtime import open_session
+from onnxprune.values.axes import FloatArray, frozen_array
+from onnxprune.values.progress import Track, silent
+from onnxprune.values.statistics import Statistics
+
+POSITIONS = 256
+"""Most positions of a map at which gradients are looked at."""
+
+
+def with_fisher(
+    statistics: Statistics,
+    analysis: Analysis,
+    dataset: Dataset,
+    *,
+    batch_size: int = 32,
+    seed: int = 0,
+    track: Track = silent,
+) -> Statistics:
+    """Return the statistics with the Fisher information of every consumer, [groups, outputs, outputs].
+
+    It is sum_p E[g_p g_p'] over the positions p of a map and the mean over the samples, g_p the gradient of log p(y) in
+    the tensor in which the layer's error shows, and y drawn from the model's own probabilities for the sample, one
+    draw each. Of a subtask these are the probabilities among its classes. No labels are used.
+
+    Raises:
+        InputError: a model without class scores, or one that cannot be differentiated.
+    """
+    graph = analysis.graph
+    session = open_session(graph.model, graph.weights, name="the model")
+    try:
+        output, _ = class_output(session, dataset)
+    except InputError:
+        raise InputError(
+            "Method fisher goes by class scores of shape [N, classes], which no output of the model is; take "
+            "reconstruction instead.",
+            "wrong-outputs",
+        ) from None
+    answers = Answers(list(graph.outputs).index(output), ends_in_softmax(graph, output), dataset.outputs)
+    module = GraphModule(graph).eval()
+    layers = {layer.output: layer for layer in find_layers(graph, solvable=False)[0]}
+    readers = {consumer.layer: layers[consumer.layer] for consumer in statistics.consumers}
+    targets = {layer.target: layer for layer in readers.values()}
+    sums = {name: np.zeros((len(layer.slope), len(layer.slope))) for name, layer in targets.items()}
+    rng, chance = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    size = module.samples or batch_size
+    for batch in track(dataset.batches(size), total=len(dataset), what="Collecting Fisher information"):
+        rows = np.arange(size) % len(batch) if module.samples else np.arange(len(batch))
+        feeds = [torch.from_numpy(batch.feeds[name][rows]) for name in module.input_names]
+        for name, gradient in _gradients(module, answers, feeds, targets, chance, len(batch)).items():
+            sums[name] += _products(targets[name], gradient, rng)
+    consumers = (
+        replace(consumer, fisher=_by_group(sums[readers[consumer.layer].target] / len(dataset), len(consumer.matrix)))
+        for consumer in statistics.consumers
+    )
+    return replace(statistics, consumers=tuple(consumers))
+
+
+def _gradients(
+    module: GraphModule,
+    answers: Answers,
+    feeds: Sequence[torch.Tensor],
+    targets: dict[str, Layer],
+    chance: torch.Generator,
+    samples: int,
+) -> dict[str, FloatArray]:
+    """Return by tensor the gradients of the log-likelihood of drawn answers, of the first `samples` samples."""
+    outputs, inner = module.traced(feeds, [name for name in targets if name not in module.output_names])
+    ends = dict(zip(module.output_names, outputs, strict=True))
+    tensors = {**inner, **{name: ends[name] for name in targets if name in ends}}
+    scores = answers.scores(outputs)
+    drawn = torch.multinomial(scores.detach().softmax(dim=1), 1, generator=chance)[:, 0]
+    loss = functional.cross_entropy(scores[:samples], drawn[:samples], reduction="sum")
+    found = torch.autograd.grad(loss, list(tensors.values()), allow_unused=True)
+    return {
+        name: gradient.double().numpy() for name, gradient in zip(tensors, found, strict=True) if gradient is not None
+    }
+
+
+def _products(layer: Layer, gradient: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Return the sum of g g' over all positions, [channels, channels], from some of them where there are many."""
+    places = sample_rows(gradient.shape, layer.channels, POSITIONS, rng)
+    rows = picked(gradient, layer.channels, places)
+    return np.asarray(rows.T @ rows * (gradient.size / rows.size))
+
+
+def _by_group(whole: FloatArray, groups: int) -> FloatArray:
+    """Return the blocks of [channels, channels] along its diagonal, [groups, channels of a group, the same]."""
+    width = len(whole) // groups
+    blocks = whole.reshape(groups, width, groups, width)
+    return frozen_array(np.stack([blocks[group, :, group] for group in range(groups)]))
