@@ -1,7 +1,7 @@
 """Top-1 accuracy of a model on labelled samples, and how it differs between two models."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,16 @@ class Predictions:
                 "accuracy needs labels: give one sub-folder per class, or 'y' in the .npz file", "no-labels"
             )
         return count_accuracy(self.predicted, self.labels, self.classes)
+
+    def of(self, chosen: Integers) -> "Predictions":
+        """Return what is said of the samples at some positions."""
+        return replace(
+            self,
+            predicted=self.predicted[chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+            log_probability=None if self.log_probability is None else self.log_probability[chosen],
+            margin=None if self.margin is None else self.margin[chosen],
+        )
 
 
 def predict(

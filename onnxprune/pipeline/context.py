@@ -96,7 +96,7 @@ class Run:
 
     def evaluator_on(self, samples: Samples) -> Evaluator:
         """Return what measures models on the data of `samples` that is measured on."""
-        return Evaluator(self.config, self.model, samples, self.listener.track)
+        return Evaluator(self.config, self.model, samples, self.listener.track, samples.known)
 
     @property
     def has_test_data(self) -> bool:

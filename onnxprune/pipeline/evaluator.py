@@ -20,9 +20,12 @@ from onnxprune.values.progress import Track
 class Evaluator:
     """Measures models on the data that no score saw; the original's answers are computed once."""
 
-    def __init__(self, config: PruneConfig, model: Model, samples: Samples, track: Track) -> None:
+    def __init__(
+        self, config: PruneConfig, model: Model, samples: Samples, track: Track, known: Predictions | None = None
+    ) -> None:
+        """Measure against `model`, of whose answers those on the data may be `known`."""
         self._config, self._model, self._track = config, model, track
-        self._data = samples.measured
+        self._data, self._known = samples.measured, known
         self._answers: WeakKeyDictionary[Session, Predictions] = WeakKeyDictionary()
         self._drifts: WeakKeyDictionary[Session, Drift] = WeakKeyDictionary()
 
@@ -33,6 +36,8 @@ class Evaluator:
 
     @cached_property
     def _before(self) -> Predictions:
+        if self._known is not None:
+            return self._known
         return predict(self.session(), self._data, batch_size=self._config.batch_size, track=self._track)
 
     def _predicted(self, session: Session) -> Predictions:

@@ -6,9 +6,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from onnxprune.data import Dataset, fit_and_judge, open_data, split
 from onnxprune.errors import InputError
 from onnxprune.evaluation import (
+    Predictions,
     alike,
     auto_preprocess,
     chance_level_message,
@@ -20,7 +24,6 @@ from onnxprune.graph.loaded import Model
 from onnxprune.graph.storage.metadata import classes_left
 from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.runtime import Session
-from onnxprune.values.accuracy import Accuracy
 from onnxprune.values.bounds import samples_for
 from onnxprune.values.data import DataSummary, PresetScore
 from onnxprune.values.preprocess import PRESETS, Preprocess, describe
@@ -37,9 +40,9 @@ class Samples:
         measured: what accuracy is measured on; scores never see it.
         scaling: how pixels were scaled, in words.
         presets: what every preset scored, where they were tried.
-        original: accuracy of the original model on all of `--data`; None without labels.
+        answers: what the model that pixels were scaled for says of all of `--data`; None without labels.
         held: what plans are tried on, where `measured` is data of its own that nothing may be chosen by.
-        own_test: whether what is measured on was given apart.
+        test: what was given apart to measure on; None: nothing was.
         seed: of the choice of samples.
         alike: in what way the outputs of the original hardly vary over the samples; None: they do.
     """
@@ -49,11 +52,25 @@ class Samples:
     measured: Dataset
     scaling: str = ""
     presets: tuple[PresetScore, ...] = ()
-    original: Accuracy | None = None
+    answers: Predictions | None = None
     held: Dataset | None = None
-    own_test: bool = False
+    test: Dataset | None = None
     seed: int = 0
     alike: str | None = None
+
+    @property
+    def known(self) -> Predictions | None:
+        """Those of `answers` that are of what is measured on, where that is a part of `--data`; None: not known."""
+        if self.answers is None or self.measured is self.test:
+            return None
+        return self.answers.of(self._places[self.measured.rows])
+
+    @cached_property
+    def _places(self) -> NDArray[np.int64]:
+        """Where each of the reader's samples lies in `whole`, [samples of the reader up to the last one in it]."""
+        found = np.zeros(int(self.whole.rows.max()) + 1, dtype=np.int64)
+        found[self.whole.rows] = np.arange(len(self.whole))
+        return found
 
     @cached_property
     def _parts(self) -> tuple[Dataset, Dataset]:
@@ -82,12 +99,12 @@ class Samples:
     @property
     def skipped(self) -> tuple[str, ...]:
         """Files that could not be decoded."""
-        return (*self.calibration.skipped, *(self.measured.skipped if self.own_test else ()))
+        return (*self.calibration.skipped, *(() if self.test is None else self.test.skipped))
 
     @property
     def converted(self) -> Mapping[str, int]:
         """How many images had their channels converted, by what was done."""
-        return Counter(self.calibration.converted) + Counter(self.measured.converted if self.own_test else {})
+        return Counter(self.calibration.converted) + Counter({} if self.test is None else self.test.converted)
 
     @property
     def summary(self) -> DataSummary:
@@ -99,7 +116,7 @@ class Samples:
             held=None if self.held is None else len(self.held),
             scaling=self.scaling if data.preprocessed else f"{self.scaling}: {describe(data.preprocess)}",
             presets=self.presets,
-            original=self.original,
+            original=None if self.answers is None else self.answers.accuracy,
             classes=self.classes,
             skipped=self.skipped,
             converted=self.converted,
@@ -138,7 +155,7 @@ def open_samples(
         return Samples(whole, calibration, held, seed=config.seed)
     test = open_test(config, model, config.test, whole)
     calibration, tried_on = _split_to_try(whole, config, share) if chosen_by_loss else (whole, None)
-    return Samples(whole, calibration, test, held=tried_on, own_test=True, seed=config.seed)
+    return Samples(whole, calibration, test, held=tried_on, test=test, seed=config.seed)
 
 
 def scale_pixels(samples: Samples, config: PruneConfig, session: Session, track: Track) -> Samples:
@@ -148,24 +165,25 @@ def scale_pixels(samples: Samples, config: PruneConfig, session: Session, track:
         InputError: a scaling that the data cannot have, or an original model near chance.
     """
     whole, scaling, presets = _scaled(config, session, samples.whole, track)
-    original = None
+    answers = None
     said = alike(session, whole, config.seed)
     if whole.labels is not None and config.check_accuracy:
-        original = predict(session, whole, batch_size=config.batch_size, track=track).accuracy
-        if is_near_chance_level(original):
-            raise InputError(chance_level_message(original), "chance-level")
+        answers = predict(session, whole, batch_size=config.batch_size, track=track)
+        if is_near_chance_level(answers.accuracy):
+            raise InputError(chance_level_message(answers.accuracy), "chance-level")
     if whole is samples.whole:
-        return replace(samples, scaling=scaling, presets=presets, original=original, alike=said)
+        return replace(samples, scaling=scaling, presets=presets, answers=answers, alike=said)
     treatment = whole.preprocess
+    measured = samples.measured if samples.measured.preprocessed else samples.measured.with_preprocess(treatment)
     return Samples(
         whole,
         samples.calibration.with_preprocess(treatment),
-        samples.measured if samples.measured.preprocessed else samples.measured.with_preprocess(treatment),
+        measured,
         scaling,
         presets,
-        original,
+        answers,
         None if samples.held is None else samples.held.with_preprocess(treatment),
-        samples.own_test,
+        None if samples.test is None else measured,
         samples.seed,
         said,
     )
@@ -200,7 +218,8 @@ def measured_on(path: Path | None, samples: Samples, config: PruneConfig, model:
     """
     if path is None:
         return samples
-    return replace(samples, measured=open_test(config, model, path, samples.calibration), own_test=True)
+    test = open_test(config, model, path, samples.calibration)
+    return replace(samples, measured=test, test=test)
 
 
 def open_test(config: PruneConfig, model: Model, path: Path, like: Dataset) -> Dataset:
