@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxprune.pipeline.stages import Stage
+from onnxprune.pipeline.stages import Judged
 from onnxprune.values.plan import Plan
 from onnxprune.values.trials import Search
 
@@ -27,6 +27,6 @@ class Planned:
     notes: tuple[str, ...] = ()
     search: Search | None = None
     files: Mapping[Path, bytes] | None = None
-    stages: tuple[Stage, ...] = ()
+    stages: Judged | None = None
     given: bool = False
     replayed: bool = False

@@ -49,6 +49,31 @@ class Stage:
         return Stage(cut, self.error, step)
 
 
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The stages of a recovery, and which of them is taken.
+
+    Attributes:
+        stages: in their order, the cut first.
+        best: one of them.
+        notes: what is said of the choice.
+    """
+
+    stages: tuple[Stage, ...]
+    best: Stage
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of new values."""
+        return sum(stage.size for stage in self.stages)
+
+    def of(self, cut: Cut) -> "Judged":
+        """Return the same of the same cut stored elsewhere."""
+        stages = tuple(stage.of(cut) for stage in self.stages)
+        return replace(self, stages=stages, best=stages[self.stages.index(self.best)])
+
+
 def stages_of(run: Run, cut: Cut, name: str, seed: int, notes: list[str], track: Track = silent) -> Iterator[Stage]:
     """Yield the cut and what each step of the recovery `name` made of it, as far as they come.
 
@@ -67,15 +92,15 @@ def stages_of(run: Run, cut: Cut, name: str, seed: int, notes: list[str], track:
         notes.append(f"Recovery {name} stopped where it was: {error}")
 
 
-def best_of(run: Run, stages: Sequence[Stage], notes: list[str]) -> Stage:
-    """Return the stage with the least error on the samples that judge, unless another is visibly better in top-1.
+def judge(run: Run, stages: Sequence[Stage]) -> Judged:
+    """Take the stage with the least error on the samples that judge, unless another is visibly better in top-1.
 
     Of stages alike the last is taken.
     """
-    data = run.calibration_samples
+    data, notes = run.calibration_samples, []
     best = min(reversed(stages), key=lambda stage: stage.error)
     if data.judge.labels is None or not len(data.judge) or not run.config.check_accuracy:
-        return best
+        return Judged(tuple(stages), best)
     evaluator = run.evaluator_on(replace(data, measured=data.judge))
     for other in stages:
         if other is best:
@@ -86,7 +111,7 @@ def best_of(run: Run, stages: Sequence[Stage], notes: list[str]) -> Stage:
             lost = -100 * (found.change or 0.0)
             notes.append(f"{best.name} loses {lost:.1f} points of top-1 against {other.name} there, which was taken.")
             best = other
-    return best
+    return Judged(tuple(stages), best, tuple(notes))
 
 
 @contextmanager

@@ -45,6 +45,15 @@ def test_a_cut_model_learns_from_labels_and_its_original(tmp_path: Path, small: 
     assert "onnxprune.finetuned" in {entry.key for entry in other.metadata_props}
 
 
+def test_it_is_the_model_that_is_compared_with_and_not_its_teacher(tmp_path: Path, small: Path) -> None:
+    args = ("finetune", small, "--data", TEST, "--teacher", RESNET, "--preprocess", "unit", "--epochs", 1)
+    ended = call(*args, "-o", tmp_path / "a.onnx", "--json")
+    found = json.loads(ended.stdout)
+    before = found["quality"]["before"]["top1"]
+    assert before == pytest.approx(found["history"][0]["top1"])
+    assert before < 0.5
+
+
 def test_json_has_every_epoch_and_accuracy_rose(tmp_path: Path, small: Path) -> None:
     ended = call(
         "finetune", small, "--data", CALIB, "--test", TEST, "--preprocess", "unit", "--epochs", 4, "--batch-size", 32,

@@ -16,7 +16,7 @@ from onnxprune.pipeline.execution.cut import PrunedModel, verification_feeds
 from onnxprune.pipeline.execution.store import put_in_place
 from onnxprune.pipeline.planned import Planned
 from onnxprune.pipeline.samples import Samples
-from onnxprune.pipeline.stages import Stage, best_of, opened, stages_of
+from onnxprune.pipeline.stages import Stage, judge, opened, stages_of
 from onnxprune.recovery.recovery import MEMORY, in_trials, steps
 from onnxprune.recovery.run import RecoveryStep, obstacle, recover_steps
 from onnxprune.surgery.cut import Cut
@@ -38,13 +38,14 @@ def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
     plan, data, name = pruned.plan, run.calibration_samples, str(pruned.plan.recovery["name"])
     steps(name)
     notes: list[str] = []
-    if name == in_trials(run.config.recovered_by) and pruned.planned.stages:
-        stages = tuple(stage.of(pruned.cut) for stage in pruned.planned.stages)
-    else:
+    judged = pruned.planned.stages
+    if judged is None or name != in_trials(run.config.recovered_by):
         stages = tuple(stages_of(run, pruned.cut, name, plan.seed, notes, run.listener.track))
-    if not stages:
-        return replace(pruned, planned=_recorded(pruned, {}), notes=(*pruned.notes, *notes))
-    best = best_of(run, stages, notes)
+        if not stages:
+            return replace(pruned, planned=_recorded(pruned, {}), notes=(*pruned.notes, *notes))
+        judged = judge(run, stages)
+    judged = judged.of(pruned.cut)
+    best, notes = judged.best, [*notes, *judged.notes]
     if plan.data and data.calibration.digest() != plan.data.get("digest"):
         notes.append("The weights were recovered with other data than the plan's scores were computed from.")
     placed = pruned.cut if best.step is None else _replace(run, pruned.cut, best.step, plan.seed)
@@ -53,9 +54,9 @@ def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
             AfterStep(stage.name, taken=True) if stage is best else measured_step(run, stage.name, stage.cut),
             error=stage.error,
         )
-        for stage in stages
+        for stage in judged.stages
     )
-    notes = [*pruned.notes, _summary(best, stages, data), *notes]
+    notes = [*pruned.notes, _summary(best, judged.stages, data), *notes]
     planned = _recorded(pruned, {} if best.step is None else {**plan.recovery, "name": best.name})
     return replace(pruned, cut=placed, planned=planned, steps=measured, last=best.name, notes=tuple(notes))
 

@@ -17,7 +17,7 @@ from onnxprune.pipeline.planning.plans import class_masks
 from onnxprune.pipeline.planning.steps import Chosen, Keep
 from onnxprune.pipeline.planning.trial_cut import cut_and_stages
 from onnxprune.pipeline.planning.widths import least_left
-from onnxprune.pipeline.stages import Stage
+from onnxprune.pipeline.stages import Judged
 from onnxprune.runtime import Session, open_session
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.goal import Goal
@@ -105,7 +105,7 @@ class Trials:
         judge = run.samples.judge if len(run.samples.judge) else run.samples.calibration
         self._judging = run.evaluator_on(replace(run.samples, measured=judge))
         self._known: dict[bytes, Tried] = {}
-        self._stages: dict[bytes, tuple[Stage, ...]] = {}
+        self._stages: dict[bytes, Judged] = {}
         self._at: dict[float, Tried | None] = {}
 
     @property
@@ -129,14 +129,15 @@ class Trials:
             self._known[key] = self._trial(chosen, asked)
         return self._known[key]
 
-    def stages(self, chosen: Chosen) -> tuple[Stage, ...]:
-        """Return the stages of the recovery of a choice that was tried; nothing where they are no longer held."""
-        return self._stages.get(_key(chosen.keep), ())
+    def stages(self, chosen: Chosen) -> Judged | None:
+        """Return the stages of the recovery of a choice that was tried; None where they are no longer held."""
+        return self._stages.get(_key(chosen.keep))
 
-    def _hold(self, key: bytes, stages: tuple[Stage, ...]) -> None:
+    def _hold(self, key: bytes, stages: Judged | None) -> None:
         """Hold the stages of the latest trials, as far as their values fit into the memory."""
-        self._stages[key] = stages
-        while sum(stage.size for held in self._stages.values() for stage in held) > self._run.config.memory:
+        if stages is not None:
+            self._stages[key] = stages
+        while sum(held.size for held in self._stages.values()) > self._run.config.memory:
             del self._stages[next(iter(self._stages))]
 
     def _trial(self, chosen: Chosen, asked: float | None) -> Tried:
@@ -205,7 +206,7 @@ class Found:
 
     chosen: Chosen
     search: Search | None = None
-    stages: tuple[Stage, ...] = ()
+    stages: Judged | None = None
 
 
 def find_plan(run: Run, choose: Choose) -> Found:

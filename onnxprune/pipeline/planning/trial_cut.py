@@ -6,7 +6,7 @@ from contextlib import suppress
 from onnxprune.data import Dataset
 from onnxprune.errors import InputError
 from onnxprune.pipeline.context import Run
-from onnxprune.pipeline.stages import Stage, best_of, stages_of
+from onnxprune.pipeline.stages import Judged, judge, stages_of
 from onnxprune.recovery.recovery import in_trials, steps
 from onnxprune.recovery.run import RecoveryStep, error_of, obstacle, recover_steps
 from onnxprune.surgery.cut import Cut, cut
@@ -18,14 +18,17 @@ def recovered_cut(run: Run, keep: Mapping[str, BoolArray]) -> Cut:
     return cut_and_stages(run, keep)[0]
 
 
-def cut_and_stages(run: Run, keep: Mapping[str, BoolArray]) -> tuple[Cut, tuple[Stage, ...]]:
-    """Return what `recovered_cut` does, and all stages that it was chosen from; none where some could not be made."""
+def cut_and_stages(run: Run, keep: Mapping[str, BoolArray]) -> tuple[Cut, Judged | None]:
+    """Return what `recovered_cut` does, and all stages that it was chosen from; None where some could not be made."""
     result, name = cut(run.analysis, keep), in_trials(run.config.recovered_by)
     if run.samples is None or not steps(name) or obstacle(run.model.graph) is not None:
-        return result, ()
+        return result, None
     notes: list[str] = []
     stages = tuple(stages_of(run, result, name, run.config.seed, notes))
-    return best_of(run, stages, []).cut if stages else result, () if notes else stages
+    if not stages:
+        return result, None
+    judged = judge(run, stages)
+    return judged.best.cut, None if notes else judged
 
 
 def recovered_error(run: Run, keep: Mapping[str, BoolArray], fit: Dataset) -> float:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ from onnxprune.pipeline.planning.search import (
 )
 from onnxprune.pipeline.planning.steps import Chosen, choose_in_steps, scored
 from onnxprune.pipeline.prune import prune as run
+from onnxprune.pipeline.stages import judge
 from onnxprune.recovery.run import recover_steps
 from onnxprune.selection.goal import Goal
 from onnxprune.selection.loss_limits import LossLimits
@@ -535,12 +537,40 @@ def test_the_recovery_of_the_plan_that_is_taken_is_not_done_again(
 
     monkeypatch.setattr("onnxprune.pipeline.stages.recover_steps", noted)
     more: dict[str, Any] = {"data": few, "macs": 0.6, "max_drop": 0.5, "recovery": "refit"}
+    judged = mock.Mock(wraps=judge)
+    monkeypatch.setattr("onnxprune.pipeline.execution.recover.judge", judged)
     first = prune(tmp_path / "a.onnx", **more, memory=memory)
     assert first.search is not None
+    assert judged.call_count == (memory == 1)
     assert len(recovered) == len(first.search.trials) + (memory == 1)
-    monkeypatch.setattr("onnxprune.pipeline.planning.search.Trials.stages", lambda *_: ())
+    monkeypatch.setattr("onnxprune.pipeline.planning.search.Trials.stages", lambda *_: None)
     prune(tmp_path / "b.onnx", **more)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("preprocess", ["unit", "auto"])
+def test_the_original_is_asked_once_what_it_says_of_the_data(
+    tmp_path: Path, few: Path, monkeypatch: pytest.MonkeyPatch, preprocess: str
+) -> None:
+    """What evaluators know of it is what they would find out, and of test data they know nothing."""
+    opened = []
+    session = measuring.Evaluator.session
+
+    def noted(self: measuring.Evaluator) -> Any:
+        opened.append(self)
+        return session(self)
+
+    monkeypatch.setattr(measuring.Evaluator, "session", noted)
+    more: dict[str, Any] = {"data": few, "max_drop": 0.5, "recovery": "fold", "preprocess": preprocess}
+    first = prune(tmp_path / "a.onnx", **more)
+    assert not opened
+    prune(tmp_path / "b.onnx", **more, test=TEST)
+    assert len(opened) == 1
+    monkeypatch.setattr("onnxprune.pipeline.samples.Samples.known", None)
+    again = prune(tmp_path / "c.onnx", **more)
+    assert again.quality == first.quality
+    assert again.search == first.search
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "c.onnx").read_bytes()
 
 
 def asked(*needed: float, shares: tuple[float, ...] = SHARES) -> int | None:
