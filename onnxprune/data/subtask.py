@@ -34,25 +34,42 @@ def choose_classes(
     Raises:
         InputError: no labels, fewer than two classes, an unknown class, one named twice, or one without samples.
     """
-    if labels is None:
-        raise InputError(
-            f"--classes needs labelled data, which {source} is not: give one sub-folder per class, or 'y' in the .npz",
-            "no-labels",
-        )
-    known = len(names) or count or int(labels.max()) + 1
-    numbers = [_number(name, names, known, source) for name in wanted]
-    for place, name in enumerate(wanted):
-        if numbers[place] in numbers[:place]:
-            raise InputError(f"--classes names {name!r} twice: name each class once", "bad-value")
+    numbers = numbers_of(wanted, names, labels, count, source, "--classes")
     if len(numbers) < 2:
         raise InputError(
             f"--classes names only {', '.join(wanted)!r}: there is nothing to tell apart, so name at least two",
             "bad-value",
         )
+    return numbers
+
+
+def numbers_of(
+    wanted: Sequence[str],
+    names: Sequence[str],
+    labels: NDArray[np.int64] | None,
+    count: int | None,
+    source: str,
+    option: str,
+) -> tuple[int, ...]:
+    """Return the numbers of the classes called `wanted` by an option, as `choose_classes`, of any number of them.
+
+    Raises:
+        InputError: no labels, an unknown class, one named twice, or one without samples.
+    """
+    if labels is None:
+        raise InputError(
+            f"{option} needs labelled data, which {source} is not: give one sub-folder per class, or 'y' in the .npz",
+            "no-labels",
+        )
+    known = len(names) or count or int(labels.max()) + 1
+    numbers = [_number(name, names, known, source, option) for name in wanted]
+    for place, name in enumerate(wanted):
+        if numbers[place] in numbers[:place]:
+            raise InputError(f"{option} names {name!r} twice: name each class once", "bad-value")
     for name, number in zip(wanted, numbers, strict=True):
         if not (labels == number).any():
             raise InputError(
-                f"{source} has no sample of class {name!r}: add some, or leave it out of --classes", "too-few-samples"
+                f"{source} has no sample of class {name!r}: add some, or leave it out of {option}", "too-few-samples"
             )
     return tuple(sorted(numbers))
 
@@ -77,7 +94,7 @@ def of_classes(dataset: Dataset, numbers: Sequence[int]) -> Dataset:
     )
 
 
-def _number(name: str, names: Sequence[str], known: int, source: str) -> int:
+def _number(name: str, names: Sequence[str], known: int, source: str, option: str) -> int:
     if name in names:
         return names.index(name)
     if name.isdecimal() and not any(other.isdecimal() for other in names) and int(name) < known:
@@ -85,4 +102,4 @@ def _number(name: str, names: Sequence[str], known: int, source: str) -> int:
     close = get_close_matches(name, names, n=1)
     listed = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
     hint = f"did you mean {close[0]!r}?" if close else f"its classes are {listed or f'the numbers 0 to {known - 1}'}"
-    raise InputError(f"{source} has no class {name!r} for --classes: {hint}", "unknown-name")
+    raise InputError(f"{source} has no class {name!r} for {option}: {hint}", "unknown-name")

@@ -32,7 +32,7 @@ from onnxprune.pipeline.samples import open_samples, scale_pixels
 from onnxprune.pipeline.state import open_state, read_state
 from onnxprune.runtime import open_session
 from onnxprune.selection.loss_limits import MAX_DRIFT, MAX_DROP
-from onnxprune.values.plan import Plan
+from onnxprune.values.plan import PROTECT, Plan
 
 
 @contextmanager
@@ -81,6 +81,7 @@ def open_replay(config: PruneConfig, plan: Plan, listener: Listener, extra: Extr
     config = attrs.evolve(
         config,
         classes=tuple(plan.classes),
+        protect=tuple(plan.request.get(PROTECT, ())) if config.data is not None else (),
         trim_head=bool(plan.request.get("trim_head")),
         approximate=plan.request.get("allow") == "approximate",
     )
@@ -161,7 +162,7 @@ def _opened(
 
 def _has_data(config: PruneConfig) -> bool:
     """Whether anything is named that is data, or makes sense with data alone."""
-    return config.data is not None or config.test is not None or bool(config.classes)
+    return config.data is not None or config.test is not None or bool(config.classes or config.protect)
 
 
 def _with_samples(run: Run, *, chosen_by_loss: bool, limit: float | None) -> Run:
@@ -226,6 +227,7 @@ def _run_facts(run: Run) -> dict[str, Any]:
         "data": data.get("digest"),
         "preprocessing": data.get("preprocess"),
         "classes": dict(run.classes),
+        "protected classes": [] if run.samples is None else list(run.samples.protected_names),
         "method": run.method.name,
         "method settings": dict(run.method.options),
         **run.goal.to_json(),

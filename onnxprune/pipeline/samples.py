@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.data import Dataset, fit_and_judge, open_data, split
+from onnxprune.data.subtask import numbers_of
 from onnxprune.errors import InputError
 from onnxprune.evaluation import (
     Predictions,
@@ -45,6 +46,7 @@ class Samples:
         test: what was given apart to measure on; None: nothing was.
         seed: of the choice of samples.
         alike: in what way the outputs of the original hardly vary over the samples; None: they do.
+        protected: classes, as the data number them, whose samples count `COUNTED` times in what is fitted.
     """
 
     whole: Dataset
@@ -57,6 +59,7 @@ class Samples:
     test: Dataset | None = None
     seed: int = 0
     alike: str | None = None
+    protected: tuple[int, ...] = ()
 
     @property
     def known(self) -> Predictions | None:
@@ -76,10 +79,25 @@ class Samples:
     def _parts(self) -> tuple[Dataset, Dataset]:
         return fit_and_judge(self.calibration, self.seed)
 
-    @property
+    @cached_property
     def fit(self) -> Dataset:
-        """What scores, moments and weights come from."""
-        return self._parts[0]
+        """What scores, moments and weights come from; samples of protected classes are in it several times."""
+        once = self._parts[0]
+        if once.labels is None or not self.protected:
+            return once
+        again = np.flatnonzero(np.isin(once.labels, self.protected))
+        return once.subset(np.concatenate([np.arange(len(once)), *([again] * (COUNTED - 1))]))
+
+    @property
+    def fitted(self) -> int:
+        """How many different samples that are."""
+        return len(self._parts[0])
+
+    @property
+    def protected_names(self) -> tuple[str, ...]:
+        """The protected classes by name, or by number where they have none."""
+        names = self.whole.class_names
+        return tuple(names[number] if number < len(names) else str(number) for number in self.protected)
 
     @property
     def judge(self) -> Dataset:
@@ -123,6 +141,9 @@ class Samples:
         )
 
 
+COUNTED = 3
+"""How often samples of protected classes count."""
+
 ENOUGH = 800
 """Calibration samples beyond which more give little."""
 
@@ -141,6 +162,11 @@ def open_samples(
     Raises:
         InputError: data that cannot be used.
     """
+    if config.data is None and config.protect:
+        raise InputError(
+            "--protect needs labelled data that its classes are of; name a folder of images or an .npz with --data.",
+            "no-data",
+        )
     if config.data is None and config.classes:
         raise InputError(
             "--classes needs labelled data to choose from; name a folder of images or an .npz with --data.",
@@ -150,12 +176,17 @@ def open_samples(
         raise InputError("There is no sample data; name a folder of images or an .npz file with --data.", "no-data")
     whole = _opened(config, model, config.data, config.pixels)
     share = _held_share(config, whole, limit if chosen_by_loss else None)
+    protected = (
+        numbers_of(config.protect, whole.class_names, whole.labels, None, f"'{config.data}'", "--protect")
+        if config.protect
+        else ()
+    )
     if config.test is None:
         calibration, held = split(whole, share, config.seed)
-        return Samples(whole, calibration, held, seed=config.seed)
+        return Samples(whole, calibration, held, seed=config.seed, protected=protected)
     test = open_test(config, model, config.test, whole)
     calibration, tried_on = _split_to_try(whole, config, share) if chosen_by_loss else (whole, None)
-    return Samples(whole, calibration, test, held=tried_on, test=test, seed=config.seed)
+    return Samples(whole, calibration, test, held=tried_on, test=test, seed=config.seed, protected=protected)
 
 
 def scale_pixels(samples: Samples, config: PruneConfig, session: Session, track: Track) -> Samples:
@@ -171,21 +202,18 @@ def scale_pixels(samples: Samples, config: PruneConfig, session: Session, track:
         answers = predict(session, whole, batch_size=config.batch_size, track=track)
         if is_near_chance_level(answers.accuracy):
             raise InputError(chance_level_message(answers.accuracy), "chance-level")
+    samples = replace(samples, scaling=scaling, presets=presets, answers=answers, alike=said)
     if whole is samples.whole:
-        return replace(samples, scaling=scaling, presets=presets, answers=answers, alike=said)
+        return samples
     treatment = whole.preprocess
     measured = samples.measured if samples.measured.preprocessed else samples.measured.with_preprocess(treatment)
-    return Samples(
-        whole,
-        samples.calibration.with_preprocess(treatment),
-        measured,
-        scaling,
-        presets,
-        answers,
-        None if samples.held is None else samples.held.with_preprocess(treatment),
-        None if samples.test is None else measured,
-        samples.seed,
-        said,
+    return replace(
+        samples,
+        whole=whole,
+        calibration=samples.calibration.with_preprocess(treatment),
+        measured=measured,
+        held=None if samples.held is None else samples.held.with_preprocess(treatment),
+        test=None if samples.test is None else measured,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from onnxprune.report import numbers
 from onnxprune.selection.budget import BUDGETS, OWN
+from onnxprune.values.plan import PROTECT
 
 Role = Literal["target", "rule"]
 """A target decides how much goes; a rule how, or within what limits."""
@@ -98,6 +99,7 @@ REQUESTS: Mapping[str, Request] = {
     "policy": _rule(lambda name: f"policy {name}"),
     "min_keep": _rule(lambda share: f"at least {numbers.percent(share)} of every group kept"),
     "keep": _rule(lambda patterns: f"left whole: {', '.join(patterns)}"),
+    PROTECT: _rule(lambda names: f"protected: {', '.join(names)}"),
     "max_class_drop": _rule(lambda share: f"no class to lose more than {100 * share:g} points"),
     "trim_head": Request(
         "rule", lambda trimmed, classes: f"the classifier cut to {', '.join(classes)}" if trimmed else ""

@@ -12,6 +12,9 @@ from onnxprune.values.axes import BoolArray, frozen_array
 
 SCHEMA = 1
 
+PROTECT = "protect"
+"""Under this name a plan's request has the classes whose samples counted several times."""
+
 
 @dataclass(frozen=True)
 class GroupPlan:
@@ -165,11 +168,13 @@ def _request(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     for name in ("params", "size"):
         if type(entry.get(name, 0)) not in (int, float, str):
             raise ValueError(f"its request of {name} is no amount")
-    ratios, keep = entry.get("ratio_for", {}), entry.get("keep", [])
+    for name in ("keep", PROTECT):
+        listed = entry.get(name, [])
+        if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
+            raise ValueError(f"its {name} is no list of names")
+    ratios = entry.get("ratio_for", {})
     if not isinstance(ratios, dict) or any(type(share) not in (int, float) for share in ratios.values()):
         raise ValueError("its ratio_for is no table of shares")
-    if not isinstance(keep, list) or not all(isinstance(pattern, str) for pattern in keep):
-        raise ValueError("its keep is no list of patterns")
     return dict(entry)
 
 

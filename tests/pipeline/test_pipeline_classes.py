@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ from places import RESNET, SAMPLES
 from refusals import refused
 
 import onnxprune
+from onnxprune.errors import Code
+from onnxprune.graph.loaded import load
 from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config.jobs import PruneConfig
+from onnxprune.pipeline.samples import Samples, open_samples
 
 CHOSEN = ("7", "1", "4")
 
@@ -105,3 +109,55 @@ def test_test_data_that_numbers_the_classes_otherwise_is_refused(tmp_path: Path)
             preprocess="unit",
             check_accuracy=False,
         )
+
+
+def opened(few: Path, **more: Any) -> Samples:
+    config = PruneConfig(RESNET, data=few, preprocess="unit", **more)
+    return open_samples(config, load(RESNET))
+
+
+def test_samples_of_protected_classes_count_three_times_where_something_is_fitted(few: Path) -> None:
+    plain, kept = opened(few), opened(few, protect=("7", "1"))
+    assert kept.protected_names == ("1", "7")
+    assert kept.fitted == len(plain.fit)
+    counted = [np.bincount(np.asarray(samples.fit.labels), minlength=10) for samples in (plain, kept)]
+    assert counted[1].tolist() == [3 * n if label in (1, 7) else n for label, n in enumerate(counted[0])]
+    for part in ("judge", "calibration", "measured"):
+        assert getattr(plain, part).rows.tolist() == getattr(kept, part).rows.tolist()
+
+
+def test_the_plan_protects_again_and_gives_the_same_bytes(few: Path, tmp_path: Path) -> None:
+    made = onnxprune.prune(RESNET, few, macs=0.04, output=tmp_path / "a.onnx", preprocess="unit", protect=("1", "7"))
+    other = onnxprune.prune(RESNET, few, macs=0.04, output=tmp_path / "b.onnx", preprocess="unit")
+    assert made.plan.request["protect"] == ["1", "7"]
+    assert "protect" not in other.plan.request
+    assert (tmp_path / "a.onnx").read_bytes() != (tmp_path / "b.onnx").read_bytes()
+    config = PruneConfig(RESNET, data=few, output=tmp_path / "c.onnx", preprocess="unit")
+    replay(config, onnxprune.load_plan(tmp_path / "a.plan.json"))
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "c.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("protect", "code", "said"),
+    [
+        (("1", "1"), "bad-value", "protect="),
+        (("owl",), "unknown-name", "for protect="),
+        (("1", "99"), "unknown-name", "for protect="),
+    ],
+)
+def test_only_classes_of_the_data_are_protected(
+    few: Path, tmp_path: Path, protect: tuple[str, ...], code: Code, said: str
+) -> None:
+    with refused(code, said):
+        onnxprune.prune(RESNET, few, macs=0.04, output=tmp_path / "a.onnx", preprocess="unit", protect=protect)
+    with refused("no-data", "protect="):
+        onnxprune.prune(RESNET, None, "l1", macs=0.04, output=tmp_path / "a.onnx", protect=("1",))
+    assert not (tmp_path / "a.onnx").exists()
+
+
+def test_a_class_that_is_not_chosen_cannot_be_protected(few: Path, tmp_path: Path) -> None:
+    more: dict[str, Any] = {"macs": 0.04, "output": tmp_path / "a.onnx", "preprocess": "unit", "classes": CHOSEN}
+    with refused("unknown-name", "'3'", "protect="):
+        onnxprune.prune(RESNET, few, protect=("3",), **more)
+    made = onnxprune.prune(RESNET, few, protect=("4",), **more)
+    assert made.plan.request["protect"] == ["4"]

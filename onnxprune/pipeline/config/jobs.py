@@ -47,6 +47,7 @@ from onnxprune.pipeline.config.reading import (
     file,
     file_size,
     goal,
+    names,
     natural,
     number,
     params,
@@ -85,6 +86,16 @@ class PruneConfig(
 ):
     """What `prune` can be told."""
 
+    protect: tuple[str, ...] = field(
+        default=(),
+        converter=names,
+        metadata=option(
+            "Classes that must not pay for others, by name or number, such as cat,dog.",
+            CLASSES,
+            metavar="NAMES",
+            more="Their samples count three times in scores, training and recovery.",
+        ),
+    )
     trim_head: bool = field(
         default=False,
         converter=switch,

@@ -103,7 +103,7 @@ def _summary(best: Stage, stages: Sequence[Stage], data: Samples) -> str:
     left = "" if step is None or not step.skipped else f" Layers left as they are: {_reasons(step.skipped)}."
     if best.step is None:
         return f"The cut was taken as it is, {judged}.{left}"
-    solved = f"new weights for {best.step.solved} layers, from {len(data.fit)} samples"
+    solved = f"new weights for {best.step.solved} layers, from {data.fitted} samples"
     return f"Recovery {best.name} was taken, {judged}: {solved}.{left}"
 
 

@@ -22,7 +22,7 @@ from onnxprune.report.curve import curve_files
 from onnxprune.selection.goal import Goal
 from onnxprune.selection.loss_limits import CLASS_DROP, MAX_DRIFT, MAX_DROP
 from onnxprune.values.branches import emptied
-from onnxprune.values.plan import Plan
+from onnxprune.values.plan import PROTECT, Plan
 from onnxprune.values.trials import Search
 
 
@@ -128,10 +128,16 @@ def _as_plan(run: Run, keep: Keep, request: Mapping[str, object]) -> Plan:
     limit = {} if config.max_class_drop is None else {CLASS_DROP: config.max_class_drop}
     return replace(
         plan,
-        request={**plan.request, **limit},
-        recovery=recovery_settings(config.recovered_by, 0 if run.samples is None else len(run.samples.fit)),
+        request={**plan.request, **limit, **_protected(run)},
+        recovery=recovery_settings(config.recovered_by, 0 if run.samples is None else run.samples.fitted),
         classes=run.classes,
     )
+
+
+def _protected(run: Run) -> dict[str, list[str]]:
+    """Return what a plan's request says of protected classes."""
+    names = () if run.samples is None else run.samples.protected_names
+    return {PROTECT: list(names)} if names else {}
 
 
 def _files(run: Run, found: Chosen, search: Search | None) -> dict[Path, bytes]:
