@@ -116,12 +116,12 @@ def opened(few: Path, **more: Any) -> Samples:
     return open_samples(config, load(RESNET))
 
 
-def test_samples_of_protected_classes_count_three_times_where_something_is_fitted(few: Path) -> None:
+def test_samples_of_protected_classes_count_five_times_where_something_is_fitted(few: Path) -> None:
     plain, kept = opened(few), opened(few, protect=("7", "1"))
     assert kept.protected_names == ("1", "7")
     assert kept.fitted == len(plain.fit)
     counted = [np.bincount(np.asarray(samples.fit.labels), minlength=10) for samples in (plain, kept)]
-    assert counted[1].tolist() == [3 * n if label in (1, 7) else n for label, n in enumerate(counted[0])]
+    assert counted[1].tolist() == [5 * n if label in (1, 7) else n for label, n in enumerate(counted[0])]
     for part in ("judge", "calibration", "measured"):
         assert getattr(plain, part).rows.tolist() == getattr(kept, part).rows.tolist()
 

@@ -93,7 +93,7 @@ class PruneConfig(
             "Classes that must not pay for others, by name or number, such as cat,dog.",
             CLASSES,
             metavar="NAMES",
-            more="Their samples count three times in scores, training and recovery.",
+            more="Their samples count five times in scores, training and recovery.",
         ),
     )
     trim_head: bool = field(
