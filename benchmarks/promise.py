@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import beta
 
+from benchmarks import command
 from benchmarks.nets import PIXELS
 from benchmarks.recovery import LITE
 from benchmarks.recovery import open_net as open_large
-from benchmarks.rows import Row, Rows, fill, opened
+from benchmarks.rows import Row, Rows
 from benchmarks.tables import table
-from benchmarks.threads import limit_threads
 from onnxprune import Result, prune
 from onnxprune.errors import UnreachableError
 
@@ -248,27 +248,13 @@ def _pooled(rows: Sequence[Row], images: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is not there yet, and write the page."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("shared", type=Path)
-    parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--nets", type=lambda text: text.split(","), default=list(NETS))
-    parser.add_argument("--counts", type=lambda text: [int(n) for n in text.split(",")], default=[2000, 300, 60, 20])
-    parser.add_argument("--images", type=lambda text: text.split(","), default=["new", "training"])
-    parser.add_argument("--draws", type=int, default=10)
+    parser = command.parser(__doc__, NETS, draws=10, threads=1)
+    parser.add_argument("--counts", type=command.counts, default=[2000, 300, 60, 20])
+    parser.add_argument("--images", type=command.names, default=["new", "training"])
     parser.add_argument("--max-drop", type=float, default=1.0)
     parser.add_argument("--no-oracle", dest="oracle", action="store_false")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rows", type=Path)
-    parser.add_argument("--page", type=Path)
     options = parser.parse_args(arguments)
-    limit_threads(options.threads)
-    options.cache.mkdir(parents=True, exist_ok=True)
-    known = Rows(options.rows or options.cache / "promise.jsonl", KEY)
-    known.mend()
-    for _, net in opened(options, open_net):
-        fill(known, rows_of(net, options, known))
-    if options.page is not None:
-        options.page.write_text(page(known.read()), encoding="utf-8")
+    command.run(options, Rows(options.rows or options.cache / "promise.jsonl", KEY), open_net, rows_of, page)
 
 
 if __name__ == "__main__":

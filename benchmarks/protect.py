@@ -14,13 +14,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 
-import numpy as np
-
+from benchmarks import command
 from benchmarks.recovery import Net, drawn, open_net, spread
-from benchmarks.rows import Row, Rows, fill, opened
-from benchmarks.subtasks import chosen
+from benchmarks.rows import Row, Rows
+from benchmarks.subtasks import chosen, class_names
 from benchmarks.tables import table
-from benchmarks.threads import limit_threads
 from onnxprune import prune
 
 KEY = ("net", "macs", "draw", "protected")
@@ -28,9 +26,7 @@ KEY = ("net", "macs", "draw", "protected")
 
 def rows_of(net: Net, options: argparse.Namespace, known: Rows) -> Iterator[Row]:
     """Yield the rows of a net that are not there yet."""
-    done = known.done()
-    with np.load(net.test) as test:
-        names = [str(name) for name in test["class_names"]]
+    done, names = known.done(), class_names(net)
     for draw in range(options.draws):
         only = chosen(names, 2, draw)
         for macs in options.macs:
@@ -78,24 +74,10 @@ def _mean(row: Row, *, of: bool) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is not there yet, and write the page."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("shared", type=Path)
-    parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--nets", type=lambda text: text.split(","), default=["cifar10_resnet20"])
-    parser.add_argument("--macs", type=lambda text: [float(part) for part in text.split(",")], default=[0.5])
-    parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rows", type=Path)
-    parser.add_argument("--page", type=Path)
+    parser = command.parser(__doc__, ["cifar10_resnet20"], draws=5)
+    parser.add_argument("--macs", type=command.numbers, default=[0.5])
     options = parser.parse_args(arguments)
-    limit_threads(options.threads)
-    options.cache.mkdir(parents=True, exist_ok=True)
-    known = Rows(options.rows or options.cache / "protect.jsonl", KEY)
-    known.mend()
-    for _, net in opened(options, open_net):
-        fill(known, rows_of(net, options, known))
-    if options.page is not None:
-        options.page.write_text(page(known.read()), encoding="utf-8")
+    command.run(options, Rows(options.rows or options.cache / "protect.jsonl", KEY), open_net, rows_of, page)
 
 
 if __name__ == "__main__":

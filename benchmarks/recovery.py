@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import command
 from benchmarks.nets import PIXELS, cifar_pixels
-from benchmarks.rows import Row, Rows, fill, opened
+from benchmarks.rows import Row, Rows
 from benchmarks.tables import table
-from benchmarks.threads import limit_threads
 from onnxprune import inspect, load, prune
 from onnxprune.latency import board
 from onnxprune.latency.jobs import input_shapes
@@ -185,30 +185,12 @@ def spread(values: Sequence[float]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is not there yet, and write the page."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("shared", type=Path)
-    parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument(
-        "--nets", type=lambda text: text.split(","), default=[LITE, "cifar10_resnet56", "cifar10_resnet20"]
-    )
-    parser.add_argument(
-        "--budgets", type=lambda text: [float(part) for part in text.split(",") if part], default=[0.7, 0.5]
-    )
-    parser.add_argument("--latencies", type=lambda text: [float(part) for part in text.split(",")], default=[])
-    parser.add_argument("--ways", type=lambda text: text.split(","), default=["refit", "match"])
-    parser.add_argument("--draws", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rows", type=Path)
-    parser.add_argument("--page", type=Path)
+    parser = command.parser(__doc__, [LITE, "cifar10_resnet56", "cifar10_resnet20"], draws=3)
+    parser.add_argument("--budgets", type=command.numbers, default=[0.7, 0.5])
+    parser.add_argument("--latencies", type=command.numbers, default=[])
+    parser.add_argument("--ways", type=command.names, default=["refit", "match"])
     options = parser.parse_args(arguments)
-    limit_threads(options.threads)
-    options.cache.mkdir(parents=True, exist_ok=True)
-    known = Rows(options.rows or options.cache / "recovery.jsonl", KEY)
-    known.mend()
-    for _, net in opened(options, open_net):
-        fill(known, rows_of(net, options, known))
-    if options.page is not None:
-        options.page.write_text(page(known.read()), encoding="utf-8")
+    command.run(options, Rows(options.rows or options.cache / "recovery.jsonl", KEY), open_net, rows_of, page)
 
 
 if __name__ == "__main__":

@@ -42,11 +42,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from benchmarks import command
 from benchmarks.images import hits, prune_pixels
 from benchmarks.recovery import LITE, Net, drawn, open_net, spread
-from benchmarks.rows import Row, Rows, fill, opened
+from benchmarks.rows import Row, Rows
 from benchmarks.tables import table
-from benchmarks.threads import limit_threads
 from onnxprune import __version__, inspect, load, open_data, prune
 
 KEY = ("net", "macs", "way", "draw", "images")
@@ -391,29 +391,14 @@ def _cell(text: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is not there yet, and write the page."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("shared", type=Path)
-    parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument(
-        "--nets", type=lambda text: text.split(","), default=[LITE, "cifar10_resnet56", "cifar10_resnet20"]
-    )
-    parser.add_argument("--budgets", type=lambda text: [float(part) for part in text.split(",")], default=[0.7, 0.5])
-    parser.add_argument("--draws", type=int, default=1)
-    parser.add_argument("--only", type=lambda text: text.split(","), default=list(TOOLS))
+    parser = command.parser(__doc__, [LITE, "cifar10_resnet56", "cifar10_resnet20"], draws=1, threads=1)
+    parser.add_argument("--budgets", type=command.numbers, default=[0.7, 0.5])
+    parser.add_argument("--only", type=command.names, default=list(TOOLS))
     parser.add_argument("--test-images", type=int, default=0, help="how many, evenly spaced (0: all)")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rows", type=Path)
-    parser.add_argument("--page", type=Path)
     options = parser.parse_args(arguments)
-    limit_threads(options.threads)
-    options.cache.mkdir(parents=True, exist_ok=True)
     tools = [name for name in TOOLS if name in options.only and installed(name)]
     known = Rows(options.rows or options.cache / "rivals.jsonl", KEY)
-    known.mend()
-    for _, net in opened(options, open_net):
-        fill(known, rows_of(net, options, known, tools))
-    if options.page is not None:
-        options.page.write_text(page(known.read()), encoding="utf-8")
+    command.run(options, known, open_net, partial(rows_of, tools=tools), page)
 
 
 if __name__ == "__main__":

@@ -13,18 +13,21 @@ ROWS as soon as it is known, and is not computed again.
 import argparse
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
 
+from benchmarks import command
 from benchmarks.recovery import Net, drawn, open_net
-from benchmarks.rows import Row, Rows, fill, opened
+from benchmarks.rows import Row, Rows
 from benchmarks.tables import table
-from benchmarks.threads import limit_threads
 from onnxprune import Model, apply, collect, inspect, load, open_data, plan, recover, score
+from onnxprune.analysis.analysis import Analysis
 from onnxprune.runtime import Session, open_session
 from onnxprune.selection.budget import Budget
+from onnxprune.values.accuracy import Z95
 from onnxprune.values.preprocess import Preprocess
 
 KEY = ("net", "classes", "macs", "way", "draw")
@@ -40,7 +43,12 @@ WAYS: Mapping[str, tuple[str, bool]] = {
 """By name: the method, and whether it knows the classes."""
 
 BATCH = 250
-Z95 = 1.96
+
+
+def class_names(net: Net) -> list[str]:
+    """Return the names of all classes, in the order of the outputs."""
+    with np.load(net.test) as test:
+        return [str(name) for name in test["class_names"]]
 
 
 def chosen(names: Sequence[str], count: int, draw: int) -> list[str]:
@@ -65,10 +73,13 @@ def top1(session: Session, net: Net, names: Sequence[str], only: Sequence[str]) 
 
 def rows_of(net: Net, options: argparse.Namespace, known: Rows) -> Iterator[Row]:
     """Yield the rows of a net that are not there yet."""
-    done, model = known.done(), load(net.model)
-    with np.load(net.test) as test:
-        names = [str(name) for name in test["class_names"]]
-    whole = open_session(model.proto, model.weights)
+    done, model, names = known.done(), load(net.model), class_names(net)
+    analysis, whole = inspect(model), open_session(model.proto, model.weights)
+
+    @cache
+    def before(draw: int, count: int) -> float:
+        return top1(whole, net, names, chosen(names, count, draw))
+
     for draw in range(options.draws):
         for way in options.ways:
             subtasks = {count: chosen(names, count, draw) for count in options.counts}
@@ -84,25 +95,24 @@ def rows_of(net: Net, options: argparse.Namespace, known: Rows) -> Iterator[Row]
             seen = [((), list(subtasks))] if not knows else [(subtasks[c], [c]) for c in subtasks]
             for only, counts in seen:
                 wanted = [(count, macs) for count, macs in todo if count in counts]
-                for macs, (session, left) in pruned(net, model, way, draw, only, {macs for _, macs in wanted}):
+                for macs, (session, left) in pruned(net, model, analysis, cell, only, {macs for _, macs in wanted}):
                     for count in (count for count, other in wanted if other == macs):
-                        before, found = (top1(each, net, names, subtasks[count]) for each in (whole, session))
-                        about = {"only": subtasks[count], "before": before, "top1": found, "left": left}
+                        found = top1(session, net, names, subtasks[count])
+                        about = {"only": subtasks[count], "before": before(draw, count), "top1": found, "left": left}
                         yield {**cell, "classes": count, "macs": macs, **about}
 
 
 def pruned(
-    net: Net, model: Model, way: str, draw: int, only: Sequence[str], budgets: Iterable[float]
+    net: Net, model: Model, analysis: Analysis, cell: Row, only: Sequence[str], budgets: Iterable[float]
 ) -> Iterator[tuple[float, tuple[Session, float]]]:
     """Yield by budget a pruned and recovered model, and the share of the multiply-adds that it has."""
-    method, _ = WAYS[way]
+    method, _ = WAYS[cell["way"]]
     budgets = sorted(budgets, reverse=True)
     if not budgets:
         return
-    analysis = inspect(model)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "draw.npz"
-        drawn(net, draw, data)
+        drawn(net, cell["draw"], data)
         images = open_data(data, model.graph.input_specs, Preprocess(**net.pixels), only=only)
         scores = score(analysis, collect(analysis, images, method), method)
         for macs in budgets:
@@ -162,26 +172,12 @@ def _cell(rows: Sequence[Row], net: str, way: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is not there yet, and write the page."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("shared", type=Path)
-    parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--nets", type=lambda text: text.split(","), default=["cifar10_resnet20", "cifar10_resnet56"])
-    parser.add_argument("--counts", type=lambda text: [int(part) for part in text.split(",")], default=[2, 3, 5])
-    parser.add_argument("--macs", type=lambda text: [float(part) for part in text.split(",")], default=[0.5, 0.3])
-    parser.add_argument("--ways", type=lambda text: text.split(","), default=list(WAYS))
-    parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rows", type=Path)
-    parser.add_argument("--page", type=Path)
+    parser = command.parser(__doc__, ["cifar10_resnet20", "cifar10_resnet56"], draws=5)
+    parser.add_argument("--counts", type=command.counts, default=[2, 3, 5])
+    parser.add_argument("--macs", type=command.numbers, default=[0.5, 0.3])
+    parser.add_argument("--ways", type=command.names, default=list(WAYS))
     options = parser.parse_args(arguments)
-    limit_threads(options.threads)
-    options.cache.mkdir(parents=True, exist_ok=True)
-    known = Rows(options.rows or options.cache / "subtasks.jsonl", KEY)
-    known.mend()
-    for _, net in opened(options, open_net):
-        fill(known, rows_of(net, options, known))
-    if options.page is not None:
-        options.page.write_text(page(known.read()), encoding="utf-8")
+    command.run(options, Rows(options.rows or options.cache / "subtasks.jsonl", KEY), open_net, rows_of, page)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@ from torch.nn import functional
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.data import Dataset
 from onnxprune.errors import InputError
-from onnxprune.evaluation import class_output
 from onnxprune.finetune.interpreter.module import GraphModule
-from onnxprune.finetune.training.objective import Answers, ends_in_softmax
+from onnxprune.finetune.passes import answers_of, passes
+from onnxprune.finetune.training.objective import Answers
 from onnxprune.linear.layers import Layer, find_layers
 from onnxprune.linear.patches import picked, sample_rows
-from onnxprune.runtime import open_session
 from onnxprune.values.axes import FloatArray, frozen_array
 from onnxprune.values.progress import Track, silent
 from onnxprune.values.statistics import Statistics
@@ -43,26 +42,21 @@ def with_fisher(
         InputError: a model without class scores, or one that cannot be differentiated.
     """
     graph = analysis.graph
-    session = open_session(graph.model, graph.weights, name="the model")
     try:
-        output, _ = class_output(session, dataset)
+        answers = answers_of(graph, dataset)
     except InputError:
         raise InputError(
             "Method fisher goes by class scores of shape [N, classes], which no output of the model is; take "
             "reconstruction instead.",
             "wrong-outputs",
         ) from None
-    answers = Answers(list(graph.outputs).index(output), ends_in_softmax(graph, output), dataset.outputs)
     module = GraphModule(graph).eval()
     layers = {layer.output: layer for layer in find_layers(graph, solvable=False)[0]}
     readers = {consumer.layer: layers[consumer.layer] for consumer in statistics.consumers}
     targets = {layer.target: layer for layer in readers.values()}
     sums = {name: np.zeros((len(layer.slope), len(layer.slope))) for name, layer in targets.items()}
     rng, chance = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    size = module.samples or batch_size
-    for batch in track(dataset.batches(size), total=len(dataset), what="Collecting Fisher information"):
-        rows = np.arange(size) % len(batch) if module.samples else np.arange(len(batch))
-        feeds = [torch.from_numpy(batch.feeds[name][rows]) for name in module.input_names]
+    for batch, _, feeds in passes(module, dataset, batch_size, track, "Collecting Fisher information"):
         for name, gradient in _gradients(module, answers, feeds, targets, chance, len(batch)).items():
             sums[name] += _products(targets[name], gradient, rng)
     consumers = (
@@ -81,9 +75,7 @@ def _gradients(
     samples: int,
 ) -> dict[str, FloatArray]:
     """Return by tensor the gradients of the log-likelihood of drawn answers, of the first `samples` samples."""
-    outputs, inner = module.traced(feeds, [name for name in targets if name not in module.output_names])
-    ends = dict(zip(module.output_names, outputs, strict=True))
-    tensors = {**inner, **{name: ends[name] for name in targets if name in ends}}
+    outputs, tensors = module.traced(feeds, targets)
     scores = answers.scores(outputs)
     drawn = torch.multinomial(scores.detach().softmax(dim=1), 1, generator=chance)[:, 0]
     loss = functional.cross_entropy(scores[:samples], drawn[:samples], reduction="sum")

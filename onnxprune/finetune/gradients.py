@@ -11,10 +11,9 @@ from onnxprune.analysis.analysis import Analysis
 from onnxprune.calibration.points import Point, find_points
 from onnxprune.data import Dataset
 from onnxprune.errors import InputError
-from onnxprune.evaluation import class_output
 from onnxprune.finetune.interpreter.module import GraphModule
-from onnxprune.finetune.training.objective import Answers, ends_in_softmax
-from onnxprune.runtime import open_session
+from onnxprune.finetune.passes import answers_of, passes
+from onnxprune.finetune.training.objective import Answers
 from onnxprune.values.axes import FloatArray, IntArray, frozen_array
 from onnxprune.values.progress import Track, silent
 from onnxprune.values.statistics import GRADIENT_WINS, TAYLOR, LayerStatistics, Statistics
@@ -45,21 +44,16 @@ def with_gradients(
             "no-labels",
         )
     graph = analysis.graph
-    session = open_session(graph.model, graph.weights, name="the model")
-    output, _ = class_output(session, dataset)
-    answers = Answers(list(graph.outputs).index(output), ends_in_softmax(graph, output), dataset.outputs)
+    answers = answers_of(graph, dataset)
     module = GraphModule(graph).eval()
     points = find_points(analysis)
     classes = len(statistics.samples)
     wins = {point.layer: np.zeros((point.channels, point.positions)) for point in points}
     taylor = {point.layer: np.zeros((classes, point.channels)) for point in points}
     weights = 1 / np.maximum(statistics.samples, 1)
-    size = module.samples or batch_size
-    for batch in track(dataset.batches(size), total=len(dataset), what="Collecting gradients"):
+    for batch, rows, feeds in passes(module, dataset, batch_size, track, "Collecting gradients"):
         assert batch.labels is not None
-        rows = np.arange(size) % len(batch) if module.samples else np.arange(len(batch))
         labels = batch.labels[rows]
-        feeds = [torch.from_numpy(batch.feeds[name][rows]) for name in module.input_names]
         for layer, both in _products(module, answers, points, feeds, labels):
             own, seen = (value[: len(batch)] for value in both)
             active = (own != 0).double() * torch.from_numpy(weights[batch.labels]).reshape(-1, 1, 1)

@@ -15,7 +15,7 @@ from nets import net, run
 from PIL import Image
 
 import benchmarks.methods as methods
-from benchmarks import calibration, kill, protect, recovery, subtasks
+from benchmarks import calibration, command, kill, protect, recovery, subtasks
 from benchmarks.methods_page import page, write_page
 from benchmarks.nets import Net, open_net
 
@@ -177,6 +177,7 @@ def drawn_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> recovery.Net:
     for module in (subtasks, protect):
         monkeypatch.setattr(module, "open_net", lambda *_: tiny)
     monkeypatch.setattr(recovery, "OTHERS", 60)
+    monkeypatch.setattr(command, "limit_threads", lambda count: None)
     return tiny
 
 

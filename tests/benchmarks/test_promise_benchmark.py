@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import promise
+from benchmarks import command, promise
 
 
 def test_draws_are_pruned_and_judged_by_all_other_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(promise, "limit_threads", lambda count: None)
+    monkeypatch.setattr(command, "limit_threads", lambda count: None)
     monkeypatch.setattr(promise, "STEPS", (0.9, 0.02))
     pruned = vars(promise)["_pruned"]
     monkeypatch.setattr(promise, "_pruned", lambda *args, **more: pruned(*args, **more, method="l1", recovery="fold"))
