@@ -1,6 +1,7 @@
 """Telling a working classifier from one that is fed wrongly: accuracy no better than guessing."""
 
 from onnxprune.values.accuracy import Accuracy, wilson
+from onnxprune.values.amount import percent
 
 _Z_ONE_SIDED = 1.6448536269514722  # normal quantile of 95 %
 
@@ -25,7 +26,7 @@ def is_near_chance_level(accuracy: Accuracy) -> bool:
 def chance_level_message(accuracy: Accuracy) -> str:
     """What to tell the user when `is_near_chance_level`: the numbers, the likely causes, what to set for each."""
     return (
-        f"the original model has {accuracy.correct} of {accuracy.total} samples right ({100 * accuracy.top1:.1f} %), "
+        f"the original model has {accuracy.correct} of {accuracy.total} samples right ({percent(accuracy.top1)}), "
         f"about what guessing among {accuracy.classes} classes gives ({100 / accuracy.classes:.1f} %), so it is "
         "probably fed wrongly: check the order of the classes (--labels FILE, one name per line in the order "
         "of the model's outputs), the scaling of pixels (--preprocess auto tries the presets; or --mean, --std "

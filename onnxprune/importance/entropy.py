@@ -13,6 +13,7 @@ import numpy as np
 
 from onnxprune.importance.method import Method, Setting, over_layers, register
 from onnxprune.importance.notes import class_notes, unmeasured_note
+from onnxprune.values.amount import percent
 from onnxprune.values.axes import FloatArray
 from onnxprune.values.groups import ChannelGroup
 from onnxprune.values.statistics import LayerStatistics, Scores, Statistics
@@ -108,7 +109,7 @@ def _notes(statistics: Statistics, unmeasured: list[str]) -> tuple[str, ...]:
     if clipped:
         share = max(statistics.layers[name].clipped for name in clipped)
         notes.append(
-            f"Up to {100 * share:.1f} % of the values lay outside the histograms' range in {len(clipped)} of "
+            f"Up to {percent(share)} of the values lay outside the histograms' range in {len(clipped)} of "
             f"{len(statistics.layers)} layers (such as {clipped[0]}): the images may differ much from one another."
         )
     return tuple(notes)

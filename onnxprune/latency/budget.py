@@ -13,7 +13,7 @@ from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import UnreachableError
 from onnxprune.latency.device import Device
 from onnxprune.latency.table import LatencyTable, NetworkTimes
-from onnxprune.values.amount import Amount
+from onnxprune.values.amount import Amount, percent
 from onnxprune.values.axes import BoolArray
 
 TRIES = 5
@@ -63,7 +63,7 @@ def refuse_latency(budget: Amount | None, networks: Sequence[NetworkTimes]) -> N
     if budget is not None and least > budget.of(whole.median):
         raise UnreachableError(
             f"A latency of {budget.of(whole.median):.3g} ms cannot be met on this machine: with every group at its "
-            f"least it is {least:.3g} ms ({100 * least / whole.median:.1f} % of the original's {whole.median:.3g} ms); "
+            f"least it is {least:.3g} ms ({percent(least / whole.median)} of the original's {whole.median:.3g} ms); "
             "ask for that.",
             "over-budget",
         )
@@ -108,7 +108,7 @@ def latency_notes(analysis: Analysis, timing: Timing, keep: Mapping[str, int]) -
     if timing.table is not None:
         before, after = analysis.costs.whole_of("latency"), analysis.costs.cost_at("latency", keep)
         yield (
-            f"Predicted latency: {after:.3g} of {before:.3g} ms ({100 * after / before:.1f} %) on "
+            f"Predicted latency: {after:.3g} of {before:.3g} ms ({percent(after / before)}) on "
             f"{timing.table.device}; timings there scattered by {100 * timing.table.noise:.0f} % (10th to 90th "
             "percentile)."
         )

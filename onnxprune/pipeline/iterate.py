@@ -47,6 +47,7 @@ from onnxprune.selection.budget import Budget
 from onnxprune.selection.goal import Goal
 from onnxprune.selection.schedule import left_after
 from onnxprune.selection.steering import widths_by_place
+from onnxprune.values.amount import percent
 from onnxprune.values.preprocess import Preprocess
 from onnxprune.values.results import Iterated, Iteration, Result
 
@@ -330,7 +331,7 @@ def _iteration(
         _remove(_file(config, number))
         ended = (
             f"Iteration {number} was undone: top-1 on the validation data fell from {100 * (state.before or 0):.1f} to "
-            f"{100 * found.trained:.1f} %, by more than --floor allows."
+            f"{percent(found.trained)}, by more than --floor allows."
         )
     return replace(state, iterations=(*state.iterations, found), ended=ended)
 
@@ -386,7 +387,7 @@ def _enough(goal: Goal, done: int) -> str:
         return "What was asked of single layers was reached."
     if budget.macs is None:
         return f"{done} iterations are the most that are done."
-    return f"The budget of {100 * budget.macs:.1f} % of the MACs was reached."
+    return f"The budget of {percent(budget.macs)} of the MACs was reached."
 
 
 def _write(

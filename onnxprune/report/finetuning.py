@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table, filled
 from onnxprune.report.quality import change_lines, class_table, drift_table, top1_rows
+from onnxprune.values.amount import percent
 from onnxprune.values.results import Finetuned
 from onnxprune.values.training import Epoch
 
@@ -19,7 +19,7 @@ def epoch_table(history: Sequence[Epoch], best: int) -> Table:
             f"{epoch.number}{' *' if epoch.number == best else ''}",
             "-" if epoch.loss is None else f"{epoch.loss:.4f}",
             f"{epoch.validation_loss:.4f}",
-            "-" if epoch.top1 is None else numbers.percent(epoch.top1),
+            "-" if epoch.top1 is None else percent(epoch.top1),
             f"{epoch.seconds:.1f} s" if epoch.number else "-",
         )
         for epoch in history

@@ -8,6 +8,7 @@ from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.explain import Explanation, TieStep
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table, filled
+from onnxprune.values.amount import percent
 from onnxprune.values.branches import Branch
 from onnxprune.values.groups import ChannelGroup
 
@@ -147,7 +148,7 @@ def _row(inspection: Inspection, group: ChannelGroup, *, verbose: bool) -> tuple
         str(group.size),
         str(len(group.layers)),
         str(len(group.members)),
-        numbers.percent(inspection.macs_share(group)),
+        percent(inspection.macs_share(group)),
         state(group),
         ", ".join(shown) + more,
     )
@@ -156,7 +157,7 @@ def _row(inspection: Inspection, group: ChannelGroup, *, verbose: bool) -> tuple
 def _branch_row(inspection: Inspection, branch: Branch) -> tuple[str, ...]:
     nodes = [inspection.analysis.graph.nodes[node] for node, _ in branch.joins]
     more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
-    share = numbers.percent(inspection.branch_share(branch))
+    share = percent(inspection.branch_share(branch))
     return (branch.name, nodes[0].title + more, str(len(branch.layers)), share)
 
 

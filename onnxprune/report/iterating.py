@@ -1,8 +1,8 @@
 """What pruning and training in turns came to."""
 
-from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table, filled
 from onnxprune.report.quality import change_lines, class_table, top1_rows
+from onnxprune.values.amount import percent
 from onnxprune.values.results import Iterated
 
 FEW = 3
@@ -15,10 +15,10 @@ def iterated_blocks(found: Iterated, *, verbose: bool = False) -> tuple[Block, .
     rows = tuple(
         (
             f"{one.number}{'' if one.kept else ' (undone)'}",
-            numbers.percent(one.macs),
-            numbers.percent(one.params),
+            percent(one.macs),
+            percent(one.params),
             str(one.channels),
-            *("-" if top1 is None else numbers.percent(top1) for top1 in (one.cut, one.recovered, one.trained)),
+            *("-" if top1 is None else percent(top1) for top1 in (one.cut, one.recovered, one.trained)),
         )
         for one in found.iterations
     )

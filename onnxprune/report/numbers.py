@@ -26,11 +26,6 @@ def latency(value: float | None) -> str:
     return f"{value:,.0f} ms" if value >= 100 else f"{value:#.3g} ms"
 
 
-def percent(share: float) -> str:
-    """Return a share as a percentage with one decimal."""
-    return f"{100 * share:.1f} %"
-
-
 def points(change: float) -> str:
     """Return a change of a share in signed percentage points."""
     return f"{signed(change)} points"

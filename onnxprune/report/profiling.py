@@ -2,6 +2,7 @@
 
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table, filled
+from onnxprune.values.amount import percent
 from onnxprune.values.results import Profiled
 
 MOST = 10
@@ -17,7 +18,7 @@ def profile_blocks(found: Profiled) -> tuple[Block, ...]:
     rows = tuple((one.name, numbers.latency(one.whole), numbers.latency(one.narrowest)) for one in layers[:MOST])
     wholes = tuple(
         (
-            "-" if one.share is None else numbers.percent(one.share),
+            "-" if one.share is None else percent(one.share),
             numbers.latency(one.median),
             f"{numbers.latency(one.p10)} to {numbers.latency(one.p90)}",
             numbers.latency(one.predicted),
@@ -39,7 +40,7 @@ def profile_blocks(found: Profiled) -> tuple[Block, ...]:
             (
                 f"Timed on {found.device}.",
                 f"Kernels are filled in blocks of {numbers.many(found.block, 'channel')}.",
-                f"Timings scatter by {numbers.percent(found.noise)} (10th to 90th percentile, in the median)"
+                f"Timings scatter by {percent(found.noise)} (10th to 90th percentile, in the median)"
                 + ("; that is much: leave the machine alone and do it again." if found.noise > NOISY else "."),
                 f"Latency table written to {found.table}",
             )

@@ -2,6 +2,7 @@
 
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Lines, Table
+from onnxprune.values.amount import percent
 from onnxprune.values.outcome import CUT, AfterStep, Quality
 
 
@@ -13,7 +14,7 @@ def top1_rows(quality: Quality | None) -> tuple[tuple[str, ...], ...]:
     return (
         (
             "top-1 among the chosen classes" if quality.among else "top-1",
-            *(numbers.percent(found.top1) for found in both),
+            *(percent(found.top1) for found in both),
             "-",
         ),
         ("95 % interval", *(numbers.span(found.interval) for found in both), "-"),
@@ -36,9 +37,9 @@ def step_lines(quality: Quality | None) -> Lines | None:
     if quality is None or not quality.steps:
         return None
     if all(step.top1 is not None for step in quality.steps):
-        parts = [f"{numbers.percent(step.top1 or 0.0)} after {_step_name(step, quality)}" for step in quality.steps]
+        parts = [f"{percent(step.top1 or 0.0)} after {_step_name(step, quality)}" for step in quality.steps]
         return Lines((f"Recovery: top-1 {', '.join(parts)}.",))
-    parts = [f"{numbers.percent(step.drift or 0.0)} after {_step_name(step, quality)}" for step in quality.steps]
+    parts = [f"{percent(step.drift or 0.0)} after {_step_name(step, quality)}" for step in quality.steps]
     return Lines((f"Recovery: drift of the outputs {', '.join(parts)}.",))
 
 
@@ -66,8 +67,8 @@ def class_table(quality: Quality | None, limit: int | None, *, lost_only: bool =
             (
                 row.name,
                 str(row.samples),
-                numbers.percent(row.before),
-                numbers.percent(row.after),
+                percent(row.before),
+                percent(row.after),
                 numbers.points(-row.drop),
             )
             for row in rows
@@ -82,7 +83,7 @@ def drift_table(quality: Quality | None) -> Table | None:
         return None
     agreement = quality.agreement or {}
     rows = tuple(
-        (name, numbers.percent(moved), numbers.percent(agreement[name]) if name in agreement else "-")
+        (name, percent(moved), percent(agreement[name]) if name in agreement else "-")
         for name, moved in quality.drift.items()
     )
     return Table(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table
+from onnxprune.values.amount import percent
 from onnxprune.values.outcome import Figures, Quality
 from onnxprune.values.quantized import BOTH, PRUNING, QUANTIZATION, Effect, Quantized, effects
 
@@ -30,13 +31,11 @@ def three_table(before: Figures, after: Figures, pruned: Quality, found: Quantiz
     ]
     measured = (pruned.before, pruned.after, found.quality.after)
     if all(accuracy is not None for accuracy in measured):
-        top1 = (numbers.percent(accuracy.top1) for accuracy in measured if accuracy is not None)
+        top1 = (percent(accuracy.top1) for accuracy in measured if accuracy is not None)
         rows.append(("top-1", *top1))
     else:
         drifts = (pruned.as_step("").drift, found.quality.as_step("").drift)
-        rows.append(
-            ("drift of the outputs", "-", *("-" if drift is None else numbers.percent(drift) for drift in drifts))
-        )
+        rows.append(("drift of the outputs", "-", *("-" if drift is None else percent(drift) for drift in drifts)))
     return Table("Pruned and quantized", ("", "original", "pruned", "pruned + int8"), tuple(rows), frozenset({1, 2, 3}))
 
 
@@ -51,5 +50,5 @@ def effect_table(found: Mapping[str, Effect]) -> Table:
         rows.append(("top-1", *(numbers.points(effect.top1 or 0.0) for effect in columns)))
         rows.append(("95 % interval", *(numbers.point_span(effect.interval or (0.0, 0.0)) for effect in columns)))
     else:
-        rows.append(("drift of the outputs", *("-" if e.drift is None else numbers.percent(e.drift) for e in columns)))
+        rows.append(("drift of the outputs", *("-" if e.drift is None else percent(e.drift) for e in columns)))
     return Table("", ("change", "by pruning", "by quantization", "by both"), tuple(rows), frozenset({1, 2, 3}))

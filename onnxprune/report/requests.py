@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from onnxprune.report import numbers
 from onnxprune.selection.budget import BUDGETS, OWN
+from onnxprune.values.amount import percent
 from onnxprune.values.plan import PROTECT
 
 Role = Literal["target", "rule"]
@@ -50,18 +51,16 @@ def rule_words(request: Mapping[str, Any], classes: Mapping[str, int]) -> Iterat
 def left_words(name: str, share: float) -> str:
     """Say which share of a cost of the original is left."""
     costs = {each.key or each.name: each.words for each in BUDGETS.values()}
-    return f"{numbers.percent(share)} of the {costs.get(name, 'prunable channels' if name == 'channels' else name)}"
+    return f"{percent(share)} of the {costs.get(name, 'prunable channels' if name == 'channels' else name)}"
 
 
 def _at_most(name: str, amount: float | str) -> str:
     words = BUDGETS[name].words if name in BUDGETS else name
-    return f"at most {amount if isinstance(amount, str) else numbers.percent(amount)} of the {words}"
+    return f"at most {amount if isinstance(amount, str) else percent(amount)} of the {words}"
 
 
 def _ratios(ratios: Mapping[str, float]) -> str:
-    return ", ".join(
-        f"{numbers.percent(share)} of the channels of {pattern} removed" for pattern, share in ratios.items()
-    )
+    return ", ".join(f"{percent(share)} of the channels of {pattern} removed" for pattern, share in ratios.items())
 
 
 def _steps(steps: int) -> str:
@@ -79,7 +78,7 @@ def _rule(words: Callable[[Any], str]) -> Request:
 REQUESTS: Mapping[str, Request] = {
     **{name: _target(partial(_at_most, name)) for name in OWN},
     "budgets": _target(lambda given: ", ".join(_at_most(name, amount) for name, amount in given.items())),
-    "ratio": _target(lambda share: f"{numbers.percent(share)} of the channels of every group removed"),
+    "ratio": _target(lambda share: f"{percent(share)} of the channels of every group removed"),
     "alpha": _target(lambda alpha: f"everything below {alpha:g} times the threshold removed"),
     "max_drop": _target(lambda share: f"at most {numbers.amount_of_points(share)} of top-1 lost on held-out data"),
     "max_drift": _target(lambda share: f"no output changed by more than {100 * share:g} % on held-out data"),
@@ -97,7 +96,7 @@ REQUESTS: Mapping[str, Request] = {
     "steps": _rule(_steps),
     "rounds": _rule(_steps),  # what earlier plans called steps
     "policy": _rule(lambda name: f"policy {name}"),
-    "min_keep": _rule(lambda share: f"at least {numbers.percent(share)} of every group kept"),
+    "min_keep": _rule(lambda share: f"at least {percent(share)} of every group kept"),
     "keep": _rule(lambda patterns: f"left whole: {', '.join(patterns)}"),
     PROTECT: _rule(lambda names: f"protected: {', '.join(names)}"),
     "max_class_drop": _rule(lambda share: f"no class to lose more than {100 * share:g} points"),

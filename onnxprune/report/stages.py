@@ -6,6 +6,7 @@ from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table
 from onnxprune.report.requests import left_words
 from onnxprune.values.accuracy import Accuracy
+from onnxprune.values.amount import percent
 from onnxprune.values.data import DataSummary, PresetScore
 from onnxprune.values.groups import ChannelGroup
 
@@ -25,14 +26,14 @@ def least_line(left: Mapping[str, float]) -> str:
 
 def original_line(accuracy: Accuracy) -> str:
     """Say how good the original model is."""
-    found = numbers.percent(accuracy.top1)
+    found = percent(accuracy.top1)
     images = numbers.many(accuracy.total, "image")
     return f"The original model: {found} top-1 on {images} ({numbers.span(accuracy.interval)})"
 
 
 def preset_table(presets: Sequence[PresetScore]) -> Table:
     """Return what the model scored with every preset that was tried."""
-    rows = tuple((row.name, numbers.percent(row.top1), f"{row.log_probability:.3f}") for row in presets)
+    rows = tuple((row.name, percent(row.top1), f"{row.log_probability:.3f}") for row in presets)
     return Table("Preprocessing presets tried", ("preset", "top-1", "mean log probability"), rows, frozenset({1, 2}))
 
 

@@ -2,6 +2,7 @@
 
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Lines, Table
+from onnxprune.values.amount import percent
 from onnxprune.values.trials import Search, Trial
 
 
@@ -11,10 +12,8 @@ def search_lines(search: Search | None) -> Lines | None:
         return None
     macs = [trial.macs for trial in search.trials]
     chosen = search.chosen
-    taken = "" if chosen is None else f"; the one taken leaves {numbers.percent(chosen.macs)} and {_lost(chosen)}"
-    span = (
-        f"{numbers.percent(min(macs))} to {numbers.percent(max(macs))}" if len(macs) > 1 else numbers.percent(macs[0])
-    )
+    taken = "" if chosen is None else f"; the one taken leaves {percent(chosen.macs)} and {_lost(chosen)}"
+    span = f"{percent(min(macs))} to {percent(max(macs))}" if len(macs) > 1 else percent(macs[0])
     samples = search.trials[0].quality.samples
     return Lines(
         (f"Tried: {numbers.many(len(macs), 'plan')} with {span} of the MACs, on {samples} held-out samples{taken}.",)
@@ -28,12 +27,12 @@ def trials_table(search: Search | None) -> Table | None:
     trials = sorted(search.trials, key=lambda trial: trial.macs)
     rows = tuple(
         (
-            f"{numbers.percent(trial.macs)}{' (taken)' if trial.chosen else ''}",
-            numbers.percent(trial.params),
-            "-" if trial.quality.after is None else numbers.percent(trial.quality.after.top1),
+            f"{percent(trial.macs)}{' (taken)' if trial.chosen else ''}",
+            percent(trial.params),
+            "-" if trial.quality.after is None else percent(trial.quality.after.top1),
             "-" if trial.quality.change is None else numbers.points(trial.quality.change),
             "-" if trial.quality.change_interval is None else numbers.point_span(trial.quality.change_interval),
-            "-" if trial.quality.moved is None else numbers.percent(trial.quality.moved),
+            "-" if trial.quality.moved is None else percent(trial.quality.moved),
             {None: "-", True: "yes", False: "no"}[trial.holds],
         )
         for trial in trials
@@ -45,7 +44,7 @@ def trials_table(search: Search | None) -> Table | None:
 def _lost(trial: Trial) -> str:
     quality = trial.quality
     if quality.change is None or quality.change_interval is None:
-        return f"changes the outputs by {numbers.percent(quality.moved or 0.0)}"
-    moved = "" if quality.moved is None else f" and the outputs by {numbers.percent(quality.moved)}"
+        return f"changes the outputs by {percent(quality.moved or 0.0)}"
+    moved = "" if quality.moved is None else f" and the outputs by {percent(quality.moved)}"
     span = numbers.point_span(quality.change_interval)
     return f"changes top-1 there by {numbers.points(quality.change)} (95 % interval {span}){moved}"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from onnxprune.report import numbers
 from onnxprune.report.requests import left_words
+from onnxprune.values.amount import percent
 from onnxprune.values.outcome import Quality
 from onnxprune.values.promise import Promise
 from onnxprune.values.results import Result
@@ -33,7 +34,7 @@ def _left(result: Result) -> Iterator[str]:
     limited = [name for name in result.plan.reached if name in asked and name != "macs"]
     for name in ["macs", *limited]:
         if name in result.plan.reached:
-            wanted = f" (asked {numbers.percent(asked[name])})" if name in asked else ""
+            wanted = f" (asked {percent(asked[name])})" if name in asked else ""
             yield f"{left_words(name, result.plan.reached[name])}{wanted}"
 
 
@@ -47,8 +48,8 @@ def _cost(quality: Quality | None, promise: Promise | None) -> Iterator[str]:
         both = f"{100 * quality.before.top1:.1f} -> {100 * quality.after.top1:.1f}"
         yield f"top-1 {both} ({numbers.signed(quality.change)}{most})"
     if quality.moved is not None and ("max_drift" in bounds or quality.before is None):
-        most = f" (at most {numbers.percent(bounds['max_drift'])}{sure})" if "max_drift" in bounds else ""
-        yield f"outputs changed by {numbers.percent(quality.moved)}{most}"
+        most = f" (at most {percent(bounds['max_drift'])}{sure})" if "max_drift" in bounds else ""
+        yield f"outputs changed by {percent(quality.moved)}{most}"
 
 
 def _speed(result: Result) -> Iterator[str]:

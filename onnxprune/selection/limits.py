@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxprune.errors import UnreachableError
+from onnxprune.values.amount import percent
 from onnxprune.values.axes import FloatArray
 
 Cost = Callable[[Mapping[str, int]], float]
@@ -36,7 +37,7 @@ class Limit:
         """Return a cost and the reserve as the limit was given: as a share of the original's, or in its unit."""
         cost += self.reserve
         if self.unit is None:
-            return f"{100 * cost / self.whole:.1f} %"
+            return percent(cost / self.whole)
         name, size = self.unit
         return f"{cost / size:.4g} {name}".rstrip()
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from onnxprune.values.accuracy import Z95
+from onnxprune.values.amount import percent
 from onnxprune.values.bounds import FEWEST, samples_for
 from onnxprune.values.outcome import Quality
 
@@ -67,8 +68,7 @@ class LossLimits:
                 continue
             given = " by default" if self.by_default and name != CLASS_DROP else ""
             if name == MAX_DRIFT:
-                much = f"{100 * found[name]:.1f} %" if found[name] >= 0.0005 else f"{100 * found[name]:.2g} %"
-                yield f"changes an output by {much}, where --max-drift{given} allows {100 * limit:g} %"
+                yield f"changes an output by {percent(found[name])}, where --max-drift{given} allows {100 * limit:g} %"
             elif name == MAX_DROP:
                 yield f"loses {100 * found[name]:.1f} points of top-1, where --max-drop{given} allows {100 * limit:g}"
             else:

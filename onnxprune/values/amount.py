@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+TINY = 0.0005
+"""Shares below this need more than one decimal as a percentage."""
+
 COUNTS: Mapping[str, float] = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 BYTES: Mapping[str, float] = {
     "": 1.0, "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
@@ -70,6 +73,15 @@ def read_amount(value: "Amount | float | str", units: Mapping[str, float]) -> Am
         is_share = number <= 1 and not unit
         number *= 1.0 if is_share else units[unit] if unit in units else _unknown(unit, units)
     return Amount(number, is_share, text)
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage with one decimal, or with two digits where that would be nothing.
+
+    >>> percent(0.4983), percent(0.0001)
+    ('49.8 %', '0.01 %')
+    """
+    return f"{100 * share:.2g} %" if 0 < abs(share) < TINY else f"{100 * share:.1f} %"
 
 
 def _unknown(unit: str, units: Mapping[str, float]) -> float:

@@ -7,6 +7,7 @@ from onnxprune.report import numbers
 from onnxprune.report.blocks import Lines, Table, filled, plain
 from onnxprune.report.html import page
 from onnxprune.report.terminal import open_console, show
+from onnxprune.values.amount import percent
 
 WILD = Table("t", ("a", "b"), (("<script>[bold]:smile:", "1"), ("b" * 300, "22")), frozenset({1}))
 
@@ -97,7 +98,9 @@ def test_bars_stand_after_the_numbers() -> None:
         (numbers.latency(123.4), "123 ms"),
         (numbers.latency(1234.0), "1,234 ms"),
         (numbers.latency(None), "-"),
-        (numbers.percent(0.876), "87.6 %"),
+        (percent(0.0001), "0.01 %"),
+        (percent(0.0), "0.0 %"),
+        (percent(0.876), "87.6 %"),
         (numbers.points(-0.0367), "-3.7 points"),
         (numbers.points(0.02), "+2.0 points"),
         (numbers.points(-0.0001), "0.0 points"),

@@ -9,7 +9,7 @@ from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.execution.promise import with_promise
 from onnxprune.pipeline.planned import Planned
 from onnxprune.selection.loss_limits import CLASS_DROP, COLLAPSE, collapses
-from onnxprune.values.amount import Amount
+from onnxprune.values.amount import Amount, percent
 from onnxprune.values.equality import Equality
 from onnxprune.values.outcome import Figures, Quality, Speedup
 from onnxprune.values.quantized import Quantized
@@ -75,7 +75,7 @@ def refuse_class_drop(quality: Quality | None, limit: float | None) -> None:
     if worst.drop > limit + 1e-9:
         single = f", one of which is {100 / worst.samples:.1f} points" if 1 / worst.samples > limit > 0 else ""
         raise UnreachableError(
-            f"Class {worst.name!r} fell from {100 * worst.before:.1f} % to {100 * worst.after:.1f} % of its "
+            f"Class {worst.name!r} fell from {percent(worst.before)} to {percent(worst.after)} of its "
             f"{worst.samples} test images{single}: {100 * worst.drop:.1f} points, where --max-class-drop allows "
             f"{100 * limit:g}, so nothing was written; ask for less to go, or allow more.",
             "loss-too-high",

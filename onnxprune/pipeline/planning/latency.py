@@ -19,10 +19,9 @@ from onnxprune.latency.profile import profile_here
 from onnxprune.latency.table import read_table, table_of
 from onnxprune.pipeline.events import Listener, Working
 from onnxprune.pipeline.planning.widths import least_left
-from onnxprune.report import numbers
 from onnxprune.selection.goal import Goal
 from onnxprune.selection.policy import find_policy
-from onnxprune.values.amount import Amount
+from onnxprune.values.amount import Amount, percent
 
 
 def with_width_block(goal: Goal, device: Device, listener: Listener) -> Goal:
@@ -129,9 +128,9 @@ def hold_latency(
     if not held:
         least, best = least_left(analysis, goal)["latency"], min(choice.share for choice in choices)
         raise UnreachableError(
-            f"A latency of {budget.text} was not met: what was chosen takes {numbers.percent(best)} of the original's "
-            f"here, and with every group at its least about {numbers.percent(least)} are predicted; ask for more time.",
+            f"A latency of {budget.text} was not met: what was chosen takes {percent(best)} of the original's "
+            f"here, and with every group at its least about {percent(least)} are predicted; ask for more time.",
             "over-budget",
         )
     taken = max(held, key=lambda choice: analysis.macs(choice.keep))
-    return taken.keep, (f"Timed here while it was chosen: {numbers.percent(taken.share)} of the original's latency.",)
+    return taken.keep, (f"Timed here while it was chosen: {percent(taken.share)} of the original's latency.",)

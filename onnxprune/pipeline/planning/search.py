@@ -23,6 +23,7 @@ from onnxprune.selection.budget import Budget
 from onnxprune.selection.goal import Goal
 from onnxprune.selection.loss_limits import FINEST, MAX_DRIFT, MAX_DROP, LossLimits
 from onnxprune.selection.search import find_cheapest
+from onnxprune.values.amount import percent
 from onnxprune.values.bounds import loss_bound
 from onnxprune.values.outcome import Quality
 from onnxprune.values.trials import Search, Trial
@@ -145,7 +146,7 @@ class Trials:
         macs, params, size = (
             costs.cost_at(kind, kept) / max(1.0, costs.whole_of(kind)) for kind in ("macs", "params", "bytes")
         )
-        run.working(f"Trying plan {len(self._known) + 1}, which leaves {100 * macs:.1f} % of the MACs")
+        run.working(f"Trying plan {len(self._known) + 1}, which leaves {percent(macs)} of the MACs")
         result, stages = cut_and_stages(run, chosen.keep)
         self._hold(_key(chosen.keep), stages)
         limits = LossLimits({}) if self._limits is None else self._limits
@@ -310,7 +311,7 @@ def _careful(trials: Trials, limits: LossLimits, low: float) -> Tried | None:
 def _beyond(limits: LossLimits, trial: Trial, closest: Trial | None, *, searched: bool) -> str:
     """Return what is said of budgets that cost too much."""
     start = (
-        f"The plan at these budgets, with {100 * trial.macs:.1f} % of the MACs left, {limits.missed(trial.quality)} "
+        f"The plan at these budgets, with {percent(trial.macs)} of the MACs left, {limits.missed(trial.quality)} "
         f"(on {trial.quality.samples} held-out images), so nothing was written; "
     )
     if closest is None and searched:
@@ -318,7 +319,7 @@ def _beyond(limits: LossLimits, trial: Trial, closest: Trial | None, *, searched
     if closest is None:
         return f"{start}these are too few to look for a plan that they show to hold that, so ask for less to go."
     return (
-        f"{start}the fewest at which that holds are {100 * closest.macs:.1f} %, with {100 * closest.params:.1f} % of "
+        f"{start}the fewest at which that holds are {percent(closest.macs)}, with {percent(closest.params)} of "
         f"the parameters: ask for --macs {_asking(closest)}, or allow more."
     )
 
@@ -340,10 +341,10 @@ def _nothing_holds(limits: LossLimits, trials: list[Trial]) -> str:
     mildest = max(trials, key=lambda trial: trial.macs)
     closest = min(trials, key=lambda trial: limits.excess(trial.quality))
     less = "" if closest is mildest else (
-        f"; the closest of {len(trials)} plans, with {100 * closest.macs:.1f} % left, {limits.missed(closest.quality)}"
+        f"; the closest of {len(trials)} plans, with {percent(closest.macs)} left, {limits.missed(closest.quality)}"
     )  # fmt: skip
     return (
-        f"Even the mildest cut, with {100 * mildest.macs:.1f} % of the MACs left, {limits.missed(mildest.quality)} "
+        f"Even the mildest cut, with {percent(mildest.macs)} of the MACs left, {limits.missed(mildest.quality)} "
         f"(on {mildest.quality.samples} held-out images){less}, so nothing was written; allow more, or take what a "
         "budget such as --macs 50% costs."
     )

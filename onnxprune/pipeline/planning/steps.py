@@ -25,7 +25,7 @@ from onnxprune.pipeline.planning.sensitivity import with_sensitivity
 from onnxprune.pipeline.planning.trial_cut import recovered_cut
 from onnxprune.pipeline.planning.widths import policy_of
 from onnxprune.pipeline.state import Progress
-from onnxprune.report import numbers
+from onnxprune.values.amount import percent
 from onnxprune.values.axes import BoolArray, IntArray
 from onnxprune.values.statistics import Scores
 
@@ -82,7 +82,7 @@ def choose_in_steps(run: Run, first: Scores | None = None, gone: Collection[str]
 def _summary(state: Progress, total: int) -> Iterator[str]:
     """Say what each step left, where there were several."""
     if total > 1:
-        shares = ", ".join(numbers.percent(share) for share in state.left)
+        shares = ", ".join(percent(share) for share in state.left)
         yield f"Chosen in {state.done} of {total} steps, which left {shares} of the MACs, one after the other."
 
 

@@ -16,6 +16,7 @@ from onnxprune.selection.goal import Goal
 from onnxprune.selection.policy import Policy, Problem, find_policy
 from onnxprune.selection.ratio import by_ratio
 from onnxprune.selection.threshold import by_threshold
+from onnxprune.values.amount import percent
 from onnxprune.values.branches import Branch, groups_of
 from onnxprune.values.statistics import Scores
 
@@ -122,7 +123,7 @@ def unused_notes(analysis: Analysis, goal: Goal, counts: Mapping[str, int]) -> I
     name = min(grown, key=lambda name: float(limits.used(grown[name]).max()))
     limit = max(limits.limits, key=lambda limit: limit.cost(grown[name]) / limit.most)
     shares = [cost / limit.whole for cost in (limit.cost(counts), limit.most, limit.cost(grown[name]))]
-    left, asked, next_one = (f"{100 * share:.1f} %" for share in shares)
+    left, asked, next_one = (percent(share) for share in shares)
     closer = "; --round-to 1 comes closer" if (goal.round_to or 1) > 1 else ""
     yield (
         f"{left} of the {limit.what} are left where {asked} were asked for, as the next width of {name!r}, "

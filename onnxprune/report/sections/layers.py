@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines, Table
 from onnxprune.report.section import Detail, Section, register
+from onnxprune.values.amount import percent
 from onnxprune.values.results import Result
 
 MOST = 20
@@ -25,7 +26,7 @@ def blocks(result: Result, detail: Detail) -> Iterator[Block | None]:
             layer.op,
             numbers.count(layer.before),
             numbers.count(layer.after),
-            numbers.percent(layer.left) if layer.before else "-",
+            percent(layer.left) if layer.before else "-",
         )
         for layer in shown
     )

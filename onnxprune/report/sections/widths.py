@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Table
 from onnxprune.report.section import Detail, Section, register
+from onnxprune.values.amount import percent
 from onnxprune.values.plan import Plan
 from onnxprune.values.results import Result
 
@@ -17,7 +17,7 @@ def blocks(result: Result, detail: Detail) -> Iterator[Block | None]:
 def width_table(plan: Plan) -> Table:
     """Return the widths of a plan's groups."""
     rows = tuple(
-        (name, str(group.size), str(group.kept), numbers.percent(group.kept / group.size), ", ".join(group.layers[1:]))
+        (name, str(group.size), str(group.kept), percent(group.kept / group.size), ", ".join(group.layers[1:]))
         for name, group in plan.groups.items()
     )
     bars = tuple(group.kept / group.size for group in plan.groups.values())
