@@ -1,21 +1,26 @@
 """The page of the methods benchmark: Markdown tables from its rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
 
 from benchmarks.methods_plot import RECOVERIES, Row, write_plot
 from benchmarks.tables import table
+from onnxprune.values.accuracy import Z95
 
 INTRODUCTION = """\
 Written by `python -m benchmarks.methods`. Top-1 in percent on test images that no score and no recovery saw; no
-training. Calibration: the first 10, 50 or 200 training images of every class (50 where nothing is said), used for
-scores, recovery and its own hold-out; recovery takes 512 of them at most. Widths are not rounded (round-to 1).
-`random` is the mean of its seeds, with the lowest and the highest. An empty cell was not computed, or the method does
-not apply (`bn-scale` where the normalisations are folded).
+training. A draw of calibration images is 50 of 200 training images of every class (20 of 30 for the digits), used for
+scores, widths and recovery. Widths are not rounded. Behind refit the means over the draws, the lowest and the highest;
+all else is of the first draw. An empty cell was not computed, or the method does not apply (`bn-scale` where the
+normalisations are folded).
 """
+
+BLIND = ("apoz", "bn-scale", "fpgm", "l1", "l2", "mean-activation", "random", "reconstruction")
+"""Methods that are told nothing of classes."""
 
 
 def write_page(rows: Sequence[Row], folder: Path) -> None:
@@ -32,6 +37,7 @@ def page(rows: Sequence[Row]) -> str:
         "# Methods, budgets and recovery\n",
         INTRODUCTION,
     ]
+    parts += ["## On the average of the nets\n", AVERAGE, *_differences(cells)]
     for original in (row for row in rows if row["method"] == "original"):
         mine = [row for row in cells if row["net"] == original["net"]]
         if mine:
@@ -40,48 +46,56 @@ def page(rows: Sequence[Row]) -> str:
     return "\n".join(parts)
 
 
+AVERAGE = """\
+Paired differences of top-1 behind refit, from `random` and from the best of the methods that are told nothing of
+classes: means over nets and draws, with their 95 % ranges.
+"""
+
+
+def _differences(cells: list[Row]) -> list[str]:
+    """Return a table for each budget."""
+    parts = []
+    for budget in sorted({row["macs"] for row in cells}, reverse=True):
+        found: dict[str, dict[tuple[str, int], float]] = {}
+        for row in cells:
+            if row["macs"] == budget and row["recover"] == "refit":
+                found.setdefault(row["method"], {})[row["net"], row["draw"]] = row["top1"]
+        most = max(map(len, found.values()), default=0)
+        whole = {name: values for name, values in found.items() if len(values) == most}
+        best = max((name for name in whole if name in BLIND), key=lambda name: mean(whole[name].values()), default=None)
+        if "random" not in whole or best is None:
+            continue
+        body = [
+            [f"`{name}`", f"{mean(values.values()):.2f}", *(_paired(values, whole[than]) for than in ("random", best))]
+            for name, values in sorted(whole.items(), key=lambda item: -mean(item[1].values()))
+        ]
+        parts += [
+            f"### {budget:.0%} of the MACs\n",
+            table(["method", "top-1", "from `random`", f"from `{best}`"], body),
+        ]
+    return parts
+
+
+def _paired(values: Mapping[tuple[str, int], float], others: Mapping[tuple[str, int], float]) -> str:
+    found = [values[key] - others[key] for key in values]
+    spread = f" ± {Z95 * stdev(found) / len(found) ** 0.5:.2f}" if len(found) > 1 else ""
+    return f"{mean(found):+.2f}{spread}"
+
+
 def _net(original: Row, rows: list[Row]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in original["versions"].items())
-    main = [row for row in rows if row["size"] == 50 and row["seen"] == "all"]
     head = f"{original['top1']:.2f} % before, {original['test_images']} test images; {versions}."
-    parts = [
-        f"## {original['net']}\n",
-        head + "\n",
-        _by_budget(main, RECOVERIES, lambda row: row["top1"]),
-    ]
 
     def worst(row: Row) -> float:
         return max(float(before - after) for before, after in zip(original["by_class"], row["by_class"], strict=True))
 
-    parts += ["Points that the worst class lost:\n", _by_budget(main, ("none", "refit"), worst)]
-    sizes = [row for row in rows if row["macs"] == 0.5 and row["recover"] == "refit" and row["seen"] == "all"]
-    few = {row["method"] for row in sizes if row["size"] != 50}
-    if few:
-        columns = sorted({row["size"] for row in sizes})
-        parts += [
-            "By images per class, at 50 % of the MACs, refit:\n",
-            _grid("method", [row for row in sizes if row["method"] in few], columns, lambda r: r["size"], str, _top1),
-        ]
-    parts += _subtask(original, rows)
-    return parts
-
-
-def _subtask(original: Row, rows: list[Row]) -> list[str]:
-    """Compare scores and recovery from a subtask's images with those from all images, on the subtask."""
-    methods = {row["method"] for row in rows if row["seen"] == "subtask"}
-    half = [row for row in rows if row["method"] in methods and row["macs"] == 0.5 and row["size"] == 50]
-    columns = [("all", "none"), ("subtask", "none"), ("all", "refit"), ("subtask", "refit")]
-    if not methods:
-        return []
-    text = (
-        f"Subtask of three classes, top-1 on their images among them ({original['subtask_top1']:.2f} before), at 50 % "
-        "of the MACs; scores and recovery from images of all classes, or of the three alone:\n"
-    )
-    title = lambda pair: f"{pair[0]}, {pair[1]}"  # noqa: E731
-    grid = _grid(
-        "method", half, columns, lambda r: (r["seen"], r["recover"]), title, lambda r: float(r["subtask_top1"])
-    )
-    return [text, grid]
+    return [
+        f"## {original['net']}\n",
+        head + "\n",
+        _by_budget(rows, RECOVERIES, _top1),
+        "Points that the worst class lost:\n",
+        _by_budget(rows, ("none", "refit"), worst),
+    ]
 
 
 def _top1(row: Row) -> float:

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 Row = dict[str, Any]
 
-RECOVERIES = ("none", "fold", "refit")
-STRONG = ("catro", "class-aware", "entropy", "reconstruction", "l1", "random")
+RECOVERIES = ("none", "fold", "refit", "match")
+STRONG = ("catro", "class-aware", "entropy", "reconstruction", "l1", "random", "fisher")
 """Methods drawn in colour, the others in grey."""
 
 SETTINGS: Any = {
@@ -26,10 +26,10 @@ SETTINGS: Any = {
 
 def write_plot(rows: Sequence[Row], path: Path) -> None:
     """Write one panel per net and recovery as SVG."""
-    cells = [row for row in rows if row["method"] != "original" and row["size"] == 50 and row["seen"] == "all"]
+    cells = [row for row in rows if row["method"] != "original"]
     nets = sorted({row["net"] for row in cells})
     with mpl.rc_context(SETTINGS):
-        figure = Figure(figsize=(10, 0.5 + 2.7 * len(nets)), layout="constrained")
+        figure = Figure(figsize=(13, 0.5 + 2.7 * len(nets)), layout="constrained")
         panels = figure.subplots(len(nets), len(RECOVERIES), squeeze=False, sharex=True)
         for first, (line, net) in enumerate(zip(panels, nets, strict=True)):
             for place, (panel, recovery) in enumerate(zip(line, RECOVERIES, strict=True)):

@@ -19,28 +19,30 @@ from onnxprune.values.preprocess import Preprocess
 
 Array = NDArray[Any]
 
-SIZES = (10, 50, 200)
-"""Calibration images per class that are kept."""
+POOL, EACH = 200, 50
+"""Training images of each class that are kept, and how many of them a draw has."""
 
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 PIXELS = Preprocess(mean=tuple(MEAN), std=tuple(DEVIATION))
 """How the CIFAR-10 nets want their pixels."""
 
+DIGITS = "digits_convnet"
 FASHION_SEED, EPOCHS = 0, 2
 
 
 @dataclass(frozen=True)
 class Net:
-    """A model, its calibration images by number per class, its test images, and a subtask of three classes."""
+    """A model, images to draw calibration images from, `each` of every class, and its test images."""
 
     name: str
     model: Path
     folder: Path
-    subtask: tuple[str, ...]
+    each: int = EACH
 
-    def calibration(self, size: int) -> Path:
-        """The first `size` training images of every class."""
-        return self.folder / f"calibration-{size}.npz"
+    @property
+    def calibration(self) -> Path:
+        """The first training images of every class."""
+        return self.folder / "calibration.npz"
 
     @property
     def test(self) -> Path:
@@ -54,6 +56,8 @@ def open_net(name: str, shared: Path, cache: Path) -> Net | None:
     Raises:
         SystemExit: the net is to be trained, and torch is not there to do it.
     """
+    if name == DIGITS:
+        return _digits(cache / "digits")
     if name == "fashion_convnet":
         return _fashion(shared / "data" / "fashion_mnist.npz", cache / "fashion")
     images, model = shared / "data" / "cifar10_jpeg.zip", shared / "models" / f"{name}.onnx"
@@ -61,7 +65,7 @@ def open_net(name: str, shared: Path, cache: Path) -> Net | None:
         return None
     folder = cache / "cifar10"
     _once(folder / "test.npz", lambda: _write(folder, *_cifar(images)))
-    return Net(name, model, folder, ("cat", "deer", "dog"))
+    return Net(name, model, folder)
 
 
 def _once(path: Path, make: Callable[[], None]) -> None:
@@ -71,10 +75,9 @@ def _once(path: Path, make: Callable[[], None]) -> None:
 
 
 def _write(folder: Path, train: tuple[Array, Array], test: tuple[Array, Array], names: list[str]) -> None:
-    """Write calibration sets of all sizes, then the test set."""
-    for size in SIZES:
-        rows = np.concatenate([np.flatnonzero(train[1] == label)[:size] for label in range(len(names))])
-        np.savez(folder / f"calibration-{size}.npz", x=train[0][rows], y=train[1][rows], class_names=names)
+    """Write the images to draw from, then the test set."""
+    rows = np.concatenate([np.flatnonzero(train[1] == label)[:POOL] for label in range(len(names))])
+    np.savez(folder / "calibration.npz", x=train[0][rows], y=train[1][rows], class_names=names)
     np.savez(folder / "test.npz", x=test[0], y=test[1], class_names=names)
 
 
@@ -125,7 +128,7 @@ def write_sets(path: Path, cache: Path, calibration: int, training: int) -> dict
 
 def _cifar(path: Path) -> tuple[tuple[Array, Array], tuple[Array, Array], list[str]]:
     """Read the first images of every class of the training images, and all test images, normalised."""
-    train, test, names = _decoded(path, max(SIZES))
+    train, test, names = _decoded(path, POOL)
     return (_normal(train[0]), train[1]), (_normal(test[0]), test[1]), names
 
 
@@ -150,6 +153,21 @@ def _decoded(path: Path, most: int | None) -> tuple[tuple[Array, Array], tuple[A
     return splits[0], splits[1], names
 
 
+def _digits(folder: Path) -> Net | None:
+    models = Path(__file__).parents[1] / "sample_models"
+    if not models.exists():
+        return None
+
+    def images(split: str) -> tuple[Array, Array]:
+        files = sorted((models / split).glob("*/*.png"))
+        pixels = np.stack([np.asarray(Image.open(file).convert("L"), dtype=np.float32) for file in files])
+        return pixels[:, None] / 255, np.array([int(file.parent.name) for file in files])
+
+    names = [str(number) for number in range(10)]
+    _once(folder / "test.npz", lambda: _write(folder, images("calib"), images("test"), names))
+    return Net(DIGITS, models / f"{DIGITS}.onnx", folder, each=20)
+
+
 def _fashion(path: Path, folder: Path) -> Net | None:
     if not path.exists():
         return None
@@ -162,7 +180,7 @@ def _fashion(path: Path, folder: Path) -> Net | None:
     _once(folder / "test.npz", lambda: _write(folder, train, test, names))
     model = folder / "fashion_convnet.onnx"
     _once(model, lambda: _train(*train, model))
-    return Net("fashion_convnet", model, folder, ("Pullover", "Coat", "Shirt"))
+    return Net("fashion_convnet", model, folder)
 
 
 def _train(x: Array, y: Array, path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.calibration.points import Point
+from onnxprune.calibration.shrinkage import Spread
 from onnxprune.calibration.thinning import MOST_COUNTED
 from onnxprune.errors import InputError
 from onnxprune.values.axes import FloatArray, IntArray
@@ -14,6 +15,9 @@ from onnxprune.values.axes import FloatArray, IntArray
 Array = NDArray[Any]
 
 BINS = 256
+
+FIRST_IMAGES = 32
+"""Images whose mean covariances are gathered about."""
 
 _TOGETHER = 1 << 15
 """Values that are counted at once: few enough to stay in the cache."""
@@ -26,7 +30,7 @@ class Accumulator(Protocol):
         """Take the probe's output [images, rows of an image, ...] of one batch and the class of each image."""
 
     def result(self, samples: IntArray) -> FloatArray:
-        """Return the statistic [classes, channels]; `samples` [classes] is the number of images seen."""
+        """Return the statistic, mostly [classes, channels]; `samples` [classes] is the number of images seen."""
 
     @property
     def clipped(self) -> tuple[int, int]:
@@ -93,6 +97,57 @@ class SquareSums(PositionSums):
     def result(self, samples: IntArray) -> FloatArray:
         """Return the sums of squares."""
         return super().result(samples)[:, :, 0]
+
+
+class Covariances:
+    """Covariance of the channels at sampled positions, about the mean of each class.
+
+    The result is [channels, channels], drawn towards the variances by how far it scatters from image to image, see
+    `shrinkage`.
+    """
+
+    def __init__(self, point: Point, classes: int) -> None:
+        channels = point.channels
+        self._sums, self._rows = np.zeros((classes, channels)), np.zeros(classes)
+        self._products = np.zeros((channels, channels))
+        self._spread = Spread(1)
+        self._origin = np.zeros(0)
+        self._pending: list[tuple[FloatArray, IntArray]] = []
+
+    def add(self, value: Array, labels: IntArray) -> None:
+        """Add [images, rows, channels, positions]."""
+        images, _, channels, _ = value.shape
+        self._pending.append((value.transpose(0, 1, 3, 2).reshape(images, -1, channels).astype(np.float64), labels))
+        if self._origin.size or sum(len(x) for x, _ in self._pending) >= FIRST_IMAGES:
+            self._take()
+
+    def _take(self) -> None:
+        """Add what is pending, about the mean of the first images, near which no digits are lost."""
+        if not self._origin.size and self._pending:
+            first = np.concatenate([x for x, _ in self._pending])[:FIRST_IMAGES]
+            self._origin = first.mean(axis=(0, 1))
+        for x, labels in self._pending:
+            about = x - self._origin
+            flat = about.reshape(-1, about.shape[2])
+            self._products += flat.T @ flat
+            np.add.at(self._sums, labels, about.sum(axis=1))
+            np.add.at(self._rows, labels, about.shape[1])
+            self._spread.add(about[None])
+        self._pending = []
+
+    def result(self, samples: IntArray) -> FloatArray:
+        """Return the covariance, of all rows of all classes together."""
+        self._take()
+        rows = max(1.0, self._rows.sum())
+        means = self._sums / np.sqrt(np.maximum(self._rows, 1.0))[:, None]
+        within = (self._products - means.T @ means) / rows
+        kept = 1 - self._spread.share((self._products / rows)[None])
+        return np.asarray(within * kept + np.diag(np.diag(within) * (1 - kept)))
+
+    @property
+    def clipped(self) -> tuple[int, int]:
+        """Nothing is binned here."""
+        return (0, 0)
 
 
 class MostClasses:

@@ -17,6 +17,7 @@ from onnxprune.calibration.accumulators import (
     BINS,
     Accumulator,
     ClassSums,
+    Covariances,
     MapEntropies,
     MeanHistograms,
     MostClasses,
@@ -30,6 +31,7 @@ from onnxprune.calibration.thinning import MOST_COUNTED, MOST_POSITIONS, steps
 from onnxprune.graph.activation_scales import scale_of
 from onnxprune.graph.model import Graph
 from onnxprune.values.axes import IntArray
+from onnxprune.values.statistics import COVARIANCES, MEAN_COVARIANCES
 
 Array = NDArray[Any]
 Range = tuple[float, float]
@@ -268,6 +270,8 @@ PROBES: Mapping[str, Statistic] = {
     "squares": Statistic(_squares, SquareSums),
     "mean sums": Statistic(_mean_column, PositionSums),
     "mean squares": Statistic(_mean_squares, SquareSums),
+    COVARIANCES: Statistic(_sampled, Covariances),
+    MEAN_COVARIANCES: Statistic(_mean_column, Covariances),
     "class wins": Statistic(_wins, MostClasses, whole=True),
 }
 """Statistics by the name under which methods ask for them."""

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from onnxprune.importance import DEFAULT_METHOD
+
 
 def with_settings(args: Sequence[str], params: Sequence[click.Parameter]) -> list[str]:
     """Return the arguments with every option that only a method knows as an `--option`; methods are loaded for those.
@@ -53,4 +55,4 @@ def _chosen(args: Sequence[str]) -> str:
     for arg, after in zip(args, (*args[1:], ""), strict=True):
         if arg == "--method" or arg.startswith("--method="):
             return after if arg == "--method" else arg.partition("=")[2]
-    return "entropy"
+    return DEFAULT_METHOD

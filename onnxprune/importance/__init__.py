@@ -3,3 +3,6 @@
 A new method is a new file here with a `Method` registered in it; the command line, the documentation and `onnxprune
 methods` find it by themselves.
 """
+
+DEFAULT_METHOD = "reconstruction"
+"""What channels are ranked by where no method is named: it keeps most of the accuracy, docs/benchmarks/methods.md."""

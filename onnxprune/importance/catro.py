@@ -10,16 +10,20 @@ from typing import Any
 import numpy as np
 
 from onnxprune.errors import InputError
+from onnxprune.importance.conditional import Worth, by_removal, residuals
 from onnxprune.importance.method import Method, Setting, register
 from onnxprune.importance.notes import class_notes, unmeasured_note
 from onnxprune.values.axes import BoolArray, FloatArray, IntArray, frozen_array
 from onnxprune.values.groups import ChannelGroup
-from onnxprune.values.statistics import LayerStatistics, Scores, Statistics
+from onnxprune.values.statistics import COVARIANCES, MEAN_COVARIANCES, LayerStatistics, Scores, Statistics
 
 Scatters = tuple[FloatArray, FloatArray]
 """Between and within the classes, each [channels]."""
 
 FEATURES = {"map": ("position sums", "squares"), "gap": ("mean sums", "mean squares")}
+TOGETHER = {"map": COVARIANCES, "gap": MEAN_COVARIANCES}
+"""What says how the features of channels vary together within the classes."""
+
 EPSILON = 0.01
 """Added to a layer's share of discrimination before the logarithm, so that an empty layer has a finite value."""
 
@@ -100,6 +104,51 @@ def group_curve(layers: Sequence[Scatters], order: IntArray, tau: float) -> Floa
     return np.asarray(np.sum(terms, axis=0))
 
 
+def class_covariances(within: FloatArray, sums: FloatArray, samples: IntArray) -> Scatters:
+    """Return the covariance of the class means, position by position, and that of all, each [channels, channels].
+
+    Args:
+        within: covariance within the classes, [channels, channels].
+        sums: of the feature over the images of a class, [classes, channels, positions].
+        samples: images of each class, [classes]; classes without images have no say.
+    """
+    there = samples > 0
+    counts = samples[there].astype(np.float64)
+    means = sums[there] / counts[:, None, None]
+    shares = counts / counts.sum()
+    apart = (means - np.tensordot(shares, means, 1)) * np.sqrt(shares)[:, None, None]
+    by_position = apart.transpose(1, 0, 2).reshape(len(within), -1) / np.sqrt(apart.shape[2])
+    by_class = apart.mean(axis=2).T
+    return by_position @ by_position.T, within + by_class @ by_class.T
+
+
+def joint_impact(group: ChannelGroup, statistics: Statistics, feature: str, tau: float) -> FloatArray | None:
+    """Return what every channel adds to those that stay longer, [channels], or None where no layer was measured.
+
+    That is u = max(0, b - tau * J_l * w) of its residual, when the channels that stay predict it by least squares, b
+    between and w within the classes, J_l the trace ratio of the whole layer.
+    """
+    layers = []
+    for member in group.members:
+        layer = statistics.layers.get(member.axis.ref.name) if member.role == "produces" else None
+        if layer is None:
+            continue
+        within, sums = layer.values[TOGETHER[feature]], _positions(layer, FEATURES[feature][0])
+        between, total = class_covariances(within, sums, statistics.samples)
+        weight = tau * min(MOST_RATIO, _ratio(float(np.trace(between)), float(np.trace(within))))
+        layers.append(residuals(total, member.positions, _utility(weight), between))
+    if not layers:
+        return None
+    order, worth = by_removal(layers, group.size)
+    found = np.empty(group.size)
+    found[order] = worth
+    return found
+
+
+def _utility(weight: float) -> Worth:
+    return lambda variance, between: np.maximum(0.0, between - weight * np.maximum(0.0, variance - between))
+
+
 def catro_scores(
     groups: Sequence[ChannelGroup], statistics: Statistics, options: Mapping[str, Any], rng: np.random.Generator
 ) -> Scores:
@@ -117,6 +166,7 @@ def catro_scores(
             "no-labels",
         )
     sums, squares = FEATURES[options["feature"]]
+    together = options["impact"] == "joint"
     layers = {
         name: scatter(_positions(layer, sums), layer.values[squares], statistics.samples)
         for name, layer in statistics.layers.items()
@@ -129,7 +179,8 @@ def catro_scores(
             found = [(np.ones(group.size), np.ones(group.size))]
         between, within = np.sum(found, axis=0)
         scatters[group.name] = between, within
-        utility = utilities(between, within, options["tau"])
+        joint = joint_impact(group, statistics, options["feature"], options["tau"]) if together else None
+        utility = utilities(between, within, options["tau"]) if joint is None else joint
         mean = utility.mean()
         values[group.name] = utility / mean if mean > 0 else np.ones(group.size)
         curves[group.name] = group_curve(found, np.argsort(-utility, kind="stable"), options["tau"])
@@ -138,7 +189,7 @@ def catro_scores(
         return frozen_array(trace_ratio(*scatters[name], count)[0])
 
     notes = (*class_notes(statistics), *_few(statistics), *unmeasured_note(unmeasured))
-    return Scores(values, notes=notes, curves=curves, choose=choose)
+    return Scores(values, notes=notes, curves=curves, choose=None if together else choose)
 
 
 def _few(statistics: Statistics) -> tuple[str, ...]:
@@ -169,10 +220,17 @@ register(
         formula="J(S) = sum_S b / sum_S w;  F = sum_l J_l log(eps + sum_S u / sum u), u = max(0, b - tau*J_l*w)",
         source="Hu et al. 2023, arXiv 2110.10921 (trace ratio: Nie et al. 2008; features and stage 2 our reading)",
         cost="one pass over the data; at most 32 numbers per image and channel leave the runtime",
-        needs=lambda options: frozenset(FEATURES[options["feature"]]),
+        needs=lambda options: frozenset(
+            [*FEATURES[options["feature"]], *([TOGETHER[options["feature"]]] if options["impact"] == "joint" else [])]
+        ),
         score=catro_scores,
         options={
-            "feature": Setting("gap", "the spatial mean of a map, or the map at sampled positions", ("gap", "map")),
+            "impact": Setting(
+                "joint",
+                "what a channel adds to those that stay, or what it is by itself",
+                ("joint", "single"),
+            ),
+            "feature": Setting("map", "the map at sampled positions, or its spatial mean", ("map", "gap")),
             "widths": Setting(
                 "loss",
                 "by the reconstruction loss of the consumer layers, or by stage 2 of the paper",

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from onnxprune.importance.elimination import elimination_scores
 from onnxprune.importance.method import Method, Setting, over_layers, register
 from onnxprune.importance.notes import class_notes, unmeasured_note
-from onnxprune.importance.relative import relative_to_mean
+from onnxprune.values.axes import FloatArray
 from onnxprune.values.groups import ChannelGroup
-from onnxprune.values.statistics import GRADIENT_WINS, Scores, Statistics
+from onnxprune.values.statistics import GRADIENT_WINS, MOMENTS, Scores, Statistics
 
 WINS = "class wins"
-MAGNITUDE = "mean magnitude"
 COUNTED = {"forward": WINS, "gradient": GRADIENT_WINS}
 
 
@@ -28,25 +28,31 @@ def class_aware_scores(
 
     A channel's number of classes is max_p sum_c sbar_c[p], the share of a class's images for which it is active at
     position p (`forward`) or for which activation times gradient is not 0 there (`gradient`), summed over the classes
-    first. A score below 1 is below the threshold. A channel made by several layers
-    gets the mean over them. Ties, of which there are many, are decided by mean activation.
+    first. A score below 1 is below the threshold. A channel made by several layers gets the mean over them. Between
+    channels that reach as many times the threshold the loss decides at which `elimination` would take them.
     """
-    present = statistics.present
-    threshold = options["threshold"] * max(1, len(present))
+    threshold = options["threshold"] * max(1, len(statistics.present))
     counted = COUNTED[options["score"]]
-    wins = {name: layer.values[counted][0] / threshold for name, layer in statistics.layers.items()}
-    magnitude = {
-        name: relative_to_mean(layer.values[MAGNITUDE][present].mean(axis=0))
-        for name, layer in statistics.layers.items()
-    }
-    values, ties, unmeasured = {}, {}, []
+    counts = {name: layer.values[counted][0] for name, layer in statistics.layers.items()}
+    losses = elimination_scores(groups, statistics.consumers, lambda consumer: consumer.relative)
+    values, unmeasured = {}, []
     for group in groups:
-        score, tie = over_layers(group, wins), over_layers(group, magnitude)
-        if score is None:
+        count = over_layers(group, counts)
+        if count is None:
             unmeasured.append(group.name)
-        values[group.name] = np.full(group.size, 1 / options["threshold"]) if score is None else np.round(score, 12)
-        ties[group.name] = np.zeros(group.size) if tie is None else tie
-    return Scores(values, ties, (*class_notes(statistics), *unmeasured_note(unmeasured)))
+            count = np.full(group.size, float(len(statistics.present)))
+        values[group.name] = times_threshold(count / threshold)
+    return Scores(values, losses.values, (*class_notes(statistics), *unmeasured_note(unmeasured)))
+
+
+def times_threshold(share: FloatArray) -> FloatArray:
+    """Return scores, [channels], from counts of classes as shares of the threshold.
+
+    Channels below it go by their counts, lowest first. Above it counts tell little, as most channels are active
+    somewhere for most classes, so that only whole multiples of the threshold tell channels apart.
+    """
+    share = np.round(share, 12)
+    return np.where(share < 1, share, np.floor(share))
 
 
 register(
@@ -57,7 +63,7 @@ register(
         "with a * g != 0 there",
         source="Jiang et al. 2024, arXiv 2312.05875 (score stated; forward-only form, threshold and cap our reading)",
         cost="one pass over the data; one number per channel and position leaves the runtime per call",
-        needs=lambda options: frozenset({COUNTED[options["score"]], MAGNITUDE}),
+        needs=lambda options: frozenset({COUNTED[options["score"]], MOMENTS}),
         score=class_aware_scores,
         options={
             "threshold": Setting(0.3, "share of the classes that a filter has to matter for", low=0.0, high=1.0),

@@ -5,7 +5,7 @@ tr(W_c' (inv(H)_cc)^-1 W_c) when channel c goes (the block of its taps) and the 
 squares; inv(H) and W follow every removal by the usual block updates.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,20 +77,30 @@ def eliminate(systems: Sequence[System], channels: int) -> tuple[IntArray, Float
     The layers miss the same information by the same missing channels, so the amplitudes of their losses add up, not
     their squares: a channel of a residual stream is missed by every block alike.
     """
-    alive = np.arange(channels)
     order: list[int] = []
     lost: list[float] = []
-    totals, step = np.zeros(len(systems)), max(1, channels // MOST_STEPS)
-    while len(alive) > 1:
-        losses = np.sum([system.losses(alive) for system in systems], axis=0)
-        gone = alive[np.argsort(losses, kind="stable")[: min(step, len(alive) - 1)]]
+    totals = np.zeros(len(systems))
+    for gone, _, costs in in_turn(systems, channels):
         before = _together(totals)
-        totals += [system.remove(gone) for system in systems]
+        totals += costs
         order += gone.tolist()
         lost += np.linspace(before, _together(totals), len(gone) + 1)[1:].tolist()
+    return np.asarray(order, dtype=np.int64), np.asarray(lost)
+
+
+def in_turn(systems: Sequence[System], channels: int) -> Iterator[tuple[IntArray, FloatArray, FloatArray]]:
+    """Remove channels from all systems one after the other, those with the least sum of losses first.
+
+    Wide groups lose several at a time. Yields the channels that went, [gone]; the sum of the losses of each as it
+    went, [gone]; and what their removal cost each system, [systems].
+    """
+    alive, step = np.arange(channels), max(1, channels // MOST_STEPS)
+    while len(alive):
+        losses = np.sum([system.losses(alive) for system in systems], axis=0)
+        first = np.argsort(losses, kind="stable")[: min(step, max(1, len(alive) - 1))]
+        gone = alive[first]
+        yield gone, losses[first], np.asarray([system.remove(gone) for system in systems])
         alive = np.setdiff1d(alive, gone)
-    totals += [float(system.losses(alive).sum()) for system in systems]
-    return np.asarray([*order, *alive], dtype=np.int64), np.asarray([*lost, _together(totals)])
 
 
 def _together(losses: FloatArray) -> float:

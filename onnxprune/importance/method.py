@@ -30,7 +30,7 @@ class Setting:
         choices: restricts it.
         low, high: bound it.
         switches: options without a value that stand for one of its values, by their names.
-        only: another setting and the value that it has to have for this one to count.
+        only: another setting and the values of which it has to have one for this one to count.
     """
 
     default: Any
@@ -39,7 +39,7 @@ class Setting:
     low: float | None = None
     high: float | None = None
     switches: Mapping[str, Any] = field(default_factory=dict)
-    only: tuple[str, Any] | None = None
+    only: tuple[str, tuple[Any, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,14 @@ class Method:
 
     def _check_counting(self, settled: Mapping[str, Any]) -> None:
         for name, option in self.options.items():
-            if option.only is None or settled[name] == option.default or settled[option.only[0]] == option.only[1]:
+            if option.only is None or settled[name] == option.default or settled[option.only[0]] in option.only[1]:
                 continue
             other, wanted = option.only
-            words = [f"--{word}" for word, value in self.options[other].switches.items() if value == wanted]
+            words = [f"--{word}" for word, value in self.options[other].switches.items() if value in wanted]
             spelled = f" ({', '.join(words)})" if words else ""
             raise InputError(
-                f"Option {name} of method {self.name} counts only where {other} is {wanted}{spelled}; add that or "
-                "leave it out.",
+                f"Option {name} of method {self.name} counts only where {other} is {' or '.join(map(str, wanted))}"
+                f"{spelled}; add that or leave it out.",
                 "missing-option",
             )
 

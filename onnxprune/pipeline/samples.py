@@ -3,13 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.data import Dataset, fit_and_judge, open_data, split
+from onnxprune.data.joined import joined
+from onnxprune.data.split import choose
 from onnxprune.data.subtask import numbers_of
 from onnxprune.errors import InputError
 from onnxprune.evaluation import (
@@ -24,6 +26,7 @@ from onnxprune.evaluation import (
 from onnxprune.graph.loaded import Model
 from onnxprune.graph.storage.metadata import classes_left
 from onnxprune.pipeline.config.jobs import PruneConfig
+from onnxprune.recovery.recovery import NONE
 from onnxprune.runtime import Session
 from onnxprune.values.bounds import samples_for
 from onnxprune.values.data import DataSummary, PresetScore
@@ -47,6 +50,7 @@ class Samples:
         seed: of the choice of samples.
         alike: in what way the outputs of the original hardly vary over the samples; None: they do.
         protected: classes, as the data number them, whose samples count `COUNTED` times in what is fitted.
+        others: samples of classes that were not chosen, which recovery takes in as well; None: there are none.
     """
 
     whole: Dataset
@@ -60,6 +64,7 @@ class Samples:
     seed: int = 0
     alike: str | None = None
     protected: tuple[int, ...] = ()
+    others: Dataset | None = None
 
     @property
     def known(self) -> Predictions | None:
@@ -90,8 +95,13 @@ class Samples:
 
     @property
     def fitted(self) -> int:
-        """How many different samples that are."""
-        return len(self._parts[0])
+        """How many different samples weights are fitted to."""
+        return len(self._parts[0]) + (0 if self.others is None else len(self.others))
+
+    @cached_property
+    def recovered_from(self) -> Dataset:
+        """What recovery solves for weights from: what is fitted to, and samples of other classes beside."""
+        return self.fit if self.others is None else joined(self.fit, self.others)
 
     @property
     def protected_names(self) -> tuple[str, ...]:
@@ -136,6 +146,7 @@ class Samples:
             presets=self.presets,
             original=None if self.answers is None else self.answers.accuracy,
             classes=self.classes,
+            others=0 if self.others is None else len(self.others),
             skipped=self.skipped,
             converted=self.converted,
         )
@@ -183,12 +194,14 @@ def open_samples(
         if config.protect
         else ()
     )
+    others = _others(config, model, config.data, whole)
+    opened = partial(Samples, whole, seed=config.seed, protected=protected, others=others)
     if config.test is None:
         calibration, held = split(whole, share, config.seed)
-        return Samples(whole, calibration, held, seed=config.seed, protected=protected)
+        return opened(calibration=calibration, measured=held)
     test = open_test(config, model, config.test, whole)
     calibration, tried_on = _split_to_try(whole, config, share) if chosen_by_loss else (whole, None)
-    return Samples(whole, calibration, test, held=tried_on, test=test, seed=config.seed, protected=protected)
+    return opened(calibration=calibration, measured=test, held=tried_on, test=test)
 
 
 def scale_pixels(samples: Samples, config: PruneConfig, session: Session, track: Track) -> Samples:
@@ -216,7 +229,37 @@ def scale_pixels(samples: Samples, config: PruneConfig, session: Session, track:
         measured=measured,
         held=None if samples.held is None else samples.held.with_preprocess(treatment),
         test=None if samples.test is None else measured,
+        others=None if samples.others is None else samples.others.with_preprocess(treatment),
     )
+
+
+def _others(config: PruneConfig, model: Model, path: Path, chosen: Dataset) -> Dataset | None:
+    """Return samples of the classes that were not chosen, up to `ENOUGH` in all; None where there are none.
+
+    Few classes have few samples, and what a layer does is seen on any. Data whose other classes cannot be read (folders
+    that no line of --labels names) have none.
+    """
+    if not config.classes or config.recovered_by == NONE or chosen.reader.one_by_one or chosen.outputs is None:
+        return None
+    graph = model.graph
+    try:
+        whole = open_data(
+            path,
+            graph.input_specs,
+            config.pixels,
+            labels_file=config.labels,
+            classes=declared_classes(graph.output_specs),
+            limit=2 * ENOUGH,
+            seed=config.seed,
+        )
+    except InputError:
+        return None
+    assert whole.labels is not None
+    rows = np.flatnonzero(~np.isin(whole.labels, chosen.outputs))
+    room = min(len(rows), ENOUGH - len(chosen))
+    if room <= 0:
+        return None
+    return whole.subset(rows[choose(whole.labels[rows], len(rows), room, config.seed)])
 
 
 def _held_share(config: PruneConfig, whole: Dataset, limit: float | None) -> float:

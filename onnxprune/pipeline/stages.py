@@ -83,7 +83,8 @@ def stages_of(run: Run, cut: Cut, name: str, seed: int, notes: list[str], track:
     graph, memory, data = run.model.graph, run.config.memory, run.calibration_samples
     begun = False
     try:
-        for step in recover_steps(graph, cut, data.fit, data.judge, name, memory=memory, seed=seed, track=track):
+        fit = data.recovered_from
+        for step in recover_steps(graph, cut, fit, data.judge, name, memory=memory, seed=seed, track=track):
             if not begun:
                 begun = True
                 yield Stage(cut, step.before)

@@ -28,6 +28,7 @@ class DataSummary:
         presets: what every preset scored, where they were tried.
         original: accuracy of the original model on all of the data; None where it was not measured.
         classes: the chosen classes as name -> output of the model; empty: all.
+        others: number of samples of other classes that recovery takes in as well.
         skipped: files that could not be read.
         converted: how many images had their channels converted, by what was done.
     """
@@ -39,6 +40,7 @@ class DataSummary:
     presets: tuple[PresetScore, ...] = ()
     original: Accuracy | None = None
     classes: Mapping[str, int] = field(default_factory=dict)
+    others: int = 0
     skipped: tuple[str, ...] = ()
     converted: Mapping[str, int] = field(default_factory=dict)
 
@@ -52,6 +54,7 @@ class DataSummary:
             "presets": [vars(score) for score in self.presets],
             "original": None if self.original is None else self.original.to_json(),
             "classes": dict(self.classes),
+            "others": self.others,
             "skipped": list(self.skipped),
             "converted": dict(self.converted),
         }

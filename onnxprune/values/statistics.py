@@ -26,6 +26,12 @@ MOMENTS = "input moments"
 COARSE_MOMENTS = "coarse input moments"
 """The same from few samples, wide layers by channel and not by tap: enough for widths, see `selection.loss`."""
 
+COVARIANCES = "covariances"
+"""Under this name a method asks how the channels of a layer vary together within the classes, at sampled positions."""
+
+MEAN_COVARIANCES = "mean covariances"
+"""The same of their spatial means."""
+
 GRADIENT_WINS = "class wins by gradient"
 """Under this name a method asks how many classes' losses a channel moves, which takes labels and torch."""
 

@@ -31,10 +31,10 @@ CONVNET = """(float[n, 3, 8, 8] image) => (float[n, 4] logits)
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Net:
     onnx.save(net(CONVNET), tmp_path / "tiny.onnx")
     rng = np.random.default_rng(0)
-    for name, count in (("calibration-10", 40), ("calibration-50", 40), ("test", 60)):
+    for name, count in (("calibration", 60), ("test", 60)):
         x = rng.standard_normal((count, 3, 8, 8)).astype(np.float32)
         np.savez(tmp_path / f"{name}.npz", x=x, y=np.arange(count) % 4, class_names=list("abcd"))
-    found = Net("tiny", tmp_path / "tiny.onnx", tmp_path, ("a", "b", "d"))
+    found = Net("tiny", tmp_path / "tiny.onnx", tmp_path, each=10)
     monkeypatch.setattr(methods, "open_net", lambda name, *_: found if name == "tiny" else None)
     return found
 
@@ -49,15 +49,15 @@ def test_methods_are_compared_and_a_run_is_resumed(tiny: Net, capsys: pytest.Cap
         "random,l1,catro",
         "--macs",
         "80%,50%",
-        "--sizes",
-        "10,50",
+        "--draws",
+        "2",
     ]
-    arguments += ["--recover", "none,refit", "--rows", str(rows), "--page", str(tiny.folder / "page")]
+    arguments += ["--rows", str(rows), "--page", str(tiny.folder / "page")]
     methods.main(arguments)
     assert "absent are not in nowhere" in capsys.readouterr().err
     found = [json.loads(line) for line in rows.read_text().splitlines()]
-    # the original; five units (three seeds of random), each 2 budgets x 2 recoveries, 1 at 10 images, 2 on the subtask
-    assert len(found) == 1 + 5 * 4 + 5 * 1 + 5 * 2
+    # the original; three methods: on the first draw 2 budgets x 3 recoveries and two matches, on the second 2 x refit
+    assert len(found) == 1 + 3 * 6 + 2 + 3 * 2
     for row in found[1:]:
         assert row["reached"] <= row["macs"]
         assert len(row["by_class"]) == 4
@@ -70,11 +70,12 @@ def test_methods_are_compared_and_a_run_is_resumed(tiny: Net, capsys: pytest.Cap
     assert sorted(kept.done()) == sorted(map(kept.key, found))
     text = (tiny.folder / "page" / "methods.md").read_text()
     assert "80% none" in text
+    assert "50% match" in text
     assert "| `random` |" in text
-    assert "Subtask of three classes" in text
+    assert "### 50% of the MACs" in text
     drawn = (tiny.folder / "page" / "methods.svg").read_text()
-    assert all(f"tiny, {recovery}" in drawn for recovery in ("none", "fold", "refit"))
-    assert drawn.count('<g id="line ') == 6
+    assert all(f"tiny, {recovery}" in drawn for recovery in ("none", "fold", "refit", "match"))
+    assert drawn.count('<g id="line ') == 11
 
 
 def test_images_come_normalised_from_the_archive(tmp_path: Path) -> None:
@@ -91,31 +92,35 @@ def test_images_come_normalised_from_the_archive(tmp_path: Path) -> None:
     found = open_net("cifar10_resnet20", tmp_path, tmp_path / "cache")
     assert found is not None
     assert open_net("cifar10_resnet56", tmp_path, tmp_path / "cache") is None
-    with np.load(found.calibration(10)) as few, np.load(found.test) as test:
-        assert few["y"].tolist() == [0] * 10 + [1] * 10
+    with np.load(found.calibration) as few, np.load(found.test) as test:
+        assert few["y"].tolist() == [0] * 12 + [1] * 12
         assert few["class_names"].tolist() == ["cat", "dog"]
         assert test["x"].shape == (6, 3, 4, 4)
         red = (np.array([0, 9, 40, 49]) / 255 - 0.485) / 0.229
-        assert few["x"][[0, 9, 10, 19], 0, 0, 0] == pytest.approx(red, abs=0.05)
+        assert few["x"][[0, 9, 12, 21], 0, 0, 0] == pytest.approx(red, abs=0.05)
 
 
 def row(**more: Any) -> dict[str, Any]:
-    cell = {"net": "n", "method": "l1", "size": 50, "seed": 0, "seen": "all", "macs": 0.5, "recover": "refit"}
-    return {**cell, "top1": 70.0, "by_class": [80.0, 60.0], "subtask_top1": 75.0, **more}
+    cell = {"net": "n", "method": "l1", "draw": 0, "macs": 0.5, "recover": "refit"}
+    return {**cell, "top1": 70.0, "by_class": [80.0, 60.0], **more}
 
 
-def test_the_page_says_spread_and_worst_class(tmp_path: Path) -> None:
-    before = {"net": "n", "method": "original", "top1": 90.0, "by_class": [90.0, 90.0], "subtask_top1": 95.0}
-    rows = [before | {"test_images": 10, "versions": {"numpy": "2"}}, row()]
-    rows += [row(method="random", seed=seed, top1=60.0 + seed) for seed in range(3)]
+def test_the_page_says_spread_worst_class_and_paired_differences(tmp_path: Path) -> None:
+    before = {"net": "n", "method": "original", "top1": 90.0, "by_class": [90.0, 90.0]}
+    rows = [before | {"test_images": 10, "versions": {"numpy": "2"}}]
+    rows += [row(draw=draw, top1=70.0 + draw) for draw in range(3)]
+    rows += [row(method="catro", draw=draw, top1=72.0 + 2 * draw) for draw in range(3)]
+    rows += [row(method="random", draw=draw, top1=60.0 + draw) for draw in range(3)]
     text = page(rows)
     assert "| `random` | 61.0 (60.0-62.0) |" in text
-    assert "| `l1` | 30.0 |" in text, "the second class lost thirty points"
+    assert "| `l1` | 30.0 (30.0-30.0) |" in text, "the second class lost thirty points"
+    assert "| method | top-1 | from `random` | from `l1` |" in text
+    assert "| `catro` | 74.00 | +13.00 ± 1.13 | +3.00 ± 1.13 |" in text, "differences of 12, 13, 14 and of 2, 3, 4"
     write_page(rows, tmp_path)
     assert (tmp_path / "methods.md").read_text() == text
     drawn = (tmp_path / "methods.svg").read_text()
     assert all(label in drawn for label in ("n, refit", "random", "l1", "MACs left"))
-    assert drawn.count('<g id="line ') == 2
+    assert drawn.count('<g id="line ') == 3
 
 
 def test_costs_are_multiples_of_a_plain_run(

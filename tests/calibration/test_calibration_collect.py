@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import onnxprune.calibration.collect as collecting
 from onnxprune.calibration.accumulators import (
     ClassSums,
+    Covariances,
     MapEntropies,
     MeanHistograms,
     MostClasses,
@@ -29,9 +30,10 @@ from onnxprune.data import open_data
 from onnxprune.data.split import choose
 from onnxprune.runtime.session import Session
 from onnxprune.values.preprocess import Preprocess
-from onnxprune.values.statistics import Statistics
+from onnxprune.values.statistics import COVARIANCES, MEAN_COVARIANCES, Statistics
 
 ALL = frozenset(PROBES)
+TOGETHER = (COVARIANCES, MEAN_COVARIANCES)
 EXACT = 1e-6
 # One element in another bin (the runtime rounds differently when it fuses differently) moves an entropy by less.
 BIN = 0.01
@@ -298,7 +300,8 @@ def test_unlabelled_data_is_one_class(tmp_path: Path) -> None:
     assert (one.labelled, one.samples.tolist()) == (True, [12, 0, 0, 0, 0])
     for name, layer in found.layers.items():
         for statistic, values in layer.values.items():
-            assert values.shape[:2] == (1, layer.values["mean magnitude"].shape[1])
+            channels = layer.values["mean magnitude"].shape[1]
+            assert values.shape[:2] == ((channels if statistic in TOGETHER else 1), channels)
             assert values[0] == pytest.approx(one.layers[name].values[statistic][0], abs=1e-9)
 
 
@@ -310,7 +313,7 @@ def test_a_class_without_images_is_absent_and_zero(tmp_path: Path) -> None:
     for layer in found.layers.values():
         assert layer.values["class wins"].shape == layer.values["mean magnitude"][:1].shape
         for name, values in layer.values.items():
-            assert name == "class wins" or (values[[2, 4]] == 0).all()
+            assert name in ("class wins", *TOGETHER) or (values[[2, 4]] == 0).all()
 
 
 def test_statistics_are_read_only(tmp_path: Path) -> None:
@@ -363,7 +366,7 @@ def test_accumulators_do_not_grow_with_the_images(make: Any) -> None:
     shape = {MapEntropies: (50, 1, 6, 16), MeanHistograms: (50, 1, 6), ClassSums: (50, 1, 6), MostClasses: (6 * 16,)}
     if isinstance(accumulator, SquareSums):
         shape[SquareSums] = (50, 1, 6)
-    elif isinstance(accumulator, PositionSums):
+    elif isinstance(accumulator, PositionSums | Covariances):
         shape[type(accumulator)] = (50, 1, 6, 16)
     sizes = []
     for _ in range(3):
@@ -371,7 +374,8 @@ def test_accumulators_do_not_grow_with_the_images(make: Any) -> None:
         accumulator.add(value, rng.integers(0, 3, 50))
         sizes.append(held_bytes(accumulator))
     assert sizes[0] == sizes[1] == sizes[2] > 0
-    assert accumulator.result(np.array([50, 50, 50])).shape[:2] == (1 if isinstance(accumulator, MostClasses) else 3, 6)
+    first = {MostClasses: 1, Covariances: 6}.get(type(accumulator), 3)
+    assert accumulator.result(np.array([50, 50, 50])).shape[:2] == (first, 6)
 
 
 def held_bytes(thing: Any) -> int:

@@ -15,7 +15,7 @@ from onnxprune.calibration.probes import POSITIONS, sampled_positions
 from onnxprune.calibration.thinning import steps
 from onnxprune.data import Dataset, open_data
 from onnxprune.values.preprocess import Preprocess
-from onnxprune.values.statistics import LayerStatistics
+from onnxprune.values.statistics import COVARIANCES, MEAN_COVARIANCES, LayerStatistics
 
 LABELS = np.array([0, 3, 1, 1, 0, 3, 3, 1, 0, 0, 1])  # classes 2 and 4 have no image
 
@@ -129,7 +129,7 @@ def test_a_layer_that_feeds_a_sum_is_active_where_the_sum_is(tmp_path: Path) -> 
 
 def test_samples_that_only_fill_up_a_call_weigh_nothing(tmp_path: Path) -> None:
     pool = "p = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(r)"
-    names = ("class wins", "position sums", "squares", "mean sums", "mean squares", "active share")
+    names = ("class wins", "position sums", "squares", "mean sums", "mean squares", "active share", COVARIANCES)
     free, fixed = analysed(net(pooled(pool))), analysed(net(pooled(pool, n="4")))
     data = dataset(tmp_path, free, 11, LABELS)
     expected = layer(free, data, *names).values
@@ -152,6 +152,33 @@ def test_position_sums_are_those_of_the_sampled_positions(tmp_path: Path) -> Non
         assert found["squares"][c] == pytest.approx(np.square(mine[:, :, chosen]).sum(axis=(0, 2)), rel=1e-5)
         assert found["mean sums"][c] == pytest.approx(mine.mean(axis=2).sum(axis=0)[:, None], rel=1e-5)
         assert found["mean squares"][c] == pytest.approx(np.square(mine.mean(axis=2)).sum(axis=0), rel=1e-5)
+
+
+def test_covariances_are_within_the_classes_over_the_sampled_positions(tmp_path: Path) -> None:
+    analysis = analysed(net(pooled("p = Identity(r)")))
+    labels = np.arange(2000) % 5
+    data = dataset(tmp_path, analysis, 2000, labels)
+    maps = full_maps(analysis, data, ["r"])["r"].reshape(2000, 4, -1).astype(np.float64)
+    chosen = np.arange(42).reshape(7, 6)[::2].ravel()
+    found = layer(analysis, data, COVARIANCES, MEAN_COVARIANCES, batch_size=64).values
+    for name, x in ((COVARIANCES, maps[:, :, chosen]), (MEAN_COVARIANCES, maps.mean(axis=2, keepdims=True))):
+        about = np.concatenate([x[labels == c] - x[labels == c].mean(axis=(0, 2))[:, None] for c in range(5)])
+        rows = about.transpose(0, 2, 1).reshape(-1, 4)
+        expected = rows.T @ rows / len(rows)
+        assert np.diag(found[name]) == pytest.approx(np.diag(expected), rel=1e-4)
+        share = found[name][np.triu_indices(4, 1)] / expected[np.triu_indices(4, 1)]
+        assert np.ptp(share) < 1e-3, "covariances are drawn towards nothing alike"
+        assert 0.9 < share[0] <= 1, "hardly, with so many images"
+
+
+def test_covariances_of_few_images_are_drawn_towards_nothing(tmp_path: Path) -> None:
+    analysis = analysed(net(pooled("p = Identity(r)")))
+    data = dataset(tmp_path, analysis, 4, [0] * 4)
+    maps = full_maps(analysis, data, ["r"])["r"].reshape(4, 4, -1).astype(np.float64)
+    found = layer(analysis, data, MEAN_COVARIANCES).values[MEAN_COVARIANCES]
+    plain = np.cov(maps.mean(axis=2).T, bias=True)
+    assert np.diag(found) == pytest.approx(np.diag(plain), rel=1e-4, abs=1e-9)
+    assert np.abs(found - np.diag(np.diag(found))).max() < 0.7 * np.abs(plain - np.diag(np.diag(plain))).max()
 
 
 def test_maps_of_another_size_than_the_nominal_one_are_looked_at_all_over(tmp_path: Path) -> None:

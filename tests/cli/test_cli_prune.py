@@ -103,7 +103,8 @@ def test_a_dry_run_and_its_replay_give_the_bytes_of_the_direct_run(tmp_path: Pat
 
 
 def test_unlabelled_images_are_judged_by_drift(tmp_path: Path) -> None:
-    ended = prune(tmp_path / "a.onnx", "--macs", "50%", data=save_images(tmp_path / "images", 12))
+    images = save_images(tmp_path / "images", 12)
+    ended = prune(tmp_path / "a.onnx", "--macs", "50%", "--method", "entropy", data=images)
     assert ended.code == 0
     assert "Drift of the outputs" in ended.stdout
     assert "logits" in ended.stdout
@@ -144,11 +145,15 @@ def test_preprocessing_numbers_are_taken_as_they_are(tmp_path: Path) -> None:
 
 def test_options_of_the_method_reach_the_plan(tmp_path: Path) -> None:
     def options(*args: str) -> object:
-        assert prune(tmp_path / "a.onnx", "--macs", "50%", "--dry-run", *args).code == 0
+        assert prune(tmp_path / "a.onnx", "--macs", "50%", "--method", "entropy", "--dry-run", *args).code == 0
         return json.loads((tmp_path / "a.plan.json").read_text())["options"]
 
     assert options("--variant", "gap", "--vote", "--q", "60%") == {"variant": "gap", "rule": "vote", "q": 0.6}
-    assert options("--option", "rule=vote", "--option", "q=0.5") == {"variant": "map", "rule": "vote", "q": 0.5}
+    assert options("--variant", "map", "--option", "rule=vote", "--option", "q=0.5") == {
+        "variant": "map",
+        "rule": "vote",
+        "q": 0.5,
+    }
 
 
 def test_samples_in_an_npz(tmp_path: Path) -> None:

@@ -131,10 +131,12 @@ def test_what_has_no_class_of_its_own_has_a_code_too(monkeypatch: pytest.MonkeyP
 
 def test_settings_that_the_method_does_not_have_or_take(output: Path) -> None:
     refused(prune(output, "--method", "random", "--variant", "gap"), "random", "variant")
-    refused(prune(output, "--option", "q=many"), "q=many", "number")
-    refused(prune(output, "--option", "depth=3"), "depth", "variant")
+    refused(prune(output, "--variant", "gap"), "reconstruction", "variant", "entropy")
+    refused(prune(output, "--method", "entropy", "--option", "q=many"), "q=many", "number")
+    refused(prune(output, "--method", "entropy", "--option", "depth=3"), "depth", "variant")
     refused(prune(output, "--option", "q"), "NAME=VALUE")
-    refused(prune(output, "--q", "50%"), "--vote")
+    refused(prune(output, "--method", "entropy", "--q", "50%"), "--vote")
+    refused(prune(output, "--method", "entropy", "--vote"), "variant", "map or gap")
 
 
 @pytest.mark.parametrize(

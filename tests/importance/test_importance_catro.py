@@ -12,11 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refused
 
-from onnxprune.importance.catro import EPSILON, group_curve, scatter, trace_ratio, utilities, value_curve
+from onnxprune.importance.catro import (
+    EPSILON,
+    class_covariances,
+    group_curve,
+    scatter,
+    trace_ratio,
+    utilities,
+    value_curve,
+)
 from onnxprune.values.axes import FloatArray
-from onnxprune.values.statistics import LayerStatistics, Statistics
+from onnxprune.values.statistics import COVARIANCES, LayerStatistics, Statistics
 
-scored = partial(scored_by, "catro", feature="map", tau=0.5)
+scored = partial(scored_by, "catro", impact="single", feature="map", tau=0.5)
+together = partial(scored_by, "catro", impact="joint", feature="map")
 
 
 def statistics_of(features: dict[str, FloatArray], labels: list[int], classes: int) -> Statistics:
@@ -26,8 +35,15 @@ def statistics_of(features: dict[str, FloatArray], labels: list[int], classes: i
     for name, x in features.items():
         sums = np.tensordot(mine, x, axes=1)
         squares = (mine @ np.square(x).sum(axis=2)).astype(float)
-        layers[name] = LayerStatistics(name, name, "map", x.shape[2], {"position sums": sums, "squares": squares})
+        values = {"position sums": sums, "squares": squares, COVARIANCES: within_covariance(x, labels)}
+        layers[name] = LayerStatistics(name, name, "map", x.shape[2], values)
     return Statistics(layers, mine.sum(axis=1).astype(np.int64))
+
+
+def within_covariance(x: FloatArray, labels: list[int]) -> FloatArray:
+    own = [x[np.equal(labels, c)] for c in sorted(set(labels))]
+    rows = np.concatenate([(y - y.mean(axis=(0, 2))[:, None]).transpose(0, 2, 1).reshape(-1, x.shape[1]) for y in own])
+    return np.asarray(rows.T @ rows / len(rows))
 
 
 def literal_scatter(x: FloatArray, labels: list[int]) -> tuple[list[float], list[float]]:
@@ -64,6 +80,48 @@ def test_a_hand_computed_example() -> None:
     between, within = scatter(values["position sums"], values["squares"], np.array([2, 2]))
     assert between == pytest.approx([16.0, 0.0])
     assert within == pytest.approx([0.0, 4.0])
+
+
+def test_covariances_of_the_classes_and_of_all_are_those_of_the_definition() -> None:
+    rng = np.random.default_rng(5)
+    labels = [0, 0, 1, 1, 1, 3]
+    x = rng.normal(size=(6, 4, 5))
+    statistics = statistics_of({"a": x}, labels, classes=4)
+    values = statistics.layers["a"].values
+    between, total = class_covariances(values[COVARIANCES], values["position sums"], statistics.samples)
+    assert np.diag(between) == pytest.approx(np.array(literal_scatter(x, labels)[0]) / (6 * 5), rel=1e-9)
+    rows = x.transpose(0, 2, 1).reshape(-1, 4)
+    assert total == pytest.approx(np.cov(rows.T, bias=True), rel=1e-9)
+
+
+def test_together_a_copy_of_a_good_channel_adds_nothing() -> None:
+    rng, labels = np.random.default_rng(0), [0, 1, 2] * 60
+    good = np.array(labels, dtype=float)[:, None] + 0.3 * rng.normal(size=(180, 1))
+    copy = good + 0.01 * rng.normal(size=(180, 1))
+    fair = 0.4 * np.equal(labels, 1)[:, None] + 0.3 * rng.normal(size=(180, 1))
+    statistics = statistics_of({"a": np.concatenate([good, copy, fair], axis=1)[:, :, None]}, labels, 3)
+    alone = scored([group("a", size=3)], statistics, tau=0.0).values["a"]
+    assert alone[2] < min(alone[:2])
+    found = together([group("a", size=3)], statistics).values["a"]
+    assert int(np.argmin(found)) in (0, 1)
+    assert int(np.argmax(found)) in (0, 1)
+    assert found[2] > 2 * found.min()
+
+
+def test_together_scores_follow_a_permutation_and_say_what_was_not_measured() -> None:
+    rng = np.random.default_rng(1)
+    x, labels, order = rng.normal(size=(60, 6, 4)), [0, 1, 2] * 20, rng.permutation(6)
+    plain = together([group("a", size=6), group("elsewhere", size=2)], statistics_of({"a": x}, labels, 3))
+    mixed = together([group("a", size=6)], statistics_of({"a": x[:, order]}, labels, 3))
+    assert mixed.values["a"] == pytest.approx(plain.values["a"][order], rel=1e-6)
+    assert plain.choose is None
+    assert plain.values["elsewhere"].tolist() == [1.0, 1.0]
+    assert any("elsewhere" in note for note in plain.notes)
+
+
+def test_together_silence_is_finite() -> None:
+    silent = together([group("a", size=3)], statistics_of({"a": np.zeros((4, 3, 2))}, [0, 0, 1, 1], 2))
+    assert silent.values["a"].tolist() == [1.0, 1.0, 1.0]
 
 
 @given(st.integers(0, 10**6), st.integers(2, 9), st.data())

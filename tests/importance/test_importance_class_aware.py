@@ -1,30 +1,32 @@
 """Class-aware scores: the number of classes that a channel matters for, its threshold, ties and awkward channels."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 from channel_groups import group, scored_by
 
+from onnxprune.importance.class_aware import times_threshold
 from onnxprune.importance.method import find_method
-from onnxprune.values.axes import FloatArray
-from onnxprune.values.statistics import LayerStatistics, Statistics
+from onnxprune.values.axes import Axis, Ref
+from onnxprune.values.groups import Member
+from onnxprune.values.statistics import Consumer, LayerStatistics, Statistics
 
 scored = partial(scored_by, "class-aware")
 
 
-def statistics_of(wins: dict[str, list[float]], samples: list[int], magnitude: FloatArray | None = None) -> Statistics:
-    layers = {}
-    for name, counts in wins.items():
-        size = magnitude if magnitude is not None else np.ones((len(samples), len(counts)))
-        values = {"class wins": np.asarray([counts]), "mean magnitude": np.asarray(size)}
-        layers[name] = LayerStatistics(name, name, "map", 9, values)
-    return Statistics(layers, np.asarray(samples))
+def statistics_of(wins: dict[str, list[float]], samples: list[int], consumers: tuple[Consumer, ...] = ()) -> Statistics:
+    layers = {
+        name: LayerStatistics(name, name, "map", 9, {"class wins": np.asarray([counts])})
+        for name, counts in wins.items()
+    }
+    return Statistics(layers, np.asarray(samples), consumers=consumers)
 
 
 def test_three_of_ten_classes_are_the_threshold() -> None:
     scores = scored([group("a", size=4)], statistics_of({"a": [0.0, 2.9, 3.0, 10.0]}, [5] * 10))
-    assert scores.values["a"] == pytest.approx([0.0, 2.9 / 3, 1.0, 10 / 3])
+    assert scores.values["a"] == pytest.approx([0.0, 2.9 / 3, 1.0, 3.0])
     assert (scores.values["a"] < 1).tolist() == [True, True, False, False]
 
 
@@ -34,11 +36,19 @@ def test_a_class_without_images_does_not_raise_the_threshold() -> None:
     assert any("No calibration image of: 2" in note for note in scores.notes)
 
 
-def test_ties_are_decided_by_mean_activation_of_the_classes_with_images() -> None:
-    magnitude = np.array([[1.0, 3.0], [1.0, 5.0], [900.0, 0.0]])
-    scores = scored([group("a", size=2)], statistics_of({"a": [2.0, 2.0]}, [1, 1, 0], magnitude))
-    assert scores.values["a"][0] == scores.values["a"][1]
-    assert scores.ties["a"] == pytest.approx([0.4, 1.6])
+def test_counts_below_the_threshold_count_as_they_are_and_others_by_whole_multiples() -> None:
+    found = times_threshold(np.array([0.0, 0.4, 0.999, 1.0, 1.9, 2.0, 3.3, 1 - 1e-15]))
+    assert found.tolist() == [0.0, 0.4, 0.999, 1.0, 1.0, 2.0, 3.0, 1.0]
+
+
+def test_between_as_many_times_the_threshold_the_loss_of_the_readers_decides() -> None:
+    whole = group("a", size=3)
+    axis = Axis(Ref("w", 0, 1), 1)
+    read = replace(whole, members=(*whole.members, Member(axis, np.arange(3)[:, None], "weight")))
+    reader = Consumer("y", axis, np.array([[[3.0], [1.0], [2.0]]]), np.eye(3)[None], 3, scale=1.0)
+    scores = scored([read], statistics_of({"a": [3.2, 5.9, 6.0]}, [5] * 10, (reader,)))
+    assert scores.values["a"][0] == scores.values["a"][1] < scores.values["a"][2]
+    assert scores.ties["a"][0] > scores.ties["a"][1]
 
 
 def test_scores_are_global_and_averaged_over_the_layers_of_a_channel() -> None:
@@ -49,7 +59,7 @@ def test_scores_are_global_and_averaged_over_the_layers_of_a_channel() -> None:
 
 
 def test_dead_layers_and_unmeasured_groups_stay_finite() -> None:
-    statistics = statistics_of({"a": [0.0, 0.0]}, [2, 2], np.zeros((2, 2)))
+    statistics = statistics_of({"a": [0.0, 0.0]}, [2, 2])
     scores = scored([group("a", size=2), group("elsewhere", size=3)], statistics)
     assert scores.values["a"].tolist() == [0.0, 0.0]
     assert np.isfinite(scores.ties["a"]).all()

@@ -11,14 +11,15 @@ import pytest
 from channel_groups import scored_by
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import refused
 
-from onnxprune.importance.entropy import relative_activity, relative_entropy
+from onnxprune.importance.entropy import relative_activity, relative_conditional, relative_entropy
 from onnxprune.importance.method import find_method
 from onnxprune.values.axes import Axis, FloatArray, Ref
 from onnxprune.values.groups import ChannelGroup, Member
 from onnxprune.values.statistics import LayerKind, LayerStatistics, Statistics
 
-scored = partial(scored_by, "entropy")
+scored = partial(scored_by, "entropy", variant="map")
 
 EXACT = 1e-12
 H = np.array([[1.0, 2.0, 3.0], [4.0, 1.0, 1.0]])
@@ -127,6 +128,32 @@ def test_equal_channels_with_classes_that_differ_are_at_the_threshold() -> None:
         assert (relative_entropy(entropy, rule, 1.0) == 1.0).all()
 
 
+@given(seed=st.integers(0, 10_000), alpha=st.floats(0.2, 1.8))
+def test_entropies_given_the_others_are_compared_with_their_mean(seed: int, alpha: float) -> None:
+    entropies = np.random.default_rng(seed).normal(0.0, 2.0, 7)
+    threshold = sum(entropies) / 7 + math.log(alpha)
+    removed = {j for j, entropy in enumerate(entropies) if entropy < threshold}
+    assert {int(j) for j in np.flatnonzero(relative_conditional(entropies) < alpha)} == removed
+
+
+def test_channels_of_equal_entropy_given_the_others_stay() -> None:
+    assert (relative_conditional(np.full(7, -1.3)) == 1.0).all()
+
+
+def test_by_default_maps_are_scored_given_the_others_and_vectors_by_activity() -> None:
+    # Independent channels: H_j is half the logarithm of the variance and a constant.
+    maps = layer("conv", covariances=np.diag([1.0, math.e**2, math.e**4]), mean_magnitude=np.ones((2, 3)))
+    fc = layer("fc", "vector", zeros=[[0.0, 0.5, 1.0], [0.0, 0.7, 1.0]], covariances=np.eye(3))
+    found = scored([group("conv"), group("fc")], statistics(maps, fc), variant="conditional")
+    assert found.values["conv"] == pytest.approx([1 / math.e, 1.0, math.e], rel=0.03)  # but for the ridge
+    assert found.values["fc"] == pytest.approx([3 / 1.4, 1.2 / 1.4, 0.0], abs=EXACT)
+
+
+def test_a_vote_takes_histograms() -> None:
+    with refused("missing-option", "rule", "variant", "map or gap"):
+        find_method("entropy").settle({"rule": "vote"})
+
+
 def test_a_dead_channel_scores_zero_and_the_others_share_the_rest() -> None:
     entropy = np.array([[0.0, 2.0, 2.0], [0.0, 2.0, 2.0]])
     for rule in ("mean", "vote"):
@@ -233,6 +260,7 @@ def test_dead_layers_of_every_kind_give_finite_scores_and_ties() -> None:
 
 def test_the_method_asks_only_for_what_it_reads() -> None:
     method = find_method("entropy")
-    assert method.needs(method.settle({})) == {"map entropy", "zeros", "mean magnitude"}
+    assert method.needs(method.settle({})) == {"covariances", "zeros", "mean magnitude"}
+    assert method.needs(method.settle({"variant": "map"})) == {"map entropy", "zeros", "mean magnitude"}
     assert method.needs(method.settle({"variant": "gap"})) == {"gap entropy", "zeros", "mean magnitude"}
     assert math.isclose(method.threshold or 0.0, 1.0)

@@ -17,15 +17,15 @@ def member(name: str, positions: list[list[int]], role: Role = "produces") -> Me
 
 
 def test_options_are_filled_with_defaults() -> None:
-    given = {"rule": "vote", "q": 0.5}
-    assert find_method("entropy").settle(given) == {"variant": "map", "rule": "vote", "q": 0.5}
+    given = {"variant": "map", "rule": "vote"}
+    assert find_method("entropy").settle(given) == {"variant": "map", "rule": "vote", "q": 1.0}
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"colour": 1}, "Method entropy has no option 'colour'; its options are: q, rule, variant."),
-        ({"variant": "maps"}, "Option variant of method entropy is one of map, gap, not 'maps'."),
+        ({"variant": "maps"}, "Option variant of method entropy is one of conditional, map, gap, not 'maps'."),
         ({"q": 1.5}, "Option q of method entropy has to be between 0 and 1, not 1.5; did you mean 1.5%?"),
         ({"q": -0.1}, "Option q of method entropy has to be between 0 and 1, not -0.1."),
         ({"q": "half"}, "Option q=half of method entropy has to be a number, such as q=1.0."),

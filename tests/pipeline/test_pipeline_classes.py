@@ -20,7 +20,9 @@ from onnxprune.pipeline.samples import Samples, open_samples
 CHOSEN = ("7", "1", "4")
 
 
-def pruned(data: Path, output: Path, classes: tuple[str, ...] = CHOSEN, method: str = "catro") -> onnxprune.Result:
+def pruned(
+    data: Path, output: Path, classes: tuple[str, ...] = CHOSEN, method: str = "catro", recovery: str = "refit"
+) -> onnxprune.Result:
     return onnxprune.prune(
         RESNET,
         data,
@@ -28,6 +30,7 @@ def pruned(data: Path, output: Path, classes: tuple[str, ...] = CHOSEN, method: 
         macs=0.04,
         round_to=1,
         classes=classes,
+        recovery=recovery,
         output=output,
         test=SAMPLES / "test",
         preprocess="unit",
@@ -55,18 +58,57 @@ def test_scores_and_accuracy_are_of_these_classes(result: onnxprune.Result) -> N
     assert result.to_json()["classes"] == {"1": 1, "4": 4, "7": 7}
 
 
-def test_nothing_depends_on_the_other_classes(few: Path, result: onnxprune.Result, tmp_path: Path) -> None:
-    """Other images in the folders of all other classes give the same bytes: scores, cut and recovery."""
+def test_only_recovery_depends_on_the_other_classes(few: Path, result: onnxprune.Result, tmp_path: Path) -> None:
+    """Other images in the folders of all other classes give the same scores and the same cut."""
     other = tmp_path / "other"
     for folder in few.iterdir():
         shutil.copytree(folder if folder.name in CHOSEN else few / "8", other / folder.name)
-    assert result.output is not None
+    cut = [pruned(data, tmp_path / f"{data.name}.onnx", recovery="none") for data in (few, other)]
+    assert (tmp_path / f"{few.name}.onnx").read_bytes() == (tmp_path / "other.onnx").read_bytes()
+    assert cut[0].plan == cut[1].plan
     again = pruned(other, tmp_path / "out.onnx")
-    assert (tmp_path / "out.onnx").read_bytes() == result.output.read_bytes()
-    assert again.plan == result.plan
+    assert again.plan.groups == result.plan.groups
+    assert result.output is not None
+    assert (tmp_path / "out.onnx").read_bytes() != result.output.read_bytes()
     whole = pruned(few, tmp_path / "whole.onnx", classes=())
     assert whole.plan.groups != result.plan.groups
     assert (whole.plan.classes, whole.quality and whole.quality.among) == ({}, ())
+
+
+def test_samples_of_other_classes_take_part_in_recovery_and_judge_nothing(few: Path, result: onnxprune.Result) -> None:
+    samples = opened(few, classes=CHOSEN, test=SAMPLES / "test")
+    assert samples.others is not None
+    assert (len(samples.others), samples.summary.others) == (56, 56)
+    assert samples.fitted == len(samples.recovered_from) == len(samples.fit) + 56
+    assert len(samples.fit) + len(samples.judge) == len(samples.calibration)
+    fed = np.concatenate([batch.feeds["image"] for batch in samples.recovered_from.batches(7)])
+    own = np.concatenate([batch.feeds["image"] for part in (samples.fit, samples.others) for batch in part.batches(7)])
+    assert np.array_equal(fed, own)
+    assert any(f"from {samples.fitted} samples, 56 of them of other classes" in note for note in result.notes)
+    assert result.plan.recovery["samples"] == samples.fitted
+    assert opened(few).others is None
+    assert opened(few, classes=CHOSEN, recovery="none").others is None
+    assert opened(few, classes=tuple("0123456789")).others is None
+
+
+def test_where_other_classes_cannot_be_read_there_are_none(few: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(few, other)
+    (other / "8").rename(other / "eight")
+    (tmp_path / "labels.txt").write_text("\n".join("0123456789"))
+    samples = opened(other, classes=CHOSEN, labels=tmp_path / "labels.txt")
+    assert samples.others is None
+    assert samples.recovered_from is samples.fit
+
+
+def test_there_are_only_so_many_others(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxprune.pipeline.samples.ENOUGH", 38)
+    samples = opened(few, classes=CHOSEN)
+    assert samples.others is not None
+    assert samples.others.labels is not None
+    assert np.bincount(samples.others.labels).tolist() == [2, 0, 2, 2, 0, 2, 2, 0, 2, 2]
+    monkeypatch.setattr("onnxprune.pipeline.samples.ENOUGH", 24)
+    assert opened(few, classes=CHOSEN).others is None
 
 
 def test_the_plan_repeats_it(few: Path, result: onnxprune.Result, tmp_path: Path) -> None:

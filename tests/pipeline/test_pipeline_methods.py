@@ -126,7 +126,7 @@ def test_with_data_widths_follow_from_what_the_next_layers_lose(tmp_path: Path, 
 
     found = widths(method)
     assert found["a"] <= 4 < 8 <= found["c"]
-    if method != "reconstruction":
+    if method not in ("reconstruction", "catro", "class-aware"):  # these rate channels beside each other
         assert widths(method, widths=False)["a"] > 4, "one threshold on scores cannot see that"
 
 
@@ -147,7 +147,7 @@ def test_the_curves_of_a_method_decide_its_widths_and_its_choice_the_channels() 
     model = onnxprune.load(RESNET)
     analysis = onnxprune.inspect(model)
     data = onnxprune.open_data(CALIB, model.graph.input_specs, Preprocess())
-    options = {"widths": "greedy"}
+    options = {"widths": "greedy", "impact": "single"}
     scores = onnxprune.score(analysis, onnxprune.collect(analysis, data, "catro", options), "catro", options)
     plan = onnxprune.plan(model, analysis, scores, onnxprune.Budget(macs=0.5), "catro", options, round_to=1)
     assert scores.choose is not None

@@ -35,7 +35,7 @@ from onnxprune.values.trials import Search
 def halved(tmp_path_factory: pytest.TempPathFactory) -> onnxprune.Result:
     """The resnet pruned to half of its MACs."""
     folder = tmp_path_factory.mktemp("halved")
-    return onnxprune.prune(RESNET, data=CALIB, method="entropy", macs=0.5, output=folder / "half.onnx")
+    return onnxprune.prune(RESNET, data=CALIB, macs=0.5, output=folder / "half.onnx")
 
 
 def prune(model: Path, **more: Any) -> onnxprune.Result:
@@ -83,7 +83,7 @@ def test_the_written_model_says_where_it_comes_from_and_is_valid(halved: onnxpru
     onnx.checker.check_model(model, full_check=True)
     entries = {entry.key: entry.value for entry in model.metadata_props}
     assert entries["onnxprune.original"] == halved.plan.digest == digest(onnx.load(RESNET))
-    assert entries["onnxprune.method"] == "entropy"
+    assert entries["onnxprune.method"] == "reconstruction"
     assert entries["onnxprune.cut"].startswith(f"{halved.plan.removed} of ")
 
 
@@ -101,7 +101,7 @@ def test_every_width_is_a_block_or_whole(halved: onnxprune.Result) -> None:
 
 
 def test_the_same_inputs_give_the_same_bytes(halved: onnxprune.Result, tmp_path: Path) -> None:
-    again = onnxprune.prune(RESNET, data=CALIB, method="entropy", macs=0.5, output=tmp_path / "half.onnx")
+    again = onnxprune.prune(RESNET, data=CALIB, macs=0.5, output=tmp_path / "half.onnx")
     for first, second in zip(written(halved), written(again), strict=True):
         assert first.read_bytes() == second.read_bytes()
 
@@ -180,7 +180,8 @@ def test_other_data_than_the_plans_is_said(halved: onnxprune.Result, tmp_path: P
 
 
 def test_what_recovery_gives_back_is_measured_step_by_step(tmp_path: Path) -> None:
-    result = prune(RESNET, data=CALIB, macs=0.05, output=tmp_path / "out.onnx")
+    worse: dict[str, Any] = {"method": "entropy", "options": {"variant": "map"}, "macs": 0.05}
+    result = prune(RESNET, data=CALIB, **worse, output=tmp_path / "out.onnx")
     assert result.quality is not None
     assert result.quality.after is not None
     cut_top1, folded, refitted = (step.top1 for step in result.quality.steps)
@@ -195,7 +196,7 @@ def test_what_recovery_gives_back_is_measured_step_by_step(tmp_path: Path) -> No
     assert any(note.startswith("Recovery refit was taken, with ") for note in result.notes)
     entries = {entry.key: entry.value for entry in onnx.load(tmp_path / "out.onnx").metadata_props}
     assert entries["onnxprune.recovery"] == "refit"
-    without = prune(RESNET, data=CALIB, macs=0.05, output=tmp_path / "cut.onnx", recovery="none")
+    without = prune(RESNET, data=CALIB, **worse, output=tmp_path / "cut.onnx", recovery="none")
     assert without.quality is not None
     assert without.quality.after is not None
     assert without.quality.after.top1 == cut_top1
@@ -274,7 +275,7 @@ def test_ratio_and_macs_both_hold(tmp_path: Path) -> None:
 
 def test_by_alpha_the_methods_own_rule_decides(tmp_path: Path) -> None:
     """The sample networks were trained so that exactly three quarters of every group are silent."""
-    result = prune(CONVNET, data=CALIB, output=tmp_path / "out.onnx", round_to=1, alpha=1.0)
+    result = prune(CONVNET, data=CALIB, output=tmp_path / "out.onnx", round_to=1, method="entropy", alpha=1.0)
     assert {group.kept / group.size for group in result.plan.groups.values()} == {0.25}
     assert result.quality is not None
     assert result.quality.change == 0.0
@@ -288,7 +289,8 @@ def test_a_collapse_that_no_budget_asked_for_is_refused_and_nothing_is_written(
     """On test data of its own a plan may do worse than on those that it was chosen by."""
     options: dict[str, Any] = {
         "output": tmp_path / "out.onnx",
-        "options": {"rule": "vote", "q": 0.1},
+        "method": "entropy",
+        "options": {"variant": "map", "rule": "vote", "q": 0.1},
         "recovery": "none",
         "test": SAMPLES / "test",
     }
@@ -349,7 +351,7 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_images_without_labels_are_measured_by_drift(unlabelled: Path, tmp_path: Path) -> None:
-    result = prune(RESNET, data=unlabelled, macs=0.5, output=tmp_path / "out.onnx")
+    result = prune(RESNET, data=unlabelled, method="entropy", macs=0.5, output=tmp_path / "out.onnx")
     assert result.quality is not None
     assert result.quality.before is None
     assert result.quality.drift is not None
@@ -401,7 +403,7 @@ def test_budgets_out_of_range_are_refused(budget: dict[str, Any], option: str) -
     analysis = onnxprune.inspect(model)
     scores = onnxprune.score(analysis, onnxprune.collect(analysis, None, "random"), "random")
     with refused("bad-value", option):
-        onnxprune.plan(model, analysis, scores, onnxprune.Budget(**budget))
+        onnxprune.plan(model, analysis, scores, onnxprune.Budget(**budget), "entropy")
 
 
 def test_a_block_below_one_is_refused() -> None:
@@ -414,7 +416,7 @@ def test_a_block_below_one_is_refused() -> None:
 
 def test_a_method_that_needs_data_says_so() -> None:
     analysis = onnxprune.inspect(onnxprune.load(CONVNET))
-    with refused("no-data", "entropy", "data="):
+    with refused("no-data", "reconstruction", "data="):
         onnxprune.collect(analysis, None)
 
 

@@ -11,6 +11,7 @@ from attrs.converters import optional
 
 from onnxprune.errors import InputError
 from onnxprune.graph.storage.places import beside
+from onnxprune.importance import DEFAULT_METHOD
 from onnxprune.pipeline.config.base import Config, given, option, read_fields
 from onnxprune.pipeline.config.reading import (
     Size,
@@ -194,12 +195,12 @@ class Ranking(SampleData):
     """
 
     method: str = field(
-        default="entropy",
+        default=DEFAULT_METHOD,
         metadata=option(
             "What channels are ranked by: `onnxprune methods` lists all.",
             METHOD,
             metavar="NAME",
-            default="entropy",
+            default=DEFAULT_METHOD,
             more="Settings of its own are options as well: `onnxprune methods NAME` lists them.",
         ),
     )

@@ -94,16 +94,17 @@ def _naming(model: onnx.ModelProto, recovery: str) -> onnx.ModelProto:
 
 def _summary(best: Stage, stages: Sequence[Stage], data: Samples) -> str:
     """Return which stage was taken and why, how much was recovered, and what was left as it is."""
-    others = ", ".join(f"{stage.name} {stage.error:.2g}" for stage in stages if stage is not best)
+    stages_left = ", ".join(f"{stage.name} {stage.error:.2g}" for stage in stages if stage is not best)
     judged = (
         f"with {best.error:.2g} of the outputs' squares wrong on {len(data.judge)} samples that nothing was fitted to "
-        f"({others})"
+        f"({stages_left})"
     )
     step = best.step or stages[-1].step
     left = "" if step is None or not step.skipped else f" Layers left as they are: {_reasons(step.skipped)}."
     if best.step is None:
         return f"The cut was taken as it is, {judged}.{left}"
-    solved = f"new weights for {best.step.solved} layers, from {data.fitted} samples"
+    others = "" if data.others is None else f", {len(data.others)} of them of other classes"
+    solved = f"new weights for {best.step.solved} layers, from {data.fitted} samples{others}"
     return f"Recovery {best.name} was taken, {judged}: {solved}.{left}"
 
 

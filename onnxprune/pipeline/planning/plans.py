@@ -11,6 +11,7 @@ from onnxprune._version import __version__
 from onnxprune.analysis.analysis import Analysis, counts
 from onnxprune.errors import InputError
 from onnxprune.graph.loaded import Model
+from onnxprune.importance import DEFAULT_METHOD
 from onnxprune.importance.method import Method, find_method
 from onnxprune.pipeline.planning.widths import choose_widths, refuse_unreachable
 from onnxprune.recovery.recovery import steps
@@ -29,7 +30,7 @@ def plan(  # noqa: PLR0913 (every setting has its default)
     analysis: Analysis,
     scores: Scores,
     budget: Budget,
-    method: str | Method = "entropy",
+    method: str | Method = DEFAULT_METHOD,
     options: Mapping[str, Any] | None = None,
     *,
     round_to: int = ROUND_TO,

@@ -11,6 +11,7 @@ from onnxprune.calibration.collect import collect as collect_statistics
 from onnxprune.data import Dataset
 from onnxprune.errors import InputError
 from onnxprune.finetune.installed import require_torch
+from onnxprune.importance import DEFAULT_METHOD
 from onnxprune.importance.checking import check_scores
 from onnxprune.importance.method import Method, find_method
 from onnxprune.pipeline.planning.widths import policy_of
@@ -22,7 +23,7 @@ from onnxprune.values.statistics import COARSE_MOMENTS, FISHER, GRADIENTS, Score
 def collect(  # noqa: PLR0913 (every setting has its default)
     analysis: Analysis,
     dataset: Dataset | None,
-    method: str = "entropy",
+    method: str = DEFAULT_METHOD,
     options: Mapping[str, Any] | None = None,
     *,
     batch_size: int = 32,
@@ -90,7 +91,7 @@ def gather(  # noqa: PLR0913 (what a run has settled)
 def score(
     analysis: Analysis,
     statistics: Statistics,
-    method: str = "entropy",
+    method: str = DEFAULT_METHOD,
     options: Mapping[str, Any] | None = None,
     *,
     policy: str | None = None,

@@ -158,7 +158,7 @@ def test_policies_recoveries_and_budgets_are_called_as_their_files() -> None:
 
 def test_text_of_a_method_is_read_by_its_settings() -> None:
     entropy = find_method("entropy")
-    settled = entropy.settle({"q": "50%", "rule": "vote"})
+    settled = entropy.settle({"q": "50%", "rule": "vote", "variant": "map"})
     assert (settled["q"], settled["rule"]) == (0.5, "vote")
     assert entropy.spelled("vote") == ("rule", "vote")
     assert entropy.spelled("q") == ("q", None)
