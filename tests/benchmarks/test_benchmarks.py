@@ -15,7 +15,7 @@ from nets import net, run
 from PIL import Image
 
 import benchmarks.methods as methods
-from benchmarks import calibration, command, kill, protect, recovery, subtasks
+from benchmarks import calibration, command, kill, protect, recovery, reproductions, subtasks
 from benchmarks.methods_page import page, write_page
 from benchmarks.nets import Net, open_net
 
@@ -179,7 +179,7 @@ def drawn_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> recovery.Net:
         y = scores[part].argmax(axis=1)
         np.savez(tmp_path / f"{name}.npz", x=x[part], y=y, class_names=list("abcd"))
     tiny = recovery.Net("tiny", tmp_path / "tiny.onnx", tmp_path / "calibration.npz", tmp_path / "test.npz", {})
-    for module in (subtasks, protect):
+    for module in (subtasks, protect, reproductions):
         monkeypatch.setattr(module, "open_net", lambda *_: tiny)
     monkeypatch.setattr(recovery, "OTHERS", 60)
     monkeypatch.setattr(command, "limit_threads", lambda count: None)
@@ -197,6 +197,28 @@ def test_protected_classes_are_compared_with_themselves(drawn_from: recovery.Net
     first = (tmp_path / "page.md").read_text().splitlines()[7].split(" | ")
     lost = [100 * np.mean([row["classes"][name] for name in row["only"]]) for row in rows[::2]]
     assert first[3].startswith(f"{np.mean(lost):.1f} (")
+
+
+def test_the_papers_procedures_are_run_and_resumed(
+    drawn_from: recovery.Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reproductions, "WHOLE", ())
+    arguments = [str(tmp_path), "--cache", str(tmp_path), "--nets", "tiny", "--images", "80", "--epochs", "1"]
+    arguments += ["--page", str(tmp_path / "page.md")]
+    reproductions.main([*arguments, "--parts", "entropy"])
+    reproductions.main(arguments)
+    rows = [json.loads(line) for line in (tmp_path / "reproductions.jsonl").read_text().splitlines()]
+    assert [row["part"] for row in rows] == ["entropy"] * 9 + ["catro"] * 6 + ["class-aware"] * 2
+    for row in rows[:9]:
+        assert "note" in row or (row["params"] < 1 and 0 <= row["refit"] <= 1)
+    gone = [1 - row.get("params", 1) for row in rows[:9]]
+    assert max(gone) > 0
+    assert gone[0] <= gone[1] <= gone[2], "a higher threshold removes more"
+    assert all(row["macs"] <= 0.55 for row in rows[9:15])
+    assert all("turns" in row or "note" in row for row in rows[15:])
+    text = (tmp_path / "page.md").read_text()
+    assert "## class-aware: train" in text
+    assert "| tiny | map, alpha 0.8 |" in text
 
 
 def test_subtasks_are_drawn_measured_and_resumed(drawn_from: recovery.Net, tmp_path: Path) -> None:
