@@ -185,6 +185,11 @@ def find_method(name: str) -> Method:
     return METHODS[name]
 
 
+def with_threshold() -> str:
+    """Return the names of the methods that have a threshold of their own, for a message."""
+    return ", ".join(name for name, method in METHODS.items() if method.threshold is not None)
+
+
 def spelled(word: str, method: str = "") -> tuple[str, Any] | None:
     """Return which setting a word is, as `Method.spelled`: of `method`, else of any, for the refusal to name both."""
     first = [METHODS[method]] if method in METHODS else []

@@ -32,7 +32,7 @@ from onnxprune.graph.storage.places import is_null
 from onnxprune.graph.storage.resumable import Resumable
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.staging import Staging, explained
-from onnxprune.importance.method import find_method
+from onnxprune.importance.method import find_method, with_threshold
 from onnxprune.latency.device import Device
 from onnxprune.pipeline.config.jobs import IterateConfig, PruneConfig
 from onnxprune.pipeline.evaluator import Evaluator
@@ -195,6 +195,12 @@ def _check(config: IterateConfig) -> None:
     for data in (config.data, config.test):
         if data is not None:
             refuse_missing(data)
+    if config.macs is None and method.threshold is None and not config.ratio_for:
+        raise InputError(
+            f"Method {method.name} only ranks channels: say with --macs how much is to be left, or choose a method that "
+            f"has a threshold with --method: {with_threshold()}.",
+            "missing-option",
+        )
     folder = config.work_folder
     if is_null(folder):
         if config.resume:

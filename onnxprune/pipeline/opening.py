@@ -27,7 +27,7 @@ from onnxprune.pipeline.outline import seconds_of_a_pass
 from onnxprune.pipeline.planning.latency import time_network
 from onnxprune.pipeline.planning.limits import check_limits, drop_limit, limits_of
 from onnxprune.pipeline.planning.plans import class_masks, recovery_settings, versions
-from onnxprune.pipeline.planning.widths import least_left, policy_of, refuse_unreachable
+from onnxprune.pipeline.planning.widths import check_threshold, least_left, policy_of, refuse_unreachable
 from onnxprune.pipeline.samples import open_samples, scale_pixels
 from onnxprune.pipeline.state import open_state, read_state
 from onnxprune.runtime import open_session
@@ -110,6 +110,8 @@ def _checked(config: PruneConfig) -> ConfiguredMethod:
     """
     method = find_method(config.method)
     options = method.settle(config.options)
+    if config.scores is None:
+        check_threshold(method, config.goal.budget.alpha)
     policy_of(method, options, config.goal.policy)
     recovery_settings(config.recovered_by)
     if config.labels is not None and not config.labels.exists():

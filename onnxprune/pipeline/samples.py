@@ -186,7 +186,10 @@ def open_samples(
             "no-data",
         )
     if config.data is None:
-        raise InputError("There is no sample data; name a folder of images or an .npz file with --data.", "no-data")
+        alone = ", or rank channels by their weights alone, with --method l1" if config.test is None else ""
+        raise InputError(
+            f"There is no sample data; name a folder of images or an .npz file with --data{alone}.", "no-data"
+        )
     whole = _opened(config, model, config.data, config.pixels)
     share = _held_share(config, whole, limit if chosen_by_loss else None)
     protected = (

@@ -41,6 +41,10 @@ def test_a_budget_is_reached_in_equal_ratios(tmp_path: Path) -> None:
     onnx.checker.check_model(onnx.load(output), full_check=True)
 
 
+def test_a_method_without_a_threshold_takes_a_budget(tmp_path: Path) -> None:
+    refused(iterate(tmp_path / "a.onnx"), "reconstruction", "--macs", "class-aware, entropy")
+
+
 STEM = "/stem_conv/Conv_output_0"
 INNER, INNER2 = "/stage1/stage1.0/conv1/Conv_output_0", "/stage2/stage2.0/conv1/Conv_output_0"
 

@@ -139,6 +139,16 @@ def test_settings_that_the_method_does_not_have_or_take(output: Path) -> None:
     refused(prune(output, "--method", "entropy", "--vote"), "variant", "map or gap")
 
 
+def test_a_multiple_of_a_threshold_takes_a_method_that_has_one(output: Path) -> None:
+    ended = prune(output, "--alpha", "1.2")
+    refused(ended, "--alpha", "reconstruction has none", "class-aware, entropy")
+    assert "The original model" not in ended.stderr, "nothing is run before"
+
+
+def test_without_data_methods_of_weights_alone_are_named(output: Path) -> None:
+    refused(call(RESNET, "--macs", "50%", "-o", output), "--data", "--method l1")
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

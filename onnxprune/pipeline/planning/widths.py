@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import InputError, UnreachableError
-from onnxprune.importance.method import Method
+from onnxprune.importance.method import Method, with_threshold
 from onnxprune.selection.budget import all_budgets
 from onnxprune.selection.closer import CLOSE, choose_closely, unused
 from onnxprune.selection.goal import Goal
@@ -45,11 +45,7 @@ def choose_widths(
     if budget.ratio is not None:
         kept = _stricter(kept, by_ratio(widths, budget.ratio))
     if budget.alpha is not None or not goal.explicit:
-        if method.threshold is None and budget.alpha is not None:
-            raise InputError(
-                f"--alpha is a multiple of a method's own threshold, and {method.name} has none; leave it out.",
-                "conflicting-options",
-            )
+        check_threshold(method, budget.alpha)
         if method.threshold is None:
             raise InputError(
                 f"Method {method.name} only ranks channels; "
@@ -67,6 +63,20 @@ def choose_widths(
         latency = None if costs.latency_model is None else partial(costs.cost_at, "latency")
         kept = choose_closely(chosen, Problem(widths, scores, limits, kept, method.threshold, latency))
     return kept
+
+
+def check_threshold(method: Method, alpha: float | None) -> None:
+    """Refuse a multiple of the threshold of a method that has none.
+
+    Raises:
+        InputError: see above.
+    """
+    if method.threshold is None and alpha is not None:
+        raise InputError(
+            f"--alpha is a multiple of a method's own threshold, and {method.name} has none; leave it out, or choose a "
+            f"method that has one with --method: {with_threshold()}.",
+            "conflicting-options",
+        )
 
 
 def policy_of(method: Method, options: Mapping[str, Any], asked: str | None, scores: Scores | None = None) -> Policy:
