@@ -197,8 +197,8 @@ def _check(config: IterateConfig) -> None:
             refuse_missing(data)
     if config.macs is None and method.threshold is None and not config.ratio_for:
         raise InputError(
-            f"Method {method.name} only ranks channels: say with --macs how much is to be left, or choose one that has a "
-            f"threshold with --method: {with_threshold()}.",
+            f"Method {method.name} only ranks channels: say with --macs how much is to be left, or choose one that has "
+            f"a threshold with --method: {with_threshold()}.",
             "missing-option",
         )
     folder = config.work_folder
