@@ -31,7 +31,7 @@ from onnxprune.calibration.thinning import MOST_COUNTED, MOST_POSITIONS, steps
 from onnxprune.graph.activation_scales import scale_of
 from onnxprune.graph.model import Graph
 from onnxprune.values.axes import IntArray
-from onnxprune.values.statistics import COVARIANCES, MEAN_COVARIANCES
+from onnxprune.values.statistics import COVARIANCES, MEAN_COVARIANCES, VECTOR_COVARIANCES
 
 Array = NDArray[Any]
 Range = tuple[float, float]
@@ -271,6 +271,7 @@ PROBES: Mapping[str, Statistic] = {
     "mean sums": Statistic(_mean_column, PositionSums),
     "mean squares": Statistic(_mean_squares, SquareSums),
     COVARIANCES: Statistic(_sampled, Covariances),
+    VECTOR_COVARIANCES: Statistic(_sampled, Covariances),
     MEAN_COVARIANCES: Statistic(_mean_column, Covariances),
     "class wins": Statistic(_wins, MostClasses, whole=True),
 }
@@ -278,6 +279,6 @@ PROBES: Mapping[str, Statistic] = {
 
 # What makes no sense for a kind of layer is not measured there.
 SKIPPED: Mapping[str, frozenset[str]] = {
-    "map": frozenset({"zeros"}),
-    "vector": frozenset({"map entropy", "gap entropy"}),
+    "map": frozenset({"zeros", VECTOR_COVARIANCES}),
+    "vector": frozenset({"map entropy", "gap entropy", COVARIANCES}),
 }

@@ -15,14 +15,21 @@ from onnxprune.importance.method import Method, Setting, register
 from onnxprune.importance.notes import class_notes, unmeasured_note
 from onnxprune.values.axes import BoolArray, FloatArray, IntArray, frozen_array
 from onnxprune.values.groups import ChannelGroup
-from onnxprune.values.statistics import COVARIANCES, MEAN_COVARIANCES, LayerStatistics, Scores, Statistics
+from onnxprune.values.statistics import (
+    COVARIANCES,
+    MEAN_COVARIANCES,
+    VECTOR_COVARIANCES,
+    LayerStatistics,
+    Scores,
+    Statistics,
+)
 
 Scatters = tuple[FloatArray, FloatArray]
 """Between and within the classes, each [channels]."""
 
 FEATURES = {"map": ("position sums", "squares"), "gap": ("mean sums", "mean squares")}
-TOGETHER = {"map": COVARIANCES, "gap": MEAN_COVARIANCES}
-"""What says how the features of channels vary together within the classes."""
+TOGETHER = {"map": (COVARIANCES, VECTOR_COVARIANCES), "gap": (MEAN_COVARIANCES,)}
+"""What says how the features of channels vary together within the classes; a layer has one of them."""
 
 EPSILON = 0.01
 """Added to a layer's share of discrimination before the logarithm, so that an empty layer has a finite value."""
@@ -133,7 +140,7 @@ def joint_impact(group: ChannelGroup, statistics: Statistics, feature: str, tau:
         layer = statistics.layers.get(member.axis.ref.name) if member.role == "produces" else None
         if layer is None:
             continue
-        within, sums = layer.values[TOGETHER[feature]], _positions(layer, FEATURES[feature][0])
+        within, sums = _within(layer, feature), _positions(layer, FEATURES[feature][0])
         between, total = class_covariances(within, sums, statistics.samples)
         weight = tau * min(MOST_RATIO, _ratio(float(np.trace(between)), float(np.trace(within))))
         layers.append(residuals(total, member.positions, _utility(weight), between))
@@ -143,6 +150,11 @@ def joint_impact(group: ChannelGroup, statistics: Statistics, feature: str, tau:
     found = np.empty(group.size)
     found[order] = worth
     return found
+
+
+def _within(layer: LayerStatistics, feature: str) -> FloatArray:
+    """Return the covariance of the channels within the classes."""
+    return next(layer.values[name] for name in TOGETHER[feature] if name in layer.values)
 
 
 def _utility(weight: float) -> Worth:
@@ -216,12 +228,14 @@ def _of_group(group: ChannelGroup, layers: Mapping[str, Scatters]) -> list[Scatt
 register(
     Method(
         name="catro",
-        summary="Channels that tell the classes apart: trace ratio per layer; a greedy choice across layers by option.",
-        formula="J(S) = sum_S b / sum_S w;  F = sum_l J_l log(eps + sum_S u / sum u), u = max(0, b - tau*J_l*w)",
+        summary="Channels that tell the classes apart, jointly in each layer; a greedy choice across layers by option.",
+        formula="u = max(0, b - tau*J_l*w) of what is left of a channel when those that stay predict it;  single: "
+        "J(S) = sum_S b / sum_S w;  F = sum_l J_l log(eps + sum_S u / sum u)",
         source="Hu et al. 2023, arXiv 2110.10921 (trace ratio: Nie et al. 2008; features and stage 2 our reading)",
-        cost="one pass over the data; at most 32 numbers per image and channel leave the runtime",
+        cost="one pass over the data; at most 32 numbers per image and channel leave the runtime; cubic in a layer's "
+        "channels",
         needs=lambda options: frozenset(
-            [*FEATURES[options["feature"]], *([TOGETHER[options["feature"]]] if options["impact"] == "joint" else [])]
+            [*FEATURES[options["feature"]], *(TOGETHER[options["feature"]] if options["impact"] == "joint" else ())]
         ),
         score=catro_scores,
         options={

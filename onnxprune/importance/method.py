@@ -87,9 +87,14 @@ class Method:
         if unknown:
             known = ", ".join(sorted(self.options)) or "none"
             others = [method.name for method in METHODS.values() if unknown[0] in method.options]
-            of = f", which is one of {', '.join(others)}" if others else ""
+            if others:
+                raise InputError(
+                    f"{unknown[0]!r} is an option of method {' and '.join(others)}, and the method is {self.name}; "
+                    f"choose that one with --method {others[0]}.",
+                    "unknown-name",
+                )
             raise InputError(
-                f"Method {self.name} has no option {unknown[0]!r}{of}; its options are: {known}.", "unknown-name"
+                f"Method {self.name} has no option {unknown[0]!r}; its options are: {known}.", "unknown-name"
             )
         settled = {name: option.default for name, option in self.options.items()} | self._read(given)
         for name, value in settled.items():

@@ -124,4 +124,5 @@ class Run:
             "classes": 0 if data.labels is None else len(data.class_names),
             "digest": data.digest(),
             "preprocess": None if data.preprocessed else data.preprocess.to_json(),
+            **({} if self.samples.others is None else {"others": self.samples.others.digest()}),
         }

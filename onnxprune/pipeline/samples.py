@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.data import Dataset, fit_and_judge, open_data, split
-from onnxprune.data.joined import joined
 from onnxprune.data.split import choose
 from onnxprune.data.subtask import numbers_of
 from onnxprune.errors import InputError
@@ -50,7 +49,8 @@ class Samples:
         seed: of the choice of samples.
         alike: in what way the outputs of the original hardly vary over the samples; None: they do.
         protected: classes, as the data number them, whose samples count `COUNTED` times in what is fitted.
-        others: samples of classes that were not chosen, which recovery takes in as well; None: there are none.
+        others: samples of classes that were not chosen, which recovery may take in as well; None: there are none.
+        without: why there are none, where the data have such classes; empty: they have none, or they are there.
     """
 
     whole: Dataset
@@ -65,6 +65,7 @@ class Samples:
     alike: str | None = None
     protected: tuple[int, ...] = ()
     others: Dataset | None = None
+    without: str = ""
 
     @property
     def known(self) -> Predictions | None:
@@ -95,13 +96,8 @@ class Samples:
 
     @property
     def fitted(self) -> int:
-        """How many different samples weights are fitted to."""
-        return len(self._parts[0]) + (0 if self.others is None else len(self.others))
-
-    @cached_property
-    def recovered_from(self) -> Dataset:
-        """What recovery solves for weights from: what is fitted to, and samples of other classes beside."""
-        return self.fit if self.others is None else joined(self.fit, self.others)
+        """How many different samples that are."""
+        return len(self._parts[0])
 
     @property
     def protected_names(self) -> tuple[str, ...]:
@@ -127,7 +123,8 @@ class Samples:
     @property
     def skipped(self) -> tuple[str, ...]:
         """Files that could not be decoded."""
-        return (*self.calibration.skipped, *(() if self.test is None else self.test.skipped))
+        more = [data.skipped for data in (self.test, self.others) if data is not None]
+        return tuple(dict.fromkeys((*self.calibration.skipped, *(name for skipped in more for name in skipped))))
 
     @property
     def converted(self) -> Mapping[str, int]:
@@ -192,13 +189,12 @@ def open_samples(
         )
     whole = _opened(config, model, config.data, config.pixels)
     share = _held_share(config, whole, limit if chosen_by_loss else None)
+    of = f"the choice of --classes in '{config.data}'" if config.classes else f"'{config.data}'"
     protected = (
-        numbers_of(config.protect, whole.class_names, whole.labels, None, f"'{config.data}'", "--protect")
-        if config.protect
-        else ()
+        numbers_of(config.protect, whole.class_names, whole.labels, None, of, "--protect") if config.protect else ()
     )
-    others = _others(config, model, config.data, whole)
-    opened = partial(Samples, whole, seed=config.seed, protected=protected, others=others)
+    others, without = _others(config, model, config.data, whole)
+    opened = partial(Samples, whole, seed=config.seed, protected=protected, others=others, without=without)
     if config.test is None:
         calibration, held = split(whole, share, config.seed)
         return opened(calibration=calibration, measured=held)
@@ -236,14 +232,14 @@ def scale_pixels(samples: Samples, config: PruneConfig, session: Session, track:
     )
 
 
-def _others(config: PruneConfig, model: Model, path: Path, chosen: Dataset) -> Dataset | None:
-    """Return samples of the classes that were not chosen, up to `ENOUGH` in all; None where there are none.
+def _others(config: PruneConfig, model: Model, path: Path, chosen: Dataset) -> tuple[Dataset | None, str]:
+    """Return samples of the classes that were not chosen, up to `ENOUGH` in all, or None and why.
 
     Few classes have few samples, and what a layer does is seen on any. Data whose other classes cannot be read (folders
     that no line of --labels names) have none.
     """
     if not config.classes or config.recovered_by == NONE or chosen.reader.one_by_one or chosen.outputs is None:
-        return None
+        return None, ""
     graph = model.graph
     try:
         whole = open_data(
@@ -251,18 +247,19 @@ def _others(config: PruneConfig, model: Model, path: Path, chosen: Dataset) -> D
             graph.input_specs,
             config.pixels,
             labels_file=config.labels,
+            names=() if config.labels is not None else classes_left(model.proto),
             classes=declared_classes(graph.output_specs),
             limit=2 * ENOUGH,
             seed=config.seed,
         )
-    except InputError:
-        return None
+    except InputError as reason:
+        return None, str(reason)
     assert whole.labels is not None
     rows = np.flatnonzero(~np.isin(whole.labels, chosen.outputs))
     room = min(len(rows), ENOUGH - len(chosen))
     if room <= 0:
-        return None
-    return whole.subset(rows[choose(whole.labels[rows], len(rows), room, config.seed)])
+        return None, ""
+    return whole.subset(rows[choose(whole.labels[rows], len(rows), room, config.seed)]), ""
 
 
 def _held_share(config: PruneConfig, whole: Dataset, limit: float | None) -> float:

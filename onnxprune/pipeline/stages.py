@@ -1,12 +1,17 @@
 """The stages of a recovery, and which of them is taken: the same for a plan that is tried and for the final result."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
+from math import inf
 
+from onnxprune.data import Dataset
+from onnxprune.data.joined import joined
 from onnxprune.errors import InputError
 from onnxprune.graph.storage.mapped import on_disk
 from onnxprune.pipeline.context import Run
+from onnxprune.recovery.recovery import in_trials, steps
 from onnxprune.recovery.run import RecoveryStep, recover_steps
 from onnxprune.runtime import Session, open_session
 from onnxprune.surgery.cut import Cut
@@ -22,11 +27,13 @@ class Stage:
         start: the cut as it was made.
         error: of the outputs on the samples that judge, as a share of their squares.
         step: what was done; None: nothing yet.
+        others: how many samples of other classes weights were fitted to.
     """
 
     start: Cut
     error: float
     step: RecoveryStep | None = None
+    others: int = 0
 
     @property
     def name(self) -> str:
@@ -46,7 +53,7 @@ class Stage:
     def of(self, cut: Cut) -> "Stage":
         """Return the stage with its values in the same cut stored elsewhere."""
         step = None if self.step is None else replace(self.step, start=cut)
-        return Stage(cut, self.error, step)
+        return replace(self, start=cut, step=step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,19 +85,32 @@ def stages_of(run: Run, cut: Cut, name: str, seed: int, notes: list[str], track:
     """Yield the cut and what each step of the recovery `name` made of it, as far as they come.
 
     Nothing where no step came to an end: a model that the runtime cannot run piece by piece is still a good cut.
-    `notes` gets the reason.
+    `notes` gets the reason. Where there are samples of other classes they take part if that leaves less error on the
+    samples that judge, which are of the chosen classes; a long recovery goes on from the better one alone.
     """
-    graph, memory, data = run.model.graph, run.config.memory, run.calibration_samples
-    begun = False
-    try:
-        fit = data.recovered_from
-        for step in recover_steps(graph, cut, fit, data.judge, name, memory=memory, seed=seed, track=track):
-            if not begun:
-                begun = True
-                yield Stage(cut, step.before)
-            yield Stage(cut, step.error, step)
-    except InputError as error:
-        notes.append(f"Recovery {name} stopped where it was: {error}")
+    data = run.calibration_samples
+
+    def stages(fit: Dataset, others: int) -> Generator[Stage]:
+        graph, memory, begun = run.model.graph, run.config.memory, False
+        try:
+            for step in recover_steps(graph, cut, fit, data.judge, name, memory=memory, seed=seed, track=track):
+                if not begun:
+                    begun = True
+                    yield Stage(cut, step.before)
+                yield Stage(cut, step.error, step, others)
+        except InputError as error:
+            notes.append(f"Recovery {name} stopped where it was: {error}")
+
+    if data.others is None:
+        yield from stages(data.fit, 0)
+        return
+    quick = 1 + len(steps(in_trials(name)))
+    ways = [stages(data.fit, 0), stages(joined(data.fit, data.others), len(data.others))]
+    first = [list(islice(way, quick)) for way in ways]
+    best = min((0, 1), key=lambda way: min((stage.error for stage in first[way]), default=inf))
+    ways[1 - best].close()
+    yield from first[best]
+    yield from ways[best]
 
 
 def judge(run: Run, stages: Sequence[Stage]) -> Judged:

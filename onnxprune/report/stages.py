@@ -65,7 +65,7 @@ def data_blocks(data: DataSummary, limit: int | None, use: str = SCORED) -> Iter
     if data.original is not None:
         lines.append(f"{original_line(data.original)}.")
     if data.classes:
-        lines.append(f"Classes: {', '.join(data.classes)}; all samples and accuracies are of these alone.")
+        lines.append(f"Classes: {', '.join(data.classes)}; scores and accuracies are of these alone.")
     lines.append(use.format(data.calibration, data.measured))
     if data.held is not None:
         lines.append(f"Plans are tried on {data.held} samples that were held out of the data; no score sees them.")

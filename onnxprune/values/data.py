@@ -28,7 +28,7 @@ class DataSummary:
         presets: what every preset scored, where they were tried.
         original: accuracy of the original model on all of the data; None where it was not measured.
         classes: the chosen classes as name -> output of the model; empty: all.
-        others: number of samples of other classes that recovery takes in as well.
+        others: number of samples of other classes that recovery may take in as well.
         skipped: files that could not be read.
         converted: how many images had their channels converted, by what was done.
     """

@@ -29,8 +29,11 @@ COARSE_MOMENTS = "coarse input moments"
 COVARIANCES = "covariances"
 """Under this name a method asks how the channels of a layer vary together within the classes, at sampled positions."""
 
+VECTOR_COVARIANCES = "vector covariances"
+"""The same of fully connected layers alone, as `COVARIANCES` is of feature maps alone."""
+
 MEAN_COVARIANCES = "mean covariances"
-"""The same of their spatial means."""
+"""Those of spatial means, of layers of both kinds."""
 
 GRADIENT_WINS = "class wins by gradient"
 """Under this name a method asks how many classes' losses a channel moves, which takes labels and torch."""

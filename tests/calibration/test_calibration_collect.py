@@ -30,10 +30,10 @@ from onnxprune.data import open_data
 from onnxprune.data.split import choose
 from onnxprune.runtime.session import Session
 from onnxprune.values.preprocess import Preprocess
-from onnxprune.values.statistics import COVARIANCES, MEAN_COVARIANCES, Statistics
+from onnxprune.values.statistics import COVARIANCES, MEAN_COVARIANCES, VECTOR_COVARIANCES, Statistics
 
 ALL = frozenset(PROBES)
-TOGETHER = (COVARIANCES, MEAN_COVARIANCES)
+TOGETHER = (COVARIANCES, MEAN_COVARIANCES, VECTOR_COVARIANCES)
 EXACT = 1e-6
 # One element in another bin (the runtime rounds differently when it fuses differently) moves an entropy by less.
 BIN = 0.01
@@ -112,8 +112,8 @@ def test_zeros_and_magnitudes_are_those_of_the_whole_tensors(tmp_path: Path) -> 
     data = dataset(tmp_path, analysis, 30, labels)
     found = collect(analysis, data, ALL)
     maps = full_maps(analysis, data, list(MEASURED.values()))
-    assert set(found.layers["h"].values) == ALL - {"map entropy", "gap entropy"}
-    assert set(found.layers["c0"].values) == ALL - {"zeros"}
+    assert set(found.layers["h"].values) == ALL - {"map entropy", "gap entropy", COVARIANCES}
+    assert set(found.layers["c0"].values) == ALL - {"zeros", VECTOR_COVARIANCES}
     zeros = by_class((maps["hr"] == 0).astype(np.float64), labels)
     assert 0.05 < zeros.mean() < 0.95
     assert found.layers["h"].values["zeros"] == pytest.approx(zeros, abs=EXACT)

@@ -196,7 +196,7 @@ def test_some_classes_alone_are_said_everywhere(tmp_path: Path) -> None:
     args = ("--classes", "7,1,4", "--test", TEST, "--macs", "50%", "--report", tmp_path / "r.html")
     ended = prune(tmp_path / "a.onnx", *args)
     assert ended.code == 0
-    assert "Classes: 1, 4, 7; all samples and accuracies are of these alone." in ended.stderr
+    assert "Classes: 1, 4, 7; scores and accuracies are of these alone." in ended.stderr
     assert "Scores from 15 samples, measured on 136 others." in ended.stderr
     assert "top-1 among the chosen classes" in ended.stdout
     assert "Both models choose among 1, 4, 7 alone." in ended.stdout

@@ -50,8 +50,10 @@ def test_a_bound_on_one_side_is_said_as_such() -> None:
 
 
 def test_a_method_without_options_says_so() -> None:
-    with refused("unknown-name", "random", "'q'", "none"):
+    with refused("unknown-name", "random", "'q'", "--method entropy"):
         find_method("random").settle({"q": 1})
+    with refused("unknown-name", "random", "'colour'", "none"):
+        find_method("random").settle({"colour": 1})
 
 
 def test_an_unknown_method_is_answered_with_the_known_ones() -> None:

@@ -1,6 +1,7 @@
 """Some of the classes alone: what scores, recovery and accuracy see, and that the plan remembers it."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from onnxprune.graph.loaded import load
 from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.samples import Samples, open_samples
+from onnxprune.recovery.run import recover_steps
 
 CHOSEN = ("7", "1", "4")
 
 
 def pruned(
-    data: Path, output: Path, classes: tuple[str, ...] = CHOSEN, method: str = "catro", recovery: str = "refit"
+    data: Path, output: Path, classes: tuple[str, ...] = CHOSEN, method: str = "catro", **more: Any
 ) -> onnxprune.Result:
     return onnxprune.prune(
         RESNET,
@@ -30,8 +32,8 @@ def pruned(
         macs=0.04,
         round_to=1,
         classes=classes,
-        recovery=recovery,
         output=output,
+        **more,
         test=SAMPLES / "test",
         preprocess="unit",
     )
@@ -68,37 +70,103 @@ def test_only_recovery_depends_on_the_other_classes(few: Path, result: onnxprune
     assert cut[0].plan == cut[1].plan
     again = pruned(other, tmp_path / "out.onnx")
     assert again.plan.groups == result.plan.groups
-    assert result.output is not None
-    assert (tmp_path / "out.onnx").read_bytes() != result.output.read_bytes()
     whole = pruned(few, tmp_path / "whole.onnx", classes=())
     assert whole.plan.groups != result.plan.groups
     assert (whole.plan.classes, whole.quality and whole.quality.among) == ({}, ())
 
 
-def test_samples_of_other_classes_take_part_in_recovery_and_judge_nothing(few: Path, result: onnxprune.Result) -> None:
+def test_samples_of_other_classes_take_part_where_they_help_and_judge_nothing(
+    few: Path, result: onnxprune.Result, tmp_path: Path
+) -> None:
     samples = opened(few, classes=CHOSEN, test=SAMPLES / "test")
     assert samples.others is not None
     assert (len(samples.others), samples.summary.others) == (56, 56)
-    assert samples.fitted == len(samples.recovered_from) == len(samples.fit) + 56
-    assert len(samples.fit) + len(samples.judge) == len(samples.calibration)
-    fed = np.concatenate([batch.feeds["image"] for batch in samples.recovered_from.batches(7)])
-    own = np.concatenate([batch.feeds["image"] for part in (samples.fit, samples.others) for batch in part.batches(7)])
-    assert np.array_equal(fed, own)
-    assert any(f"from {samples.fitted} samples, 56 of them of other classes" in note for note in result.notes)
-    assert result.plan.recovery["samples"] == samples.fitted
+    assert len(samples.fit) + len(samples.judge) == len(samples.calibration) == 24
+    alone = tmp_path / "alone"
+    for name in CHOSEN:
+        shutil.copytree(few / name, alone / name)
+    without = pruned(alone, tmp_path / "alone.onnx", labels=labels_file(tmp_path))
+    assert without.data is not None
+    assert without.data.others == 0
+    both = [next(note for note in found.notes if note.startswith("Recovery ")) for found in (result, without)]
+    errors = [float(note.split(" with ")[1].split(" of the outputs")[0]) for note in both]
+    taken = "56 of them of other classes" in both[0]
+    assert errors[0] < errors[1] if taken else errors[0] == errors[1]
+    assert result.plan.recovery["samples"] == len(samples.fit) + (56 if taken else 0)
     assert opened(few).others is None
     assert opened(few, classes=CHOSEN, recovery="none").others is None
     assert opened(few, classes=tuple("0123456789")).others is None
 
 
-def test_where_other_classes_cannot_be_read_there_are_none(few: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("helps", [True, False])
+def test_what_leaves_less_error_on_the_samples_that_judge_goes_on(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, helps: bool
+) -> None:
+    """A recovery from other classes too that is said to be better or worse by far is taken, or not."""
+    whole = recover_steps
+
+    def told(graph: Any, cut: Any, fit: Any, *args: Any, **more: Any) -> Any:
+        for step in whole(graph, cut, fit, *args, **more):
+            many = len(fit) > 24
+            yield replace(step, error=step.error * (0.5 if helps else 2.0) if many else step.error)
+
+    monkeypatch.setattr("onnxprune.pipeline.stages.recover_steps", told)
+    found = pruned(few, tmp_path / "out.onnx")
+    note = next(note for note in found.notes if note.startswith("Recovery "))
+    assert ("of other classes" in note) is helps
+
+
+def test_classes_of_a_trimmed_model_are_told_apart_by_its_own_names(few: Path, tmp_path: Path) -> None:
+    """Its outputs are in an order of their own, not in that of the folders."""
+    words = {"0": "zero", "1": "one", "2": "two", "3": "three"}
+    folder = tmp_path / "words"
+    for digit, word in words.items():
+        shutil.copytree(few / digit, folder / word)
+    (tmp_path / "labels.txt").write_text("\n".join([*words.values(), *"456789"]))
+    trimmed = tmp_path / "trimmed.onnx"
+    onnxprune.prune(
+        RESNET, folder, "l1", macs=0.7, classes=tuple(words.values()), trim_head=True, labels=tmp_path / "labels.txt",
+        output=trimmed, preprocess="unit",
+    )  # fmt: skip
+    config = PruneConfig(trimmed, data=folder, classes=("zero", "one"), preprocess="unit", macs=0.6)
+    samples = open_samples(config, load(trimmed))
+    assert samples.others is not None
+    assert len(samples.others) == 16
+    mine = np.concatenate([batch.feeds["image"] for batch in samples.whole.batches(8)])
+    others = np.concatenate([batch.feeds["image"] for batch in samples.others.batches(8)])
+    assert not any((image == other).all() for image in mine for other in others)
+
+
+def test_where_other_classes_cannot_be_read_there_are_none_and_it_is_said(few: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(few, other)
     (other / "8").rename(other / "eight")
-    (tmp_path / "labels.txt").write_text("\n".join("0123456789"))
-    samples = opened(other, classes=CHOSEN, labels=tmp_path / "labels.txt")
+    samples = opened(other, classes=CHOSEN, labels=labels_file(tmp_path))
     assert samples.others is None
-    assert samples.recovered_from is samples.fit
+    assert "eight" in samples.without
+    found = pruned(other, tmp_path / "out.onnx", labels=labels_file(tmp_path))
+    assert any("other classes took no part" in note and "eight" in note for note in found.notes)
+
+
+def test_applying_a_plan_with_samples_of_other_classes_that_differ_is_said(
+    few: Path, result: onnxprune.Result, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(few, other)
+    next((other / "8").iterdir()).unlink()
+    assert result.plan_output is not None
+    chosen = onnxprune.load_plan(result.plan_output)
+    said = []
+    for data in (few, other):
+        output = tmp_path / f"{data.name}.onnx"
+        config = PruneConfig(RESNET, data=data, test=SAMPLES / "test", output=output, preprocess="unit")
+        said.append(any("with other data than the plan's" in note for note in replay(config, chosen).notes))
+    assert said == [False, True]
+
+
+def labels_file(folder: Path) -> Path:
+    (folder / "labels.txt").write_text("\n".join("0123456789"))
+    return folder / "labels.txt"
 
 
 def test_there_are_only_so_many_others(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,7 +181,7 @@ class Classes(Config):
             "The classes that matter, by name or number, such as cat,dog,frog.",
             CLASSES,
             metavar="NAMES",
-            more="Scores, training and recovery see their samples alone, and accuracy is measured on these, among "
+            more="Scores and training see their samples alone, recovery others where they help; accuracy is among "
             "these classes.",
         ),
     )

@@ -46,7 +46,9 @@ def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
         judged = judge(run, stages)
     judged = judged.of(pruned.cut)
     best, notes = judged.best, [*notes, *judged.notes]
-    if plan.data and data.calibration.digest() != plan.data.get("digest"):
+    if data.without:
+        notes.append(f"Samples of other classes took no part in the recovery: {data.without}")
+    if plan.data and any(run.data_facts.get(name) != plan.data.get(name) for name in ("digest", "others")):
         notes.append("The weights were recovered with other data than the plan's scores were computed from.")
     placed = pruned.cut if best.step is None else _replace(run, pruned.cut, best.step, plan.seed)
     measured = tuple(
@@ -57,7 +59,8 @@ def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
         for stage in judged.stages
     )
     notes = [*pruned.notes, _summary(best, judged.stages, data), *notes]
-    planned = _recorded(pruned, {} if best.step is None else {**plan.recovery, "name": best.name})
+    carried_out = {**plan.recovery, "name": best.name, "samples": data.fitted + best.others}
+    planned = _recorded(pruned, {} if best.step is None else carried_out)
     return replace(pruned, cut=placed, planned=planned, steps=measured, last=best.name, notes=tuple(notes))
 
 
@@ -103,8 +106,8 @@ def _summary(best: Stage, stages: Sequence[Stage], data: Samples) -> str:
     left = "" if step is None or not step.skipped else f" Layers left as they are: {_reasons(step.skipped)}."
     if best.step is None:
         return f"The cut was taken as it is, {judged}.{left}"
-    others = "" if data.others is None else f", {len(data.others)} of them of other classes"
-    solved = f"new weights for {best.step.solved} layers, from {data.fitted} samples{others}"
+    others = f", {best.others} of them of other classes" if best.others else ""
+    solved = f"new weights for {best.step.solved} layers, from {data.fitted + best.others} samples{others}"
     return f"Recovery {best.name} was taken, {judged}: {solved}.{left}"
 
 
