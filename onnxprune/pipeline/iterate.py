@@ -105,6 +105,7 @@ def _iterate(config: IterateConfig, listener: Listener) -> Iterated:
     refuse_unreachable(analysis, whole, {})
     macs = analysis.macs()
     check_retraining(config.pruning, original)
+    _check_budget(config)
     state, path = _begin(config, _run_facts(config, whole, original)), config.work_folder / STATE
     samples, measured = _samples(config, original, state, listener)
     if not config.resume:
@@ -195,12 +196,6 @@ def _check(config: IterateConfig) -> None:
     for data in (config.data, config.test):
         if data is not None:
             refuse_missing(data)
-    if config.macs is None and method.threshold is None and not config.ratio_for:
-        raise InputError(
-            f"Method {method.name} only ranks channels: say with --macs how much is to be left, or choose one that has "
-            f"a threshold with --method: {with_threshold()}.",
-            "missing-option",
-        )
     folder = config.work_folder
     if is_null(folder):
         if config.resume:
@@ -212,6 +207,17 @@ def _check(config: IterateConfig) -> None:
     if folder.resolve() == config.written.resolve():
         raise InputError(
             f"The model and the work folder would both be {folder}; name another with --work.", "would-overwrite"
+        )
+
+
+def _check_budget(config: IterateConfig) -> None:
+    """Refuse a method without a threshold where nothing says how much is to be left."""
+    method = find_method(config.method)
+    if config.macs is None and method.threshold is None and not config.ratio_for:
+        raise InputError(
+            f"Method {method.name} only ranks channels: say with --macs how much is to be left, or choose one that has "
+            f"a threshold with --method: {with_threshold()}.",
+            "missing-option",
         )
 
 

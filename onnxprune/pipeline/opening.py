@@ -227,7 +227,7 @@ def _run_facts(run: Run) -> dict[str, Any]:
     return {
         "model": run.model.digest,
         "data": data.get("digest"),
-        **({"others": data["others"]} if "others" in data else {}),
+        **({"samples of other classes": data["others"]} if "others" in data else {}),
         "preprocessing": data.get("preprocess"),
         "classes": dict(run.classes),
         "protected classes": [] if run.samples is None else list(run.samples.protected_names),

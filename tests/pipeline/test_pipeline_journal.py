@@ -330,9 +330,9 @@ def test_no_model_ever_reads_the_weights_of_another(few: Path, tmp_path: Path, m
         ({"batch_size": 7}, "batch_size"),
         ({"steps": 4}, "steps"),
         ({"approximate": True}, "approximate groups"),
-        ({"classes": ("1", "2", "3")}, "classes, data"),
+        ({"classes": ("1", "2", "3")}, "classes, data, samples of other classes"),
         ({"model": RESNET}, "model"),
-        ({"goal": Goal(Budget(alpha=1.0))}, "alpha, macs, round_to"),
+        ({"goal": Goal(Budget(ratio=0.5))}, "macs, ratio, round_to"),
     ],
 )
 def test_another_run_does_not_go_on(
