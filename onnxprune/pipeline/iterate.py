@@ -334,7 +334,10 @@ def _iteration(
     try:
         result = prune(pruning, listener)
     except UnreachableError as error:
-        return replace(state, ended=str(error))
+        none_below = error.code == "nothing-to-prune" and config.macs is None and bool(state.iterations)
+        return replace(
+            state, ended=f"No channel is below the threshold of {config.method}." if none_below else str(error)
+        )
     if state.before is None:
         state = replace(state, before=_before(result))
     found = _facts(config, state, number, original, macs, result, time.perf_counter() - start)
