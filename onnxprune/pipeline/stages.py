@@ -116,10 +116,11 @@ def stages_of(run: Run, cut: Cut, name: str, seed: int, notes: list[str], track:
 def judge(run: Run, stages: Sequence[Stage]) -> Judged:
     """Take the stage with the least error on the samples that judge, unless another is visibly better in top-1.
 
-    Of stages alike the last is taken.
+    Of stages alike the last is taken that changed anything.
     """
     data, notes = run.calibration_samples, []
-    best = min(reversed(stages), key=lambda stage: stage.error)
+    changed = [stage for stage in stages if stage.step is None or stage.step.values]
+    best = min(reversed(changed), key=lambda stage: stage.error)
     if data.judge.labels is None or not len(data.judge) or not run.config.check_accuracy:
         return Judged(tuple(stages), best)
     evaluator = run.evaluator_on(replace(data, measured=data.judge))

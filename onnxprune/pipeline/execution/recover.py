@@ -19,6 +19,7 @@ from onnxprune.pipeline.samples import Samples
 from onnxprune.pipeline.stages import Stage, judge, opened, stages_of
 from onnxprune.recovery.recovery import MEMORY, in_trials, steps
 from onnxprune.recovery.run import RecoveryStep, obstacle, recover_steps
+from onnxprune.report.numbers import many
 from onnxprune.surgery.cut import Cut
 from onnxprune.values.outcome import AfterStep
 from onnxprune.verification.recovered import check_recovered
@@ -107,7 +108,7 @@ def _summary(best: Stage, stages: Sequence[Stage], data: Samples) -> str:
     if best.step is None:
         return f"The cut was taken as it is, {judged}.{left}"
     others = f", {best.others} of them of other classes" if best.others else ""
-    solved = f"new weights for {best.step.solved} layers, from {data.fitted + best.others} samples{others}"
+    solved = f"new weights for {many(best.step.solved, 'layer')}, from {data.fitted + best.others} samples{others}"
     return f"Recovery {best.name} was taken, {judged}: {solved}.{left}"
 
 
