@@ -35,6 +35,7 @@ from benchmarks.threads import limit_threads
 from onnxprune import Budget, Model, apply, collect, inspect, load, open_data, plan, recover, score
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.data import Dataset
+from onnxprune.data.split import choose
 from onnxprune.importance.method import METHODS
 from onnxprune.runtime import open_session
 from onnxprune.surgery.cut import Cut
@@ -106,13 +107,12 @@ class Bench:
             self.x, self.y = self.x[some], self.y[some]
         self.classes = len(names)
 
+        self.pool = open_data(net.calibration, self.model.graph.input_specs, Preprocess())
+
     def data(self, draw: int) -> Dataset:
         """The calibration images of a draw."""
-        whole = open_data(self.net.calibration, self.model.graph.input_specs, Preprocess())
-        assert whole.labels is not None
-        rng, labels = np.random.default_rng(draw), whole.labels
-        drawn = [rng.permutation(np.flatnonzero(labels == label))[: self.net.each] for label in np.unique(labels)]
-        return whole.subset(np.sort(np.concatenate(drawn)))
+        count = self.net.each * self.classes
+        return self.pool.subset(choose(self.pool.labels, len(self.pool), count, draw))
 
     def accuracy(self, model: Any, weights: Any) -> dict[str, Any]:
         """Return top-1 and top-1 by class, in percent."""

@@ -68,9 +68,12 @@ def open_net(name: str, shared: Path, cache: Path) -> Net | None:
     return Net(name, model, calibration, test, {"mean": PIXELS.mean, "std": PIXELS.std})
 
 
-def drawn(net: Net, draw: int, target: Path) -> None:
-    """Write a draw of calibration images: as many of each class, or any where classes have one image each."""
-    count = DRAWN.get(net.name, OTHERS)
+def drawn(net: Net, draw: int, target: Path, count: int | None = None) -> None:
+    """Write a draw of calibration images: as many of each class, or any where classes have one image each.
+
+    There are `count` of them; None: as many as the net has.
+    """
+    count = DRAWN.get(net.name, OTHERS) if count is None else count
     with np.load(net.calibration) as data:
         arrays = dict(data)
     rng, y = np.random.default_rng(draw), arrays["y"]

@@ -25,8 +25,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks import command
 from benchmarks.recovery import Net, drawn, open_net
 from benchmarks.rows import Row, Rows
@@ -122,7 +120,7 @@ def loop(study: Study, macs: float | None) -> Row:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         training, sparse = folder / "training.npz", folder / "sparse.onnx"
-        some(net, study.images, training)
+        drawn(net, 0, training, study.images)
         recipe: dict[str, Any] = {"orthogonal": ORTHOGONAL, "l1": L1, "epochs": study.epochs}
         recipe |= {"augment": "crop,flip"} if net.pixels else {}
         recipe |= {"data": training, "test": net.test, "threads": study.threads, **net.pixels}
@@ -146,15 +144,6 @@ def loop(study: Study, macs: float | None) -> Row:
         "trained": found.quality.after.top1,
         "note": found.ended,
     }
-
-
-def some(net: Net, count: int, target: Path) -> None:
-    """Write so many training images, as many of each class."""
-    with np.load(net.calibration) as data:
-        rng, y = np.random.default_rng(0), data["y"]
-        each = count // len(np.unique(y))
-        rows = np.sort(np.concatenate([rng.permutation(np.flatnonzero(y == label))[:each] for label in np.unique(y)]))
-        np.savez(target, x=data["x"][rows], y=y[rows], class_names=data["class_names"])
 
 
 def rows_of(net: Net, options: argparse.Namespace, known: Rows) -> Iterator[Row]:

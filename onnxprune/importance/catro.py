@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxprune.errors import InputError
-from onnxprune.importance.conditional import Worth, by_removal, residuals
+from onnxprune.importance.conditional import Worth, residuals, worth_by_channel
 from onnxprune.importance.method import Method, Setting, register
 from onnxprune.importance.notes import class_notes, unmeasured_note
 from onnxprune.values.axes import BoolArray, FloatArray, IntArray, frozen_array
@@ -144,12 +144,7 @@ def joint_impact(group: ChannelGroup, statistics: Statistics, feature: str, tau:
         between, total = class_covariances(within, sums, statistics.samples)
         weight = tau * min(MOST_RATIO, _ratio(float(np.trace(between)), float(np.trace(within))))
         layers.append(residuals(total, member.positions, _utility(weight), between))
-    if not layers:
-        return None
-    order, worth = by_removal(layers, group.size)
-    found = np.empty(group.size)
-    found[order] = worth
-    return found
+    return worth_by_channel(layers, group.size)
 
 
 def _within(layer: LayerStatistics, feature: str) -> FloatArray:

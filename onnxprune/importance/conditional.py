@@ -67,6 +67,16 @@ def by_removal(layers: Sequence[Residuals], channels: int) -> tuple[IntArray, Fl
     return np.concatenate(order), np.maximum.accumulate(np.concatenate(worth)) / len(layers)
 
 
+def worth_by_channel(layers: Sequence[Residuals], channels: int) -> FloatArray | None:
+    """Return what each channel was worth when it went, see `by_removal`, [channels]; None where there is no layer."""
+    if not layers:
+        return None
+    order, worth = by_removal(layers, channels)
+    found = np.empty(channels)
+    found[order] = worth
+    return found
+
+
 def conditional_entropies(group: ChannelGroup, layers: Mapping[str, LayerStatistics]) -> FloatArray | None:
     """Return the entropy of each channel given its class and the channels that stay longer, in nats, [channels].
 
@@ -82,12 +92,7 @@ def conditional_entropies(group: ChannelGroup, layers: Mapping[str, LayerStatist
         for member in group.members
         if member.role == "produces" and member.axis.ref.name in layers
     ]
-    if not found:
-        return None
-    order, entropy = by_removal(found, group.size)
-    entropies = np.empty(group.size)
-    entropies[order] = entropy
-    return entropies
+    return worth_by_channel(found, group.size)
 
 
 def _entropy(variance: FloatArray, _: FloatArray) -> FloatArray:

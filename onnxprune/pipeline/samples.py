@@ -240,18 +240,8 @@ def _others(config: PruneConfig, model: Model, path: Path, chosen: Dataset) -> t
     """
     if not config.classes or config.recovered_by == NONE or chosen.reader.one_by_one or chosen.outputs is None:
         return None, ""
-    graph = model.graph
     try:
-        whole = open_data(
-            path,
-            graph.input_specs,
-            config.pixels,
-            labels_file=config.labels,
-            names=() if config.labels is not None else classes_left(model.proto),
-            classes=declared_classes(graph.output_specs),
-            limit=2 * ENOUGH,
-            seed=config.seed,
-        )
+        whole = _opened(config, model, path, config.pixels, of_all=2 * ENOUGH)
     except InputError as reason:
         return None, str(reason)
     assert whole.labels is not None
@@ -311,7 +301,10 @@ def open_test(config: PruneConfig, model: Model, path: Path, like: Dataset) -> D
     return found
 
 
-def _opened(config: PruneConfig, model: Model, path: Path, preprocess: Preprocess) -> Dataset:
+def _opened(
+    config: PruneConfig, model: Model, path: Path, preprocess: Preprocess, *, of_all: int | None = None
+) -> Dataset:
+    """Open data of the chosen classes, or so many samples of all classes."""
     specs = model.graph.input_specs
     for spec in specs:
         if model.graph.facts.shape_pair(spec.name) is None:
@@ -328,7 +321,9 @@ def _opened(config: PruneConfig, model: Model, path: Path, preprocess: Preproces
         labels_file=config.labels,
         names=left,
         classes=declared_classes(model.graph.output_specs),
-        only=config.classes or left,
+        only=() if of_all is not None else config.classes or left,
+        limit=of_all,
+        seed=config.seed,
     )
 
 
