@@ -19,7 +19,7 @@ def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset
     """Part a data set in two, class by class.
 
     Each class gives its share, rounded, to the held-out part, and has at least one sample on each side
-    if it has two or more; the only sample of a class stays in the first part.
+    if it has two or more; classes with one sample count as one class together.
 
     Args:
         dataset: Labelled, or not (then it is one class).
@@ -34,10 +34,10 @@ def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset
     """
     if not 0 < holdout < 1:
         raise InputError(f"--holdout is {holdout:g}: give a share between 0 and 1, such as 0.2 or 20%", "bad-value")
-    held = _held(_classes(dataset.labels, len(dataset)), holdout, seed, len(dataset))
+    held = _held(dataset, holdout, seed)
     if not held.any():
         raise InputError(
-            f"no class of {dataset.source} has two samples, so none can be held out: "
+            f"{dataset.source} has one sample, so none can be held out: "
             "add samples, or pass --test with data of its own",
             "too-few-samples",
         )
@@ -47,23 +47,22 @@ def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset
 def fit_and_judge(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset]:
     """Part calibration samples into those that weights, moments and scores come from, and those that judge.
 
-    A tenth judges, of few samples up to a fifth. Each class gives its share, as in `split`; classes with one sample
-    count as one class together. Where there is one sample in all, nothing is left to judge by.
+    A tenth judges, of few samples up to a fifth. Each class gives its share, as in `split`. Where there is one sample
+    in all, nothing is left to judge by.
     """
+    held = _held(dataset, max(JUDGE, min(FEW_JUDGE, JUDGES / max(1, len(dataset)))), seed)
+    return dataset.subset(np.flatnonzero(~held)), dataset.subset(np.flatnonzero(held))
+
+
+def _held(dataset: Dataset, share: float, seed: int) -> NDArray[np.bool_]:
+    """Return which samples are held out: a share of every class, one at least and never all."""
     classes = _classes(dataset.labels, len(dataset))
     single = [members for members in classes if members.size == 1]
     several = [members for members in classes if members.size > 1]
     pooled = [np.sort(np.concatenate(single))] if single else []
-    share = max(JUDGE, min(FEW_JUDGE, JUDGES / max(1, len(dataset))))
-    held = _held([*several, *pooled], share, seed, len(dataset))
-    return dataset.subset(np.flatnonzero(~held)), dataset.subset(np.flatnonzero(held))
-
-
-def _held(classes: list[Rows], share: float, seed: int, total: int) -> NDArray[np.bool_]:
-    """Return which of `total` samples are held out: a share of every class, one at least and never all."""
     generator = np.random.default_rng(seed)
-    held = np.zeros(total, dtype=bool)
-    for members in classes:
+    held = np.zeros(len(dataset), dtype=bool)
+    for members in (*several, *pooled):
         count = min(max(1, round(share * members.size)), members.size - 1)
         held[generator.permutation(members)[:count]] = True
     return held

@@ -267,7 +267,7 @@ def _split_to_try(whole: Dataset, config: PruneConfig, share: float) -> tuple[Da
         if not 0 < share < 1:
             raise
         raise InputError(
-            f"No class of {whole.source} has two samples, so none can be held out to try plans on, which --test data "
+            f"{whole.source} has one sample, so none can be held out to try plans on, which --test data "
             "are not for; add samples, or say how much goes with a budget such as --macs 50%.",
             "too-few-samples",
         ) from None

@@ -64,7 +64,14 @@ def test_share_out_of_range_is_refused(tmp_path: Path, share: float) -> None:
 
 def test_nothing_to_hold_out_is_refused(tmp_path: Path) -> None:
     with refused("too-few-samples", "d.npz"):
-        split(dataset(tmp_path, [0, 1, 2]), 0.5, seed=0)
+        split(dataset(tmp_path, [0]), 0.5, seed=0)
+
+
+def test_classes_with_one_sample_give_their_share_together(tmp_path: Path) -> None:
+    kept, held = split(dataset(tmp_path, list(range(10))), 0.3, seed=0)
+    assert (len(kept), len(held)) == (7, 3)
+    kept, held = split(dataset(tmp_path, [*[0] * 10, 1, 2, 3, 4]), 0.5, seed=0)
+    assert (counts(held)[0], len(held)) == (5, 7)
 
 
 @given(labels=st.lists(st.integers(0, 3), min_size=1, max_size=40), count=st.integers(1, 50), seed=st.integers(0, 9))
