@@ -26,13 +26,14 @@ class Case:
     calls: Sequence[Mapping[str, Array]]
     unseen: Mapping[str, Array]
 
-    def recovered(self, name: str, *, seed: int = 0) -> Recovered:
+    def recovered(self, name: str, *, seed: int = 0, classes: bool = False) -> Recovered:
         judging = len(self.calls) // 5  # the last calls
         samples = sum(len(next(iter(call.values()))) for call in self.calls[: len(self.calls) - judging])
         model, found = self.result.model, None
         mixed = mixed_targets(read_graph(self.model), self.result.masks, self.calls, len(self.calls) - judging)
         for step in steps(name):
-            task = RecoveryTask(self.model, model, self.result.masks, self.calls, samples, judging, seed, mixed=mixed)
+            sizes = (samples, judging, seed)
+            task = RecoveryTask(self.model, model, self.result.masks, self.calls, *sizes, mixed=mixed, classes=classes)
             found = step.run(task)
             model = found.model
         assert found is not None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from onnxprune.finetune.installed import require_torch
 from onnxprune.graph.model import Graph, Node, read_graph
+from onnxprune.recovery.class_balance import balanced
 from onnxprune.recovery.downstream import masks_of
 from onnxprune.recovery.recovery import Recovered, Recovery, RecoveryTask
 from onnxprune.values.branches import SUMS
@@ -85,7 +86,8 @@ def match(task: RecoveryTask) -> Recovered:
     if found is None or found.weights is None:
         return Recovered(task.pruned, {})
     left = {name: found.least[name] / error for name, error in before.items() if error > RIGHT}
-    return Recovered(trained_model(graph, matching.student).proto, left, history=found.history)
+    model = balanced(task, trained_model(graph, matching.student).proto)
+    return Recovered(model, left, history=found.history)
 
 
 @dataclass(frozen=True, eq=False)

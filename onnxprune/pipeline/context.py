@@ -99,6 +99,12 @@ class Run:
         return Evaluator(self.config, self.model, samples, self.listener.track, samples.known)
 
     @property
+    def has_class_scores(self) -> bool:
+        """Whether the labels of the samples are what an output of the model scores."""
+        labelled = self.samples is not None and self.samples.calibration.labels is not None
+        return labelled and self.config.check_accuracy
+
+    @property
     def has_test_data(self) -> bool:
         """Whether results are measured on data of their own, which no plan was chosen by."""
         return self.samples is not None and self.samples.held is not None

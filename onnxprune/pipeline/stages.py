@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import inf
+from typing import Any
 
 from onnxprune.data import Dataset
 from onnxprune.data.joined import joined
@@ -91,9 +92,10 @@ def stages_of(run: Run, cut: Cut, name: str, seed: int, notes: list[str], track:
     data = run.calibration_samples
 
     def stages(fit: Dataset, others: int) -> Generator[Stage]:
-        graph, memory, begun = run.model.graph, run.config.memory, False
+        graph, begun = run.model.graph, False
+        settings: dict[str, Any] = {"memory": run.config.memory, "seed": seed, "classes": run.has_class_scores}
         try:
-            for step in recover_steps(graph, cut, fit, data.judge, name, memory=memory, seed=seed, track=track):
+            for step in recover_steps(graph, cut, fit, data.judge, name, track=track, **settings):
                 if not begun:
                     begun = True
                     yield Stage(cut, step.before)
@@ -121,7 +123,7 @@ def judge(run: Run, stages: Sequence[Stage]) -> Judged:
     data, notes = run.calibration_samples, []
     changed = [stage for stage in stages if stage.step is None or stage.step.values]
     best = min(reversed(changed), key=lambda stage: stage.error)
-    if data.judge.labels is None or not len(data.judge) or not run.config.check_accuracy:
+    if not run.has_class_scores or not len(data.judge):
         return Judged(tuple(stages), best)
     evaluator = run.evaluator_on(replace(data, measured=data.judge))
     for other in stages:

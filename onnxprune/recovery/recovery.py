@@ -35,6 +35,7 @@ class RecoveryTask:
         judging: how many calls only judge.
         seed: of the sampled positions.
         memory: bytes of tensors between layers that are kept in memory.
+        classes: whether an output of shape [N, C] is known to hold scores of classes.
     """
 
     original: onnx.ModelProto
@@ -48,6 +49,7 @@ class RecoveryTask:
     bypassed: frozenset[str] = frozenset()
     track: Track = silent
     mixed: Mapping[str, Mixed] = field(default_factory=dict)
+    classes: bool = False
 
     def judges(self, call: int) -> bool:
         """Whether a call is of samples that choose ridges and enter no solution."""

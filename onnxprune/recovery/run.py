@@ -82,6 +82,7 @@ def recover_steps(  # noqa: PLR0913 (every setting has its default)
     memory: int = MEMORY,
     seed: int = 0,
     track: Track = silent,
+    classes: bool = False,
 ) -> Iterator[RecoveryStep]:
     """Run the steps of the recovery `name` on a cut of the model of `graph`.
 
@@ -94,6 +95,7 @@ def recover_steps(  # noqa: PLR0913 (every setting has its default)
         memory: bytes of tensors between layers that are kept in memory.
         seed: of the sampled positions.
         track: receives progress.
+        classes: whether an output of shape [N, C] is known to hold scores of classes.
 
     Raises:
         InputError: there is no such recovery, or the samples do not fit the model.
@@ -110,7 +112,7 @@ def recover_steps(  # noqa: PLR0913 (every setting has its default)
         mixed = mixed_targets(read_graph(original), cut.masks, calls, calls.counts[0])
     for recovery in todo:
         sizes = (len(fit), calls.counts[1], seed, memory)
-        found = recovery.run(RecoveryTask(original, pruned, cut.masks, calls, *sizes, bypassed, track, mixed))
+        found = recovery.run(RecoveryTask(original, pruned, cut.masks, calls, *sizes, bypassed, track, mixed, classes))
         before, now = error, judged.error(found.model)
         values = named_tensors(found.model.graph)
         changed = {key: tensor for key, tensor in values.items() if tensor.raw_data != first[key].raw_data}

@@ -132,7 +132,7 @@ def recover_cut(
     Args:
         model: the original.
         result: the cut, see `apply`.
-        dataset: the samples; their labels are not used.
+        dataset: the samples; labels say that the model tells classes apart, and which samples go together.
         recovery: how: none, bias, fold or refit.
         memory: bytes of tensors between layers that are kept in memory.
         seed: of the choice of samples and positions.
@@ -143,6 +143,8 @@ def recover_cut(
     reason = obstacle(model.graph)
     if reason is not None and steps(recovery):
         raise InputError(f"Nothing can be recovered in {model.path.name}: {reason}.", "unsupported-model")
-    for step in recover_steps(model.graph, result, *fit_and_judge(dataset, seed), recovery, memory=memory, seed=seed):
+    classes = dataset.labels is not None
+    fit, judge = fit_and_judge(dataset, seed)
+    for step in recover_steps(model.graph, result, fit, judge, recovery, memory=memory, seed=seed, classes=classes):
         result = result if step.dropped else step.cut
     return result

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from typing import Any
 
 from onnxprune.data import Dataset
 from onnxprune.errors import InputError
@@ -47,5 +48,6 @@ def _steps(run: Run, result: Cut, fit: Dataset) -> Iterator[RecoveryStep]:
     if not steps(name) or obstacle(graph) is not None:
         return
     judge = run.calibration_samples.judge
+    settings: dict[str, Any] = {"memory": config.memory, "seed": config.seed, "classes": run.has_class_scores}
     with suppress(InputError):  # what cannot be run piece by piece stays as it is by then, as the final result will
-        yield from recover_steps(graph, result, fit, judge, name, memory=config.memory, seed=config.seed)
+        yield from recover_steps(graph, result, fit, judge, name, **settings)

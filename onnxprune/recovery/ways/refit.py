@@ -4,7 +4,8 @@ In graph order every layer behind the cut gets the change of weight and bias tha
 samples, what its target still lacks: target of the original (kept channels) minus target of the pruned net, whose
 earlier layers are solved already. Where the target lies behind the sum of a residual stream, the layer thereby also
 makes up for what the stream itself has lost. Where an activation that cuts values off stands behind the target, errors
-that it cuts off do not count.
+that it cuts off do not count. Behind the layer that makes the scores of classes its bias is solved for their
+probabilities, see `class_balance`.
 """
 
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from onnxprune.recovery.activation_range import (
     descend,
     find_activation_range,
 )
+from onnxprune.recovery.class_balance import balance, score_tensors
 from onnxprune.recovery.downstream import downstream, is_reached
 from onnxprune.recovery.products import wanted as wanted_of
 from onnxprune.recovery.recovery import Recovered, Recovery, RecoveryTask, register
@@ -46,6 +48,7 @@ def refit(task: RecoveryTask) -> Recovered:
     reached = downstream(task.pruned, task.masks, task.bypassed)
     walks = walk_both(task, weights.model, graph)
     rng = np.random.default_rng(task.seed)
+    scores = score_tensors(graph, classes=task.classes)
     solved = {}
     left_alone = {name: reason for name, reason in skipped.items() if name in reached}
     todo = [(layer,) for layer in layers if is_reached(layer, reached)]
@@ -55,17 +58,21 @@ def refit(task: RecoveryTask) -> Recovered:
         if not sample.fits:
             left_alone[layer.output] = "its input is too wide"
             continue
+        truths = []
         for call, rows in enumerate(_rows(layer, matrix, walks, task, rng)):
             sample.add(rows, judges=task.judges(call))
+            if layer.target in scores:
+                truths.append(rows.truth)
         shift = find_shift(graph, layer)
         change, left = sample.solve(biased=shift is not None)
-        if change is None:
-            continue
-        solved[layer.output] = left
-        weight = weights[layer.weight]
-        weights.replace(layer.weight, weight + from_matrix(layer.node, change.weight, weight.shape))
-        if shift is not None:
-            shift.add(weights, change.bias)
+        if change is not None:
+            solved[layer.output] = left
+            weight = weights[layer.weight]
+            weights.replace(layer.weight, weight + from_matrix(layer.node, change.weight, weight.shape))
+            if shift is not None:
+                shift.add(weights, change.bias)
+        if layer.target in scores:
+            balance(layer, graph, weights, truths, walks[1], task)
     return Recovered(weights.model, solved, left_alone)
 
 
