@@ -1,7 +1,7 @@
 """Every method x MACs budgets x recovery on trained nets: top-1 on test images that no score and no recovery saw.
 
     python -m benchmarks.methods SHARED [--nets NAMES] [--methods NAMES] [--macs 70%,50%,35%] [--draws 3]
-        [--test-images N] [--jobs N] [--rows FILE.jsonl] [--page FOLDER]
+        [--recover refit,none,fold,match] [--test-images N] [--jobs N] [--rows FILE.jsonl] [--page FOLDER]
 
 SHARED holds models/cifar10_resnet20.onnx, models/cifar10_resnet56.onnx, data/cifar10_jpeg.zip and
 data/fashion_mnist.npz; a net whose files are missing is left out. fashion_convnet is trained here the first time
@@ -68,11 +68,14 @@ class Unit:
     method: str
     draw: int
     macs: tuple[float, ...] = MACS
+    recoveries: tuple[str, ...] = RECOVERIES
 
     def cells(self) -> Iterator[dict[str, Any]]:
         """What identifies each of its rows."""
         for budget in self.macs:
             for recovery in RECOVERIES if self.draw == 0 else ("refit",):
+                if recovery not in self.recoveries:
+                    continue
                 if recovery != "match" or (self.method in MATCHED and budget <= max(0.5, min(self.macs))):
                     yield {
                         "net": self.net,
@@ -90,7 +93,11 @@ def setting(name: str) -> tuple[str, Mapping[str, Any], bool]:
 
 def units(net: str, options: argparse.Namespace) -> list[Unit]:
     """Return what is to be computed of one net."""
-    return [Unit(net, method, draw, options.macs) for draw in range(options.draws) for method in options.methods]
+    return [
+        Unit(net, method, draw, options.macs, options.recover)
+        for draw in range(options.draws)
+        for method in options.methods
+    ]
 
 
 class Bench:
@@ -220,6 +227,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--methods", type=_names, default=tuple(sorted([*METHODS, *VARIANTS])))
     parser.add_argument("--macs", type=_shares, default=MACS)
     parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--recover", type=_names, default=RECOVERIES)
     parser.add_argument("--test-images", type=int)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--rows", type=Path, default=Path("methods.jsonl"))
