@@ -195,7 +195,8 @@ def rows_of(net: Net, options: argparse.Namespace, known: Rows) -> Iterator[Row]
 def page(rows: Sequence[Row]) -> str:
     """Return the page of all rows: how often what is held is held, and what that costs."""
     lines = []
-    best = {(row["net"], row["images"]): row["macs"] for row in rows if row["draw"] == ORACLE}
+    oracles = sorted((row for row in rows if row["draw"] == ORACLE), key=lambda row: row["count"])
+    best = {(row["net"], row["images"]): row["macs"] for row in oracles}  # the largest count has the last word
     drawn = [row for row in rows if row["draw"] != ORACLE]
     for kind in sorted({(row["net"], row["images"], row["count"]) for row in drawn}, key=lambda k: (*k[:2], -k[2])):
         same = [row for row in drawn if (row["net"], row["images"], row["count"]) == kind]
