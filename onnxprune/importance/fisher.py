@@ -4,7 +4,7 @@ An error e of the tensor in which a reading layer's errors show moves the probab
 KL = e' F e / 2 to second order, F = E[g g'] being the Fisher information there: g is the gradient of the log-likelihood
 of an answer that is drawn from the model's own probabilities. With weights W F^(1/2) the losses of `elimination` are in
 nats, of all layers alike, and errors that leave every probability alone are free. Inputs and gradients count as
-independent, as in K-FAC (Martens & Grosse 2015).
+independent, as in K-FAC (Martens & Grosse 2015). Widths follow half from these losses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,6 +40,24 @@ def weighed(consumer: Consumer) -> FloatArray:
     return np.asarray(found)
 
 
+def half_weighed(consumer: Consumer) -> FloatArray:
+    """Return the weights by which widths follow, [groups, inputs, 2 outputs]: half as ever, half as `weighed`.
+
+    Both halves lose as much where all inputs go, so that the probabilities say which widths a layer is content with,
+    and not how much it counts beside others, which harms (docs/decisions/0031).
+    """
+    plain, by_class = consumer.relative, weighed(consumer)
+    whole, of_classes = _loss_of_all(consumer, plain), _loss_of_all(consumer, by_class)
+    if of_classes <= 0:
+        return plain
+    return np.asarray(np.sqrt(0.5) * np.concatenate([plain, np.sqrt(whole / of_classes) * by_class], axis=2))
+
+
+def _loss_of_all(consumer: Consumer, weights: FloatArray) -> float:
+    """Return the loss where all inputs go, tr(W' H W)."""
+    return float(np.einsum("gio,gij,gjo->", weights, consumer.damped, weights, optimize=True))
+
+
 register(
     Method(
         name="fisher",
@@ -49,5 +67,6 @@ register(
         cost="as reconstruction, and a pass forwards and backwards over the data; needs torch, no labels",
         needs=lambda options: frozenset({MOMENTS, FISHER}),
         score=fisher_scores,
+        widths=half_weighed,
     )
 )

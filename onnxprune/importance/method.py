@@ -10,7 +10,7 @@ from onnxprune.errors import InputError, did_you_mean
 from onnxprune.registry import Registry, kind_complaint
 from onnxprune.values.axes import FloatArray
 from onnxprune.values.groups import ChannelGroup
-from onnxprune.values.statistics import STORED, Scores, Statistics
+from onnxprune.values.statistics import STORED, Consumer, Scores, Statistics
 
 GROUP = "onnxprune.methods"
 """Entry points under which other packages offer their methods: the name of the method = where its `Method` is."""
@@ -59,6 +59,8 @@ class Method:
         cap: from the method's options to the largest share of all channels that its own rule removes in one run.
         policy: from the method's options to how widths follow from a budget unless the user says otherwise, by name
             (`onnxprune.selection.policies`); `loss` takes data, and without is `global`.
+        widths: where widths follow from what the reading layers lose, the weights by which their errors count,
+            [groups, inputs, outputs].
     """
 
     name: str
@@ -72,6 +74,7 @@ class Method:
     threshold: float | None = None
     cap: Callable[[Mapping[str, Any]], float] = lambda options: 1.0
     policy: Callable[[Mapping[str, Any]], str] = lambda options: "loss"
+    widths: Callable[[Consumer], FloatArray] = lambda consumer: consumer.relative
 
     def needs_data(self, options: Mapping[str, Any]) -> bool:
         """Whether anything that it needs, with these options, comes from samples and not from the model alone."""

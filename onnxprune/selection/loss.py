@@ -7,7 +7,7 @@ gives the losses at all widths: sums of the squares of the last rows of L' W. Co
 channels are redundant, which scores relative to a layer cannot.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -25,12 +25,17 @@ SMALLEST_VARIANCE = 1e-9
 """Of inputs that count alone, as a share of the largest."""
 
 
-def loss_curves(groups: Sequence[ChannelGroup], scores: Scores, consumers: Sequence[Consumer]) -> dict[str, FloatArray]:
+def loss_curves(
+    groups: Sequence[ChannelGroup],
+    scores: Scores,
+    consumers: Sequence[Consumer],
+    weigh: Callable[[Consumer], FloatArray] = lambda consumer: consumer.relative,
+) -> dict[str, FloatArray]:
     """Return by group [channels + 1], minus the loss at which the d best channels by `scores` stay, d = 0 .. channels.
 
     The consumer layers of a group miss the same information by the same missing channels, so amplitudes add up.
     A group that none of `consumers` reads is given the average loss of the others. Without any there are no
-    curves.
+    curves. `weigh` returns the weights that the errors of a consumer's outputs count by, [groups, inputs, outputs].
     """
     orders = {group.name: _order(scores, group) for group in groups}
     amplitudes: dict[str, FloatArray] = {}
@@ -38,7 +43,7 @@ def loss_curves(groups: Sequence[ChannelGroup], scores: Scores, consumers: Seque
         read = [(group.name, member) for group in groups for member in group.members if member.axis == consumer.axis]
         if consumer.scale <= 0 or not read:
             continue
-        for moments, weight in zip(consumer.damped, consumer.relative, strict=True):
+        for moments, weight in zip(consumer.damped, weigh(consumer), strict=True):
             inputs = [consumer.inputs(member.positions)[orders[name]] for name, member in read]
             for (name, _), lost in zip(read, tail_losses(moments, weight, inputs), strict=True):
                 amplitudes[name] = amplitudes.get(name, 0.0) + np.sqrt(lost)

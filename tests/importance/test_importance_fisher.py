@@ -1,11 +1,14 @@
 """Fisher: what moves the class probabilities counts, and nothing else does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from least_squares import lost_without, moments_of
 
-from onnxprune.importance.fisher import fisher_scores, weighed
+from onnxprune.importance.fisher import fisher_scores, half_weighed, weighed
 from onnxprune.importance.reconstruction import reconstruction_scores
+from onnxprune.selection.loss import tail_losses
 from onnxprune.values.axes import Axis, FloatArray, Ref
 from onnxprune.values.groups import ChannelGroup, Member
 from onnxprune.values.statistics import Consumer, Statistics
@@ -78,3 +81,27 @@ def test_taps_among_the_outputs_have_the_same_information(example: tuple[FloatAr
     found = weighed(consumer(x, w, fisher))[0]
     whole = np.kron(np.eye(3), fisher)
     np.testing.assert_allclose(found @ found.T, w @ whole @ w.T, rtol=1e-9)
+
+
+def test_widths_go_half_by_fisher_and_all_layers_lose_as_much_in_all(example: tuple[FloatArray, FloatArray]) -> None:
+    x, w = example
+    root = np.random.default_rng(3).normal(size=(3, 3))
+    mine = replace(consumer(x, w, root @ root.T), scale=4.0)
+
+    def lost(weights: FloatArray, gone: list[int]) -> float:
+        order = [k for k in range(4) if k not in gone] + gone
+        return float(tail_losses(mine.damped[0], weights[0], [np.array(order)[:, None]])[0][4 - len(gone)])
+
+    whole = [0, 1, 2, 3]
+    assert lost(half_weighed(mine), whole) == pytest.approx(lost(mine.relative, whole))
+    scale = lost(mine.relative, whole) / lost(weighed(mine), whole)
+    for gone in ([0], [1, 3]):
+        expected = 0.5 * lost(mine.relative, gone) + 0.5 * scale * lost(weighed(mine), gone)
+        assert lost(half_weighed(mine), gone) == pytest.approx(expected)
+
+
+def test_where_nothing_moves_the_probabilities_widths_go_by_the_plain_loss(
+    example: tuple[FloatArray, FloatArray],
+) -> None:
+    mine = consumer(*example, np.zeros((3, 3)))
+    assert half_weighed(mine).tolist() == mine.relative.tolist()

@@ -135,4 +135,6 @@ def rank(
     """
     found = method.score(analysis.prunable, statistics, options, np.random.default_rng(seed))
     check_scores(found, analysis.prunable, f"Method {method.name}", curves=method.policy(options) == "greedy")
-    return replace(found, curves=loss_curves(analysis.prunable, found, statistics.consumers)) if losses else found
+    if not losses:
+        return found
+    return replace(found, curves=loss_curves(analysis.prunable, found, statistics.consumers, method.widths))
