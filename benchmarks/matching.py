@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.images import prune_pixels
 from benchmarks.methods_plot import SETTINGS
-from benchmarks.recovery import LITE, Net, drawn, open_net
+from benchmarks.nets import LITE
+from benchmarks.recovery import Net, drawn, open_net
 from benchmarks.rows import Row, Rows, fill, opened
 from benchmarks.tables import table
 from benchmarks.threads import limit_threads

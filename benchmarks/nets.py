@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
+from onnxprune import load, open_data
 from onnxprune.values.preprocess import Preprocess
 
 Array = NDArray[Any]
@@ -26,13 +27,33 @@ MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225
 PIXELS = Preprocess(mean=tuple(MEAN), std=tuple(DEVIATION))
 """How the CIFAR-10 nets want their pixels."""
 
+LITE = "imagenet_lite0"
+LITE_PIXELS = Preprocess(mean=(0.498,), std=(0.502,))
+"""How the ImageNet net wants its pixels."""
+
+SUPER_CLASSES = {
+    "birds and fish": ((0, 24), (80, 100), (127, 146), (389, 397)),
+    "reptiles and invertebrates": ((25, 79), (107, 126), (300, 329)),
+    "dogs": ((151, 268),),
+    "other mammals": ((101, 106), (147, 150), (269, 299), (330, 388)),
+    "things": ((398, 923),),
+    "food, nature and people": ((924, 999),),
+}
+"""ImageNet's classes, first to last, by what they are of: with one image of a class these are what scores can go by."""
+
+EACH_SUPER = 40
+"""Images of a super-class that a draw has, as far as there are so many."""
+
 DIGITS = "digits_convnet"
 FASHION_SEED, EPOCHS = 0, 2
 
 
 @dataclass(frozen=True)
 class Net:
-    """A model, images to draw calibration images from, `each` of every class, and its test images."""
+    """A model, images to draw calibration images from, `each` of every class, and its test images.
+
+    The classes of the calibration images may be super-classes; `group` of the test images is the super-class then.
+    """
 
     name: str
     model: Path
@@ -60,6 +81,8 @@ def open_net(name: str, shared: Path, cache: Path) -> Net | None:
         return _digits(cache / "digits")
     if name == "fashion_convnet":
         return _fashion(shared / "data" / "fashion_mnist.npz", cache / "fashion")
+    if name == LITE:
+        return _lite(shared / "models" / f"{LITE}.onnx", cache)
     images, model = shared / "data" / "cifar10_jpeg.zip", shared / "models" / f"{name}.onnx"
     if not (images.exists() and model.exists()):
         return None
@@ -166,6 +189,29 @@ def _digits(folder: Path) -> Net | None:
     names = [str(number) for number in range(10)]
     _once(folder / "test.npz", lambda: _write(folder, images("calib"), images("test"), names))
     return Net(DIGITS, models / f"{DIGITS}.onnx", folder, each=20)
+
+
+def _lite(model: Path, cache: Path) -> Net | None:
+    """Return the ImageNet net with the images that `benchmarks.recovery` takes, one of a class, by super-class."""
+    pixels, folder = cache / "imagenet", cache / "imagenet-super"
+    if not (model.exists() and (pixels / "calib.npz").exists() and (pixels / "test.npz").exists()):
+        return None
+    groups = np.zeros(1000, dtype=np.int64)
+    for number, ranges in enumerate(SUPER_CLASSES.values()):
+        for first, last in ranges:
+            groups[first : last + 1] = number
+
+    def make() -> None:
+        names = list(SUPER_CLASSES)
+        for split, target in (("calib", "calibration"), ("test", "test")):
+            images = open_data(pixels / f"{split}.npz", load(model).graph.input_specs, LITE_PIXELS)
+            x = np.concatenate([next(iter(batch.feeds.values())) for batch in images.batches(50)])
+            y = np.asarray(images.labels)
+            labels = {"y": groups[y]} if target == "calibration" else {"y": y, "group": groups[y]}
+            np.savez(folder / f"{target}.npz", x=x, class_names=names, **labels)
+
+    _once(folder / "test.npz", make)
+    return Net(LITE, model, folder, each=EACH_SUPER)
 
 
 def _fashion(path: Path, folder: Path) -> Net | None:

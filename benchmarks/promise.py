@@ -26,8 +26,7 @@ from PIL import Image
 from scipy.stats import beta
 
 from benchmarks import command
-from benchmarks.nets import PIXELS
-from benchmarks.recovery import LITE
+from benchmarks.nets import LITE, PIXELS
 from benchmarks.recovery import open_net as open_large
 from benchmarks.rows import Row, Rows
 from benchmarks.tables import table

@@ -23,14 +23,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks import command
-from benchmarks.nets import PIXELS, cifar_pixels
+from benchmarks.nets import LITE, LITE_PIXELS, PIXELS, cifar_pixels
 from benchmarks.rows import Row, Rows
 from benchmarks.tables import table
 from onnxprune import inspect, load, prune
 from onnxprune.latency import board
 from onnxprune.latency.jobs import input_shapes
+from onnxprune.values.preprocess import Preprocess
 
-LITE = "imagenet_lite0"
 KEY = ("net", "macs", "latency", "way", "draw")
 DRAWN = {LITE: 300}
 """Calibration images of a draw; of the other nets it is `OTHERS`."""
@@ -56,7 +56,7 @@ def open_net(name: str, shared: Path, cache: Path) -> Net | None:
         folder = cache / "imagenet"
         calibration, test = folder / "calib.npz", folder / "test.npz"
         ready = model.exists() and calibration.exists() and test.exists()
-        return Net(name, model, calibration, test, {"mean": (0.498,), "std": (0.502,)}) if ready else None
+        return Net(name, model, calibration, test, _given(LITE_PIXELS)) if ready else None
     images = shared / "data" / "cifar10_jpeg.zip"
     if not (model.exists() and images.exists()):
         return None
@@ -65,7 +65,11 @@ def open_net(name: str, shared: Path, cache: Path) -> Net | None:
         train, tested, names = cifar_pixels(images, cache)
         for path, (x, y) in ((calibration, train), (test, tested)):
             np.savez(path, x=x, y=y, class_names=np.array(names))
-    return Net(name, model, calibration, test, {"mean": PIXELS.mean, "std": PIXELS.std})
+    return Net(name, model, calibration, test, _given(PIXELS))
+
+
+def _given(pixels: Preprocess) -> dict[str, Any]:
+    return {"mean": pixels.mean, "std": pixels.std}
 
 
 def drawn(net: Net, draw: int, target: Path, count: int | None = None) -> None:

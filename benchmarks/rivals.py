@@ -44,7 +44,8 @@ from numpy.typing import NDArray
 
 from benchmarks import command
 from benchmarks.images import hits, prune_pixels
-from benchmarks.recovery import LITE, Net, drawn, open_net, spread
+from benchmarks.nets import LITE
+from benchmarks.recovery import Net, drawn, open_net, spread
 from benchmarks.rows import Row, Rows
 from benchmarks.tables import table
 from onnxprune import __version__, inspect, load, open_data, prune
