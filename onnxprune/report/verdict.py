@@ -1,5 +1,6 @@
 """The verdict on a pruned model in one line: how sure, what is left, what it cost, what it gives."""
 
+import math
 from collections.abc import Iterator
 
 from onnxprune.report import numbers
@@ -44,11 +45,14 @@ def _cost(quality: Quality | None, promise: Promise | None) -> Iterator[str]:
     bounds = {} if promise is None else promise.bounds
     sure = "" if promise is None else f" at {100 * promise.confidence:g} %"
     if quality.before is not None and quality.after is not None and quality.change is not None:
-        most = f", at most {numbers.signed(-bounds['max_drop'])}{sure}" if "max_drop" in bounds else ""
+        known = math.isfinite(bounds.get("max_drop", math.inf))
+        most = f", at most {numbers.signed(-bounds['max_drop'])}{sure}" if known else ""
         both = f"{100 * quality.before.top1:.1f} -> {100 * quality.after.top1:.1f}"
         yield f"top-1 {both} ({numbers.signed(quality.change)}{most})"
     if quality.moved is not None and ("max_drift" in bounds or quality.before is None):
-        most = f" (at most {percent(bounds['max_drift'])}{sure})" if "max_drift" in bounds else ""
+        bound = bounds.get("max_drift")
+        few = ", too few samples to say by how much at most"
+        most = "" if bound is None else f" (at most {percent(bound)}{sure})" if math.isfinite(bound) else few
         yield f"outputs changed by {percent(quality.moved)}{most}"
 
 

@@ -1,5 +1,6 @@
 """The verdict in one line."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +52,14 @@ def test_what_is_held_says_how_sure() -> None:
             },
             "outputs changed by 3.1 % (at most 4.2 % at 90 %)",
         ),
+        (
+            {
+                "quality": Quality("d", 9, moved=0.031),
+                "promise": Promise("careful", {"max_drift": 0.1}, {"max_drift": math.inf}, 0.9, 9),
+            },
+            "outputs changed by 3.1 %, too few samples to say by how much at most",
+        ),
+        ({"promise": replace(HELD, bounds={"max_drop": math.inf})}, "(-0.7)"),
         ({"plan": replace(PLAN, request={"params": 0.7}), "promise": None}, "60.0 % of the parameters (asked 70.0 %)"),
     ],
 )
