@@ -48,6 +48,10 @@ MILDER = (0.95, 0.98, 1 - 1e-9)
 """What is tried in its place where that loses something visible."""
 
 
+HARDLY_WRONG = 0.02
+"""Share of the outputs' squares that may be wrong without much of a change in the answers."""
+
+
 SHARES = (0.4, 0.4, 0.2)
 """Parts of the error that the mildest plans may be asked at, each by itself."""
 
@@ -66,12 +70,22 @@ class Tried:
     Attributes:
         excess: by how much of itself a limit is foreseen to be missed.
         needed: part of the error (1 less the confidence) at which the limits are still shown to hold; inf: none of it.
+        wrong: error of the outputs on the samples that judge, as a share of their squares; inf: not known.
     """
 
     trial: Trial
     chosen: Chosen
     excess: float = 0.0
     needed: float = math.inf
+    wrong: float = math.inf
+
+    def foreseen_to_miss(self, limits: LossLimits) -> bool:
+        """Whether the samples that judge foresee that more of top-1 is lost than the limit allows.
+
+        Few samples foresee badly; where hardly anything of the outputs is wrong on them, that has the last word.
+        """
+        loss = self.trial.foreseen
+        return loss is not None and loss > limits.limits.get(MAX_DROP, math.inf) and self.wrong > HARDLY_WRONG
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +173,8 @@ class Trials:
             needed = self._needed(session, quality, moved=moved)
         holds = None if self._limits is None else self._limits.shown(quality)
         loss = None if foreseen is None else foreseen.lost - foreseen.gained
-        return Tried(Trial(asked, macs, params, size, quality, loss, holds), chosen, excess, needed)
+        wrong = math.inf if stages is None else stages.best.error
+        return Tried(Trial(asked, macs, params, size, quality, loss, holds), chosen, excess, needed, wrong)
 
     def _needed(self, session: Session, quality: Quality, *, moved: bool) -> float:
         limits, error = self._limits, 1 - self._run.config.confidence
@@ -296,13 +311,13 @@ def cheapest_shown(made: Sequence[Tried], shares: Sequence[float] = SHARES) -> P
 
 
 def _careful(trials: Trials, limits: LossLimits, low: float) -> Tried | None:
-    """Return the mildest plan that is worth having and lost nothing visible, or one that is milder still.
+    """Return the mildest plan that is worth having and lost nothing visible or foreseen, or one that is milder still.
 
-    Where these lost something, the mildest of all that were tried and did not.
+    Where all of these lose something, the mildest of all that were tried and lost nothing visible.
     """
     for share in (SERVES, *MILDER):
         tried = trials.at(max(share, low))
-        if tried is not None and not limits.visibly_missed(tried.trial.quality):
+        if tried is not None and not limits.visibly_missed(tried.trial.quality) and not tried.foreseen_to_miss(limits):
             return tried
     others = [tried for tried in trials.made if not limits.visibly_missed(tried.trial.quality)]
     return max(others, key=lambda tried: tried.trial.macs, default=None)

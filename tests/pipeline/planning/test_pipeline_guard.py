@@ -603,6 +603,19 @@ def test_held_out_samples_are_asked_at_shares_of_the_error_that_are_handed_on() 
     assert passed.error == pytest.approx(1.0), "all that was handed on"
 
 
+@pytest.mark.parametrize(
+    ("foreseen", "wrong", "misses"),
+    [(0.02, 0.1, True), (0.02, np.inf, True), (0.02, 0.01, False), (0.005, 0.1, False), (None, 0.1, False)],
+)
+def test_a_loss_that_is_foreseen_counts_where_outputs_changed(
+    foreseen: float | None, wrong: float, misses: bool
+) -> None:
+    trial = Trial(None, 0.9, 1.0, 1.0, Quality("d", 9), foreseen)
+    tried = Tried(trial, Chosen({}, None, ()), wrong=wrong)
+    assert tried.foreseen_to_miss(LossLimits({"max_drop": 0.01})) is misses
+    assert not tried.foreseen_to_miss(LossLimits({"max_drift": 0.01}))
+
+
 @pytest.mark.parametrize("alike", [0.0, 0.7, 1.0])
 def test_no_more_than_the_error_passes_wrongly(alike: float) -> None:
     """Of plans none of which holds; what the samples say of them may go together."""
