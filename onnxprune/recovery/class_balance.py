@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 from scipy.optimize import minimize
+from scipy.special import log_softmax
 
 from onnxprune.analysis.head import class_axis
 from onnxprune.graph.model import Graph, read_graph
@@ -108,20 +109,15 @@ def class_bias(truth: FloatArray, found: FloatArray) -> FloatArray:
         truth: scores of the original, [samples, C].
         found: scores of the pruned model, [samples, C].
     """
-    probabilities = np.exp(_log_softmax(truth))
+    probabilities = np.exp(log_softmax(truth, axis=1))
     ridge = 0.5 / (SPREAD**2 * len(truth))
 
     def loss(bias: FloatArray) -> tuple[float, FloatArray]:
-        logs = _log_softmax(found + bias)
+        logs = log_softmax(found + bias, axis=1)
         value = -(probabilities * logs).sum() / len(truth) + ridge * float(np.square(bias).sum())
         return value, (np.exp(logs) - probabilities).mean(axis=0) + 2 * ridge * bias
 
     return np.asarray(minimize(loss, np.zeros(truth.shape[1]), jac=True, method="L-BFGS-B").x)
-
-
-def _log_softmax(scores: FloatArray) -> FloatArray:
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
 def _rows(scores: FloatArray) -> FloatArray:
