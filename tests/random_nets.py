@@ -16,7 +16,10 @@ WIDTHS = (2, 3, 4, 6, 8, 12)
 
 @dataclass
 class Draft:
-    """A graph in the making: text lines, declared constants, and the live tensors with their numbers of channels."""
+    """A graph in the making: text lines, declared constants, and the live tensors with their numbers of channels.
+
+    Beside the picture x there is a style z [1, 6], which kernels can be computed from.
+    """
 
     lines: list[str] = field(default_factory=list)
     constants: dict[str, str] = field(default_factory=dict)
@@ -39,6 +42,20 @@ class Draft:
         operands = ", ".join([source, weight, *([bias] if bias else [])])
         self.lines.append(f"{name} = Conv<group = {group}, pads = [{pads}]>({operands})")
         return name
+
+    def styled(self, weight: str, *shape: int, along: int) -> str:
+        """Return a weight of this shape whose positions along one axis are scaled by what is made of z."""
+        size = shape[along]
+        matrix = self.constant(f"m_{weight}", f"float[6, {size}]")
+        places = [size if axis == along else 1 for axis in range(len(shape))]
+        target = self.constant(f"s_{weight}", f"int64[{len(shape)}]", f" = {{{', '.join(map(str, places))}}}")
+        self.constant(f"w_{weight}", f"float[{', '.join(map(str, shape))}]")
+        self.lines += [
+            f"g_{weight} = MatMul(z, {matrix})",
+            f"r_{weight} = Reshape(g_{weight}, {target})",
+            f"{weight} = Mul(w_{weight}, r_{weight})",
+        ]
+        return weight
 
 
 def draw_step(rng: Random, draft: Draft) -> None:  # noqa: C901 (a branch for each kind of step)
@@ -127,10 +144,41 @@ def draw_step(rng: Random, draft: Draft) -> None:  # noqa: C901 (a branch for ea
             f"q{number} = MatMul(h{number}, {matrix})",
             f"{draft.new(width)} = Transpose<perm = [0, 3, 1, 2]>(q{number})",
         ]
+    elif kind == "styled":
+        draw_product(rng, draft, source)
+
+
+def draw_product(rng: Random, draft: Draft, source: str) -> None:
+    """Add a sum of products of a weight that is computed from z with a live tensor and with a constant one."""
+    width, out, number = draft.widths[source], rng.choice(WIDTHS), len(draft.lines)
+    weight, name = f"k{number}", draft.new(out)
+    constant = draft.constant(f"d{number}", f"float[1, {width}, {SIDE}, {SIDE}]")
+    along = rng.choice([0, 1])
+    kind = rng.choice(["Conv", "ConvTranspose", "MatMul", "MatMul reversed"])
+    shape = (out, width) if kind in ("Conv", "MatMul reversed") else (width, out)
+    square = kind.startswith("Conv")
+    draft.styled(weight, *shape, *([1, 1] if square else []), along=along)
+    flat = draft.constant(f"flat{number}", "int64[3]", f" = {{0, {width}, {SIDE * SIDE}}}")
+    back = draft.constant(f"back{number}", "int64[4]", f" = {{0, {out}, {SIDE}, {SIDE}}}")
+    for end, data in (("a", source), ("b", constant)):
+        if square:
+            draft.lines.append(f"{end}{number} = {kind}({data}, {weight})")
+            continue
+        draft.lines.append(f"f{end}{number} = Reshape({data}, {flat})")
+        if kind == "MatMul":
+            draft.lines += [
+                f"t{end}{number} = Transpose<perm = [0, 2, 1]>(f{end}{number})",
+                f"p{end}{number} = MatMul(t{end}{number}, {weight})",
+                f"q{end}{number} = Transpose<perm = [0, 2, 1]>(p{end}{number})",
+            ]
+        else:
+            draft.lines.append(f"q{end}{number} = MatMul({weight}, f{end}{number})")
+        draft.lines.append(f"{end}{number} = Reshape(q{end}{number}, {back})")
+    draft.lines.append(f"{name} = Add(a{number}, b{number})")
 
 
 STEPS = ["one channel", *"""
-    conv conv conv grouped depthwise unary merge merge norm concat split slice pad shuffle gate last
+    conv conv conv grouped depthwise unary merge merge norm concat split slice pad shuffle gate last styled
 """.split()]  # fmt: skip
 
 
@@ -145,7 +193,7 @@ def draw_net(rng: Random) -> onnx.ModelProto:
     ends = [draft.conv(name, 2) for name in loose]
     draft.lines.append(f"y = Sum({', '.join(ends)})")
     return net(
-        f"""(float[n, 3, {SIDE}, {SIDE}] x) => (float[n, 2, {SIDE}, {SIDE}] y)
+        f"""(float[n, 3, {SIDE}, {SIDE}] x, float[1, 6] z) => (float[n, 2, {SIDE}, {SIDE}] y)
         <{", ".join(draft.constants.values())}> {{ {chr(10).join(draft.lines)} }}"""
     )
 

@@ -63,12 +63,12 @@ def _layer(x: Operand, w: Operand, bias: Operand | None, y: Operand, groups: int
     yield Macs(math.prod(w.shape[2:]), (*outer, w.axis(0), w.axis(1)))
     if groups == 1:
         yield Tie(x.axis(1), w.axis(1))
-        yield Sums(x.axis(1))
+        yield from (Sums(x.axis(1)), Sums(w.axis(1)))
     elif w.shape[1] == 1:
         yield Tie(x.axis(1), y.axis(1), np.repeat(span(channels), filters // channels), span(filters))
         yield Count("group", 0, x.axis(1))
     else:
         yield Tie(x.axis(1), w.axis(1), span(channels), span(channels) % w.shape[1])
-        yield Sums(x.axis(1))
+        yield from (Sums(x.axis(1)), Sums(w.axis(1)))
         yield Tie(y.axis(1), y.axis(1), span(filters), span(filters) % (filters // groups))
     yield Tie(x.axis(0), y.axis(0))

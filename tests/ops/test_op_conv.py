@@ -147,6 +147,25 @@ def test_a_weight_modulated_at_run_time_is_cut_with_its_channels() -> None:
     assert checked.shape("s0") == (6, 4)
 
 
+@pytest.mark.parametrize(("group", "sizes"), [(1, [6, 8]), (2, [3, 4])])
+def test_constant_data_under_a_kernel_computed_at_run_time(group: int, sizes: list[int]) -> None:
+    """As in generators that begin with a learned constant: the oracle has to mask the kernel."""
+    columns = 8 // group
+    model = net(f"""(float[1, 6] z) => (float[1, 4, 5, 5] y)
+        <float[6, {columns}] s0, float[1, 8, 5, 5] k, float[6, {columns}, 3, 3] w1, float[4, 6, 1, 1] w2,
+         int64[4] s = {{1, {columns}, 1, 1}}> {{
+            style = Gemm(z, s0)
+            scale = Reshape(style, s)
+            w = Mul(w1, scale)
+            d = Conv<pads = [1, 1, 1, 1], group = {group}>(k, w)
+            r = Relu(d)
+            y = Conv(r, w2)
+        }}""")
+    assert group_sizes(model) == sizes
+    checked = assert_cut_equals_mask(model)
+    assert checked.shape("k") == (1, 4, 5, 5)
+
+
 def test_a_template_slides_over_each_channel() -> None:
     """As in trackers: the features of one picture are the depthwise filters of another one's."""
     model = net("""(float[1, 3, 6, 6] x, float[1, 3, 3, 3] z) => (float[1, 4, 4, 4] y)

@@ -89,3 +89,16 @@ def test_a_weight_modulated_at_run_time_is_cut_with_its_channels() -> None:
         }""")
     assert group_sizes(model) == [7, 8]
     assert assert_cut_equals_mask(model).shape("w1") == (4, 3, 2, 2)
+
+
+def test_constant_data_under_a_kernel_computed_at_run_time() -> None:
+    model = net("""(float[1, 6] z) => (float[1, 4, 6, 6] y)
+        <float[6, 8] s0, float[1, 8, 5, 5] k, float[8, 7, 2, 2] w1, float[4, 7, 1, 1] w2, int64[4] s = {8, 1, 1, 1}> {
+            style = Gemm(z, s0)
+            scale = Reshape(style, s)
+            w = Mul(w1, scale)
+            d = ConvTranspose(k, w)
+            y = Conv(d, w2)
+        }""")
+    assert group_sizes(model) == [7, 8]
+    assert assert_cut_equals_mask(model).shape("k") == (1, 4, 5, 5)
