@@ -82,7 +82,7 @@ CODES: Mapping[Code, str] = MappingProxyType(
         "chance-level": "The original guesses: its accuracy on the data is at the level of chance.",
         "invalid-model": "The model is not valid ONNX.",
         "unsupported-model": "The model cannot be used for what is asked of it.",
-        "model-too-large": "The model has more bytes than a file or a tool takes.",
+        "model-too-large": "The model has more bytes, nodes or calls than a file or a tool takes.",
         "not-runnable": "onnxruntime cannot load or run the model.",
         "wrong-outputs": "The model's outputs cannot be measured or compared as asked.",
         "wrong-model": "A plan, a score file, a latency table or a teacher belongs to another model.",

@@ -1,18 +1,36 @@
 """Local functions: calls are replaced by what they compute, so that layers inside can be read and cut."""
 
+from collections.abc import Iterable, Iterator
+
 import onnx
 import onnx.inliner
 
+from onnxprune.errors import InputError
+
 _FAILURES = (RuntimeError, ValueError, TypeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError)
+
+MAX_NODES = 250_000
+"""Nodes that a model with local functions may have once these are written out: calls of calls double quickly."""
+
+MAX_DEPTH = 500
+"""Calls within calls."""
+
+_Function = tuple[str, str]  # domain, name
 
 
 def inlined(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """Return `model` without calls of its local functions, and the names of the functions that were written out.
 
     Weights are not handed through the inliner. A function that it cannot write out (another opset that nothing
-    converts) stays, and its calls are custom ops to the analysis. A model without functions is returned as it is.
+    converts, calls of itself) stays, and its calls are custom ops to the analysis. A model without functions is
+    returned as it is.
+
+    Raises:
+        InputError: written out, the functions make too many nodes, or they call each other too deeply.
     """
     if not model.functions:
+        return model, ()
+    if not _refuse_sprawl(model):
         return model, ()
     shell = _without_weights(model)
     for convert in (True, False):
@@ -37,6 +55,46 @@ def inlined(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
 
 def _name(function: onnx.FunctionProto) -> str:
     return f"{function.domain}.{function.name}"
+
+
+def _refuse_sprawl(model: onnx.ModelProto) -> bool:
+    """Refuse what would become too large; return whether the functions can be written out at all: none calls itself.
+
+    Raises:
+        InputError: there would be too many nodes, or calls lie too deeply within each other.
+    """
+    bodies = {(function.domain, function.name): list(_kinds(function.node)) for function in model.functions}
+    nodes: dict[_Function, int] = {}
+    depth: dict[_Function, int] = {}
+    left = dict(bodies)
+    while left:  # a function can be counted when all that it calls have been
+        ready = [name for name, body in left.items() if not any(kind in left for kind in body)]
+        if not ready:
+            return False
+        for name in ready:
+            body = left.pop(name)
+            nodes[name] = sum(nodes.get(kind, 1) for kind in body)
+            depth[name] = 1 + max((depth.get(kind, 0) for kind in body), default=0)
+    calls = list(_kinds(model.graph.node))
+    count, deepest = sum(nodes.get(kind, 1) for kind in calls), max((depth.get(kind, 0) for kind in calls), default=0)
+    if count > MAX_NODES or deepest > MAX_DEPTH:
+        what = f"{count} nodes" if count > MAX_NODES else f"calls {deepest} deep"
+        allowed = f"{MAX_NODES} nodes" if count > MAX_NODES else f"{MAX_DEPTH}"
+        raise InputError(
+            f"Written out, the local functions of the model make {what}, more than the {allowed} that are read; "
+            "export it without functions.",
+            "model-too-large",
+        )
+    return True
+
+
+def _kinds(nodes: Iterable[onnx.NodeProto]) -> Iterator[_Function]:
+    """Yield domain and op of nodes and of those in their subgraphs."""
+    for node in nodes:
+        yield node.domain, node.op_type
+        for attribute in node.attribute:
+            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _kinds(graph.node)
 
 
 def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -28,6 +28,7 @@ from onnxprune.surgery.mask import masked_model
 from onnxprune.values.axes import Axis, BoolArray, Ref
 from onnxprune.values.branches import Branch
 from onnxprune.values.equality import Equality, Place, Status
+from onnxprune.verification.overflow import with_half_weights
 from onnxprune.verification.random_ops import with_seeds
 from onnxprune.verification.segments import fed, quantized_tensors, segmented
 
@@ -252,7 +253,7 @@ def _outputs(
     optimize: bool = True,
 ) -> dict[str, list[NDArray[Any]]]:
     """Run `model` on every call in `feeds` and return `tensors`, made outputs where they are not."""
-    model = with_seeds(model)
+    model, weights = with_half_weights(with_seeds(model), weights)
     present = {value.name for value in model.graph.output}
     missing = [name for name in tensors if name not in present]
     if missing:

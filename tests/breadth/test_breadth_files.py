@@ -282,6 +282,36 @@ def test_a_model_without_functions_is_the_same_object() -> None:
     assert inlined(model)[0] is model
 
 
+def calling(*bodies: tuple[str, ...]) -> onnx.ModelProto:
+    """Return a model that calls function f0; function number n calls the functions that body n names."""
+    imports = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("my", 1)]
+    model = net("(float[1, 3] x) => (float[1, 3] y) { y = my.f0(x) }", domains={"my": 1})
+    for number, calls in enumerate(bodies):
+        nodes = [
+            onnx.helper.make_node(op, [f"t{place}"], [f"t{place + 1}"], domain="my" if op.startswith("f") else "")
+            for place, op in enumerate(calls)
+        ]
+        model.functions.append(
+            onnx.helper.make_function("my", f"f{number}", ["t0"], [f"t{len(calls)}"], nodes, imports)
+        )
+    return model
+
+
+def test_functions_that_would_fill_the_memory_are_refused() -> None:
+    """Thirty functions that call the next one twice make a thousand million nodes of two kilobytes."""
+    doubling = [(f"f{number + 1}",) * 2 for number in range(30)]
+    with refused("model-too-large", "1073741824 nodes"):
+        inlined(calling(*doubling, ("Relu",)))
+    chain = [(f"f{number + 1}",) for number in range(600)]
+    with refused("model-too-large", "601 deep"):
+        inlined(calling(*chain, ("Relu",)))
+
+
+def test_functions_that_call_themselves_stay_as_they_are() -> None:
+    model = calling(("f1",), ("f0",))
+    assert inlined(model) == (model, ())
+
+
 def test_functions_of_an_older_opset_are_converted() -> None:
     flat, names = inlined(with_functions(13))
     assert len(names) == 3

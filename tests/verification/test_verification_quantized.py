@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from nets import Array, analysed, net, random_feed, random_keep
+from nets import Array, analysed, initial, net, random_feed, random_keep
 from quantized_nets import quantized
 
 from onnxprune.graph.storage.stored import StoredModel
+from onnxprune.graph.storage.weights import NO_WEIGHTS
 from onnxprune.report.blocks import Lines
 from onnxprune.report.sections.verification import verification_lines
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.surgery.mask import masked_model
 from onnxprune.values.equality import Equality
 from onnxprune.verification.equality import _figures, _Models, check_equality
+from onnxprune.verification.overflow import with_half_weights
 from onnxprune.verification.perturbed import perturbed_model
 
 FLOAT = """(float[n, 3, 6, 6] x) => (float[n, 4, 6, 6] y)
@@ -58,6 +60,31 @@ def test_integer_kernels_agree_in_every_bit(how: str) -> None:
     assert (found.status, found.error, found.dtype, found.steps, found.where) == ("equal", 0.0, "int8", 0, "outputs")
     assert said(found) == "Verification: cut equals mask: exact in int8, checked on the outputs."
     assert found.to_json()["dtype"] == "int8"
+
+
+@pytest.mark.parametrize("how", ["QDQ", "QOperator", "dynamic"])
+@pytest.mark.parametrize("seed", range(3))
+def test_weights_of_8_bits_agree_on_processors_whose_sums_overflow(how: str, seed: int) -> None:
+    found = decided(quantized(net(FLOAT, seed=seed), how, per_channel=True, reduce_range=False))
+    assert found.status == "equal"
+
+
+def test_weights_are_halved_where_they_are_stored_and_where_they_are_rounded() -> None:
+    model = net(
+        """(float[1, 4] x) => (float[1, 2] y)
+        <int8[4, 3] w, float s = {0.5}, int8 z = {0}, float[3, 2] v> {
+            a = DequantizeLinear(w, s, z)
+            b = MatMul(x, a)
+            q = QuantizeLinear(v, s, z)
+            c = DequantizeLinear(q, s, z)
+            y = MatMul(b, c)
+        }"""
+    )
+    half = with_half_weights(model, NO_WEIGHTS).proto
+    np.testing.assert_array_equal(initial(half, "w"), initial(model, "w") >> 1)
+    np.testing.assert_array_equal(initial(half, "v"), initial(model, "v") / 2)
+    floats = net(FLOAT)
+    assert with_half_weights(floats, NO_WEIGHTS).proto is floats
 
 
 def shifted(value: Array) -> Array:

@@ -6,7 +6,8 @@ plain inference cannot name. Shapes come from onnx's own per-op inference, fed w
 Reshape whose target is computed from Shape nodes is understood as well.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, TypeProto
 
-from onnxprune.graph.constants.folding import Known, fold, fold_constants, known_shape
+from onnxprune.graph.constants.folding import Known, fold, is_foldable, known_shape, known_size, may_grow
 from onnxprune.graph.shapes.float_nodes import as_floats, as_result, equivalent_float_node
 from onnxprune.graph.shapes.input_hints import ShapeHint, input_shape_hints
 
@@ -27,6 +28,10 @@ _OTHER = (64, 96)
 
 # Values larger than this are not handed to shape inference: no op's shape depends on that many numbers.
 _MAX_SHAPE_DATA = 1024
+
+# What computed constants may take in bytes: so much in any case, and so many times what the file's own constants take
+# (half-precision or 8-bit weights that are cast to floats).
+_ROOM, _ROOM_SHARE = 1 << 28, 4
 
 # Ops for which onnx has no inference of their own, whose result is as large as the first input.
 _LIKE_FIRST_INPUT = ("GroupNormalization", "MeanVarianceNormalization", "Scaler", "Normalizer", "Imputer")
@@ -78,11 +83,22 @@ def _walk(
     recorded = [_declare_inputs(facts, model, constants, trial, batch[trial]) for trial in (0, 1)]
     for name, value in constants.items():
         _record_known(facts, name, Known(value, value))
-    versions = {entry.domain: entry.version for entry in model.opset_import}
+    room = _Room(_ROOM + _ROOM_SHARE * sum(value.nbytes for value in constants.values()))
     for node, attrs in zip(model.graph.node, attributes, strict=True):
-        _visit(facts, node, attrs, versions, model)
+        _visit(facts, node, attrs, model, room)
         _fall_back(facts, node, recorded)
     return facts
+
+
+@dataclass
+class _Room:
+    """How many bytes of constants may still be computed, so that a small file takes no large memory."""
+
+    left: float
+
+    def take(self, values: Iterable[Known]) -> None:
+        """Count what is no view of something that is counted already."""
+        self.left -= sum(value.first.nbytes for value in values if value.first.base is None)
 
 
 def _declare_inputs(
@@ -170,13 +186,13 @@ def _record_known(facts: Facts, name: str, known: Known) -> None:
         _record(facts, trial, name, onnx.helper.make_tensor_type_proto(kind, value.shape))
 
 
-def _visit(
-    facts: Facts, node: onnx.NodeProto, attrs: Mapping[str, Any], versions: Mapping[str, int], model: onnx.ModelProto
-) -> None:
-    known = _fold_node(facts, node, attrs)
-    if known is not None:
-        _record_known(facts, node.output[0], known)
+def _visit(facts: Facts, node: onnx.NodeProto, attrs: Mapping[str, Any], model: onnx.ModelProto, room: _Room) -> None:
+    known = _folded(facts, node, attrs, model, room)
+    for name, value in known.items():
+        _record_known(facts, name, value)
+    if known:
         return
+    versions = _versions(model)
     float_node = equivalent_float_node(node, versions.get("", 1))
     asked = float_node or node
     try:
@@ -187,8 +203,6 @@ def _visit(
         for trial in (0, 1):
             for output, inferred_type in _infer_control_flow(facts, node, trial, model).items():
                 _record(facts, trial, output, inferred_type)
-        return
-    if _fold_reference(facts, node, versions):
         return
     inferred: Mapping[str, TypeProto] = {}
     for trial in (0, 1):
@@ -224,43 +238,64 @@ def _like(kind: TypeProto) -> TypeProto:
     return result
 
 
-def _fold_reference(facts: Facts, node: onnx.NodeProto, versions: Mapping[str, int]) -> bool:
-    """Evaluate a node whose inputs are all constants by onnx's reference implementation; say whether that worked."""
-    inputs = [facts.known.get(name) if name else None for name in node.input]
-    constant = all(not name or (known and known.is_constant) for name, known in zip(node.input, inputs, strict=True))
-    if node.domain not in ("", "ai.onnx") or not node.input or not constant:
-        return False
-    values = fold_constants(node, versions.get(node.domain, 1), [known.first if known else None for known in inputs])
-    if values is None:
-        return False
-    for name, value in zip((name for name in node.output if name), values, strict=True):
-        array = np.asarray(value)
-        _record_known(facts, name, Known(array, array))
-    return True
+def _versions(model: onnx.ModelProto) -> dict[str, int]:
+    return {"" if entry.domain == "ai.onnx" else entry.domain: entry.version for entry in model.opset_import}
 
 
-def _fold_node(facts: Facts, node: onnx.NodeProto, attrs: Mapping[str, Any]) -> Known | None:
-    if node.domain not in ("", "ai.onnx") or len(node.output) != 1:
-        return None
+def _folded(
+    facts: Facts, node: onnx.NodeProto, attrs: Mapping[str, Any], model: onnx.ModelProto, room: _Room
+) -> Mapping[str, Known]:
+    """Return by name what a node computes of known values; nothing where that is left to the runtime."""
+    if node.domain not in ("", "ai.onnx"):
+        return {}
     if node.op_type == "Constant":
         value = constant_value(attrs)
-        return None if value is None else Known(value, value)
-    if node.op_type in ("Shape", "Size") and node.input[0] not in facts.known:
-        pair = facts.shape_pair(node.input[0])
-        if pair is None:
-            return None
-        shape = known_shape(node.input[0], *pair, attrs)
-        return shape if node.op_type == "Shape" else fold("ReduceProd", {"keepdims": 0}, [shape])
-    if node.op_type == "Shape":
-        value = np.asarray(facts.known[node.input[0]].first.shape, dtype=np.int64)
-        value = value[attrs.get("start", 0) : attrs.get("end")]
-        return Known(value, value)
+        return {} if value is None else {node.output[0]: Known(value, value)}
+    if node.op_type in ("Shape", "Size"):
+        return _measured(facts, node, attrs)
     inputs = [facts.known.get(name) if name else None for name in node.input]
-    if node.op_type == "CastLike" and node.input[1] in facts.types[0]:  # of the second input only the type matters
-        return fold("Cast", {"to": facts.types[0][node.input[1]].tensor_type.elem_type}, inputs[:1])
-    if any(name and known is None for name, known in zip(node.input, inputs, strict=True)):
+    read = inputs[:1] if node.op_type == "CastLike" else inputs  # of its second input only the type matters
+    if not read or any(name and known is None for name, known in zip(node.input, read, strict=False)):
+        return {}
+    if not is_foldable(node.op_type) or any(attribute.HasField("g") for attribute in node.attribute):
+        return {}
+    if node.op_type == "CastLike":
+        if node.input[1] not in facts.types[0]:
+            return {}
+        kind = facts.types[0][node.input[1]].tensor_type.elem_type
+        node = onnx.helper.make_node("Cast", node.input[:1], node.output, to=kind)
+    elements = _elements(facts, node, model) if may_grow(node.op_type, read) else None
+    if room.left <= 0 and (elements is None or elements > _MAX_SHAPE_DATA) and may_grow(node.op_type, read):
+        return {}
+    values = fold(node, _versions(model).get("", 1), read, elements) or ()
+    room.take(values)
+    return dict(zip((name for name in node.output if name), values, strict=bool(values)))
+
+
+def _measured(facts: Facts, node: onnx.NodeProto, attrs: Mapping[str, Any]) -> Mapping[str, Known]:
+    """Return what a Shape or Size node says."""
+    measured, result = node.input[0], node.output[0]
+    known, pair = facts.known.get(measured), facts.shape_pair(measured)
+    if pair is None:
+        return {}
+    if known is not None:
+        dims = np.asarray(known.first.shape, dtype=np.int64)[attrs.get("start", 0) : attrs.get("end")]
+        value = dims if node.op_type == "Shape" else np.asarray(known.first.size, dtype=np.int64)
+        return {result: Known(value, value)}
+    return {result: known_shape(measured, *pair, attrs) if node.op_type == "Shape" else known_size(measured, *pair)}
+
+
+def _elements(facts: Facts, node: onnx.NodeProto, model: onnx.ModelProto) -> int | None:
+    """Return how many numbers a node makes, where inference can tell."""
+    try:
+        schema = onnx.defs.get_schema(node.op_type, _versions(model).get("", 1), "")
+    except onnx.defs.SchemaError:
         return None
-    return fold(node.op_type, attrs, inputs)
+    made = _infer(facts, node, schema, facts.types[0], 0, model)
+    shapes = [kind.tensor_type.shape.dim for kind in made.values() if kind.tensor_type.HasField("shape")]
+    if len(shapes) < len(node.output) or not all(dim.HasField("dim_value") for dims in shapes for dim in dims):
+        return None
+    return sum(math.prod(dim.dim_value for dim in dims) for dims in shapes)
 
 
 def constant_value(attrs: Mapping[str, Any]) -> np.ndarray | None:
@@ -360,11 +395,10 @@ def refold(
     known = {name: value for name, value in facts.known.items() if value.sources is None}
     shapes = tuple(_resized(shapes, sizes) for shapes in facts.shapes)
     changed = Facts(facts.types, (shapes[0], shapes[1]), known)
+    room = _Room(_ROOM)
     for node, attrs in zip(model.graph.node, attributes, strict=True):
-        if len(node.output) == 1 and node.output[0] in facts.known and node.output[0] not in known:
-            value = _fold_node(changed, node, attrs)
-            if value is not None:
-                known[node.output[0]] = value
+        if any(name in facts.known and name not in known for name in node.output):
+            known.update(_folded(changed, node, attrs, model, room))
     return known
 
 

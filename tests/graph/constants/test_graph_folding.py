@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 import onnx.reference
 import pytest
-from nets import Array, analysed, net
+from nets import Array, analysed, assert_cut_equals_mask, group_sizes, net
 
-from onnxprune.graph.constants.folding import MAX_ELEMENTS, Known, fold
+from onnxprune.graph.constants.folding import MAX_CONSTANT, Known, fold
 from onnxprune.graph.model import Graph, read_graph
 
 # Each line computes `z` from the constants declared below.
@@ -150,15 +150,82 @@ def test_any_other_op_on_constants_alone_is_computed_by_the_reference_implementa
     np.testing.assert_array_equal(known.first, np.maximum(CONSTANTS["f"], 0))
 
 
+def folded(text: str, *values: Array, elements: int | None = None) -> tuple[Known, ...] | None:
+    node = onnx.parser.parse_node(text)
+    return fold(node, 17, [Known(value, value) for value in values], elements)
+
+
 def test_huge_values_stay_with_the_runtime() -> None:
-    big = np.zeros(MAX_ELEMENTS + 1, np.int8)
-    assert fold("Add", {}, [Known(big, big), Known(big, big)]) is None
-    shape = np.array([MAX_ELEMENTS, 2])
-    assert fold("ConstantOfShape", {}, [Known(shape, shape)]) is None
+    big = np.zeros(MAX_CONSTANT + 1, np.int8)
+    assert folded("z = Add(a, b)", big, big) is None
+    assert folded("z = ConstantOfShape(a)", np.array([MAX_CONSTANT, 2]), elements=2 * MAX_CONSTANT) is None
     # Constants may be moved whatever their size: a big weight that is transposed is still a weight.
-    moved = fold("Identity", {}, [Known(big, big)])
+    moved = folded("z = Identity(a)", big)
     assert moved is not None
-    assert moved.first.size == big.size
+    assert moved[0].first is big
+
+
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        ("z = ConstantOfShape(large)", "z"),
+        ("z = Expand(f, large)", "z"),
+        ("z = Tile(m, large)", "z"),
+        ("z = Range(s0, s_far, s_one)", "z"),
+        ("c = Reshape(v, column) r = Reshape(v, row_shape) z = Add(c, r)", "z"),
+        ("c = Reshape(v, column) r = Reshape(v, row_shape) p = MatMul(c, r) z = Expand(p, large)", "z"),
+        ("z = Pad(f, pads)", "z"),
+        ("z = ConvTranspose<strides = [4096]>(conv, kernel)", "z"),
+    ],
+)
+def test_a_small_file_takes_no_large_memory(lines: str, name: str) -> None:
+    far = 1 << 40
+    values = {
+        "large": np.array([1 << 20, 1 << 20]), "s0": np.array(0), "s_far": np.array(far), "s_one": np.array(1),
+        "f": np.ones(1, np.float32), "m": np.ones((1, 1), np.float32), "v": np.ones(1 << 13, np.float32),
+        "column": np.array([-1, 1]), "row_shape": np.array([1, -1]), "pads": np.array([far, far]),
+        "conv": np.ones((1, 1, 8192), np.float32), "kernel": np.ones((1, 1, 9), np.float32),
+    }  # fmt: skip
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["": 17]> g (float[1] x) => (float[1] y) {{ {lines} y = Relu(x) }}'
+    )
+    used = {name for node in model.graph.node for name in node.input}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(v, name) for name, v in values.items() if name in used)
+    assert name not in read_graph(model).facts.known
+
+
+def test_many_values_of_a_small_file_take_no_large_memory() -> None:
+    lines = "\n".join(f"z{number} = ConstantOfShape<value = float[1] {{1.0}}>(s)" for number in range(200))
+    graph = read_graph(net(f"(float[1] x) => (float[1] y) <int64[1] s = {{4194304}}> {{ {lines} y = Relu(x) }}"))
+    made = [known.first.nbytes for name, known in graph.facts.known.items() if name.startswith("z")]
+    assert 1 < len(made) < 200
+    assert sum(made) < 400e6
+
+
+def test_integers_are_divided_as_integers() -> None:
+    large = np.array([9007199254740993, -7])
+    found = folded("z = Div(a, b)", large, np.array([1, 2]))
+    assert found is not None
+    assert found[0].first.tolist() == [9007199254740993, -3]
+
+
+def test_sums_over_no_axes_may_mean_none() -> None:
+    """As `noop_with_empty_axes` says; a width computed by it is a width."""
+    model = net(
+        """(float[1, 3, 4, 4] x) => (float[1, 4] y)
+        <float[8, 3, 1, 1] w, int64[2] tail = {2, 3}, int64[2] at = {0, 1}, float[8, 4] v> {
+            c = Conv(x, w)
+            p = ReduceMean(c, tail)
+            s = Shape(c)
+            g = Gather(s, at)
+            n = ReduceSum<noop_with_empty_axes = 1>(g)
+            f = Reshape(p, n)
+            y = MatMul(f, v)
+        }""",
+        opset=18,
+    )
+    assert group_sizes(model) == [8]
+    assert_cut_equals_mask(model)
 
 
 def sources(graph: Graph, name: str) -> list[list[tuple[str, int]]]:
@@ -171,7 +238,7 @@ def shape_graph(lines: str) -> Graph:
     return read_graph(
         net(f"""(float[n, 3, 5, 6] x) => (float[n, 3, 5, 6] y)
         <int64[1] i0 = {{0}}, int64[1] i1 = {{1}}, int64[2] i12 = {{1, 2}}, int64[1] k = {{7}}, int64[1] three = {{3}},
-         int64 s1 = {{1}}, int64[2] two_two = {{2, 2}}> {{
+         int64 s0 = {{0}}, int64 s1 = {{1}}, int64[2] two_two = {{2, 2}}> {{
             s = Shape(x)
             {lines}
             y = Relu(x)
@@ -202,6 +269,8 @@ def test_each_number_of_a_shape_knows_its_axis() -> None:
         ("z = Size(x)", [[("x", 0), ("x", 1), ("x", 2), ("x", 3)]]),
         ("g = Gather(s, i1) z = ConstantOfShape(g)", [[("x", 1)]] * 3),
         ("g = Gather(s, i12) h = Unsqueeze(g, i0) z = Squeeze(h)", [[("x", 1)], [("x", 2)]]),
+        ("a, z = Split<axis = 0>(s, two_two)", [[("x", 2)], [("x", 3)]]),
+        ("z = CumSum(s, s0)", [[("x", 0), ("x", 1), ("x", 2), ("x", 3)]] * 4),
         ("z = Reshape(s, two_two)", [[("x", 0)], [("x", 1)], [("x", 2)], [("x", 3)]]),
     ],
 )
