@@ -1,4 +1,7 @@
-"""Data in memory as arrays, samples stacked along axis 0: `x` or one array per input, `y` and `class_names`."""
+"""Data in memory as arrays, samples stacked along axis 0: `x` or one array per input, labels and `class_names`.
+
+The names of the model's inputs come first. Labels are `y`; where an input has that name, `labels`, then `targets`.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +16,9 @@ from onnxprune.data.format import DataRequest
 from onnxprune.data.subtask import choose_classes, of_classes
 from onnxprune.errors import InputError
 from onnxprune.values.interface import TensorSpec
+
+LABELS = ("y", "labels", "targets")
+"""Where labels are looked for: under the first of these that is no input of the model."""
 
 Labels = NDArray[np.int64]
 Arrays = Mapping[str, NDArray[Any]]
@@ -36,13 +42,15 @@ def open_stacked(request: DataRequest, arrays: Arrays) -> Dataset:
         reader, total = open_arrays(by_input, inputs, preprocess, f"'{path}'")
         if not total:
             raise InputError(f"'{path}' holds no samples: store at least one along axis 0", "no-data")
-    labels = _labels(arrays["y"], total, path) if "y" in arrays else None
-    names = request.names or _names(arrays, path)
+    own = {spec.name for spec in inputs}
+    key = next((name for name in LABELS if name not in own), "")
+    labels = _labels(arrays[key], key, total, path) if key in arrays else None
+    names = request.names or (() if "class_names" in own else _names(arrays, path))
     count = classes if classes is not None else len(names) or None
     if labels is not None and (labels.min() < 0 or (count is not None and labels.max() >= count)):
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise InputError(
-            f"'y' of '{path}' holds the label {wrong}, outside the classes 0 to "
+            f"'{key}' of '{path}' holds the label {wrong}, outside the classes 0 to "
             f"{'...' if count is None else count - 1}: number the classes like the model's outputs",
             "bad-labels",
         )
@@ -74,11 +82,11 @@ def _by_input(arrays: Arrays, inputs: Sequence[TensorSpec], path: Path) -> Array
     return {name: arrays[name] for name in wanted}
 
 
-def _labels(y: NDArray[Any], total: int, path: Path) -> Labels:
+def _labels(y: NDArray[Any], key: str, total: int, path: Path) -> Labels:
     flat = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if flat.ndim != 1 or flat.dtype.kind not in "iu" or len(flat) != total:
         raise InputError(
-            f"'y' of '{path}' has shape {list(y.shape)} and type {y.dtype}: store one integer class per "
+            f"'{key}' of '{path}' has shape {list(y.shape)} and type {y.dtype}: store one integer class per "
             f"sample, shape [{total}]",
             "bad-labels",
         )

@@ -161,3 +161,21 @@ def test_a_single_array_is_x(ending: str, tmp_path: Path) -> None:
         np.save(file, np.zeros(3))
     with refused("data-mismatch", "'image'", "[3]"):
         open_data(path, RGB, RAW)
+
+
+def test_names_of_inputs_come_before_labels(tmp_path: Path) -> None:
+    """As in a siamese net of inputs x and y, or one that is given the class to draw."""
+    pair = (TensorSpec("x", (None, 3), "float32"), TensorSpec("y", (None,), "int64"))
+    x, y = RNG.normal(size=(4, 3)).astype(np.float32), np.array([5, 6, 7, 8])
+    data = opened(tmp_path, pair, classes=2, x=x, y=y)
+    assert data.labels is None
+    np.testing.assert_array_equal(first(data)["y"], y)
+    data = opened(tmp_path, pair, classes=2, x=x, y=y, labels=np.array([0, 1, 1, 0]))
+    assert data.labels is not None
+    assert data.labels.tolist() == [0, 1, 1, 0]
+    with refused("bad-labels", "'labels'", "holds the label 2"):
+        opened(tmp_path, pair, classes=2, x=x, y=y, labels=np.array([0, 1, 2, 0]))
+    three = (*pair, TensorSpec("labels", (None,), "int64"))
+    data = opened(tmp_path, three, x=x, y=y, labels=y, targets=y % 2)
+    assert data.labels is not None
+    assert data.labels.tolist() == [1, 0, 1, 0]
