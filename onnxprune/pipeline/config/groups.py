@@ -119,7 +119,7 @@ class SampleData(Subject):
         default=None,
         converter=optional(path),
         metadata=option(
-            "Samples: a folder with a sub-folder per class, one of images, or an .npz (an array per input or x, labels y).",
+            "Samples: a folder with a sub-folder per class, one of images, or an .npz (arrays by input; labels y).",
             DATA,
             metavar="PATH",
             more="Not needed where the method reads the model alone; nothing is measured then.",

@@ -654,7 +654,7 @@ class FinetuneConfig(Threads, Recipes, Pixels, Classes, SampleData):
     data: Path = field(
         converter=path,
         metadata=option(
-            "Training data: a folder with a sub-folder per class, one of images, or an .npz (an array per input or x, labels y).",
+            "Training data: a folder with a sub-folder per class, one of images, or an .npz (by input; labels y).",
             DATA,
             metavar="PATH",
         ),
