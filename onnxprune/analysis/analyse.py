@@ -4,11 +4,13 @@ from dataclasses import replace
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.branches import find_branches
+from onnxprune.analysis.closed import with_closed_axes
 from onnxprune.analysis.costs import cost_table
 from onnxprune.analysis.factors import best_factors
 from onnxprune.analysis.groups import build_groups, connect
 from onnxprune.analysis.head import binding_freezes
-from onnxprune.analysis.labels import FrozenAxis, label, read_facts
+from onnxprune.analysis.labels import FrozenAxis, label
+from onnxprune.analysis.reading import read_facts
 from onnxprune.analysis.sizes import frozen_by_sizes
 from onnxprune.analysis.unread import unread_layers
 from onnxprune.graph.model import Graph
@@ -23,7 +25,7 @@ def analyse(graph: Graph, *, approximate: bool = False, head: Axis | None = None
     an axis of a graph output. Where channels could go along one
     of several factors of an axis, `factors` says which.
     """
-    reading = read_facts(graph, head)
+    reading = with_closed_axes(read_facts(graph, head), approximate=approximate)
 
     def attempt(banned: frozenset[Tie]) -> Analysis:
         labelled = label(reading, banned)

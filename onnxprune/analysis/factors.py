@@ -13,7 +13,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from onnxprune.analysis.analysis import Analysis
-from onnxprune.analysis.labels import Reading
+from onnxprune.analysis.closed import dead_ends
+from onnxprune.analysis.reading import Reading
 from onnxprune.ops.facts import Tie
 from onnxprune.values.axes import Axis
 
@@ -28,32 +29,47 @@ Attempt = Callable[[frozenset[Tie]], Analysis]
 def best_factors(reading: Reading, attempt: Attempt) -> Analysis:
     """Return the best of the attempts with alternatives banned.
 
-    Banned are, one after the other: factors in the way of one further in; factors none of whose channels can be cut,
-    first the smallest of each block (the two in a pair before the pairs in a head), then all; factors in the way of
-    any other. At last, the ties between uses of one weight by which nothing can be cut: each then gets its own copy.
+    Banned are, one after the other: factors that end at closed axes; factors in the way of one further in; factors none
+    of whose channels can be cut, first the smallest of each block (the two in a pair before the pairs in a head), then
+    all; factors in the way of any other. At last, the ties between uses of one weight by which nothing can be cut: each
+    then gets its own copy. Alternatives of which none leads anywhere are let be.
     """
     best = attempt(frozenset())
     if not best.labelled.carriers and not best.labelled.shared:
         return best
     blocks = _blocks(reading)
+    ending, vain = dead_ends(reading)
     banned: frozenset[Tie] = frozenset()
     tried = {banned}
-    for propose in (_overruled, lambda analysis: _smallest(_idle(analysis), blocks), _idle, _blocking, _idle_sharing):
-        wish = propose(best) - banned
+    proposals: tuple[Callable[[Analysis], frozenset[Tie]], ...] = (
+        lambda _: ending,
+        _overruled,
+        lambda analysis: _smallest(_idle(analysis), blocks),
+        _idle,
+        _blocking,
+        _idle_sharing,
+    )
+    for propose in proposals:
+        wish = propose(best) - banned - vain
         if wish not in tried:
             tried.add(wish)
-            best, banned = _improved(best, banned, wish, blocks, attempt)
+            best, banned = _improved(best, banned, wish, vain, blocks, attempt)
     return best
 
 
 def _improved(
-    best: Analysis, banned: frozenset[Tie], wish: frozenset[Tie], blocks: Blocks, attempt: Attempt
+    best: Analysis,
+    banned: frozenset[Tie],
+    wish: frozenset[Tie],
+    vain: frozenset[Tie],
+    blocks: Blocks,
+    attempt: Attempt,
 ) -> tuple[Analysis, frozenset[Tie]]:
     """Try to ban `wish` and take it over in the blocks that lose more MACs by it.
 
     In the other blocks the alternative may have run into further reshapes that are cut along the factor which it is to
     replace, or be taken in vain itself, as one side of the block of a pixel shuffle after the other; these are banned
-    as well, and all of it is tried again.
+    as well, but for those in `vain`, and all of it is tried again.
     """
     for _ in range(_ROUNDS):
         if not wish:
@@ -64,7 +80,7 @@ def _improved(
         rest = wish - won
         open_blocks = {blocks[tie.a] for tie in rest}
         in_the_way = (trial.labelled.blocking & set(best.labelled.carriers)) or _idle(trial)
-        further = frozenset(tie for tie in in_the_way if blocks[tie.a] in open_blocks) - rest
+        further = frozenset(tie for tie in in_the_way if blocks[tie.a] in open_blocks) - rest - vain
         if won:
             banned = banned | won
             best = attempt(banned) if rest else trial

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxprune.analysis.sharing import shared_weights
-from onnxprune.graph.model import Graph, Node
+from onnxprune.analysis.reading import Reading
+from onnxprune.graph.model import Node
 from onnxprune.ops.facts import Count, Cycle, Fact, Free, Freeze, Macs, Period, Pin, Produces, Renumber, Sums, Tie
-from onnxprune.ops.rules import RULES
-from onnxprune.ops.view import NodeView, RefusedError
 from onnxprune.values.axes import Axis, IntArray
 from onnxprune.values.groups import IN_OUTPUT
+
+_LARGE = 1 << 14
+"""A closed axis with more positions (all anchors of a detector) is not labelled: what leads to it is frozen at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,73 +68,6 @@ class Labelled:
     blocking: frozenset[Tie]
     overruled: frozenset[Tie]
     shared: tuple[Tie, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """What the op rules say of every node of a graph, read once.
-
-    Attributes:
-        facts: by node number, the facts that speak of each axis.
-        every: all facts with their node numbers, in node order.
-        refused: why a node has no facts.
-        static: the fixed size of every axis of every operand, or None.
-        shared: the ties between the uses of a weight that several layers share, by axis.
-        head: the axis of a graph output that may be cut all the same: the classes of a classifier.
-    """
-
-    graph: Graph
-    facts: Mapping[int, Mapping[Axis, list[Fact]]]
-    every: tuple[tuple[Fact, int], ...]
-    refused: Mapping[int, str]
-    static: Mapping[Axis, int | None]
-    shared: Mapping[Axis, tuple[Tie, ...]]
-    head: Axis | None = None
-
-
-def read_facts(graph: Graph, head: Axis | None = None) -> Reading:
-    """Ask the rules for their facts, `head` being an axis of an output that is not frozen for that.
-
-    Nodes that only compute constants or sizes are left out.
-    """
-    facts: dict[int, dict[Axis, list[Fact]]] = {}
-    every: list[tuple[Fact, int]] = []
-    refused: dict[int, str] = {}
-    static: dict[Axis, int | None] = {}
-    for node in graph.nodes:
-        if graph.is_folded(node):
-            continue
-        view = NodeView(graph, node)
-        for operand in view:
-            for dim in range(operand.rank if operand.shapes else 0):
-                static[operand.axis(dim)] = operand.shape[dim] if operand.is_static(dim) else None
-        found: dict[Axis, list[Fact]] = {}
-        facts[node.index] = found
-        rule = RULES.get(node.kind)
-        if rule is None:
-            refused[node.index] = _unspoken(graph, node)
-            continue
-        try:
-            said = list(rule(view))
-        except RefusedError as refusal:
-            refused[node.index] = str(refusal)
-            continue
-        for fact in said:
-            every.append((fact, node.index))
-            for axis in _axes_of(fact):
-                found.setdefault(axis, []).append(fact)
-    return Reading(graph, facts, tuple(every), refused, static, shared_weights(graph, every), head)
-
-
-def _unspoken(graph: Graph, node: Node) -> str:
-    """Return why no rule speaks of a node."""
-    if node.kind in RULES.broken:
-        return f"its rule cannot be used: {RULES.broken[node.kind]}"
-    if (node.domain, node.op) in {(function.domain, function.name) for function in graph.model.functions}:
-        return "call of a local function"
-    if node.domain:
-        return "op of a custom domain"
-    return "what its subgraph makes of it is left alone" if node.has_subgraph else "op is not supported yet"
 
 
 def label(reading: Reading, banned: frozenset[Tie] = frozenset()) -> Labelled:
@@ -299,7 +233,7 @@ class _Labeller:
         if fact in self.applied:
             return
         self.applied.add(fact)
-        other = fact.b if axis == fact.a else fact.a
+        other = _far(fact, axis)
         own_at, other_at = (fact.a_at, fact.b_at) if axis == fact.a else (fact.b_at, fact.a_at)
         size = self._size(node, fact, axis, other)
         if size is not None and self.sizes.get(other, size) != size:
@@ -314,17 +248,17 @@ class _Labeller:
         if first.shape != second.shape:
             self._freeze(axis, f"{node.title} ties it to {other}, which has another size", own_at)
             return
+        if size > _LARGE and other in self.reading.closed and other not in self.sizes:
+            self._freeze(axis, self.reading.closed[other], own_at)
+            return
         period = self.periods.get(axis) if own_at is None and other_at is None else fact.period(other)
         self._reach(other, size, period)
         self.applied_ties.append(AppliedTie(node.index, axis, other, first, second))
 
 
-def _axes_of(fact: Fact) -> tuple[Axis, ...]:
-    if isinstance(fact, Tie):
-        return (fact.a,) if fact.a == fact.b else (fact.a, fact.b)
-    if isinstance(fact, Free | Freeze | Sums | Cycle):
-        return (fact.axis,)
-    return ()
+def _far(tie: Tie, axis: Axis) -> Axis:
+    """Return the other end of a tie."""
+    return tie.b if axis == tie.a else tie.a
 
 
 def _stride(fact: Tie) -> int:

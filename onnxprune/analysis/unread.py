@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import onnx
 
-from onnxprune.analysis.labels import Reading
+from onnxprune.analysis.reading import Reading
 from onnxprune.graph.layers.weight_layout import WEIGHTED
 
 _LAYERS = WEIGHTED | {"LSTM", "GRU", "RNN", "ConvInteger", "MatMulInteger"}

@@ -1,0 +1,112 @@
+"""Axes that cannot be cut, whatever is chosen: told from the facts alone, before anything is labelled.
+
+An axis is closed where every position of it is frozen or tied to a closed axis, or where a node lets it through by one
+of several factors and each of them leads to a closed axis.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from onnxprune.analysis.reading import Reading
+from onnxprune.ops.facts import Freeze, Tie
+from onnxprune.values.axes import Axis, BoolArray, IntArray
+
+Alternatives = Mapping[tuple[int, Axis], list[Tie]]
+
+
+def with_closed_axes(reading: Reading, *, approximate: bool) -> Reading:
+    """Return the reading with its closed axes; with `approximate`, what an inexact result would lift closes nothing."""
+    return replace(reading, closed=_closed(reading, approximate=approximate))
+
+
+def dead_ends(reading: Reading) -> tuple[frozenset[Tie], frozenset[Tie]]:
+    """Return the ties at closed axes: the alternatives that others are better than, and those that nothing betters.
+
+    The latter are alternatives of which all end at closed axes, and ties between two closed uses of one weight.
+    """
+    shared = {tie for ties in reading.shared.values() for tie in ties if {tie.a, tie.b} <= reading.closed.keys()}
+    choices = alternatives(reading).values()
+    dead = {tie for ties in choices for tie in ties if tie.a in reading.closed or tie.b in reading.closed}
+    bettered = {tie for ties in choices if not dead.issuperset(ties) for tie in ties} & dead
+    return frozenset(bettered), frozenset(shared | (dead - bettered))
+
+
+def alternatives(reading: Reading) -> Alternatives:
+    """Return the exclusive ties by node and axis."""
+    found: dict[tuple[int, Axis], list[Tie]] = {}
+    for fact, node in reading.every:
+        if isinstance(fact, Tie) and fact.exclusive:
+            for axis in {fact.a, fact.b}:
+                found.setdefault((node, axis), []).append(fact)
+    return found
+
+
+def _closed(reading: Reading, *, approximate: bool) -> Mapping[Axis, str]:
+    """Follow the ties backwards from all that is frozen; return the closed axes with what closes them."""
+    behind = _leading_to(reading)
+    exclusive: dict[Axis, list[tuple[int, Tie]]] = {}
+    open_ways = {}
+    for (node, axis), ties in alternatives(reading).items():
+        open_ways[node, axis] = set(ties)
+        for tie in ties:
+            exclusive.setdefault(_end(tie, axis), []).append((node, tie))
+    open_positions: dict[Axis, BoolArray] = {}
+
+    def is_closed_by(axis: Axis, at: IntArray | None) -> bool:
+        size = reading.static.get(axis)
+        if at is None or size is None:
+            return at is None
+        still_open = open_positions.setdefault(axis, np.ones(size, dtype=bool))
+        still_open[at] = False
+        return not still_open.any()
+
+    closed: dict[Axis, str] = {}
+    queue = [(axis, why) for axis, at, why in _frozen(reading, approximate=approximate) if is_closed_by(axis, at)]
+    while queue:
+        axis, why = queue.pop()
+        if axis in closed:
+            continue
+        closed[axis] = why
+        queue += [(other, why) for other, at in behind.get(axis, ()) if other not in closed and is_closed_by(other, at)]
+        for node, tie in exclusive.get(axis, ()):
+            other = _end(tie, axis)
+            open_ways[node, other].discard(tie)
+            if not open_ways[node, other]:
+                queue.append((other, why))
+    return closed
+
+
+def _end(tie: Tie, axis: Axis) -> Axis:
+    """Return the other end of a tie."""
+    return tie.b if axis == tie.a else tie.a
+
+
+def _leading_to(reading: Reading) -> Mapping[Axis, list[tuple[Axis, IntArray | None]]]:
+    """Return by axis those that are tied to it without an alternative, and by which of their positions."""
+    found: dict[Axis, list[tuple[Axis, IntArray | None]]] = {}
+    for fact, _ in reading.every:
+        if isinstance(fact, Tie) and not fact.exclusive and fact.a != fact.b:
+            found.setdefault(fact.b, []).append((fact.a, fact.a_at))
+            found.setdefault(fact.a, []).append((fact.b, fact.b_at))
+    return found
+
+
+def _frozen(reading: Reading, *, approximate: bool) -> Iterator[tuple[Axis, IntArray | None, str]]:
+    """Yield the positions of axes (None: all) that a node, or the interface of the graph, freezes, and why."""
+    graph = reading.graph
+    for fact, number in reading.every:
+        if isinstance(fact, Freeze) and not (approximate and fact.approximate):
+            yield fact.axis, fact.at, f"{graph.nodes[number].title} {fact.reason}"
+    unspoken = {
+        name: f"{graph.nodes[number].title}: {why}"
+        for number, why in reading.refused.items()
+        for name in (*graph.nodes[number].inputs, *graph.nodes[number].outputs)
+    }
+    for axis in reading.static:
+        name = axis.ref.name
+        if name in unspoken:
+            yield axis, None, unspoken[name]
+        elif name in graph.inputs or (name in graph.outputs and not axis.ref.is_use and axis != reading.head):
+            yield axis, None, f"is part of the graph {'input' if name in graph.inputs else 'output'} {name!r}"
