@@ -18,19 +18,26 @@ Alternatives = Mapping[tuple[int, Axis], list[Tie]]
 
 def with_closed_axes(reading: Reading, *, approximate: bool) -> Reading:
     """Return the reading with its closed axes; with `approximate`, what an inexact result would lift closes nothing."""
-    return replace(reading, closed=_closed(reading, approximate=approximate))
+    under = frozenset(
+        fact.under
+        for fact, _ in reading.every
+        if isinstance(fact, Freeze) and fact.under and not (approximate and fact.approximate)
+    )
+    closed = _closed(reading, under, approximate=approximate)
+    choices = alternatives(reading).values()
+    ending = {tie for ties in choices for tie in ties if tie.a in closed or tie.b in closed}
+    return replace(reading, closed=closed, dead=under | ending)
 
 
 def dead_ends(reading: Reading) -> tuple[frozenset[Tie], frozenset[Tie]]:
-    """Return the ties at closed axes: the alternatives that others are better than, and those that nothing betters.
+    """Return the ties by which nothing can be cut: alternatives that others are better than, and what nothing betters.
 
     The latter are alternatives of which all end at closed axes, and ties between two closed uses of one weight.
     """
     shared = {tie for ties in reading.shared.values() for tie in ties if {tie.a, tie.b} <= reading.closed.keys()}
     choices = alternatives(reading).values()
-    dead = {tie for ties in choices for tie in ties if tie.a in reading.closed or tie.b in reading.closed}
-    bettered = {tie for ties in choices if not dead.issuperset(ties) for tie in ties} & dead
-    return frozenset(bettered), frozenset(shared | (dead - bettered))
+    bettered = {tie for ties in choices if not reading.dead.issuperset(ties) for tie in ties} & reading.dead
+    return frozenset(bettered), (reading.dead - bettered) | shared
 
 
 def alternatives(reading: Reading) -> Alternatives:
@@ -43,13 +50,16 @@ def alternatives(reading: Reading) -> Alternatives:
     return found
 
 
-def _closed(reading: Reading, *, approximate: bool) -> Mapping[Axis, str]:
-    """Follow the ties backwards from all that is frozen; return the closed axes with what closes them."""
+def _closed(reading: Reading, frozen: frozenset[Tie], *, approximate: bool) -> Mapping[Axis, str]:
+    """Follow the ties backwards from all that is frozen; return the closed axes with what closes them.
+
+    `frozen` are alternatives by which nothing can be cut.
+    """
     behind = _leading_to(reading)
     exclusive: dict[Axis, list[tuple[int, Tie]]] = {}
     open_ways = {}
     for (node, axis), ties in alternatives(reading).items():
-        open_ways[node, axis] = set(ties)
+        open_ways[node, axis] = set(ties) - frozen
         for tie in ties:
             exclusive.setdefault(_end(tie, axis), []).append((node, tie))
     open_positions: dict[Axis, BoolArray] = {}
@@ -97,7 +107,7 @@ def _frozen(reading: Reading, *, approximate: bool) -> Iterator[tuple[Axis, IntA
     """Yield the positions of axes (None: all) that a node, or the interface of the graph, freezes, and why."""
     graph = reading.graph
     for fact, number in reading.every:
-        if isinstance(fact, Freeze) and not (approximate and fact.approximate):
+        if isinstance(fact, Freeze) and not fact.under and not (approximate and fact.approximate):
             yield fact.axis, fact.at, f"{graph.nodes[number].title} {fact.reason}"
     unspoken = {
         name: f"{graph.nodes[number].title}: {why}"

@@ -107,7 +107,7 @@ class _Labeller:
             frozen_axes=tuple(self.frozen_axes),
             produces=tuple(seeds),
             sums=tuple((f, n) for f, n in every if isinstance(f, Sums) and self._is_masked(f)),
-            counts=tuple((f, n) for f, n in every if isinstance(f, Count) and f.axis in self.sizes),
+            counts=tuple((f, n) for f, n in every if isinstance(f, Count) and self._is_counted(f)),
             renumbers=tuple((f, n) for f, n in every if isinstance(f, Renumber) and f.axis in self.sizes),
             pins=tuple((f, n) for f, n in every if isinstance(f, Pin) and f.axis in self.sizes),
             macs=tuple((f, n) for f, n in every if isinstance(f, Macs)),
@@ -116,6 +116,10 @@ class _Labeller:
             overruled=frozenset(self.overruled),
             shared=tuple(dict.fromkeys(t for ties in self.reading.shared.values() for t in ties if t in self.applied)),
         )
+
+    def _is_counted(self, fact: Count) -> bool:
+        """Whether a count holds: its axis is reached, by the alternative that it speaks of."""
+        return fact.axis in self.sizes and (fact.under is None or fact.under in self.applied)
 
     def _is_masked(self, fact: Sums) -> bool:
         """Whether zeroing this operand is what removing its channels comes to."""
@@ -174,7 +178,7 @@ class _Labeller:
         candidates = [fact for fact in facts if isinstance(fact, Tie) and fact.exclusive]
         chosen = self._choose(node, axis, candidates) if candidates else None
         for fact in facts:
-            if isinstance(fact, Freeze):
+            if isinstance(fact, Freeze) and fact.under in (None, chosen):
                 reason = f"{node.title} {fact.reason}"
                 self.frozen_axes.append(FrozenAxis(axis, reason, fact.at, fact.approximate, node.index))
             elif isinstance(fact, Tie) and (not fact.exclusive or fact is chosen):

@@ -23,6 +23,7 @@ class Reading:
         shared: the ties between the uses of a weight that several layers share, by axis.
         head: the axis of a graph output that may be cut all the same: the classes of a classifier.
         closed: the axes of which nothing can be cut, whichever alternatives are taken, and why; see `closed`.
+        dead: the alternatives by which nothing can be cut.
     """
 
     graph: Graph
@@ -33,6 +34,7 @@ class Reading:
     shared: Mapping[Axis, tuple[Tie, ...]]
     head: Axis | None = None
     closed: Mapping[Axis, str] = field(default_factory=dict)
+    dead: frozenset[Tie] = frozenset()
 
 
 def read_facts(graph: Graph, head: Axis | None = None) -> Reading:

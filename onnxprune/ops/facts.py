@@ -43,13 +43,15 @@ class Cycle:
 class Freeze:
     """Positions `at` of `axis` (None: all) cannot be cut.
 
-    `approximate` says that they could, were an inexact result allowed.
+    `approximate` says that they could, were an inexact result allowed; `under`, that this holds only where this
+    alternative is taken.
     """
 
     axis: Axis
     reason: str
     approximate: bool = False
     at: IntArray | None = None
+    under: Tie | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +86,15 @@ class Produces:
 class Count:
     """A number that carries a size: element `element` of an operand or attribute is a count of kept positions.
 
-    `slot` is an input's number or an attribute's name; `at` are the counted positions of `axis` (None: all).
+    `slot` is an input's number or an attribute's name; `at` are the counted positions of `axis` (None: all); `under` is
+    the alternative by which it counts (None: any).
     """
 
     slot: int | str
     element: int
     axis: Axis
     at: IntArray | None = None
+    under: Tie | None = None
 
 
 @dataclass(frozen=True, slots=True)

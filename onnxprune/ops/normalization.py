@@ -7,7 +7,7 @@ Over a cut axis removing a channel changes the mean and variance of those that s
 from collections.abc import Iterator
 
 from onnxprune.ops.common import pass_through, span
-from onnxprune.ops.facts import Fact, Free, Freeze, Sums, Tie
+from onnxprune.ops.facts import Count, Fact, Free, Freeze, Sums, Tie
 from onnxprune.ops.rules import rule
 from onnxprune.ops.view import NodeView, Operand, RefusedError
 
@@ -48,20 +48,33 @@ def instance_normalization(node: NodeView) -> Iterator[Fact]:
 
 @rule("GroupNormalization")
 def group_normalization(node: NodeView) -> Iterator[Fact]:
-    """Channels are normalised over within groups, which stay equally wide: equal columns go together.
+    """Channels are normalised over within groups: whole groups go exactly, or equal columns of all groups inexactly.
 
-    Scale and shift have one entry per channel from opset 21 on, one per group before.
+    Scale and shift have one entry per channel from opset 21 on. Before, they had one per group; then, as where there is
+    one group alone, only columns go.
     """
     x, y = node.input(0), node.output
-    channels = x.shape[1]
-    columns = span(channels) % max(1, channels // node.attr("num_groups"))
+    channels, groups = x.shape[1], node.attr("num_groups")
+    width = max(1, channels // groups)
     yield from pass_through(x, y)
-    yield Tie(x.axis(1), x.axis(1), span(channels), columns)
-    for slot in (1, 2):
-        vector = node.input(slot)
-        yield Tie(vector.axis(0), y.axis(1)) if vector.shape[0] == channels else Free(vector.axis(0))
-    for axis in range(1, x.rank):
+    vectors = [node.input(slot) for slot in (1, 2)]
+    by_channel = all(vector.shape[0] == channels for vector in vectors)
+    for vector in vectors:
+        yield Tie(vector.axis(0), y.axis(1)) if by_channel else Free(vector.axis(0))
+    for axis in range(2, x.rank):
         yield Freeze(x.axis(axis), _REASON, approximate=True)
+    own, every = x.axis(1), span(channels)
+    if width == 1 and by_channel:
+        yield Count("num_groups", 0, own)
+        return
+    may_choose = groups > 1 and by_channel
+    whole = Tie(own, own, every, every // width * width, exclusive=True, periods=((width, groups),) * 2)
+    columns = Tie(own, own, every, every % width, exclusive=may_choose, periods=((1, width),) * 2)
+    if may_choose:
+        yield whole
+        yield Count("num_groups", 0, own, every[::width], under=whole)
+    yield columns
+    yield Freeze(own, _REASON, approximate=True, under=columns if may_choose else None)
 
 
 @rule("MeanVarianceNormalization")

@@ -230,11 +230,42 @@ def group_norm(opset: int, groups: int) -> onnx.ModelProto:
     )
 
 
-@pytest.mark.parametrize("opset", [18, 21])
-@pytest.mark.parametrize("groups", [1, 3])
-def test_group_norm_keeps_equal_groups(opset: int, groups: int) -> None:
+@pytest.mark.parametrize("groups", [2, 3, 6, 12])
+def test_group_norm_loses_whole_groups_exactly(groups: int) -> None:
+    model = group_norm(21, groups)
+    assert group_sizes(model) == [groups]
+    checked = assert_cut_equals_mask(model, free={"n": 2})
+    assert checked.attribute("d", "num_groups") == groups // 2
+    assert checked.shape("s") == checked.shape("w0")[:1] == (groups // 2 * (12 // groups),)
+
+
+def test_a_trunk_under_two_group_norms_loses_what_is_whole_in_both() -> None:
+    """As in U-Nets: 32 channels in groups of 4, and behind a Concat in groups of 8."""
+    model = net(
+        """(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+        <float[32, 3, 1, 1] w0, float[32] s0, float[32] b0, float[32, 32, 1, 1] w1, float[64] s1, float[64] b1,
+         float[4, 64, 1, 1] w2> {
+            c = Conv(x, w0)
+            d = GroupNormalization<num_groups = 8>(c, s0, b0)
+            e = Conv(d, w1)
+            k = Concat<axis = 1>(c, e)
+            f = GroupNormalization<num_groups = 8>(k, s1, b1)
+            y = Conv(f, w2)
+        }""",
+        opset=21,
+        ir=10,
+    )
+    assert group_sizes(model) == [4, 4]
+    checked = assert_cut_equals_mask(model)
+    assert checked.attribute("d", "num_groups") == 4
+    assert checked.attribute("f", "num_groups") == 4
+
+
+@pytest.mark.parametrize(("opset", "groups"), [(18, 1), (18, 3), (21, 1), (21, 3)])
+def test_group_norm_loses_equal_columns_on_request(opset: int, groups: int) -> None:
     model = group_norm(opset, groups)
-    assert frozen_reasons(model)["c"] == "c:1 meets GroupNormalization (node 1) normalises over this axis"
+    if (opset, groups) != (21, 3):
+        assert frozen_reasons(model)["c"] == "c:1 meets GroupNormalization (node 1) normalises over this axis"
     assert group_sizes(model, approximate=True) == [12 // groups]
 
     def expected(x: Array, kept: Array) -> Array:
@@ -249,7 +280,10 @@ def test_group_norm_keeps_equal_groups(opset: int, groups: int) -> None:
         return np.asarray(np.einsum("oi,nihw->nohw", initial(model, "w1")[:, columns, 0, 0], d))
 
     if opset >= 21:
-        checked = cut_approximately(model, expected)
+        checked = assert_cut_equals_mask(model, approximate=True)
+        kept, feed = np.flatnonzero(checked.keep["c"]), random_feed(model)
+        given = expected(feed["x"].astype(np.float64), kept)
+        np.testing.assert_allclose(run(checked.model, feed)[0], given, rtol=2e-4, atol=2e-5)
         assert checked.shape("s") == (6,)
         assert checked.shape("w0") == (6, 3, 1, 1)
         return
@@ -263,11 +297,6 @@ def test_group_norm_keeps_equal_groups(opset: int, groups: int) -> None:
     np.testing.assert_allclose(produced, expected(feed["x"].astype(np.float64), kept), rtol=2e-4, atol=2e-5)
     assert distance(produced, run(masked_model(analysis, analysis.axis_masks(keep)), feed)[0]) < 1e-5
     assert {tensor.name: tensor.dims[0] for tensor in slim.graph.initializer}["s"] == groups
-
-
-def test_group_norm_of_one_channel_per_group_is_not_cut() -> None:
-    model = group_norm(21, 12)
-    assert group_sizes(model, approximate=True) == []
 
 
 def test_group_norm_written_with_instance_norm_loses_whole_groups_exactly() -> None:
