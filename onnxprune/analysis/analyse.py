@@ -6,6 +6,7 @@ from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.branches import find_branches
 from onnxprune.analysis.closed import with_closed_axes
 from onnxprune.analysis.costs import cost_table
+from onnxprune.analysis.explain import with_what_ties
 from onnxprune.analysis.factors import best_factors
 from onnxprune.analysis.groups import build_groups, connect
 from onnxprune.analysis.head import binding_freezes
@@ -37,7 +38,7 @@ def analyse(graph: Graph, *, approximate: bool = False, head: Axis | None = None
         costs = cost_table(graph, labelled, groups)
         return Analysis(graph, labelled, components, groups, costs, approximate, head=head)
 
-    found = best_factors(reading, attempt)
+    found = with_what_ties(best_factors(reading, attempt))
     branches = find_branches(graph, found.labelled, found.groups)
     costs = cost_table(graph, found.labelled, found.groups, branches) if branches else found.costs
     return replace(found, unread=tuple(unread_layers(reading)), branches=branches, costs=costs)

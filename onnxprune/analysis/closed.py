@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from onnxprune.analysis.reading import Reading
+from onnxprune.analysis.reading import Reading, met
 from onnxprune.ops.facts import Freeze, Tie
 from onnxprune.values.axes import Axis, BoolArray, IntArray
 
@@ -108,7 +108,7 @@ def _frozen(reading: Reading, *, approximate: bool) -> Iterator[tuple[Axis, IntA
     graph = reading.graph
     for fact, number in reading.every:
         if isinstance(fact, Freeze) and not fact.under and not (approximate and fact.approximate):
-            yield fact.axis, fact.at, f"{graph.nodes[number].title} {fact.reason}"
+            yield fact.axis, fact.at, met(graph.nodes[number], fact.reason)
     unspoken = {
         name: f"{graph.nodes[number].title}: {why}"
         for number, why in reading.refused.items()

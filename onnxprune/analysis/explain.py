@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 import numpy as np
@@ -10,8 +10,13 @@ from scipy.sparse.csgraph import breadth_first_order
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.groups import joined, tie_matrix
+from onnxprune.analysis.labels import AppliedTie
 from onnxprune.errors import InputError
 from onnxprune.values.axes import Axis, IntArray
+from onnxprune.values.groups import ChannelGroup
+
+_NAMED = 3
+"""Nodes that are named where several tie channels."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,38 @@ class Explanation:
     chain: tuple[TieStep, ...]
     frozen: int
     coupled: tuple[tuple[str, tuple[TieStep, ...]], ...]
+
+
+def with_what_ties(analysis: Analysis) -> Analysis:
+    """Return the analysis with the reason in every group that could be cut, were its positions not one channel."""
+    groups = tuple(
+        replace(group, tied=_what_ties(analysis, group)) if group.size == 1 and group.frozen is None else group
+        for group in analysis.groups
+    )
+    return replace(analysis, groups=groups)
+
+
+def _what_ties(analysis: Analysis, group: ChannelGroup) -> str:
+    """Name the nodes that tie positions of one axis to each other."""
+    member = group.members[0]
+    width = member.positions.shape[1]
+    if width == 1:
+        return "it has a single channel"
+    component = analysis.components.labels(member.axis)[member.positions[0, 0]]
+    nodes = {
+        tie.node
+        for tie in analysis.labelled.applied_ties
+        if analysis.components.labels(tie.a)[tie.a_at[:1]] == component and _merges(tie)
+    }
+    named = [analysis.graph.nodes[node].title for node in sorted(nodes)] or ["a chain of ties"]
+    *most, last = named if len(named) <= _NAMED else [*named[:_NAMED], "others"]
+    first = f"{', '.join(most)} and " if most else ""
+    return f"all {width} channels are one unit, tied by {first}{last}"
+
+
+def _merges(tie: AppliedTie) -> bool:
+    """Whether a tie brings two positions of an axis together."""
+    return any(len(np.unique(at)) < len(at) for at in (tie.a_at, tie.b_at))
 
 
 def find_axis(analysis: Analysis, text: str) -> tuple[str, int, Axis | None]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxprune.analysis.reading import Reading
+from onnxprune.analysis.reading import Reading, met
 from onnxprune.graph.model import Node
 from onnxprune.ops.facts import Count, Cycle, Fact, Free, Freeze, Macs, Period, Pin, Produces, Renumber, Sums, Tie
 from onnxprune.values.axes import Axis, IntArray
@@ -179,7 +179,7 @@ class _Labeller:
         chosen = self._choose(node, axis, candidates) if candidates else None
         for fact in facts:
             if isinstance(fact, Freeze) and fact.under in (None, chosen):
-                reason = f"{node.title} {fact.reason}"
+                reason = met(node, fact.reason)
                 self.frozen_axes.append(FrozenAxis(axis, reason, fact.at, fact.approximate, node.index))
             elif isinstance(fact, Tie) and (not fact.exclusive or fact is chosen):
                 self._bind(node, fact, axis)
@@ -205,7 +205,7 @@ class _Labeller:
             inner = min(_stride(fact) for fact in candidates)
             self.blocking.update(other for other in taken if other is not None)
             self.overruled.update(other for other in taken if other is not None and _stride(other) > inner)
-            self._freeze(axis, f"{node.title} is cut along another factor of the same axis")
+            self._freeze(axis, met(node, "is cut along another factor of the same axis"))
             return None
         period = self.periods.get(axis)
         fitting = [fact for fact in free if period is not None and fact.period(axis) == period]

@@ -82,6 +82,14 @@ def _unspoken(graph: Graph, node: Node) -> str:
     return "what its subgraph makes of it is left alone" if node.has_subgraph else "op is not supported yet"
 
 
+_BY_THE_NODE = ("convolves", "counts", "looks", "normalises", "reduces")
+
+
+def met(node: Node, reason: str) -> str:
+    """Say which node freezes an axis, to be read on after "meets"; a reason's subject is the axis, or the node."""
+    return f"{node.title}, {'which' if reason.startswith(_BY_THE_NODE) else 'where it'} {reason}"
+
+
 def _axes_of(fact: Fact) -> tuple[Axis, ...]:
     if isinstance(fact, Tie):
         return (fact.a,) if fact.a == fact.b else (fact.a, fact.b)

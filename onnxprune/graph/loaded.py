@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 
+from onnxprune.graph.fused import unfused
 from onnxprune.graph.inlining import inlined
 from onnxprune.graph.model import Graph, read_graph
 from onnxprune.graph.storage.load import open_model
@@ -42,15 +43,19 @@ class Model:
 
 
 def load(path: Path | str) -> Model:
-    """Read a model and its graph. Calls of local functions are written out.
+    """Read a model and its graph. Calls of local functions, and layers fused by onnxruntime, are written out.
 
     Raises:
         InputError: it cannot be read.
     """
     whole, weights = open_model(path)
-    proto, functions = inlined(whole)
+    flat, functions = inlined(whole)
+    proto, fused = unfused(flat)
     notes: tuple[str, ...] = ()
     if functions:
         named = ", ".join(functions[:3]) + (" ..." if len(functions) > 3 else "")
         notes = (f"Calls of {len(functions)} local function(s) were written out as their nodes: {named}.",)
+    if fused:
+        what = "1 layer that onnxruntime had" if fused == 1 else f"{fused} layers that onnxruntime had"
+        notes += (f"Written out: {what} fused with an activation, and fuses again when it loads the model.",)
     return Model(Path(path), proto, read_graph(proto, weights), notes)

@@ -145,6 +145,10 @@ class NodeView:
         names = {operand.ref.name for operand in self.outputs[1:] if operand is not None}
         return any(op != but_by for name in names & self._used.keys() for op in self._used[name])
 
+    def is_read(self, slot: int) -> bool:
+        """Whether the output `slot` is read by somebody."""
+        return slot < len(self.outputs) and self._node.outputs[slot] in self._used
+
     def weight(self, slot: int) -> Operand:
         """Return an input that must be known before the model runs.
 

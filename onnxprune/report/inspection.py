@@ -87,7 +87,7 @@ def reason(group: ChannelGroup) -> str | None:
     """Return why a group is not prunable, or None; an approximate one is so although it is prunable."""
     if group.prunable:
         return "a normalisation runs over it, so the result is not that of zeroing" if group.approximate else None
-    return group.frozen or "it has a single channel"
+    return group.frozen or group.tied
 
 
 def inspection_blocks(inspection: Inspection, *, verbose: bool = False) -> tuple[Block, ...]:

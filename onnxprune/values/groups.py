@@ -32,6 +32,7 @@ class ChannelGroup:
         layers: names of the producing tensors, in graph order.
         frozen: why the group cannot be cut, or None.
         approximate: whether it could be cut if an inexact result were allowed.
+        tied: why its positions go together or not at all, where they are one channel.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ChannelGroup:
     layers: tuple[str, ...]
     frozen: str | None = None
     approximate: bool = False
+    tied: str | None = None
 
     @property
     def prunable(self) -> bool:

@@ -73,3 +73,16 @@ def test_part_of_an_axis_may_be_frozen() -> None:
 def test_a_question_about_nothing_is_answered_with_what_there_is(text: str, code: Code, thing: str) -> None:
     with refused(code, thing):
         explain(analysed(net(TEXT)), text)
+
+
+def test_what_makes_one_unit_of_all_channels_is_named() -> None:
+    """Three groups of four, then four of three: what goes with a channel by the one brings in all by the other."""
+    model = net("""(float[1, 3, 4, 4] x) => (float[1, 4, 4, 4] y)
+        <float[12, 3, 1, 1] w0, float[12, 4, 1, 1] w1, float[12, 3, 1, 1] w2, float[4, 12, 1, 1] w3> {
+            c = Conv(x, w0)
+            d = Conv<group = 3>(c, w1)
+            e = Conv<group = 4>(d, w2)
+            y = Conv(e, w3)
+        }""")
+    tied = {group.name: group.tied for group in analysed(model).groups if group.tied}
+    assert tied == {"d": "all 12 channels are one unit, tied by Conv (node 1) and Conv (node 2)"}

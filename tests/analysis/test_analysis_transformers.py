@@ -313,13 +313,13 @@ def test_a_fused_op_of_the_runtime_is_frozen_with_the_reason() -> None:
     model = net(
         """(float[n, 5, 6] x) => (float[n, 5, 4] y) <float[6, 8] w0, float[6, 8] w1, float[6, 8] w2, float[8, 4] w3> {
             q = MatMul(x, w0) k = MatMul(x, w1) v = MatMul(x, w2)
-            a = com.microsoft.MultiHeadAttention<num_heads = 2>(q, k, v)
+            a = com.microsoft.LinearAttention<num_heads = 2>(q, k, v)
             y = MatMul(a, w3)
         }""",
         domains={"com.microsoft": 1},
     )
     assert group_sizes(model, approximate=True) == []
-    assert frozen_reasons(model)["q"] == "q:2 meets MultiHeadAttention (node 3): op of a custom domain"
+    assert frozen_reasons(model)["q"] == "q:2 meets LinearAttention (node 3): op of a custom domain"
 
 
 def test_the_channels_of_a_view_may_be_the_last_factor_that_is_tried() -> None:

@@ -174,4 +174,6 @@ def test_a_layer_of_unknown_shape_is_named() -> None:
         }""",
         domains={"house.made": 1},
     )
-    assert analysed(model).unread == ("MatMul (node 2) is left alone: the shape of 's' is unknown",)
+    assert analysed(model).unread == (
+        "Thing (node 1) is left alone (op of a custom domain), and so is what reads it: MatMul (node 2)",
+    )

@@ -242,7 +242,7 @@ def test_group_norm_as_one_node_is_cut_on_request(opset: int) -> None:
         ir=10,
     )
     if opset < 21:
-        assert frozen_reasons(model)["c"] == "c:1 meets GroupNormalization (node 1) normalises over this axis"
+        assert frozen_reasons(model)["c"] == "c:1 meets GroupNormalization (node 1), which normalises over this axis"
     else:
         assert group_sizes(model) == [2]
         assert_cut_equals_mask(model)

@@ -58,7 +58,9 @@ def test_a_target_computed_at_run_time_freezes() -> None:
             e = Expand(c, t)
             y = Conv(e, w1)
         }""")
-    assert frozen_reasons(model)["c"] == "e:1 meets Expand (node 1) is expanded to a size computed at run time"
+    assert (
+        frozen_reasons(model)["c"] == "e:1 meets Expand (node 1), where it is expanded to a size computed at run time"
+    )
 
 
 @pytest.mark.parametrize(("repeats", "channels", "kept"), [("1, 1, 2, 2", 8, 4), ("1, 3, 1, 1", 24, 12)])
@@ -111,4 +113,4 @@ def test_channels_repeated_a_free_number_of_times_are_frozen() -> None:
             r = Concat<axis = 0>(one, b, one)
             y = Tile(c, r)
         }""")
-    assert frozen_reasons(model)["c"] == "c:1 meets Tile (node 4) is repeated along this axis"
+    assert frozen_reasons(model)["c"] == "c:1 meets Tile (node 4), where it is repeated along this axis"

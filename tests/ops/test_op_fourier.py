@@ -34,7 +34,7 @@ def test_transformed_channels_are_frozen() -> None:
             u = Unsqueeze(c, last)
             y = DFT<axis = 1>(u)
         }""")
-    assert frozen_reasons(model)["c"] == "u:1 meets DFT (node 2) is transformed along this axis"
+    assert frozen_reasons(model)["c"] == "u:1 meets DFT (node 2), where it is transformed along this axis"
 
 
 def test_frames_of_a_short_time_transform_are_frozen() -> None:
@@ -44,4 +44,4 @@ def test_frames_of_a_short_time_transform_are_frozen() -> None:
             u = Unsqueeze(c, last)
             y = STFT(u, step, , length)
         }""")
-    assert frozen_reasons(model)["c"] == "u:1 meets STFT (node 2) is transformed along this axis"
+    assert frozen_reasons(model)["c"] == "u:1 meets STFT (node 2), where it is transformed along this axis"

@@ -88,8 +88,14 @@ def test_a_table_of_embeddings_follows_on_its_columns() -> None:
 @pytest.mark.parametrize(
     ("inputs", "weights", "indices", "shape", "reason"),
     [
-        (", int64 i", "", "i", "n, 5", "Gather (node 1) has a position picked by a number computed at run time"),
-        (", int64[3] i", "", "i", "n, 3, 5", "Gather (node 1) is picked by indices computed at run time"),
+        (
+            ", int64 i",
+            "",
+            "i",
+            "n, 5",
+            "Gather (node 1), where it has a position picked by a number computed at run time",
+        ),
+        (", int64[3] i", "", "i", "n, 3, 5", "Gather (node 1), where it is picked by indices computed at run time"),
     ],
 )
 def test_other_picks_of_channels_freeze(inputs: str, weights: str, indices: str, shape: str, reason: str) -> None:
@@ -189,7 +195,7 @@ def test_a_table_read_at_run_time_freezes_the_axis_it_picks_from() -> None:
             c = Conv(x, w0)
             y = Gather<axis = 1>(c, i)
         }""")
-    assert frozen_reasons(model)["c"] == "c:1 meets Gather (node 1) is picked by indices computed at run time"
+    assert frozen_reasons(model)["c"] == "c:1 meets Gather (node 1), where it is picked by indices computed at run time"
 
 
 EMBEDDED = """(int64[n, 7] ids) => (float[n, 7, 5] y) <float[20, 8] table, float[7, 8] places, float[8, 5] w0> {
@@ -245,7 +251,7 @@ def test_a_single_channel_picked_by_number_stays_and_others_may_go(picks: tuple[
         }}""")
     assert group_sizes(model) == [size]
     reasons = [reason for reason in frozen_reasons(model).values() if "Gather" in reason]
-    assert reasons == ["c:1 meets Gather (node 1) has this position picked by number"]
+    assert reasons == ["c:1 meets Gather (node 1), where it has this position picked by number"]
     for seed in range(3):
         assert_cut_equals_mask(model, seed=seed)
 

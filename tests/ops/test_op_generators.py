@@ -66,7 +66,7 @@ def test_a_unit_matrix_freezes() -> None:
             d = Add(c, e)
             y = MatMul(d, w1)
         }""")
-    assert frozen_reasons(model)["c"] == "c:1 meets EyeLike (node 1) is numbered by its places"
+    assert frozen_reasons(model)["c"] == "c:1 meets EyeLike (node 1), where it is numbered by its places"
 
 
 def test_a_skip_connection_of_no_channels() -> None:

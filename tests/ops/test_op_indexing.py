@@ -87,7 +87,7 @@ def test_the_axis_that_elements_are_gathered_from_is_frozen() -> None:
             g = GatherElements<axis = 1>(c, i)
             y = Conv(g, w1)
         }""")
-    assert frozen_reasons(model)["c"] == "c:1 meets GatherElements (node 1) is addressed by indices"
+    assert frozen_reasons(model)["c"] == "c:1 meets GatherElements (node 1), where it is addressed by indices"
 
 
 def test_a_scattered_channel_axis_is_frozen_on_both_sides() -> None:
@@ -99,8 +99,8 @@ def test_a_scattered_channel_axis_is_frozen_on_both_sides() -> None:
             y = Conv(s, w1)
         }""")
     reasons = frozen_reasons(model)
-    assert reasons["c"] == "c:1 meets ScatterElements (node 2) is addressed by indices"
-    assert reasons["d"] == "i:1 meets ScatterElements (node 2) is addressed by indices"
+    assert reasons["c"] == "c:1 meets ScatterElements (node 2), where it is addressed by indices"
+    assert reasons["d"] == "i:1 meets ScatterElements (node 2), where it is addressed by indices"
 
 
 def test_gathered_elements_carry_channels_beside_their_axis() -> None:
@@ -204,7 +204,7 @@ def test_a_single_cell_keeps_its_place() -> None:
             y = MatMul(w1, c)
         }""")
     assert group_sizes(model) == [7]
-    assert "c:0 meets GatherND (node 1) has this position picked by number" in frozen_reasons(model).values()
+    assert "c:0 meets GatherND (node 1), where it has this position picked by number" in frozen_reasons(model).values()
     checked = assert_cut_equals_mask(model)
     assert checked.value("i")[0] < 5
 

@@ -10,7 +10,7 @@ def test_normalised_channels_are_frozen_as_approximate() -> None:
             y = Conv(d, w1)
         }""")
     group = analysed(model).by_name["c"]
-    assert group.frozen == "c:1 meets LRN (node 1) normalises over neighbouring channels"
+    assert group.frozen == "c:1 meets LRN (node 1), which normalises over neighbouring channels"
     assert group.approximate
     assert group_sizes(model) == []
 

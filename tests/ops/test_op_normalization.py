@@ -81,7 +81,7 @@ def layer_norm(op: str = "LayerNormalization", bias: str = ", b", attributes: st
 def test_layer_norm_over_the_channels(attributes: str) -> None:
     model = layer_norm(attributes=attributes)
     group = analysed(model).by_name["c"]
-    assert group.frozen == "c:2 meets LayerNormalization (node 1) normalises over this axis"
+    assert group.frozen == "c:2 meets LayerNormalization (node 1), which normalises over this axis"
 
     def expected(x: Array, kept: Array) -> Array:
         hidden = normal(x @ initial(model, "w0")[:, kept], (2,))
@@ -171,7 +171,7 @@ def test_a_residual_stream_of_layer_norm_blocks_leaves_the_inner_channels_exact(
 
 def test_rms_norm_over_the_channels() -> None:
     model = layer_norm("RMSNormalization", bias="")
-    reason = "c:2 meets RMSNormalization (node 1) normalises over this axis"
+    reason = "c:2 meets RMSNormalization (node 1), which normalises over this axis"
     assert frozen_reasons(model)["c"] == reason
     assert group_sizes(model) == []
     assert group_sizes(model, approximate=True) == [8]
@@ -265,7 +265,7 @@ def test_a_trunk_under_two_group_norms_loses_what_is_whole_in_both() -> None:
 def test_group_norm_loses_equal_columns_on_request(opset: int, groups: int) -> None:
     model = group_norm(opset, groups)
     if (opset, groups) != (21, 3):
-        assert frozen_reasons(model)["c"] == "c:1 meets GroupNormalization (node 1) normalises over this axis"
+        assert frozen_reasons(model)["c"] == "c:1 meets GroupNormalization (node 1), which normalises over this axis"
     assert group_sizes(model, approximate=True) == [12 // groups]
 
     def expected(x: Array, kept: Array) -> Array:

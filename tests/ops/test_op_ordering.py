@@ -38,10 +38,10 @@ def test_channels_beside_the_axis_pass_through(lines: str, constants: str, out: 
             "d, i = TopK<axis = 1>(c, k)",
             "int64[1] k = {3},",
             3,
-            "TopK (node 1) is ranked, and its largest are kept",
+            "TopK (node 1), where it is ranked, and its largest are kept",
             17,
         ),
-        ("d = CumProd(c, a)", "int64 a = {1},", 8, "CumProd (node 1) is multiplied up along this axis", 26),
+        ("d = CumProd(c, a)", "int64 a = {1},", 8, "CumProd (node 1), where it is multiplied up along this axis", 26),
     ],
 )
 def test_their_own_axis_is_frozen(lines: str, constants: str, width: int, reason: str, opset: int) -> None:
@@ -61,7 +61,7 @@ def test_picks_of_a_condition_freeze() -> None:
             c = Conv(x, w0)
             y = Compress<axis = 1>(c, b)
         }""")
-    assert frozen_reasons(model)["c"] == "c:1 meets Compress (node 1) is picked by a condition"
+    assert frozen_reasons(model)["c"] == "c:1 meets Compress (node 1), where it is picked by a condition"
 
 
 def test_compress_of_everything_is_refused() -> None:
@@ -89,7 +89,7 @@ def test_channels_as_sequences_are_frozen_along_time_and_tied_to_the_lengths() -
             y = MatMul(w1, d)
         }"""
     time = net(text.replace("LENGTH", "5").replace("BATCH", "1").replace("TIME", "0"))
-    assert frozen_reasons(time)["c"] == "c:0 meets ReverseSequence (node 1) is reversed up to a length"
+    assert frozen_reasons(time)["c"] == "c:0 meets ReverseSequence (node 1), where it is reversed up to a length"
     batch = net(
         text.replace("int64[LENGTH] t", "int64[8] t = {1, 2, 3, 4, 5, 1, 2, 3}")
         .replace("BATCH", "0")
@@ -137,7 +137,7 @@ def test_matrices_with_diagonals_are_frozen() -> None:
             d = Det(c)
             y = MatMul(t, w1)
         }""")
-    assert frozen_reasons(model)["c"] == "c:1 meets Trilu (node 1) is cut along a diagonal"
+    assert frozen_reasons(model)["c"] == "c:1 meets Trilu (node 1), where it is cut along a diagonal"
 
 
 def test_determinants_beside_the_channels() -> None:
@@ -158,7 +158,7 @@ def test_what_is_searched_is_frozen(op: str, attributes: str, result: str) -> No
             c = Conv(x, w0)
             y = {op}{attributes}(c)
         }}""")
-    reason = f"{op} (node 1) is searched, and what is found is numbered"
+    reason = f"{op} (node 1), where it is searched, and what is found is numbered"
     assert frozen_reasons(model)["c"] == f"c:1 meets {reason}"
 
 
@@ -167,5 +167,5 @@ def test_scores_that_boxes_are_suppressed_by_are_frozen() -> None:
             c = Conv(x, w0)
             y = NonMaxSuppression(b, c, m)
         }""")
-    reason = "c:1 meets NonMaxSuppression (node 1) is searched, and what is found is numbered"
+    reason = "c:1 meets NonMaxSuppression (node 1), where it is searched, and what is found is numbered"
     assert frozen_reasons(model)["c"] == reason

@@ -63,7 +63,7 @@ def test_channels_padded_with_copies_are_frozen(mode: str) -> None:
         opset=19,
         ir=9,
     )
-    assert frozen_reasons(model)["c"] == "c:1 meets Pad (node 1) is padded with copies of its own positions"
+    assert frozen_reasons(model)["c"] == "c:1 meets Pad (node 1), where it is padded with copies of its own positions"
 
 
 def test_cropped_channels_are_frozen() -> None:
@@ -73,7 +73,7 @@ def test_cropped_channels_are_frozen() -> None:
             d = Pad(c, pads)
             y = Conv(d, w1)
         }""")
-    assert frozen_reasons(model)["c"] == "c:1 meets Pad (node 1) is cropped by a negative Pad"
+    assert frozen_reasons(model)["c"] == "c:1 meets Pad (node 1), where it is cropped by a negative Pad"
 
 
 def test_padding_known_only_at_run_time_freezes() -> None:
@@ -81,7 +81,7 @@ def test_padding_known_only_at_run_time_freezes() -> None:
             c = Conv(x, w0)
             y = Pad(c, pads)
         }""")
-    assert frozen_reasons(model)["c"] == "c:1 meets Pad (node 1) is padded by an amount computed at run time"
+    assert frozen_reasons(model)["c"] == "c:1 meets Pad (node 1), where it is padded by an amount computed at run time"
 
 
 def test_padding_of_space_known_only_at_run_time_lets_channels_pass() -> None:

@@ -105,7 +105,7 @@ def test_other_reductions_over_channels_are_frozen_as_approximate(op: str) -> No
         }}""")
     group = analysed(model).by_name["c"]
     assert group.approximate
-    assert group.frozen == f"c:1 meets {op} (node 1) reduces over this axis in a way that depends on its width"
+    assert group.frozen == f"c:1 meets {op} (node 1), which reduces over this axis in a way that depends on its width"
 
 
 @pytest.mark.parametrize("op", ["ArgMax", "ArgMin"])
@@ -123,7 +123,7 @@ def test_arg_over_channels_freezes_and_over_space_passes(op: str) -> None:
             c = Conv(x, w0)
             y = {op}<axis = 1>(c)
         }}""")
-    assert f"{op} (node 1) reduces over this axis" in frozen_reasons(over)["c"]
+    assert f"{op} (node 1), which reduces over this axis" in frozen_reasons(over)["c"]
 
 
 def test_axes_that_are_computed_freeze() -> None:
@@ -156,6 +156,6 @@ def test_the_number_of_a_position_means_another_one_after_a_cut(op: str) -> None
             y = {op}<axis = 1>(c)
         }}""")
     assert group_sizes(model, approximate=True) == []
-    reason = f"c:1 meets {op} (node 1) reduces over this axis in a way that depends on its width"
+    reason = f"c:1 meets {op} (node 1), which reduces over this axis in a way that depends on its width"
     assert frozen_reasons(model, approximate=True) == {"c": reason}
     assert not analysed(model).by_name["c"].approximate

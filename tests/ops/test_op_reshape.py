@@ -127,7 +127,10 @@ def test_cutting_along_two_factors_of_one_axis_is_refused() -> None:
     # b:1 holds the 2 columns that w1 makes and the 3 positions of c in each: it follows one of the two.
     # The 3 let more go: 6 filters of w0 and 6 of w2 go with them.
     assert group_sizes(model) == [3]
-    assert frozen_reasons(model)["q"] == "r:1 meets Reshape (node 5) is cut along another factor of the same axis"
+    assert (
+        frozen_reasons(model)["q"]
+        == "r:1 meets Reshape (node 5), where it is cut along another factor of the same axis"
+    )
     keep = {"c": np.array([True, False, True])}
     checked = assert_cut_equals_mask(model, keep)
     assert list(checked.value("t")) == [1, 2, 2, 4]

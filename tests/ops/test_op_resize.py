@@ -51,7 +51,7 @@ def test_resampled_channels_are_frozen() -> None:
             d = Resize(c, , scales)
             y = Conv(d, w1)
         }""")
-    assert frozen_reasons(model)["c"] == "c:1 meets Resize (node 1) is resampled along this axis"
+    assert frozen_reasons(model)["c"] == "c:1 meets Resize (node 1), where it is resampled along this axis"
 
 
 def test_free_space_does_not_freeze_the_channels() -> None:
@@ -80,4 +80,6 @@ def test_sizes_that_depend_on_one_another_freeze(policy: str, sizes: list[int]) 
     if sizes:
         assert_cut_equals_mask(model)
     else:
-        assert frozen_reasons(model)["c"] == "d:1 meets Resize (node 1) is resized in proportion to other axes"
+        assert (
+            frozen_reasons(model)["c"] == "d:1 meets Resize (node 1), where it is resized in proportion to other axes"
+        )

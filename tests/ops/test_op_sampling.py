@@ -46,7 +46,7 @@ def test_regions_found_by_the_network_itself_are_frozen() -> None:
             y = Conv(a, w1)
         }""")
     assert group_sizes(model) == [5, 8]
-    assert frozen_reasons(model)["r"] == "r:1 meets RoiAlign (node 4) holds the corners of its regions"
+    assert frozen_reasons(model)["r"] == "r:1 meets RoiAlign (node 4), where it holds the corners of its regions"
     assert_cut_equals_mask(model)
 
 
@@ -55,7 +55,7 @@ def test_columns_of_space_that_are_sampled_are_frozen() -> None:
             c = MatMul(x, w0)
             y = RoiAlign<output_height = 2, output_width = 2>(c, r, b)
         }}""")
-    assert frozen_reasons(model)["c"] == "c:3 meets RoiAlign (node 1) is sampled at computed places"
+    assert frozen_reasons(model)["c"] == "c:3 meets RoiAlign (node 1), where it is sampled at computed places"
 
 
 @pytest.mark.parametrize("mode", ["linear", "nearest", "cubic"])
@@ -105,6 +105,6 @@ def test_what_a_spatial_transformer_makes_of_its_channels_is_geometry() -> None:
         ir=9,
     )
     assert group_sizes(model) == [7, 8]
-    assert "AffineGrid (node 5) holds an affine transformation" in frozen_reasons(model)["t"]
+    assert "AffineGrid (node 5), where it holds an affine transformation" in frozen_reasons(model)["t"]
     keep = {group.name: np.arange(group.size) < group.size - 2 for group in analysed(model).prunable}
     assert_cut_equals_mask(model, keep)

@@ -105,7 +105,7 @@ def test_a_step_keeps_whole_blocks(start: int, stop: int, step: int, sizes: list
 def test_other_steps_backwards_freeze(start: int, stop: int, step: int, width: int) -> None:
     text = STEPS.replace("WIDTH", str(width)).replace("START", str(start)).replace("STOP", str(stop))
     reasons = frozen_reasons(net(text.replace("STEP", str(step))))
-    assert reasons["c"] == f"c:1 meets Slice (node 1) is sliced with step {step}"
+    assert reasons["c"] == f"c:1 meets Slice (node 1), where it is sliced with step {step}"
 
 
 def test_coordinates_sliced_one_by_one_stay() -> None:
@@ -126,7 +126,7 @@ def test_bounds_known_only_at_run_time_freeze() -> None:
             c = Conv(x, w0)
             y = Slice(c, s, e, axes)
         }""")
-    assert frozen_reasons(model)["c"] == "c:1 meets Slice (node 1) is sliced at bounds computed at run time"
+    assert frozen_reasons(model)["c"] == "c:1 meets Slice (node 1), where it is sliced at bounds computed at run time"
 
 
 def test_bounds_known_only_at_run_time_let_other_axes_pass() -> None:

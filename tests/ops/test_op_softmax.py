@@ -15,7 +15,7 @@ def test_the_normalised_axis_is_frozen_as_approximate(op: str, axis: str) -> Non
             y = Conv(d, w1)
         }}""")
     group = analysed(model).by_name["c"]
-    assert group.frozen == f"c:1 meets {op} (node 1) normalises over this axis"
+    assert group.frozen == f"c:1 meets {op} (node 1), which normalises over this axis"
     assert group.approximate
     assert not group.prunable
 

@@ -30,7 +30,7 @@ def test_windows_are_numbered() -> None:
         }""",
         opset=18,
     )
-    assert frozen_reasons(model)["c"] == "c:2 meets Col2Im (node 1) numbers the windows"
+    assert frozen_reasons(model)["c"] == "c:2 meets Col2Im (node 1), where it numbers the windows"
 
 
 def test_axes_that_are_not_cropped_pass_through() -> None:
@@ -44,4 +44,4 @@ def test_axes_that_are_not_cropped_pass_through() -> None:
     assert group_sizes(model) == [8]
     assert_cut_equals_mask(model)
     model = net(text.replace("WIDTH", "3").replace("AXES", "1, 2"), opset=18)
-    assert frozen_reasons(model)["c"] == "c:1 meets CenterCropPad (node 1) is cropped or padded on both sides"
+    assert frozen_reasons(model)["c"] == "c:1 meets CenterCropPad (node 1), where it is cropped or padded on both sides"

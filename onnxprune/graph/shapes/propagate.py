@@ -19,6 +19,7 @@ from onnx import TensorProto, TypeProto
 from onnxprune.graph.constants.folding import Known, fold, is_foldable, known_shape, known_size, may_grow
 from onnxprune.graph.shapes.float_nodes import as_floats, as_result, equivalent_float_node
 from onnxprune.graph.shapes.input_hints import ShapeHint, input_shape_hints
+from onnxprune.graph.shapes.microsoft import shaped_by
 
 Shape = tuple[int, ...]
 
@@ -192,36 +193,33 @@ def _visit(facts: Facts, node: onnx.NodeProto, attrs: Mapping[str, Any], model: 
         _record_known(facts, name, value)
     if known:
         return
+    made: Mapping[str, TypeProto] = {}
+    for trial in (0, 1):
+        if trial == 0 or _has_subgraph(node) or not _same_inputs(facts, node):
+            made = _made(facts, node, trial, model)
+        for output, kind in made.items():
+            _record(facts, trial, output, kind)
+
+
+def _has_subgraph(node: onnx.NodeProto) -> bool:
+    return any(attribute.HasField("g") for attribute in node.attribute)
+
+
+def _made(facts: Facts, node: onnx.NodeProto, trial: int, model: onnx.ModelProto) -> Mapping[str, TypeProto]:
+    """Return the types of what a node makes in one trial, where it has a float equivalent by that one's rules."""
+    types = {name: facts.types[trial][name] for name in node.input if name in facts.types[trial]}
+    of_runtime = shaped_by(node, types)
+    if of_runtime:
+        return of_runtime
     versions = _versions(model)
     float_node = equivalent_float_node(node, versions.get("", 1))
     asked = float_node or node
     try:
         schema = onnx.defs.get_schema(asked.op_type, versions.get(asked.domain, 1), asked.domain)
     except onnx.defs.SchemaError:
-        return
-    if any(attribute.HasField("g") for attribute in node.attribute):
-        for trial in (0, 1):
-            for output, inferred_type in _infer_control_flow(facts, node, trial, model).items():
-                _record(facts, trial, output, inferred_type)
-        return
-    inferred: Mapping[str, TypeProto] = {}
-    for trial in (0, 1):
-        if trial == 0 or not _same_inputs(facts, node):
-            inferred = _inferred(facts, node, float_node, schema, trial, model)
-        for output, inferred_type in inferred.items():
-            _record(facts, trial, output, inferred_type)
-
-
-def _inferred(
-    facts: Facts,
-    node: onnx.NodeProto,
-    float_node: onnx.NodeProto | None,
-    schema: onnx.defs.OpSchema,
-    trial: int,
-    model: onnx.ModelProto,
-) -> Mapping[str, TypeProto]:
-    """Return the types of what a node makes in one trial, where it has a float equivalent by that one's rules."""
-    types = {name: facts.types[trial][name] for name in node.input if name in facts.types[trial]}
+        return {}
+    if _has_subgraph(node):
+        return _infer_control_flow(facts, node, trial, model)
     if node.op_type in _LIKE_FIRST_INPUT and node.input[0] in types:
         return {node.output[0]: _like(types[node.input[0]])}
     if float_node is None:
@@ -257,7 +255,7 @@ def _folded(
     read = inputs[:1] if node.op_type == "CastLike" else inputs  # of its second input only the type matters
     if not read or any(name and known is None for name, known in zip(node.input, read, strict=False)):
         return {}
-    if not is_foldable(node.op_type) or any(attribute.HasField("g") for attribute in node.attribute):
+    if not is_foldable(node.op_type) or _has_subgraph(node):
         return {}
     if node.op_type == "CastLike":
         if node.input[1] not in facts.types[0]:

@@ -19,6 +19,7 @@ from onnxprune.pipeline.planning.steps import Chosen, Keep, choose_in_steps, sco
 from onnxprune.pipeline.planning.widths import unused_notes
 from onnxprune.pipeline.state import removed_if_refused
 from onnxprune.report.curve import curve_files
+from onnxprune.report.requests import target_words
 from onnxprune.selection.goal import Goal
 from onnxprune.selection.loss_limits import CLASS_DROP, MAX_DRIFT, MAX_DROP
 from onnxprune.values.branches import emptied
@@ -154,5 +155,7 @@ def _files(run: Run, found: Chosen, search: Search | None) -> dict[Path, bytes]:
 
 def _nothing(run: Run) -> str:
     if run.goal.explicit:
-        return "Nothing was pruned: the budget already holds; ask for more (a larger --ratio, a smaller --macs)."
+        asked = ", ".join(target_words(run.goal.to_json())) or "what was asked for"
+        more = "ask for more (a larger --ratio, a smaller --macs)"
+        return f"Nothing was pruned: the budget already holds ({asked}); {more}."
     return f"Nothing was pruned: no channel is below the threshold of {run.method.name}; ask for a --ratio or --macs."

@@ -51,6 +51,9 @@ MILDER = (0.95, 0.98, 1 - 1e-9)
 HARDLY_WRONG = 0.02
 """Share of the outputs' squares that may be wrong without much of a change in the answers."""
 
+FORESEE = 30
+"""So many samples have to judge for a loss that they foresee to be believed to be small."""
+
 
 SHARES = (0.4, 0.4, 0.2)
 """Parts of the error that the mildest plans may be asked at, each by itself."""
@@ -71,6 +74,7 @@ class Tried:
         excess: by how much of itself a limit is foreseen to be missed.
         needed: part of the error (1 less the confidence) at which the limits are still shown to hold; inf: none of it.
         wrong: error of the outputs on the samples that judge, as a share of their squares; inf: not known.
+        judges: how many samples judge.
     """
 
     trial: Trial
@@ -78,14 +82,18 @@ class Tried:
     excess: float = 0.0
     needed: float = math.inf
     wrong: float = math.inf
+    judges: int = 0
 
     def foreseen_to_miss(self, limits: LossLimits) -> bool:
         """Whether the samples that judge foresee that more of top-1 is lost than the limit allows.
 
-        Few samples foresee badly; where hardly anything of the outputs is wrong on them, that has the last word.
+        Few samples foresee badly: where hardly anything of the outputs is wrong on them, that has the last word, and
+        where they are very few, so it has where more is wrong.
         """
         loss = self.trial.foreseen
-        return loss is not None and loss > limits.limits.get(MAX_DROP, math.inf) and self.wrong > HARDLY_WRONG
+        if loss is None or MAX_DROP not in limits.limits or self.wrong <= HARDLY_WRONG:
+            return False
+        return loss > limits.limits[MAX_DROP] or self.judges < FORESEE
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +182,8 @@ class Trials:
         holds = None if self._limits is None else self._limits.shown(quality)
         loss = None if foreseen is None else foreseen.lost - foreseen.gained
         wrong = math.inf if stages is None else stages.best.error
-        return Tried(Trial(asked, macs, params, size, quality, loss, holds), chosen, excess, needed, wrong)
+        judges = len(run.samples.judge) if run.samples is not None else 0
+        return Tried(Trial(asked, macs, params, size, quality, loss, holds), chosen, excess, needed, wrong, judges)
 
     def _needed(self, session: Session, quality: Quality, *, moved: bool) -> float:
         limits, error = self._limits, 1 - self._run.config.confidence

@@ -167,8 +167,14 @@ def together(analysis: Analysis, goal: Goal) -> tuple[Branch, ...]:
 
 
 def _why_nothing(analysis: Analysis) -> str:
-    if analysis.groups:
+    if len(analysis.groups) == 1:
+        group = analysis.groups[0]
+        way = "; --allow approximate opens it" if group.approximate else ""
+        found = f"the only channel group, {group.name}, is not free: {group.frozen or group.tied}{way}"
+    elif analysis.groups:
         found = f"none of the {len(analysis.groups)} channel groups is free"
+        inexact = sum(group.approximate for group in analysis.groups)
+        found += f" ({inexact} would be with --allow approximate)" if inexact else ""
     elif analysis.unread:
         found = analysis.unread[0]
     else:

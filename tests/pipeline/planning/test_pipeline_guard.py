@@ -611,7 +611,9 @@ def test_a_loss_that_is_foreseen_counts_where_outputs_changed(
     foreseen: float | None, wrong: float, misses: bool
 ) -> None:
     trial = Trial(None, 0.9, 1.0, 1.0, Quality("d", 9), foreseen)
-    tried = Tried(trial, Chosen({}, None, ()), wrong=wrong)
+    tried = Tried(trial, Chosen({}, None, ()), wrong=wrong, judges=30)
+    few = replace(tried, judges=29)
+    assert few.foreseen_to_miss(LossLimits({"max_drop": 0.01})) is (foreseen is not None and wrong > 0.02)
     assert tried.foreseen_to_miss(LossLimits({"max_drop": 0.01})) is misses
     assert not tried.foreseen_to_miss(LossLimits({"max_drift": 0.01}))
 

@@ -1,0 +1,189 @@
+"""Ops of onnxruntime's own that its optimiser writes into transformers: activations, norms with a sum, attention.
+
+What it fuses into convolutions and Gemms is written out when a model is loaded, see `graph.fused`.
+"""
+
+from collections.abc import Iterator
+
+from onnxprune.graph.layers.quantized import MICROSOFT
+from onnxprune.ops.common import broadcast, pass_through, span
+from onnxprune.ops.facts import Count, Fact, Free, Freeze, Macs, Produces, Sums, Tie
+from onnxprune.ops.rules import rule
+from onnxprune.ops.view import NodeView, Operand, RefusedError
+
+_NORMALISES = "normalises over this axis"
+
+
+@rule("BiasGelu", "FastGelu", "Gelu", "QuickGelu", domain=MICROSOFT)
+def activation(node: NodeView) -> Iterator[Fact]:
+    """Element by element, some with a bias that is added first."""
+    for operand in node.inputs:
+        if operand is not None:
+            yield from broadcast(operand, node.output)
+
+
+@rule("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", domain=MICROSOFT)
+def skip_normalization(node: NodeView) -> Iterator[Fact]:
+    """A sum of two streams, normalised over the last axis: the others pass through. The sum may be a result as well.
+
+    x [..., C], skip [..., C], scale, shift and bias [C]
+    """
+    x, y = node.input(0), node.output
+    if node.is_read(1) or node.is_read(2):
+        raise RefusedError("its mean or deviation is used as well")
+    yield from pass_through(x, y)
+    for slot in range(1, len(node.inputs)):
+        operand = node.optional(slot)
+        if operand is not None:
+            yield from broadcast(operand, y)
+    yield Freeze(x.axis(-1), _NORMALISES, approximate=True)
+    if len(node.outputs) > 3 and (total := node.outputs[3]) is not None:
+        yield from pass_through(total, y)
+
+
+@rule("EmbedLayerNormalization", domain=MICROSOFT)
+def embedding(node: NodeView) -> Iterator[Fact]:
+    """Rows of two or three tables, added up and normalised over the last axis.
+
+    ids [N, T]; tables [rows, C] in slots 2 to 4; scale and shift [C] -> y [N, T, C]
+    """
+    ids, y = node.input(0), node.output
+    if node.is_read(2):
+        raise RefusedError("the sum of its embeddings is used as well")
+    for axis in (0, 1):
+        yield Tie(ids.axis(axis), y.axis(axis))
+    for slot in (2, 3, 4, 5, 6):
+        operand = node.optional(slot)
+        if operand is not None:
+            yield Tie(operand.axis(-1), y.axis(2))
+    yield Freeze(y.axis(2), _NORMALISES, approximate=True)
+
+
+@rule("FusedMatMul", domain=MICROSOFT)
+def fused_matmul(node: NodeView) -> Iterator[Fact]:
+    """A MatMul, either factor of which may be given transposed, times a number.
+
+    MACs: one for every output element and summed position.
+    """
+    if node.attr("transBatchA", 0) or node.attr("transBatchB", 0):
+        raise RefusedError("it moves its batch axes, which is not supported")
+    a, b, y = node.input(0), node.input(1), node.output
+    if min(a.rank, b.rank) < 2:
+        raise RefusedError("a factor has a single axis")
+    a_rows, a_inner = (-1, -2) if node.attr("transA", 0) else (-2, -1)
+    b_inner, b_columns = (-1, -2) if node.attr("transB", 0) else (-2, -1)
+    yield Tie(a.axis(a_inner), b.axis(b_inner))
+    yield Sums(a.axis(a_inner))
+    yield Sums(b.axis(b_inner))
+    yield Tie(a.axis(a_rows), y.axis(-2))
+    yield Tie(b.axis(b_columns), y.axis(-1))
+    for factor in (a, b):
+        for axis in range(factor.rank - 2):
+            place = axis + y.rank - factor.rank
+            free = factor.shape[axis] == 1 and y.shape[place] != 1
+            yield Free(factor.axis(axis)) if free else Tie(factor.axis(axis), y.axis(place))
+    outer = tuple(y.axis(axis) for axis in range(y.rank - 2))
+    if b.is_constant:
+        yield Produces(y.axis(-1))
+        yield Macs(1.0, (*outer, y.axis(-2), b.axis(-2), b.axis(-1)))
+    elif a.is_constant:
+        yield Produces(y.axis(-2))
+        yield Macs(1.0, (*outer, y.axis(-1), a.axis(-2), a.axis(-1)))
+    else:
+        yield Macs(1.0, (*outer, y.axis(-2), y.axis(-1), a.axis(a_inner)))
+
+
+@rule("Attention", domain=MICROSOFT)
+def attention(node: NodeView) -> Iterator[Fact]:
+    """Queries, keys and values by one weight, and their attention: whole heads go.
+
+    x [N, T, D], W [D, q + k + v], b [q + k + v] -> y [N, T, v]. MACs: the weight's, and those of the two products.
+    """
+    x, w, y = node.input(0), node.weight(1), node.output
+    if node.optional(4) is not None or node.is_read(1):
+        raise RefusedError("it keeps keys and values of past tokens")
+    heads, total = node.attr("num_heads"), w.shape[1]
+    sizes = node.attr("qkv_hidden_sizes") or [total // 3] * 3
+    yield Tie(x.axis(2), w.axis(0))
+    yield Sums(x.axis(2))
+    start = 0
+    for part, size in enumerate(sizes):
+        yield Tie(w.axis(1), y.axis(2), span(size, start), span(size) // (size // heads) * (y.shape[2] // heads))
+        if node.attr("qkv_hidden_sizes"):
+            yield Count("qkv_hidden_sizes", part, w.axis(1), span(size, start))
+        start += size
+    bias = node.optional(2)
+    if bias is not None:
+        yield Tie(bias.axis(0), w.axis(1))
+    yield from _heads(y, heads)
+    yield Count("num_heads", 0, y.axis(2), span(y.shape[2])[:: y.shape[2] // heads])
+    yield Produces(y.axis(2))
+    yield from _tokens(x, y)
+    yield from _bias_of_scores(node.optional(5), y, heads)
+    mask = node.optional(3)
+    if mask is not None:
+        yield from (Free(mask.axis(axis)) for axis in range(mask.rank))
+    yield Macs(1.0, (x.axis(0), x.axis(1), w.axis(0), w.axis(1)))
+    yield Macs(1.0 + sizes[0] / sizes[2], (y.axis(0), y.axis(1), x.axis(1), y.axis(2)))
+
+
+@rule("MultiHeadAttention", domain=MICROSOFT)
+def multi_head_attention(node: NodeView) -> Iterator[Fact]:
+    """Attention of queries, keys and values that other layers make: whole heads go.
+
+    q [N, T, q], k [N, S, q], v [N, S, v], b [2 q + v] -> y [N, T, v]. MACs: the two products.
+    """
+    q, k, v, y = node.input(0), node.input(1), node.input(2), node.output
+    if any(node.optional(slot) for slot in (6, 7, 8)) or node.is_read(1) or node.is_read(2):
+        raise RefusedError("it keeps keys and values of past tokens")
+    if not q.rank == k.rank == v.rank == 3:
+        raise RefusedError("its operands are packed in a way that is not supported")
+    heads = node.attr("num_heads")
+    for operand in (q, k, v):
+        width, every = operand.shape[2] // heads, span(operand.shape[2])
+        yield Tie(operand.axis(2), y.axis(2), every, every // width * (y.shape[2] // heads))
+    bias, start = node.optional(3), 0
+    for operand in (q, k, v) if bias is not None else ():
+        assert bias is not None
+        every = span(operand.shape[2])
+        yield Tie(bias.axis(0), operand.axis(2), every + start, every)
+        start += len(every)
+    yield from (Sums(operand.axis(2)) for operand in (q, k))
+    yield from _heads(y, heads)
+    yield Count("num_heads", 0, y.axis(2), span(y.shape[2])[:: y.shape[2] // heads])
+    yield from _tokens(q, y)
+    for axis in (0, 1):
+        yield Tie(k.axis(axis), v.axis(axis))
+    yield Tie(q.axis(0), k.axis(0))
+    yield Freeze(k.axis(1), _NORMALISES, approximate=True)
+    yield from _bias_of_scores(node.optional(5), y, heads)
+    mask = node.optional(4)
+    if mask is not None:
+        yield from (Free(mask.axis(axis)) for axis in range(mask.rank))
+    yield Macs(1.0 + q.shape[2] / v.shape[2], (y.axis(0), y.axis(1), k.axis(1), y.axis(2)))
+
+
+def _heads(y: Operand, heads: int) -> Iterator[Fact]:
+    """Tie the dimensions of each head to its first one."""
+    every, width = span(y.shape[2]), y.shape[2] // heads
+    if width > 1:
+        yield Tie(y.axis(2), y.axis(2), every, every // width * width)
+
+
+def _tokens(x: Operand, y: Operand) -> Iterator[Fact]:
+    """Batch and tokens are those of the result; scores are normalised over the tokens."""
+    yield Tie(x.axis(0), y.axis(0))
+    yield Tie(x.axis(1), y.axis(1))
+    yield Freeze(x.axis(1), _NORMALISES, approximate=True)
+
+
+def _bias_of_scores(bias: Operand | None, y: Operand, heads: int) -> Iterator[Fact]:
+    """Tie what is added to the scores [N or 1, heads or 1, T, S] by its heads."""
+    if bias is None:
+        return
+    for axis in (0, 2, 3):
+        yield Free(bias.axis(axis))
+    if bias.shape[1] == heads:
+        yield Tie(bias.axis(1), y.axis(2), span(heads), span(heads) * (y.shape[2] // heads))
+    else:
+        yield Free(bias.axis(1))

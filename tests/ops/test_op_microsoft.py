@@ -1,0 +1,146 @@
+"""Ops of onnxruntime's own, as its optimiser writes them into transformers."""
+
+import numpy as np
+import pytest
+from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, net
+
+DOMAINS = {"com.microsoft": 1}
+
+
+@pytest.mark.parametrize(
+    "op", ["BiasGelu(h, b)", "FastGelu(h, b)", "FastGelu(h)", "Gelu(h)", "QuickGelu<alpha = 1.7>(h)"]
+)
+def test_activations_let_hidden_channels_go(op: str) -> None:
+    model = net(
+        f"""(float[n, 3, 5] x) => (float[n, 3, 4] y) <float[5, 8] w0, float[8] b, float[8, 4] w1> {{
+            h = MatMul(x, w0)
+            a = com.microsoft.{op}
+            y = MatMul(a, w1)
+        }}""",
+        domains=DOMAINS,
+    )
+    assert group_sizes(model) == [8]
+    assert_cut_equals_mask(model, free={"n": 2})
+
+
+@pytest.mark.parametrize("op", ["SkipLayerNormalization", "SkipSimplifiedLayerNormalization"])
+def test_norms_of_sums_pass_other_axes_and_are_cut_along_theirs_on_request(op: str) -> None:
+    vectors = "g, b, c" if op == "SkipLayerNormalization" else "g, c"
+    model = net(
+        f"""(float[2, 3, 5] x) => (float[2, 3, 4] y)
+        <float[5, 6] w0, float[5, 6] w1, float[6] g, float[6] b, float[6] c, float[6, 8] w2, float[8, 6] w3,
+         float[6, 4] w4> {{
+            s = MatMul(x, w0)
+            t = MatMul(x, w1)
+            h, , , sum = com.microsoft.{op}<epsilon = 1e-5>(s, t, {vectors})
+            u = MatMul(h, w2)
+            v = Relu(u)
+            w = MatMul(v, w3)
+            r = Add(w, sum)
+            y = MatMul(r, w4)
+        }}""",
+        domains=DOMAINS,
+    )
+    assert group_sizes(model) == [8]
+    assert "normalises over this axis" in frozen_reasons(model)["s"]
+    assert_cut_equals_mask(model)
+    assert group_sizes(model, approximate=True) == [6, 8]
+    assert_cut_equals_mask(model, approximate=True)
+
+
+def test_a_mean_that_is_read_freezes() -> None:
+    model = net(
+        """(float[2, 3, 5] x) => (float[2, 3, 4] y, float[2, 3, 1] m)
+        <float[5, 6] w0, float[6] g, float[6] b, float[6, 4] w1> {
+            s = MatMul(x, w0)
+            h, m = com.microsoft.SkipLayerNormalization(s, s, g, b)
+            y = MatMul(h, w1)
+        }""",
+        domains=DOMAINS,
+    )
+    assert "its mean or deviation is used as well" in frozen_reasons(model, approximate=True)["s"]
+
+
+def test_embeddings_leave_what_lies_behind_them() -> None:
+    model = net(
+        """(int32[2, 3] ids, int32[2, 3] segments, int32[2, 3] mask) => (float[2, 3, 4] y)
+        <float[9, 6] words, float[5, 6] places, float[2, 6] kinds, float[6] g, float[6] b, float[6, 8] w0,
+         float[8, 4] w1> {
+            h, lengths = com.microsoft.EmbedLayerNormalization(ids, segments, words, places, kinds, g, b, mask)
+            u = MatMul(h, w0)
+            v = Relu(u)
+            y = MatMul(v, w1)
+        }""",
+        domains=DOMAINS,
+    )
+    assert group_sizes(model) == [8]
+    ids = np.arange(6, dtype=np.int32).reshape(2, 3)
+    assert_cut_equals_mask(model, feed={"ids": ids, "segments": ids % 2, "mask": np.ones_like(ids)})
+
+
+@pytest.mark.parametrize("sizes", ["", "qkv_hidden_sizes = [8, 8, 12], "])
+@pytest.mark.parametrize("bias", ["", "r1", "r4"])
+def test_attention_loses_whole_heads(sizes: str, bias: str) -> None:
+    total, value = (28, 12) if sizes else (24, 8)
+    model = net(
+        f"""(float[2, 3, 5] x) => (float[2, 3, 4] y)
+        <float[5, 6] w, float[6, {total}] w0, float[{total}] b0, float[{value}, 4] w1, float[1, 1, 3, 3] r1,
+         float[1, 4, 3, 3] r4> {{
+            s = MatMul(x, w)
+            a = com.microsoft.Attention<{sizes}num_heads = 4>(s, w0, b0, , , {bias})
+            y = MatMul(a, w1)
+        }}""",
+        domains=DOMAINS,
+    )
+    assert group_sizes(model) == [4, 6]
+    checked = assert_cut_equals_mask(model)
+    assert checked.attribute("a", "num_heads") == 2
+    assert checked.shape("w0") == (3, total // 2)
+    assert checked.shape("w1") == (value // 2, 4)
+
+
+@pytest.mark.parametrize("bias", ["", "b0"])
+def test_attention_of_separate_projections_loses_whole_heads(bias: str) -> None:
+    model = net(
+        f"""(float[2, 3, 5] x) => (float[2, 3, 4] y)
+        <float[5, 8] wq, float[5, 8] wk, float[5, 12] wv, float[28] b0, float[12, 4] w1> {{
+            q = MatMul(x, wq)
+            k = MatMul(x, wk)
+            v = MatMul(x, wv)
+            a = com.microsoft.MultiHeadAttention<num_heads = 4>(q, k, v, {bias})
+            y = MatMul(a, w1)
+        }}""",
+        domains=DOMAINS,
+    )
+    assert group_sizes(model) == [4]
+    checked = assert_cut_equals_mask(model)
+    assert checked.attribute("a", "num_heads") == 2
+    assert checked.shape("wq") == (5, 4)
+
+
+def test_keys_and_values_of_the_past_freeze() -> None:
+    model = net(
+        """(float[2, 3, 5] x, float[2, 2, 4, 7, 2] past) => (float[2, 3, 4] y, float[2, 2, 4, 10, 2] now)
+        <float[5, 24] w0, float[24] b0, float[8, 4] w1> {
+            a, now = com.microsoft.Attention<num_heads = 4>(x, w0, b0, , past)
+            y = MatMul(a, w1)
+        }""",
+        domains=DOMAINS,
+    )
+    assert group_sizes(model) == []
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_products_of_transposed_factors(a: int, b: int) -> None:
+    shape = "4, 8" if b else "8, 4"
+    model = net(
+        f"""(float[2, 3, 5] x) => (float[2, 3, 4] y) <float[5, 8] w0, float[{shape}] w1, int64[3] t = {{2, 8, 3}}> {{
+            h = MatMul(x, w0)
+            r = Relu(h)
+            s = {"Transpose<perm = [0, 2, 1]>" if a else "Identity"}(r)
+            y = com.microsoft.FusedMatMul<alpha = 0.5, transA = {a}, transB = {b}>(s, w1)
+        }}""",
+        domains=DOMAINS,
+    )
+    assert group_sizes(model) == [8]
+    assert_cut_equals_mask(model)
