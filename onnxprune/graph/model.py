@@ -116,9 +116,16 @@ class Graph:
 
     def root(self, name: str) -> str:
         """Follow Identity nodes from a constant back to the tensor that holds its value."""
-        while name in self.producers and self.producers[name].op == "Identity" and self.is_leaf(name):
-            name = self.producers[name].inputs[0]
-        return name
+        return self._roots.get(name, name)
+
+    @cached_property
+    def _roots(self) -> Mapping[str, str]:
+        """The tensor behind every constant that an Identity hands on."""
+        found: dict[str, str] = {}
+        for node in self.nodes:
+            if node.op == "Identity" and self.is_leaf(node.outputs[0]):
+                found[node.outputs[0]] = found.get(node.inputs[0], node.inputs[0])
+        return found
 
     def layout_source(self, name: str) -> tuple[str, tuple[int, ...]] | None:
         """Return the constant that a Cast or Transpose made `name` of, and which of its axes each axis of `name` is."""
