@@ -1,6 +1,6 @@
 """The frozen view of a model that the analysis reads: nodes, who makes and reads a tensor, shapes, known values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,10 @@ from onnxprune.values.interface import TensorSpec
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One node: `index` is its place in the file; `captured` are outer tensors that its subgraphs read."""
+    """One node: `index` is its place in the file; `captured` are outer tensors that its subgraphs read.
+
+    `has_subgraph` says whether it runs graphs of its own: If, Loop, Scan.
+    """
 
     index: int
     op: str
@@ -30,16 +33,12 @@ class Node:
     attrs: Mapping[str, Any]
     version: int
     captured: tuple[str, ...] = ()
+    has_subgraph: bool = False
 
     @cached_property
     def weight_layout(self) -> WeightLayout | None:
         """Which input is its weight and where channels lie, None where it is no op that multiplies by a weight."""
         return weight_layout(self.op, self.attrs, domain=self.domain, inputs=self.inputs)
-
-    @property
-    def has_subgraph(self) -> bool:
-        """Whether it runs graphs of its own: If, Loop, Scan."""
-        return any(isinstance(value, onnx.GraphProto) for value in self.attrs.values())
 
     @property
     def kind(self) -> str:
@@ -181,10 +180,31 @@ def _node(index: int, node: onnx.NodeProto, versions: Mapping[str, int], weights
         name=node.name,
         inputs=tuple(node.input),
         outputs=tuple(node.output),
-        attrs={attribute.name: _attribute(node, attribute, weights) for attribute in node.attribute},
+        attrs=_Attributes(node, weights),
         version=versions.get(node.domain, versions.get(domain, 1)),
         captured=tuple(dict.fromkeys(captured_names(node))),
+        has_subgraph=any(attribute.HasField("g") for attribute in node.attribute),
     )
+
+
+class _Attributes(Mapping[str, Any]):
+    """The attributes of a node, each taken out of the file's message when it is asked for: some hold a forest."""
+
+    def __init__(self, node: onnx.NodeProto, weights: Weights) -> None:
+        self._node, self._weights = node, weights
+        self._places = {attribute.name: place for place, attribute in enumerate(node.attribute)}
+        self._values: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._values:
+            self._values[name] = _attribute(self._node, self._node.attribute[self._places[name]], self._weights)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 def _attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto, weights: Weights) -> Any:

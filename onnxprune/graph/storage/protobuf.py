@@ -14,6 +14,7 @@ HEAVY_BYTES = 1 << 16
 
 _RAW_DATA = onnx.TensorProto.DESCRIPTOR.fields_by_name["raw_data"].number
 _DATA_LOCATION = onnx.TensorProto.DESCRIPTOR.fields_by_name["data_location"].number
+_LISTS = frozenset(onnx.AttributeProto.DESCRIPTOR.fields_by_name[name].number for name in ("floats", "ints", "strings"))
 _LENGTH_DELIMITED = 2
 _FIXED_SIZES = {1: 8, 5: 4}
 
@@ -52,7 +53,10 @@ def _strip(data: ByteSource, start: int, end: int, kind: Any, refer: Refer) -> I
     raw: tuple[int, int] | None = None
     located = False
     is_tensor = kind is onnx.TensorProto.DESCRIPTOR
+    is_attribute = kind is onnx.AttributeProto.DESCRIPTOR
     for number, begin, payload, stop in _fields(data, start, end):
+        if is_attribute and number in _LISTS:
+            break  # an attribute holds one thing, and millions of numbers would be read one by one
         located = located or (is_tensor and number == _DATA_LOCATION)
         if stop - payload < HEAVY_BYTES:
             continue

@@ -1,6 +1,7 @@
 """Reading files: what cannot be read is refused in one sentence that names the file."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,6 +10,7 @@ from nets import net
 from refusals import refused
 
 from onnxprune.graph.storage.load import load_model
+from onnxprune.graph.storage.protobuf import strip
 
 TEXT = "(float[n, 3] x) => (float[n, 4] y) <float[3, 8] w0, float[8, 4] w1> { c = MatMul(x, w0) y = MatMul(c, w1) }"
 
@@ -75,3 +77,37 @@ def test_external_weights_are_read_from_beside_the_model(tmp_path: Path) -> None
     (tmp_path / "weights.bin").unlink()
     with refused("unreadable-file", "external weights", "model.onnx"):
         load_model(path)
+
+
+class Counted:
+    """Bytes that count how often they are asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.reads = data, 0
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, key: Any) -> Any:
+        self.reads += 1
+        return self.data[key]
+
+
+def test_long_lists_of_numbers_are_not_read_one_by_one() -> None:
+    """A forest of decision trees is millions of numbers in attributes; weights behind it are found all the same."""
+    numbers = [float(number) for number in range(50_000)]
+    forest = onnx.helper.make_node("Trees", ["x"], ["t"], domain="ai.onnx.ml", values=numbers, ids=list(range(50_000)))
+    weight = onnx.numpy_helper.from_array(np.ones((200, 200), np.float32), "w")
+    layer = onnx.helper.make_node("MatMul", ["t", "w"], ["y"])
+    graph = onnx.helper.make_graph([forest, layer], "g", [], [], [weight])
+    data = Counted(onnx.helper.make_model(graph).SerializeToString())
+    found = []
+
+    def refer(_: int, length: int, located: bool) -> bytes:
+        found.append(length)
+        return b""
+
+    light = strip(data, refer)
+    assert found == [160_000]
+    assert data.reads < 1_000
+    assert len(light) < len(data) - 150_000
