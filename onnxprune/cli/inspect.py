@@ -26,7 +26,7 @@ def inspect(config: InspectConfig, talk: Talk) -> None:
     from onnxprune.graph.storage.measures import count_params
     from onnxprune.report.inspection import Inspection, explanation_blocks, explanation_json, inspection_blocks
 
-    model = loaded.load(config.model)
+    model = loaded.load(config.model, config.input_shape)
     analysis = inspected(model, approximate=config.approximate)
     if config.explain is not None:
         found = explain(analysis, config.explain)

@@ -11,6 +11,7 @@ import onnx
 from onnxprune.graph.constants.folding import RANDOM
 from onnxprune.graph.layers.quantized import weight_slots
 from onnxprune.graph.layers.weight_layout import WeightLayout, weight_layout
+from onnxprune.graph.shapes.free_sizes import InputShapes
 from onnxprune.graph.shapes.propagate import Facts, captured_names, propagate
 from onnxprune.graph.storage.measures import FLOATS
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights, is_external
@@ -145,8 +146,11 @@ def with_outputs(graph: Graph, names: Sequence[str]) -> Graph:
     return read_graph(model, graph.weights)
 
 
-def read_graph(model: onnx.ModelProto, weights: Weights = NO_WEIGHTS) -> Graph:
-    """Build the view of `model`; values that it refers to are views of the mapped files of `weights`."""
+def read_graph(model: onnx.ModelProto, weights: Weights = NO_WEIGHTS, sizes: InputShapes | None = None) -> Graph:
+    """Build the view of `model`; values that it refers to are views of the mapped files of `weights`.
+
+    `sizes` are the shapes of inputs that free sizes are taken for where they are not fixed by the model.
+    """
     graph = model.graph
     versions = {entry.domain: entry.version for entry in model.opset_import}
     nodes = tuple(_node(index, node, versions, weights) for index, node in enumerate(graph.node))
@@ -162,7 +166,7 @@ def read_graph(model: onnx.ModelProto, weights: Weights = NO_WEIGHTS) -> Graph:
         model=model,
         nodes=nodes,
         initializers=initializers,
-        facts=propagate(model, [node.attrs for node in nodes], constants),
+        facts=propagate(model, [node.attrs for node in nodes], constants, sizes),
         inputs=tuple(value.name for value in graph.input if value.name not in initializers),
         outputs=tuple(value.name for value in graph.output),
         producers=producers,

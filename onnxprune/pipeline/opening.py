@@ -11,7 +11,7 @@ import attrs
 from onnxprune.analysis.analysis import counts
 from onnxprune.analysis.inspect import inspect
 from onnxprune.errors import InputError
-from onnxprune.graph.loaded import load
+from onnxprune.graph.loaded import load, with_shapes
 from onnxprune.graph.storage.paths import check_input, check_outputs
 from onnxprune.graph.storage.staging import Staging
 from onnxprune.importance.method import find_method
@@ -32,7 +32,7 @@ from onnxprune.pipeline.samples import open_samples, scale_pixels
 from onnxprune.pipeline.state import open_state, read_state
 from onnxprune.runtime import open_session
 from onnxprune.selection.loss_limits import MAX_DRIFT, MAX_DROP
-from onnxprune.values.plan import PROTECT, Plan
+from onnxprune.values.plan import INPUT_SHAPE, PROTECT, Plan
 
 
 @contextmanager
@@ -84,6 +84,7 @@ def open_replay(config: PruneConfig, plan: Plan, listener: Listener, extra: Extr
         protect=tuple(plan.request.get(PROTECT, ())) if config.data is not None else (),
         trim_head=bool(plan.request.get("trim_head")),
         approximate=plan.request.get("allow") == "approximate",
+        input_shape=plan.request.get(INPUT_SHAPE, {}),
     )
     outputs = {**config.outputs, "the plan": None}  # it is not written
     method = ConfiguredMethod(find_method(config.method), {})
@@ -155,7 +156,7 @@ def _opened(
     check_input(config.model)
     check_outputs(outputs, config.inputs)
     listener.hear(Working("Reading the model"))
-    model = load(config.model)
+    model = load(config.model, config.input_shape)
     analysis = inspect(model, approximate=config.approximate, trim_head=config.trim_head)
     listener.hear(Analysed(analysis))
     with Staging() as staging:
@@ -170,7 +171,24 @@ def _has_data(config: PruneConfig) -> bool:
 def _with_samples(run: Run, *, chosen_by_loss: bool, limit: float | None) -> Run:
     """Open the data, and part them, before anything is run on them."""
     run.working("Opening the data")
-    return replace(run, samples=open_samples(run.config, run.model, chosen_by_loss=chosen_by_loss, limit=limit))
+    samples = open_samples(run.config, run.model, chosen_by_loss=chosen_by_loss, limit=limit)
+    return _with_sizes_of(replace(run, samples=samples))
+
+
+def _with_sizes_of(run: Run) -> Run:
+    """Take free sizes of the inputs for those of the samples, where nothing else was said."""
+    facts, feeds = run.model.graph.facts, next(run.calibration_samples.calibration.batches(1)).feeds
+    free = {
+        name: tuple(value.shape)
+        for name, value in feeds.items()
+        if not run.config.input_shape and facts.shapes[0].get(name, value.shape)[1:] != value.shape[1:]
+    }
+    if not free:
+        return run
+    model = with_shapes(run.model, free)
+    analysis = inspect(model, approximate=run.config.approximate, trim_head=run.config.trim_head)
+    run.listener.hear(Analysed(analysis))
+    return replace(run, model=model, analysis=analysis)
 
 
 def _original_checked(run: Run) -> Run:

@@ -3,7 +3,7 @@
 A plan's request is a table by name. A name without an entry in `REQUESTS` is shown as it is, with its value.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from onnxprune.report import numbers
 from onnxprune.selection.budget import BUDGETS, OWN
 from onnxprune.values.amount import percent
-from onnxprune.values.plan import PROTECT
+from onnxprune.values.plan import INPUT_SHAPE, PROTECT
 
 Role = Literal["target", "rule"]
 """A target decides how much goes; a rule how, or within what limits."""
@@ -63,6 +63,11 @@ def _ratios(ratios: Mapping[str, float]) -> str:
     return ", ".join(f"{percent(share)} of the channels of {pattern} removed" for pattern, share in ratios.items())
 
 
+def _shapes(shapes: Mapping[str, Sequence[int | None]]) -> str:
+    each = (f"{name} of {' x '.join('n' if n is None else str(n) for n in shape)}" for name, shape in shapes.items())
+    return f"multiply-adds and times for {', '.join(each)}" if shapes else ""
+
+
 def _steps(steps: int) -> str:
     return f"chosen in {steps} steps"
 
@@ -93,6 +98,7 @@ REQUESTS: Mapping[str, Request] = {
             else ""
         )
     ),
+    INPUT_SHAPE: _rule(_shapes),
     "steps": _rule(_steps),
     "rounds": _rule(_steps),  # what earlier plans called steps
     "policy": _rule(lambda name: f"policy {name}"),

@@ -12,6 +12,9 @@ from onnxprune.values.axes import BoolArray, frozen_array
 
 SCHEMA = 1
 
+INPUT_SHAPE = "input_shape"
+"""Under this name a plan's request has the shapes that free sizes of inputs were taken for."""
+
 PROTECT = "protect"
 """Under this name a plan's request has the classes whose samples counted several times."""
 

@@ -8,7 +8,7 @@ Reshape whose target is computed from Shape nodes is understood as well.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -18,14 +18,19 @@ from onnx import TensorProto, TypeProto
 
 from onnxprune.graph.constants.folding import Known, fold, is_foldable, known_shape, known_size, may_grow
 from onnxprune.graph.shapes.float_nodes import as_floats, as_result, equivalent_float_node
+from onnxprune.graph.shapes.free_sizes import (
+    OTHER,
+    InputShapes,
+    Trials,
+    candidates,
+    free_sizes,
+    given_sizes,
+    search,
+)
 from onnxprune.graph.shapes.input_hints import ShapeHint, input_shape_hints
 from onnxprune.graph.shapes.microsoft import shaped_by
 
 Shape = tuple[int, ...]
-
-# What a free size becomes in the two trials: the batch (axis 0) and any other axis.
-_BATCH = (1, 2)
-_OTHER = (64, 96)
 
 # Values larger than this are not handed to shape inference: no op's shape depends on that many numbers.
 _MAX_SHAPE_DATA = 1024
@@ -40,11 +45,17 @@ _LIKE_FIRST_INPUT = ("GroupNormalization", "MeanVarianceNormalization", "Scaler"
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a graph's tensors by name. Trial one has batch 1 and serves as the nominal shape for costs."""
+    """What is known of a graph's tensors by name. Trial one has batch 1 and serves as the nominal shape for costs.
+
+    `conflicts` are results of nodes that the sizes contradict; `fixed` the shapes of inputs whose free sizes had to be
+    taken as fixed.
+    """
 
     types: tuple[dict[str, TypeProto], dict[str, TypeProto]]
     shapes: tuple[dict[str, Shape], dict[str, Shape]]
     known: dict[str, Known]
+    conflicts: set[str] = field(default_factory=set)
+    fixed: Mapping[str, Sequence[int | None]] = field(default_factory=dict)
 
     def shape_pair(self, name: str) -> tuple[Shape, Shape] | None:
         """Return the shapes of a tensor in both trials, or None where they could not be inferred."""
@@ -58,30 +69,70 @@ class Facts:
 
 
 def propagate(
-    model: onnx.ModelProto, attributes: Sequence[Mapping[str, Any]], constants: Mapping[str, np.ndarray]
+    model: onnx.ModelProto,
+    attributes: Sequence[Mapping[str, Any]],
+    constants: Mapping[str, np.ndarray],
+    sizes: InputShapes | None = None,
 ) -> Facts:
     """Walk `model` in node order; `attributes` holds each node's attributes, `constants` the initializers' values.
 
-    Some exports declare a free batch that the graph then contradicts (a Split of the batch into one part). Where a
-    batch of 2 leaves shapes unknown that a batch of 1 gives, the batch is taken as fixed.
+    Some exports declare a free size that the graph then contradicts (a Split of the batch into one part, a height that
+    is pooled to 1). Where a batch of 2 leaves shapes unknown that a batch of 1 gives, the batch is taken as fixed.
+    Other sizes are those of `sizes`; where none are given and the graph takes none of the usual ones, they are searched
+    for.
     """
-    facts = _walk(model, attributes, constants, _BATCH)
-    if facts.shapes[0].keys() - facts.shapes[1].keys():
-        single = _walk(model, attributes, constants, (1, 1))
-        if not single.shapes[0].keys() - single.shapes[1].keys():
-            return single
-    return facts
+
+    def walked(trials: Trials) -> Facts:
+        facts = _walk(model, attributes, constants, trials)
+        if not _batch_is_fixed(facts):
+            return facts
+        single = _walk(model, attributes, constants, replace(trials, batch=(1, 1)))
+        return facts if _batch_is_fixed(single) else single
+
+    given = given_sizes(model, constants, sizes or {})
+    trials = Trials(given={symbol: (size, max(size + 1, size * 3 // 2)) for symbol, size in given.items()})
+    facts = walked(trials)
+    symbols = list(dict.fromkeys(symbol for symbol, _, axis in free_sizes(model, constants) if axis))
+    if not facts.conflicts or not symbols:
+        return facts
+    if given:
+        found = search(
+            trials.fixed(given), list(given), (), lambda other: len(walked(other).conflicts), len(attributes)
+        )
+    else:
+        tried = candidates(model, constants)
+        found = search(trials, symbols, tried, lambda other: len(walked(other).conflicts), len(attributes))
+    better = walked(found)
+    if len(better.conflicts) >= len(facts.conflicts):
+        return facts
+    return replace(better, fixed=_fixed_shapes(model, constants, found, better))
+
+
+def _batch_is_fixed(facts: Facts) -> bool:
+    return bool(facts.shapes[0].keys() - facts.shapes[1].keys())
+
+
+def _fixed_shapes(
+    model: onnx.ModelProto, constants: Mapping[str, np.ndarray], trials: Trials, facts: Facts
+) -> Mapping[str, Sequence[int | None]]:
+    """Return the shapes of the inputs with free sizes that were taken as fixed, the others being None."""
+    found: dict[str, list[int | None]] = {}
+    for symbol, name, axis in free_sizes(model, constants):
+        first, second = trials.given.get(symbol, (0, 1))
+        shape = found.setdefault(name, list(facts.shapes[0][name]))
+        shape[axis] = first if first == second else None
+    return {name: tuple(shape) for name, shape in found.items()}
 
 
 def _walk(
     model: onnx.ModelProto,
     attributes: Sequence[Mapping[str, Any]],
     constants: Mapping[str, np.ndarray],
-    batch: tuple[int, int],
+    trials: Trials,
 ) -> Facts:
-    """Walk once, with these batch sizes in the two trials."""
+    """Walk once, with these sizes in the two trials."""
     facts = Facts(({}, {}), ({}, {}), {})
-    recorded = [_declare_inputs(facts, model, constants, trial, batch[trial]) for trial in (0, 1)]
+    recorded = [_declare_inputs(facts, model, constants, trial, trials) for trial in (0, 1)]
     for name, value in constants.items():
         _record_known(facts, name, Known(value, value))
     room = _Room(_ROOM + _ROOM_SHARE * sum(value.nbytes for value in constants.values()))
@@ -103,7 +154,7 @@ class _Room:
 
 
 def _declare_inputs(
-    facts: Facts, model: onnx.ModelProto, constants: Mapping[str, np.ndarray], trial: int, batch: int
+    facts: Facts, model: onnx.ModelProto, constants: Mapping[str, np.ndarray], trial: int, trials: Trials
 ) -> dict[str, TypeProto]:
     """Fix the free sizes of the inputs; return the recorded types of other tensors with the same sizes filled in."""
     named: dict[str, int] = {}
@@ -114,7 +165,7 @@ def _declare_inputs(
         _apply_hint(kind, hints.get(value.name, {}))
         for axis, dim in enumerate(kind.tensor_type.shape.dim):
             if not dim.HasField("dim_value"):
-                size = batch if axis == 0 else _OTHER[trial]
+                size = trials.size(dim.dim_param or (value.name, axis), axis, trial)
                 dim.dim_value = named.setdefault(dim.dim_param, size) if dim.dim_param else size
         _record(facts, trial, value.name, kind)
     for sparse in model.graph.sparse_initializer:
@@ -157,7 +208,7 @@ def _fall_back(facts: Facts, node: onnx.NodeProto, recorded: Sequence[Mapping[st
             complete = bool(kinds) and all(dim.HasField("dim_value") for dim in kinds[-1].tensor_type.shape.dim)
             # What only one of the trials leaves open contradicts itself: see `propagate`.
             if complete or (kinds and len(missing) > 1):
-                _record(facts, trial, name, _completed(kinds, _OTHER[trial]))
+                _record(facts, trial, name, _completed(kinds, OTHER[trial]))
 
 
 def _completed(kinds: Sequence[TypeProto], free: int) -> TypeProto:
@@ -222,9 +273,27 @@ def _made(facts: Facts, node: onnx.NodeProto, trial: int, model: onnx.ModelProto
         return _infer_control_flow(facts, node, trial, model)
     if node.op_type in _LIKE_FIRST_INPUT and node.input[0] in types:
         return {node.output[0]: _like(types[node.input[0]])}
+    if not _window_fits(asked, types):
+        facts.conflicts.add(node.output[0])
     if float_node is None:
         return _infer(facts, node, schema, types, trial, model)
     return as_result(node, types, _infer(facts, float_node, schema, as_floats(types), trial, model))
+
+
+def _window_fits(node: onnx.NodeProto, types: Mapping[str, TypeProto]) -> bool:
+    """Whether the window of a pool or convolution is no larger than the padded map, which inference does not ask."""
+    attrs = {attribute.name: list(attribute.ints) for attribute in node.attribute if attribute.ints}
+    kernel, data = attrs.get("kernel_shape"), types.get(node.input[0]) if node.input else None
+    padded = any(attribute.name == "auto_pad" and attribute.s not in (b"", b"NOTSET") for attribute in node.attribute)
+    if node.op_type == "ConvTranspose" or kernel is None or data is None or padded:
+        return True
+    sizes = [dim.dim_value for dim in data.tensor_type.shape.dim][-len(kernel) :]
+    pads = attrs.get("pads", [0] * 2 * len(kernel))
+    around = [before + after for before, after in zip(pads[: len(kernel)], pads[len(kernel) :], strict=True)]
+    dilations = attrs.get("dilations", [1] * len(kernel))
+    return all(
+        size + pad > (taps - 1) * step for size, pad, taps, step in zip(sizes, around, kernel, dilations, strict=False)
+    )
 
 
 def _like(kind: TypeProto) -> TypeProto:
@@ -340,7 +409,10 @@ def _infer(
         inferred: Mapping[str, TypeProto] = onnx.shape_inference.infer_node_outputs(
             schema, node, types, data, opset_imports=list(model.opset_import), ir_version=model.ir_version
         )
-    except (KeyError, onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError, RuntimeError):
+    except onnx.shape_inference.InferenceError:
+        facts.conflicts.add(node.output[0])
+        return {}
+    except (KeyError, onnx.checker.ValidationError, ValueError, RuntimeError):
         return {}
     return inferred
 

@@ -31,6 +31,7 @@ from onnxprune.pipeline.config.reading import (
     positive,
     ratios,
     settings,
+    shapes,
     share,
     size,
     steering,
@@ -119,7 +120,7 @@ class SampleData(Subject):
         default=None,
         converter=optional(path),
         metadata=option(
-            "Samples: a folder with a sub-folder per class, one of images, or an .npz (arrays by input; labels y).",
+            "Samples: a folder with a sub-folder per class, one of images, or an .npz of arrays.",
             DATA,
             metavar="PATH",
             more="Not needed where the method reads the model alone; nothing is measured then.",
@@ -255,6 +256,25 @@ class Choosing(Config):
             metavar="N|auto",
             default="auto",
             more="auto measures what this machine's kernels are fast at, once.",
+        ),
+    )
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class Shapes(Config):
+    """What free sizes of inputs are taken for."""
+
+    input_shape: Mapping[str, tuple[int | None, ...]] = field(
+        factory=dict,
+        converter=shapes,
+        metadata=option(
+            "The shape of an input whose file leaves sizes free, such as x=1,3,48,320.",
+            DATA,
+            metavar="NAME=SIZES",
+            many=True,
+            rare=True,
+            default="that of the data, or one that the model takes",
+            more="Multiply-adds and times are for it.",
         ),
     )
 

@@ -34,6 +34,7 @@ from onnxprune.pipeline.config.groups import (
     Reported,
     SampleData,
     Seeded,
+    Shapes,
     SingleLayers,
     Subject,
     Threads,
@@ -80,6 +81,7 @@ class PruneConfig(
     Recovering,
     SingleLayers,
     Approximating,
+    Shapes,
     Choosing,
     Classes,
     Ranking,
@@ -654,7 +656,7 @@ class FinetuneConfig(Threads, Recipes, Pixels, Classes, SampleData):
     data: Path = field(
         converter=path,
         metadata=option(
-            "Training data: a folder with a sub-folder per class, one of images, or an .npz (by input; labels y).",
+            "Training data: a folder with a sub-folder per class, one of images, or an .npz of arrays.",
             DATA,
             metavar="PATH",
         ),
@@ -803,7 +805,7 @@ class IterateConfig(
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
-class ProfileConfig(Threads, Approximating, Subject):
+class ProfileConfig(Threads, Approximating, Shapes, Subject):
     """What `profile` can be told."""
 
     output: Path | None = field(
@@ -847,7 +849,7 @@ class ProfileConfig(Threads, Approximating, Subject):
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
-class InspectConfig(Approximating, Subject):
+class InspectConfig(Approximating, Shapes, Subject):
     """What `inspect` can be told."""
 
     explain: str | None = field(

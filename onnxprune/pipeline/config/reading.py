@@ -295,6 +295,22 @@ def ratios(value: Pairs) -> tuple[tuple[str, float], ...]:
     return tuple((pattern, share(each)) for pattern, each in _pairs(value, "write it as 'layer3.*=70%'", last=True))
 
 
+def shapes(value: Pairs) -> dict[str, tuple[int | None, ...]]:
+    """Read shapes of inputs, `NAME=SIZES`; what is no number is free.
+
+    Raises:
+        ValueError: one has another form.
+    """
+    form = "write it as x=1,3,48,320"
+    found: dict[str, tuple[int | None, ...]] = {}
+    for name, each in _pairs(value, form, last=True):
+        parts = [part.strip() for part in each.split(",")] if isinstance(each, str) else list(each)
+        if not parts or any(str(part).lstrip("-").isdecimal() and int(part) < 1 for part in parts):
+            raise ValueError(f"{each!r} is no shape; {form}")
+        found[name] = tuple(int(part) if str(part).isdecimal() else None for part in parts)
+    return found
+
+
 def settings(value: Pairs) -> dict[str, Any]:
     """Read settings of a method, `NAME=VALUE`.
 

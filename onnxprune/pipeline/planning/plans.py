@@ -21,7 +21,7 @@ from onnxprune.selection.masks import keep_best
 from onnxprune.selection.steering import Steering
 from onnxprune.values.axes import BoolArray
 from onnxprune.values.branches import left_out
-from onnxprune.values.plan import GroupPlan, Plan
+from onnxprune.values.plan import INPUT_SHAPE, GroupPlan, Plan
 from onnxprune.values.statistics import Scores
 
 
@@ -141,6 +141,7 @@ def plan_of_masks(  # noqa: PLR0913 (every setting has its default)
             **(request or {}),
             **({"allow": "approximate"} if analysis.approximate else {}),
             **({"trim_head": True} if analysis.classes is not None else {}),
+            **({INPUT_SHAPE: {name: list(shape) for name, shape in model.shapes.items()}} if model.shapes else {}),
         },
         reached={
             "macs": analysis.macs(keep) / analysis.macs() if analysis.macs() else 1.0,

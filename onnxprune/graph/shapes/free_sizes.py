@@ -1,0 +1,113 @@
+"""What free sizes of inputs are taken for, and a search for sizes that the graph accepts.
+
+Every free size has two trials, see `propagate`. Some graphs say that a size is free and then take one alone (a text
+recogniser that pools lines of height 48 to height 1). Where the trials contradict the graph, others are tried, and what
+only one size suits is taken as fixed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import onnx
+
+BATCH, OTHER = (1, 2), (64, 96)
+"""What a free size is in the two trials: the batch (axis 0) and any other axis."""
+
+COMMON = (32, 48, 64, 96, 112, 128, 160, 192, 224, 256, 299, 320, 384, 416, 448, 512, 640)
+"""Sizes that many networks are made for."""
+
+_WORK = 40_000
+"""Nodes that a search may visit."""
+
+Symbol = str | tuple[str, int]
+"""A free size: its name, or where it has none, input and axis."""
+
+InputShapes = Mapping[str, Sequence[int | None]]
+"""Sizes by input; what is None is free."""
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Two values for every free size: `batch` on axis 0, what `given` says by symbol, and `OTHER`."""
+
+    batch: tuple[int, int] = BATCH
+    given: Mapping[Symbol, tuple[int, int]] = field(default_factory=dict)
+
+    def size(self, symbol: Symbol, axis: int, trial: int) -> int:
+        """Return the value of a free size in a trial."""
+        return self.given.get(symbol, self.batch if axis == 0 else OTHER)[trial]
+
+    def fixed(self, sizes: Mapping[Symbol, int]) -> "Trials":
+        """Return the trials with these sizes taken as fixed."""
+        return replace(self, given={**self.given, **{symbol: (size, size) for symbol, size in sizes.items()}})
+
+    def freed(self, symbol: Symbol) -> "Trials":
+        """Return the trials with one size free again."""
+        return replace(self, given={name: pair for name, pair in self.given.items() if name != symbol})
+
+
+def free_sizes(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> Iterator[tuple[Symbol, str, int]]:
+    """Yield the free sizes of the inputs with input and axis."""
+    for value in model.graph.input:
+        if value.name not in constants:
+            for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+                if not dim.HasField("dim_value"):
+                    yield dim.dim_param or (value.name, axis), value.name, axis
+
+
+def given_sizes(model: onnx.ModelProto, constants: Mapping[str, np.ndarray], shapes: InputShapes) -> dict[Symbol, int]:
+    """Return what shapes say of the free sizes; the batch stays free."""
+    found: dict[Symbol, int] = {}
+    for symbol, name, axis in free_sizes(model, constants):
+        size = shapes.get(name, ())[axis] if axis < len(shapes.get(name, ())) else None
+        if axis and size is not None:
+            found.setdefault(symbol, size)
+    return found
+
+
+def candidates(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    """Return sizes to try: common ones, and multiples of what the graph's small constants and kernels name."""
+    named = {int(n) for value in constants.values() if value.dtype.kind in "iu" and value.size < 9 for n in value.flat}
+    for node in model.graph.node:
+        named.update(n for a in node.attribute if a.name == "kernel_shape" for n in a.ints)
+    scaled = {n * factor for n in named if 1 < n <= COMMON[-1] for factor in (1, 2, 4, 8, 16, 32)}
+    return (*COMMON, *sorted(size for size in scaled - {*COMMON} if 8 <= size <= COMMON[-1]))
+
+
+def search(
+    trials: Trials, symbols: Sequence[Symbol], sizes: Sequence[int], faults: Callable[[Trials], int], nodes: int
+) -> Trials:
+    """Return trials that contradict the graph as little as can be.
+
+    First all sizes alike, then one after the other; what need not be fixed in the end is free again.
+
+    Args:
+        trials: what is tried so far.
+        symbols: the free sizes that may be taken as fixed.
+        sizes: what they may be.
+        faults: how many nodes contradict trials.
+        nodes: how many there are.
+    """
+    left = max(8, _WORK // max(1, nodes))
+    best, fewest = trials, faults(trials)
+
+    def attempt(other: Trials) -> None:
+        nonlocal best, fewest, left
+        if left > 0 and fewest:
+            left -= 1
+            found = faults(other)
+            if found < fewest:
+                best, fewest = other, found
+
+    for size in sizes:
+        attempt(trials.fixed(dict.fromkeys(symbols, size)))
+    for symbol in symbols if len(symbols) > 1 else ():
+        start = best
+        for size in sizes:
+            attempt(start.fixed({symbol: size}))
+    for symbol in symbols:
+        released = best.freed(symbol)
+        if released != best and faults(released) <= fewest:
+            best = released
+    return best

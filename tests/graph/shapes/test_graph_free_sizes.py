@@ -1,0 +1,97 @@
+"""Free sizes that the graph does not leave free: searched for, given, or taken from the data."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from nets import analysed, assert_cut_equals_mask, group_sizes, net
+from refusals import refused
+
+import onnxprune
+from onnxprune.analysis.inspect import inspect
+from onnxprune.graph.loaded import Model, load, with_shapes
+from onnxprune.graph.model import read_graph
+from onnxprune.pipeline.apply import apply_plan
+from onnxprune.pipeline.config.jobs import PruneConfig
+
+RECOGNISER = """(float[N, 3, H, W] x) => (float[N, T, 10] y)
+    <float[16, 3, 3, 3] w0, int64[1] axis = {2}, float[32, 16, 3, 3] w1, float[32, 10] w2> {
+        a = Conv<strides = [4, 2], pads = [1, 1, 1, 1]>(x, w0)
+        b = Relu(a)
+        p = AveragePool<kernel_shape = [12, 1], strides = [12, 1]>(b)
+        s = Squeeze(p, axis)
+        u = Unsqueeze(s, axis)
+        c = Conv<pads = [1, 1, 1, 1]>(u, w1)
+        d = Relu(c)
+        e = Squeeze(d, axis)
+        t = Transpose<perm = [0, 2, 1]>(e)
+        y = MatMul(t, w2)
+    }"""
+"""Reads lines of height 48, as text recognisers do, and of any length."""
+
+
+def loaded(folder: Path) -> Model:
+    path = folder / "lines.onnx"
+    onnx.save(net(RECOGNISER), path)
+    return load(path)
+
+
+def test_sizes_that_the_graph_takes_are_searched_for(tmp_path: Path) -> None:
+    model = loaded(tmp_path)
+    assert group_sizes(model.proto) == [16, 32]
+    assert model.graph.facts.fixed == {"x": (None, 3, 48, None)}
+    assert any("x of n x 3 x 48 x n; give others with --input-shape" in note for note in model.notes)
+    assert_cut_equals_mask(model.proto, free={"N": 2, "H": 48, "W": 100})
+
+
+def test_costs_are_for_the_sizes_that_are_given(tmp_path: Path) -> None:
+    model = loaded(tmp_path)
+    wide, narrow = (inspect(with_shapes(model, {"x": (1, 3, 48, width)})).macs() for width in (640, 320))
+    assert wide == pytest.approx(2 * narrow)
+    assert not any("searched for" in note for note in with_shapes(model, {"x": (1, 3, 48, 320)}).notes)
+
+
+def test_sizes_that_are_free_stay_free(tmp_path: Path) -> None:
+    """A size that is given is the nominal one alone, where the graph takes others too."""
+    model = with_shapes(loaded(tmp_path), {"x": (1, 3, 48, 320)})
+    assert not model.graph.facts.is_fixed("x", 3)
+    assert model.graph.facts.shapes[0]["x"] == (1, 3, 48, 320)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "things"),
+    [
+        ({"z": (1, 3, 48, 320)}, ("no input 'z'", "x")),
+        ({"x": (1, 4, 48, 320)}, ("n x 3 x n x n", "1 x 4 x 48 x 320")),
+        ({"x": (1, 3, 48)}, ("n x 3 x n x n", "1 x 3 x 48")),
+    ],
+)
+def test_shapes_of_other_inputs_are_refused(
+    shapes: dict[str, tuple[int, ...]], things: tuple[str, ...], tmp_path: Path
+) -> None:
+    model = loaded(tmp_path)
+    with refused("unknown-name" if "z" in shapes else "data-mismatch", *things):
+        with_shapes(model, shapes)
+
+
+def test_sizes_of_the_data_are_recorded_and_replayed(tmp_path: Path) -> None:
+    path = loaded(tmp_path).path
+    x = np.random.default_rng(0).normal(size=(12, 3, 48, 160)).astype(np.float32)
+    np.savez(tmp_path / "lines.npz", x=x)
+    result = onnxprune.prune(path, tmp_path / "lines.npz", macs=0.6, output=tmp_path / "small.onnx", force=True)
+    assert result.plan.request["input_shape"] == {"x": [1, 3, 48, 160]}
+    assert result.output is not None
+    again = apply_plan(PruneConfig(path, output=tmp_path / "again.onnx"), result.plan)
+    assert again.plan.groups == result.plan.groups
+
+
+def test_a_graph_that_no_size_suits_is_read_as_far_as_it_goes() -> None:
+    model = net("""(float[N, 3, H, W] x) => (float[N, 4, h, w] y)
+        <float[8, 3, 1, 1] w0, int64[1] one = {1}, float[4, 8, 1, 1] w2> {
+            c = Conv(x, w0)
+            wrong = Squeeze(c, one)
+            y = Conv(c, w2)
+        }""")
+    assert read_graph(model).facts.conflicts
+    assert "wrong" not in analysed(model).graph.facts.shapes[0]
