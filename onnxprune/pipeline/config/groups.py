@@ -120,7 +120,7 @@ class SampleData(Subject):
         default=None,
         converter=optional(path),
         metadata=option(
-            "Samples: a folder with a sub-folder per class, one of images, or an .npz of arrays.",
+            "Samples: a folder with a sub-folder per class, one of images, or an .npz.",
             DATA,
             metavar="PATH",
             more="Not needed where the method reads the model alone; nothing is measured then.",

@@ -656,7 +656,7 @@ class FinetuneConfig(Threads, Recipes, Pixels, Classes, SampleData):
     data: Path = field(
         converter=path,
         metadata=option(
-            "Training data: a folder with a sub-folder per class, one of images, or an .npz of arrays.",
+            "Training data: a folder with a sub-folder per class, one of images, or an .npz.",
             DATA,
             metavar="PATH",
         ),
