@@ -113,9 +113,7 @@ def _weights(graph: Graph) -> list[tuple[Ref, int]]:
 
 def _element_size(graph: Graph, name: str) -> float:
     """Return the bytes of one element of a constant, as it is stored."""
-    source = graph.layout_source(graph.root(name))
-    stored = graph.root(name) if source is None else source[0]
-    tensor = graph.initializers.get(stored)
+    tensor = graph.initializers.get(graph.stored(name))
     return graph.facts.known[name].first.itemsize if tensor is None else element_size(tensor.data_type)
 
 

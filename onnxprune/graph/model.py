@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -57,6 +57,18 @@ def weight_layout_of(node: Node) -> WeightLayout:
     layout = node.weight_layout
     assert layout is not None
     return layout
+
+
+_KEEPING_AXES = frozenset(("Add", "Cast", "Div", "Mul", "Sub", "Transpose"))
+"""Ops by which every place of a constant follows from one place of others."""
+
+
+class Part(NamedTuple):
+    """A constant that another is made of: input `slot`, and which of its axes each axis of the result is."""
+
+    slot: int
+    name: str
+    axes: tuple[int | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,13 +139,40 @@ class Graph:
                 found[node.outputs[0]] = found.get(node.inputs[0], node.inputs[0])
         return found
 
-    def layout_source(self, name: str) -> tuple[str, tuple[int, ...]] | None:
-        """Return the constant that a Cast or Transpose made `name` of, and which of its axes each axis of `name` is."""
+    def parts(self, name: str) -> tuple[Part, ...]:
+        """Return the constants that a Cast, Transpose or arithmetic made the constant `name` of; () where nothing did.
+
+        So half-precision weights are stored, and integers that are multiplied by scales.
+        """
         node = self.producers.get(name)
-        if node is None or node.op not in ("Cast", "Transpose") or node.domain or not self.is_leaf(node.inputs[0]):
-            return None
-        axes = tuple(range(self.facts.known[name].first.ndim))
-        return node.inputs[0], tuple(node.attrs.get("perm", axes[::-1])) if node.op == "Transpose" else axes
+        if node is None or node.domain or node.op not in _KEEPING_AXES or name not in self.facts.known:
+            return ()
+        constants = [self.facts.known.get(source) for source in node.inputs]
+        if not all(known is not None and known.is_constant for known in constants):
+            return ()
+        rank = self.facts.known[name].first.ndim
+        return tuple(
+            Part(slot, source, _places(node, known.first.shape, self.facts.known[name].first.shape, rank))
+            for slot, (source, known) in enumerate(zip(node.inputs, constants, strict=True))
+            if known is not None
+        )
+
+    def stored(self, name: str) -> str:
+        """Follow a constant back to the tensor that holds most of it, through Identity and what `parts` knows."""
+        while True:
+            name = self.root(name)
+            parts = self.parts(name)
+            if not parts:
+                return name
+            name = max(parts, key=lambda part: self.facts.known[part.name].first.size).name
+
+
+def _places(node: Node, shape: Sequence[int], made: Sequence[int], rank: int) -> tuple[int | None, ...]:
+    """Return which axis of an operand of this shape each axis of the result is; None where it is broadcast."""
+    if node.op == "Transpose":
+        return tuple(node.attrs.get("perm", tuple(range(rank))[::-1]))
+    shift = rank - len(shape)
+    return tuple(axis - shift if axis >= shift and shape[axis - shift] == made[axis] else None for axis in range(rank))
 
 
 def with_outputs(graph: Graph, names: Sequence[str]) -> Graph:

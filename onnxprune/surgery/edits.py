@@ -3,7 +3,8 @@
 Every use of a constant states the value that it needs after the cut. Where all uses of a tensor agree, the tensor
 itself is changed; where they differ, the first use keeps the name and the others get copies. A value computed from
 constants or from sizes is replaced, at its last use, only where its own subgraph would not compute what is needed. One
-that a Cast or Transpose made of a stored tensor is cut where it is stored, so that half-precision weights stay so.
+that is made of stored tensors place by place is cut where these are stored, so that half-precision weights stay so, and
+integers that are multiplied by a scale.
 """
 
 from collections.abc import Iterator, Mapping
@@ -213,23 +214,24 @@ def _holds_value(graph: Graph, root: str) -> bool:
 
 
 def _hand_up(graph: Graph, needs: dict[str, list[Need]]) -> dict[str, Need]:
-    """Turn needs of what a Cast or Transpose makes of a constant into needs of that constant, where all uses agree.
+    """Turn needs of what is made of constants place by place into needs of these constants, where all uses agree.
 
-    Changes `needs`; returns by name the values that come out right once their source is cut.
+    Changes `needs`; returns by name the values that come out right once their parts are cut.
     """
     moved: dict[str, Need] = {}
     for node in reversed(graph.nodes):
         name = node.outputs[0] if node.outputs else ""
         uses = needs.get(name, [])
-        source = graph.layout_source(name) if uses else None
-        if source is None or len({need.key for need in uses}) > 1 or uses[0].numbers or not uses[0].cuts:
+        parts = graph.parts(name) if uses else ()
+        if not parts or len({need.key for need in uses}) > 1 or uses[0].numbers or not uses[0].cuts:
             continue
         if _read_elsewhere(graph, name, moved):
             continue
-        origin, axes = source
-        cuts = {axes[axis]: mask for axis, mask in uses[0].cuts.items()}
-        need = Need(node.index, 0, origin, graph.facts.known[origin].first, cuts)
-        needs.setdefault(graph.root(origin), []).append(need)
+        for part in parts:
+            places = [(part.axes[axis], mask) for axis, mask in uses[0].cuts.items()]
+            cuts = {place: mask for place, mask in places if place is not None}
+            need = Need(node.index, part.slot, part.name, graph.facts.known[part.name].first, cuts)
+            needs.setdefault(graph.root(part.name), []).append(need)
         moved[name] = needs.pop(name)[0]
     return moved
 

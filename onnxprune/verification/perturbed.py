@@ -67,14 +67,7 @@ def _fitted(value: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
 def _stored_weights(analysis: Analysis) -> set[str]:
     graph: Graph = analysis.graph
     used = {axis.ref for axis in analysis.labelled.sizes if axis.ref.is_use}
-    return {_stored(graph, ref.name) for ref in used if ref.slot in graph.weight_slots(graph.nodes[ref.node])}
-
-
-def _stored(graph: Graph, name: str) -> str:
-    """Follow a constant back to where it is stored, through Identity, Cast and Transpose."""
-    root = graph.root(name)
-    source = graph.layout_source(root)
-    return root if source is None else _stored(graph, source[0])
+    return {graph.stored(ref.name) for ref in used if ref.slot in graph.weight_slots(graph.nodes[ref.node])}
 
 
 def _rms(value: np.ndarray) -> float:

@@ -2,7 +2,10 @@
 
 import numpy as np
 import onnx
+import pytest
 from nets import analysed, assert_cut_equals_mask, frozen_reasons, group_sizes, net
+
+from onnxprune.graph.storage.measures import count_params
 
 CHAIN = """(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
     <float[8, 3, 1, 1] w0, float[8, 8, 1, 1] w1, float[8, 8, 1, 1] w2, float[4, 8, 1, 1] w3, float[8] b0 MORE> {
@@ -117,9 +120,9 @@ def test_constant_nodes_serve_as_weights() -> None:
 
 def test_a_weight_computed_from_constants_is_written_down() -> None:
     model = net("""(float[n, 5] x) => (float[n, 4] y)
-        <float[8, 5] w0, float[8] b0, float[8] b1, float[8, 4] w1, float two = {2}> {
+        <float[8, 5] w0, float[8] b0, float[8] b1, float[8, 4] w1> {
             t = Transpose(w0)
-            s = Mul(b0, two)
+            s = Exp(b0)
             u = Add(s, b1)
             c = MatMul(x, t)
             d = Add(c, u)
@@ -127,8 +130,8 @@ def test_a_weight_computed_from_constants_is_written_down() -> None:
         }""")
     assert group_sizes(model) == [8]
     checked = assert_cut_equals_mask(model)
-    assert [node.op_type for node in checked.model.graph.node] == ["Transpose", "MatMul", "Add", "MatMul"]
-    assert {tensor.name for tensor in checked.model.graph.initializer} == {"w0", "u_cut1", "w1"}
+    assert [node.op_type for node in checked.model.graph.node] == ["Transpose", "Add", "MatMul", "Add", "MatMul"]
+    assert {tensor.name for tensor in checked.model.graph.initializer} == {"w0", "s_cut1", "b1", "w1"}
     assert checked.shape("w0") == (4, 5)
 
 
@@ -219,3 +222,68 @@ def test_every_use_of_a_constant_is_an_axis_of_its_own() -> None:
     analysis = analysed(chain("b0", "b0"))
     uses = {axis.ref.node for axis in analysis.labelled.sizes if axis.ref.is_use and axis.ref.name == "b0"}
     assert len(uses) == 3
+
+
+def fill_integers(model: onnx.ModelProto) -> None:
+    """Give tensors of int8 numbers that are not all 0."""
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.INT8:
+            numbers = np.random.default_rng(1).integers(-9, 9, tuple(tensor.dims)).astype(np.int8)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(numbers, tensor.name))
+
+
+@pytest.mark.parametrize(
+    ("arithmetic", "names"),
+    [
+        ("a = Mul(f, s)", {"q": (6, 4), "s": (1, 4)}),
+        ("z = Cast<to = 1>(zero) d = Sub(f, z) a = Mul(d, s)", {"q": (6, 4), "s": (1, 4), "zero": (4,)}),
+        ("a = Mul(f, row)", {"q": (6, 4), "row": (6, 1)}),
+        ("d = Sub(f, one) m = Mul(one, d) a = Div(m, s)", {"q": (6, 4), "s": (1, 4), "one": ()}),
+    ],
+)
+def test_integers_that_are_multiplied_by_a_scale_stay_integers(
+    arithmetic: str, names: dict[str, tuple[int, ...]]
+) -> None:
+    """As exporters write weight-only quantization: the integers are cut with their scales and zero points."""
+    model = net(f"""(float[n, 6] x) => (float[n, 3] y)
+        <int8[6, 8] q, float[1, 8] s, int8[8] zero, float[6, 1] row, float one = {{1.0}}, float[8, 3] w> {{
+            f = Cast<to = 1>(q)
+            {arithmetic}
+            h = MatMul(x, a)
+            r = Relu(h)
+            y = MatMul(r, w)
+        }}""")
+    fill_integers(model)
+    assert group_sizes(model) == [8]
+    checked = assert_cut_equals_mask(model)
+    assert {name: checked.shape(name) for name in names} == names
+    assert {tensor.data_type for tensor in checked.model.graph.initializer if tensor.name == "q"} == {
+        onnx.TensorProto.INT8
+    }
+    assert analysed(model).params() == 6 * 8 + 8 * 3
+
+
+def test_integers_count_as_parameters_and_scales_do_not() -> None:
+    model = net("""(float[n, 6] x) => (float[n, 8] y) <int8[6, 8] q, float[1, 8] s> {
+            f = Cast<to = 1>(q)
+            a = Mul(f, s)
+            y = MatMul(x, a)
+        }""")
+    assert count_params(model) == 48
+
+
+def test_two_weights_of_one_table_of_integers_get_their_own() -> None:
+    model = net("""(float[n, 8] x) => (float[n, 3] y)
+        <int8[8, 8] q, float[1, 8] s, float[1, 8] t, float[8, 3] w, float[8, 3] v> {
+            f = Cast<to = 1>(q)
+            a = Mul(f, s)
+            b = Mul(f, t)
+            g = MatMul(x, a)
+            h = MatMul(x, b)
+            c = MatMul(g, w)
+            d = MatMul(h, v)
+            y = Add(c, d)
+        }""")
+    fill_integers(model)
+    assert group_sizes(model) == [8, 8]
+    assert_cut_equals_mask(model)

@@ -15,6 +15,9 @@ FLOATS = frozenset(
 )
 """The types of weights."""
 
+_NARROW = frozenset({onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT4, onnx.TensorProto.UINT4})
+_SCALING = frozenset(("Mul", "Div", "Sub", "Add", "Identity", "Transpose", "Reshape"))
+
 HALF_BYTES = frozenset({onnx.TensorProto.INT4, onnx.TensorProto.UINT4, onnx.TensorProto.FLOAT4E2M1})
 
 
@@ -51,10 +54,11 @@ def element_size(kind: int) -> float:
 
 
 def count_params(model: onnx.ModelProto) -> int:
-    """Return the number of weights: elements of floating-point constants, and of integers that quantized ops work on.
+    """Return the number of weights: elements of floating-point constants, and of integers that stand for such.
 
-    Scales and zero points of quantized tensors do not count, so that quantizing a model leaves the number what it was;
-    what nobody reads counts.
+    These are what quantized ops work on, and what is cast to floats and multiplied by a scale. Scales and zero points
+    of quantized tensors do not count, so that quantizing a model leaves the number what it was; what nobody reads
+    counts.
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
@@ -62,9 +66,20 @@ def count_params(model: onnx.ModelProto) -> int:
             tensors.update((node.output[0], attribute.t) for attribute in node.attribute if attribute.name == "value")
     read: set[str] = set()
     weights: set[str] = set()
+    scaled: set[str] = set()  # what is made of integers by casts and scales
     for node in model.graph.node:
-        floats = [name in tensors and tensors[name].data_type in FLOATS for name in node.input]
-        weights.update(node.input[slot] for slot in weight_slots(node.domain, node.op_type, node.input, floats))
         read.update(node.input)
+        if node.op_type == "Cast" and _is_weight_of_integers(tensors.get(node.input[0])):
+            weights.add(node.input[0])
+            scaled.add(node.output[0])
+        elif node.op_type in _SCALING and scaled.intersection(node.input):
+            scaled.update(node.output)
+        else:
+            floats = [name in tensors and tensors[name].data_type in FLOATS for name in node.input]
+            weights.update(node.input[slot] for slot in weight_slots(node.domain, node.op_type, node.input, floats))
     weights.update(name for name, tensor in tensors.items() if name not in read and tensor.data_type in FLOATS)
     return sum(math.prod(tensors[name].dims) for name in weights & tensors.keys())
+
+
+def _is_weight_of_integers(tensor: onnx.TensorProto | None) -> bool:
+    return tensor is not None and tensor.data_type in _NARROW and len(tensor.dims) > 1

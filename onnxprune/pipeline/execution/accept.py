@@ -18,6 +18,9 @@ from onnxprune.values.results import Result
 SLOWER = 1.05
 """Latency ratio beyond which a result counts as slower."""
 
+METADATA = 1 << 12
+"""Bytes that notes in the metadata may add to a file."""
+
 LOST = 0.9
 """Change of the outputs from which on they have little to do with the original's."""
 
@@ -35,6 +38,8 @@ def accept(run: Run, result: Result, planned: Planned) -> Result:
     assert equality is not None
     if not planned.replayed:
         refuse_size(run.goal.budget.size, before, after)
+    if not run.config.force:
+        refuse_growth(before, after)
     limit = plan.request.get(CLASS_DROP)
     refuse_class_drop(quality, limit)
     notes = result.notes
@@ -92,6 +97,20 @@ def refuse_size(budget: Amount | None, before: Figures, after: Figures) -> None:
         raise UnreachableError(
             f"The file came to {after.size} bytes, more than the budget of {math.floor(budget.of(before.size))}, so "
             f"nothing was written; ask for {math.floor(2 * budget.of(before.size) - after.size)}.",
+            "over-budget",
+        )
+
+
+def refuse_growth(before: Figures, after: Figures) -> None:
+    """Refuse a file that is larger than the original, by more than what is noted in it takes.
+
+    Raises:
+        UnreachableError: it is.
+    """
+    if after.size > before.size + METADATA:
+        raise UnreachableError(
+            f"The pruned file would be larger than the original, {after.size} bytes instead of {before.size}, so "
+            "nothing was written; ask for more to go, or --force it.",
             "over-budget",
         )
 
