@@ -93,6 +93,34 @@ def fused_matmul(node: NodeView) -> Iterator[Fact]:
         yield Macs(1.0, (*outer, y.axis(-2), y.axis(-1), a.axis(a_inner)))
 
 
+@rule("MatMulNBits", domain=MICROSOFT)
+def matmul_n_bits(node: NodeView) -> Iterator[Fact]:
+    """A layer whose weight is packed in blocks with a scale each: filters go, inputs stay.
+
+    x [..., K], W [N, blocks, bytes], scales and zero points [N blocks] or [N, blocks], bias [N] -> y [..., N]. MACs:
+    K N for every row.
+    """
+    x, w, y = node.input(0), node.weight(1), node.output
+    filters, last = w.shape[0], y.axis(-1)
+    yield Produces(last)
+    yield Tie(w.axis(0), last)
+    yield Count("N", 0, last)
+    for slot in (2, 3, 5):
+        operand = node.optional(slot)
+        if operand is None:
+            continue
+        each, left = divmod(operand.shape[0], filters)
+        if left:
+            raise RefusedError(f"{operand.ref.name!r} packs several filters into a byte")
+        yield Tie(operand.axis(0), last, span(operand.shape[0]), span(operand.shape[0]) // each)
+    if node.optional(4) is not None:
+        raise RefusedError("its inputs are in an order of their own")
+    yield Freeze(x.axis(-1), "is what blocks of its weight are made for")
+    outer = range(x.rank - 1)
+    yield from (Tie(x.axis(axis), y.axis(axis)) for axis in outer)
+    yield Macs(float(node.attr("K")), (*(y.axis(axis) for axis in outer), w.axis(0)))
+
+
 @rule("Attention", domain=MICROSOFT)
 def attention(node: NodeView) -> Iterator[Fact]:
     """Queries, keys and values by one weight, and their attention: whole heads go.

@@ -1,8 +1,9 @@
 """Ops of onnxruntime's own, as its optimiser writes them into transformers."""
 
 import numpy as np
+import onnx
 import pytest
-from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, net
+from nets import analysed, assert_cut_equals_mask, frozen_reasons, group_sizes, net
 
 DOMAINS = {"com.microsoft": 1}
 
@@ -144,3 +145,30 @@ def test_products_of_transposed_factors(a: int, b: int) -> None:
     )
     assert group_sizes(model) == [8]
     assert_cut_equals_mask(model)
+
+
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize("zeros", [True, False])
+def test_packed_weights_lose_filters_and_keep_their_inputs(flat: bool, zeros: bool) -> None:
+    """Four bits, blocks of 16: two blocks of eight bytes a filter, a scale for each and half a byte of zero points."""
+    scales, points = ("[12]", "[6]") if flat else ("[6, 2]", "[6, 1]")
+    model = net(
+        f"""(float[2, 3, 5] x) => (float[2, 3, 4] y)
+        <float[5, 32] w0, uint8[6, 2, 8] w1, float{scales} s, uint8{points} z, float[6, 4] w2> {{
+            h = MatMul(x, w0)
+            p = com.microsoft.MatMulNBits<K = 32, N = 6, bits = 4, block_size = 16>(h, w1, s{", z" if zeros else ""})
+            r = Relu(p)
+            y = MatMul(r, w2)
+        }}""",
+        domains=DOMAINS,
+    )
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.UINT8:
+            numbers = np.random.default_rng(1).integers(0, 256, tuple(tensor.dims)).astype(np.uint8)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(numbers, tensor.name))
+    assert group_sizes(model) == [6]
+    assert "is what blocks of its weight are made for" in frozen_reasons(model)["h"]
+    checked = assert_cut_equals_mask(model)
+    assert checked.shape("w1") == (3, 2, 8)
+    assert checked.attribute("p", "N") == 3
+    assert analysed(model).macs() == 6 * (5 * 32 + 32 * 6 + 6 * 4)

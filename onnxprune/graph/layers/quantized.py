@@ -79,6 +79,10 @@ def layout(domain: str, op: str, inputs: Sequence[str]) -> Layout | None:
     return Layout(entry[0], tuple(data(word) for word in slots if word[0] not in "sz"), data("y"))
 
 
+_PACKED: Mapping[tuple[str, str], frozenset[int]] = {(MICROSOFT, "MatMulNBits"): frozenset((1,))}
+"""Ops of floats with weights that hold several numbers in a byte: the inputs that are such weights."""
+
+
 def weight_slots(domain: str, op: str, inputs: Sequence[str], is_float: Iterable[bool]) -> Iterator[int]:
     """Yield the inputs that count as weights where they are constants; `is_float` tells floats among the inputs.
 
@@ -86,6 +90,7 @@ def weight_slots(domain: str, op: str, inputs: Sequence[str], is_float: Iterable
     say what an integer stands for, are none, nor are the indices and sizes of other ops.
     """
     found = layout(domain, op, inputs)
+    integers = found.slots if found is not None else _PACKED.get((domain, op))
     for slot, floating in enumerate(is_float):
-        if floating if found is None else slot in found.slots:
+        if floating if integers is None else slot in integers:
             yield slot

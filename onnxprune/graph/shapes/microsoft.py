@@ -69,6 +69,11 @@ def _many_heads(_: Mapping[str, object], shapes: _Shapes) -> list[Shape | None]:
     return [(*query[:-1], value[-1]) if plain and query and value else None]
 
 
+def _of_columns(attributes: Mapping[str, object], shapes: _Shapes) -> list[Shape | None]:
+    columns = attributes.get("N")
+    return [(*shapes[0][:-1], columns) if shapes[0] is not None and isinstance(columns, int) else None]
+
+
 def _product(attributes: Mapping[str, object], shapes: _Shapes) -> list[Shape | None]:
     a, b = shapes[0], shapes[1]
     if a is None or b is None or len(a) < 2 or len(b) < 2:
@@ -92,6 +97,7 @@ _MAKERS: Mapping[str, Callable[[Mapping[str, object], _Shapes], list[Shape | Non
     "FastGelu": _like_first,
     "FusedMatMul": _product,
     "Gelu": _like_first,
+    "MatMulNBits": _of_columns,
     "MultiHeadAttention": _many_heads,
     "QuickGelu": _like_first,
     "RotaryEmbedding": _like_first,
