@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from onnxprune.analysis.reading import Reading, met
+from onnxprune.analysis.reading import NOT_LET_THROUGH, Reading, met
 from onnxprune.ops.facts import Freeze, Tie
-from onnxprune.values.axes import Axis, BoolArray, IntArray
+from onnxprune.values.axes import Axis, BoolArray, IntArray, Ref
 
 Alternatives = Mapping[tuple[int, Axis], list[Tie]]
 
@@ -114,9 +114,26 @@ def _frozen(reading: Reading, *, approximate: bool) -> Iterator[tuple[Axis, IntA
         for number, why in reading.refused.items()
         for name in (*graph.nodes[number].inputs, *graph.nodes[number].outputs)
     }
+    yield from _unlet(reading)
     for axis in reading.static:
         name = axis.ref.name
         if name in unspoken:
             yield axis, None, unspoken[name]
         elif name in graph.inputs or (name in graph.outputs and not axis.ref.is_use and axis != reading.head):
             yield axis, None, f"is part of the graph {'input' if name in graph.inputs else 'output'} {name!r}"
+
+
+def _unlet(reading: Reading) -> Iterator[tuple[Axis, None, str]]:
+    """Yield the axes that a node reads or makes and has nothing to say of."""
+    axes: dict[Ref, list[Axis]] = {}
+    for axis in reading.static:
+        axes.setdefault(axis.ref, []).append(axis)
+    for number, facts in reading.facts.items():
+        if number in reading.refused:
+            continue
+        node = reading.graph.nodes[number]
+        refs = [Ref(name, number, slot) for slot, name in enumerate(node.inputs)]
+        for ref in (*refs, *map(Ref, (*node.inputs, *node.outputs))):
+            for axis in axes.get(ref, ()):
+                if axis not in facts:
+                    yield axis, None, f"{node.title}: {NOT_LET_THROUGH}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxprune.analysis.reading import Reading, met
+from onnxprune.analysis.reading import NOT_LET_THROUGH, Reading, met
 from onnxprune.graph.model import Node
 from onnxprune.ops.facts import Count, Cycle, Fact, Free, Freeze, Macs, Period, Pin, Produces, Renumber, Sums, Tie
 from onnxprune.values.axes import Axis, IntArray
@@ -169,7 +169,7 @@ class _Labeller:
             return
         facts = self.reading.facts.get(node.index, {}).get(axis)
         if not facts:
-            why = self.reading.refused.get(node.index, "this axis is not one that it lets through")
+            why = self.reading.refused.get(node.index, NOT_LET_THROUGH)
             self._freeze(axis, f"{node.title}: {why}")
             return
         if self.reading.static.get(axis) is None and not self._goes_round(axis, facts):

@@ -82,6 +82,9 @@ def _unspoken(graph: Graph, node: Node) -> str:
     return "what its subgraph makes of it is left alone" if node.has_subgraph else "op is not supported yet"
 
 
+NOT_LET_THROUGH = "this axis is not one that it lets through"
+"""Why an axis is frozen that a rule says nothing of."""
+
 _BY_THE_NODE = ("convolves", "counts", "looks", "normalises", "reduces")
 
 
