@@ -11,7 +11,7 @@ import onnx
 from onnxprune.graph.constants.folding import RANDOM
 from onnxprune.graph.layers.quantized import weight_slots
 from onnxprune.graph.layers.weight_layout import WeightLayout, weight_layout
-from onnxprune.graph.shapes.free_sizes import InputShapes
+from onnxprune.graph.shapes.free_sizes import InputShapes, is_free
 from onnxprune.graph.shapes.propagate import Facts, captured_names, propagate
 from onnxprune.graph.storage.measures import FLOATS
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights, is_external
@@ -261,7 +261,7 @@ def _attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto, weights: We
 def _spec(value: onnx.ValueInfoProto, facts: Facts) -> TensorSpec:
     """Describe an input or output as the file does, or, where it records no shape, as the layers around it do."""
     tensor = value.type.tensor_type
-    shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+    shape = tuple(None if is_free(dim) else dim.dim_value for dim in tensor.shape.dim)
     found = facts.shape_pair(value.name)
     if not tensor.HasField("shape") and found is not None:
         shape = tuple(first if first == second else None for first, second in zip(*found, strict=True))

@@ -20,6 +20,7 @@ from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.sizes import fixed_parts, written_down
 from onnxprune.graph.constants.folding import Known
 from onnxprune.graph.model import Graph, Node
+from onnxprune.graph.shapes.free_sizes import is_free
 from onnxprune.graph.shapes.propagate import refold
 from onnxprune.surgery.slicing import kept_of
 from onnxprune.values.axes import Axis, BoolArray, IntArray, Ref
@@ -360,7 +361,7 @@ def _stale_shapes(graph: Graph, widths: Mapping[tuple[str, int], int | None]) ->
         if pair is None or not info.type.tensor_type.HasField("shape"):
             continue
         wrong = len(dims) != len(pair[0]) or any(
-            dim.HasField("dim_value") and first == second != dim.dim_value and (info.name, axis) not in widths
+            not is_free(dim) and first == second != dim.dim_value and (info.name, axis) not in widths
             for axis, (dim, first, second) in enumerate(zip(dims, *pair, strict=True))
         )
         if wrong:

@@ -47,12 +47,17 @@ class Trials:
         return replace(self, given={name: pair for name, pair in self.given.items() if name != symbol})
 
 
+def is_free(dim: onnx.TensorShapeProto.Dimension) -> bool:
+    """Whether a size is left free; some exporters write -1 or 0 for that."""
+    return not dim.HasField("dim_value") or dim.dim_value < 1
+
+
 def free_sizes(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> Iterator[tuple[Symbol, str, int]]:
     """Yield the free sizes of the inputs with input and axis."""
     for value in model.graph.input:
         if value.name not in constants:
             for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-                if not dim.HasField("dim_value"):
+                if is_free(dim):
                     yield dim.dim_param or (value.name, axis), value.name, axis
 
 

@@ -25,6 +25,7 @@ from onnxprune.graph.shapes.free_sizes import (
     candidates,
     free_sizes,
     given_sizes,
+    is_free,
     search,
 )
 from onnxprune.graph.shapes.input_hints import ShapeHint, input_shape_hints
@@ -164,7 +165,7 @@ def _declare_inputs(
         kind.CopyFrom(value.type)
         _apply_hint(kind, hints.get(value.name, {}))
         for axis, dim in enumerate(kind.tensor_type.shape.dim):
-            if not dim.HasField("dim_value"):
+            if is_free(dim):
                 size = trials.size(dim.dim_param or (value.name, axis), axis, trial)
                 dim.dim_value = named.setdefault(dim.dim_param, size) if dim.dim_param else size
         _record(facts, trial, value.name, kind)
@@ -178,6 +179,8 @@ def _declare_inputs(
         for dim in kind.tensor_type.shape.dim:
             if dim.dim_param in named:
                 dim.dim_value = named[dim.dim_param]
+            elif is_free(dim):
+                dim.ClearField("dim_value")
         recorded[value.name] = kind
     return recorded
 
@@ -191,7 +194,7 @@ def _apply_hint(kind: TypeProto, hint: ShapeHint) -> None:
     for axis, size in hint.items():
         if axis is not None and -len(tensor.shape.dim) <= axis < len(tensor.shape.dim):
             dim = tensor.shape.dim[axis]
-            if not dim.HasField("dim_value"):
+            if is_free(dim):
                 dim.dim_value = size
 
 
