@@ -48,8 +48,8 @@ class Trials:
 
 
 def is_free(dim: onnx.TensorShapeProto.Dimension) -> bool:
-    """Whether a size is left free; some exporters write -1 or 0 for that."""
-    return not dim.HasField("dim_value") or dim.dim_value < 1
+    """Whether a size is left free; some exporters write -1 for that."""
+    return not dim.HasField("dim_value") or dim.dim_value < 0
 
 
 def free_sizes(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> Iterator[tuple[Symbol, str, int]]:
