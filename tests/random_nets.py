@@ -146,6 +146,43 @@ def draw_step(rng: Random, draft: Draft) -> None:  # noqa: C901 (a branch for ea
         ]
     elif kind == "styled":
         draw_product(rng, draft, source)
+    elif kind == "group norm":
+        draw_group_norm(rng, draft, source)
+    elif kind == "integers":
+        draw_integers(rng, draft, source)
+
+
+def draw_group_norm(rng: Random, draft: Draft, source: str) -> None:
+    """Add a normalisation over groups of channels, as exporters write it out."""
+    width, number = draft.widths[source], len(draft.lines)
+    group = rng.choice([g for g in (1, 2, 3, 4, 6) if width % g == 0])
+    there = draft.constant(f"grouped{number}", "int64[3]", f" = {{0, {group}, -1}}")
+    back = draft.constant(f"back{number}", "int64[4]", f" = {{0, {width}, {SIDE}, {SIDE}}}")
+    ones, zeros = (
+        draft.constant(f"{word}{group}", f"float[{group}]", f" = {{{', '.join([text] * group)}}}")
+        for word, text in (("ones", "1"), ("zeros", "0"))
+    )
+    scale = draft.constant(f"scale{number}", f"float[{width}, 1, 1]")
+    draft.lines += [
+        f"a{number} = Reshape({source}, {there})",
+        f"b{number} = InstanceNormalization(a{number}, {ones}, {zeros})",
+        f"c{number} = Reshape(b{number}, {back})",
+        f"{draft.new(width)} = Mul(c{number}, {scale})",
+    ]
+
+
+def draw_integers(rng: Random, draft: Draft, source: str) -> None:
+    """Add a convolution whose weight is integers, cast and multiplied by a scale."""
+    width, out, number = draft.widths[source], rng.choice(WIDTHS), len(draft.lines)
+    values = ", ".join(str(rng.randint(-9, 9)) for _ in range(width * out))
+    integers = draft.constant(f"i{number}", f"int8[{out}, {width}, 1, 1]", f" = {{{values}}}")
+    along = rng.choice([f"{out}, 1", f"1, {width}"])
+    scale = draft.constant(f"scale{number}", f"float[{along}, 1, 1]")
+    draft.lines += [
+        f"f{number} = Cast<to = 1>({integers})",
+        f"w{number} = Mul(f{number}, {scale})",
+        f"{draft.new(out)} = Conv({source}, w{number})",
+    ]
 
 
 def draw_product(rng: Random, draft: Draft, source: str) -> None:
@@ -177,8 +214,8 @@ def draw_product(rng: Random, draft: Draft, source: str) -> None:
     draft.lines.append(f"{name} = Add(a{number}, b{number})")
 
 
-STEPS = ["one channel", *"""
-    conv conv conv grouped depthwise unary merge merge norm concat split slice pad shuffle gate last styled
+STEPS = ["one channel", "group norm", *"""
+    conv conv conv grouped depthwise unary merge merge norm concat split slice pad shuffle gate last styled integers
 """.split()]  # fmt: skip
 
 
