@@ -42,9 +42,10 @@ class Trials:
         """Return the trials with these sizes taken as fixed."""
         return replace(self, given={**self.given, **{symbol: (size, size) for symbol, size in sizes.items()}})
 
-    def freed(self, symbol: Symbol) -> "Trials":
-        """Return the trials with one size free again."""
-        return replace(self, given={name: pair for name, pair in self.given.items() if name != symbol})
+    def as_in(self, other: "Trials", symbol: Symbol) -> "Trials":
+        """Return the trials with one size as others have it."""
+        rest = {name: pair for name, pair in self.given.items() if name != symbol}
+        return replace(self, given={**rest, **({symbol: other.given[symbol]} if symbol in other.given else {})})
 
 
 def is_free(dim: onnx.TensorShapeProto.Dimension) -> bool:
@@ -81,21 +82,27 @@ def candidates(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> t
 
 
 def search(
-    trials: Trials, symbols: Sequence[Symbol], sizes: Sequence[int], faults: Callable[[Trials], int], nodes: int
+    trials: Trials,
+    start: Trials,
+    symbols: Sequence[Symbol],
+    sizes: Sequence[int],
+    faults: Callable[[Trials], int],
+    nodes: int,
 ) -> Trials:
     """Return trials that contradict the graph as little as can be.
 
-    First all sizes alike, then one after the other; what need not be fixed in the end is free again.
+    First all sizes alike, then one after the other; what need not be fixed in the end is as free as it was.
 
     Args:
-        trials: what is tried so far.
+        trials: what the graph contradicts.
+        start: what to begin with.
         symbols: the free sizes that may be taken as fixed.
         sizes: what they may be.
         faults: how many nodes contradict trials.
         nodes: how many there are.
     """
     left = max(8, _WORK // max(1, nodes))
-    best, fewest = trials, faults(trials)
+    best, fewest = start, faults(start)
 
     def attempt(other: Trials) -> None:
         nonlocal best, fewest, left
@@ -106,13 +113,13 @@ def search(
                 best, fewest = other, found
 
     for size in sizes:
-        attempt(trials.fixed(dict.fromkeys(symbols, size)))
+        attempt(start.fixed(dict.fromkeys(symbols, size)))
     for symbol in symbols if len(symbols) > 1 else ():
-        start = best
+        base = best
         for size in sizes:
-            attempt(start.fixed({symbol: size}))
+            attempt(base.fixed({symbol: size}))
     for symbol in symbols:
-        released = best.freed(symbol)
+        released = best.as_in(trials, symbol)
         if released != best and faults(released) <= fewest:
             best = released
     return best

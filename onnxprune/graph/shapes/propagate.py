@@ -7,9 +7,10 @@ Reshape whose target is computed from Shape nodes is understood as well.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -91,22 +92,23 @@ def propagate(
         return facts if _batch_is_fixed(single) else single
 
     given = given_sizes(model, constants, sizes or {})
-    trials = Trials(given={symbol: (size, max(size + 1, size * 3 // 2)) for symbol, size in given.items()})
+    # twice the size is divided by whatever divides it, as networks that halve their maps ask for
+    trials = Trials(given={symbol: (size, 2 * size) for symbol, size in given.items()})
     facts = walked(trials)
     symbols = list(dict.fromkeys(symbol for symbol, _, axis in free_sizes(model, constants) if axis))
     if not facts.conflicts or not symbols:
         return facts
-    if given:
-        found = search(
-            trials.fixed(given), list(given), (), lambda other: len(walked(other).conflicts), len(attributes)
-        )
-    else:
-        tried = candidates(model, constants)
-        found = search(trials, symbols, tried, lambda other: len(walked(other).conflicts), len(attributes))
+    tried = () if given else candidates(model, constants)
+    faults = partial(_faults, walked)
+    found = search(trials, trials.fixed(given), symbols, tried, faults, len(attributes))
     better = walked(found)
     if len(better.conflicts) >= len(facts.conflicts):
         return facts
     return replace(better, fixed=_fixed_shapes(model, constants, found, better))
+
+
+def _faults(walked: Callable[[Trials], Facts], trials: Trials) -> int:
+    return len(walked(trials).conflicts)
 
 
 def _batch_is_fixed(facts: Facts) -> bool:

@@ -56,7 +56,27 @@ def test_sizes_that_are_free_stay_free(tmp_path: Path) -> None:
     """A size that is given is the nominal one alone, where the graph takes others too."""
     model = with_shapes(loaded(tmp_path), {"x": (1, 3, 48, 320)})
     assert not model.graph.facts.is_fixed("x", 3)
+    assert model.graph.facts.is_fixed("x", 2)
     assert model.graph.facts.shapes[0]["x"] == (1, 3, 48, 320)
+
+
+def test_networks_that_halve_their_maps_keep_free_sizes() -> None:
+    """Twice a size is divided by what divides it: 224 is a multiple of 32, one and a half of it is not."""
+    names = ["x", *(f"d{level}" for level in range(5))]
+    down = "Conv<strides = [2, 2], pads = [1, 1, 1, 1]>"
+    lines = [f"d{level} = {down}({names[level]}, w{level})" for level in range(5)]
+    up = 'r = Resize<mode = "nearest">(d4, , scales)'
+    weights = ", ".join(f"float[8, {3 if level == 0 else 8}, 3, 3] w{level}" for level in range(5))
+    model = net(f"""(float[n, 3, h, w] x) => (float[n, 4, a, b] y)
+        <{weights}, float[4] scales = {{1, 1, 2, 2}}, float[4, 16, 1, 1] v> {{
+            {" ".join(lines)} {up}
+            k = Concat<axis = 1>(r, d3)
+            y = Conv(k, v)
+        }}""")
+    facts = read_graph(model, sizes={"x": (1, 3, 224, 224)}).facts
+    assert not facts.conflicts
+    assert not facts.fixed
+    assert facts.shapes[0]["y"] == (1, 4, 14, 14)
 
 
 @pytest.mark.parametrize(
