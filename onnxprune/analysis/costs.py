@@ -107,7 +107,7 @@ def _weights(graph: Graph) -> list[tuple[Ref, int]]:
         for slot in graph.weight_slots(node):
             name = node.inputs[slot]
             rank = graph.facts.known[name].first.ndim
-            found.setdefault(graph.root(name), (Ref(name, node.index, slot), rank))
+            found.setdefault(graph.stored(name), (Ref(name, node.index, slot), rank))
     return list(found.values())
 
 

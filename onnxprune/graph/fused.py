@@ -12,6 +12,7 @@ import onnx
 
 from onnxprune.errors import InputError
 from onnxprune.graph.layers.quantized import MICROSOFT
+from onnxprune.graph.shapes.propagate import captured_names
 
 _BLOCKED = ("com.microsoft.nchwc", "com.ms.internal.nhwc")
 _CLIP_BY_INPUTS = 11
@@ -45,9 +46,28 @@ def unfused(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
     result = onnx.ModelProto()
     result.CopyFrom(model)
     del result.graph.node[:]
+    names = _Names(model.graph)
     for index, node in enumerate(model.graph.node):
-        result.graph.node.extend(_written_out(node, result) if index in fused else [node])
+        result.graph.node.extend(_written_out(node, result, names) if index in fused else [node])
     return result, len(fused)
+
+
+class _Names:
+    """The names of all tensors, and new ones."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.taken = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+        for node in graph.node:
+            self.taken.update((*node.input, *node.output, *captured_names(node)))
+
+    def new(self, base: str) -> str:
+        """Return a name that nothing has."""
+        name, number = base, 1
+        while name in self.taken:
+            number += 1
+            name = f"{base}_{number}"
+        self.taken.add(name)
+        return name
 
 
 def _is_fused(node: onnx.NodeProto) -> bool:
@@ -61,7 +81,7 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-def _written_out(node: onnx.NodeProto, model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+def _written_out(node: onnx.NodeProto, model: onnx.ModelProto, names: _Names) -> Iterator[onnx.NodeProto]:
     """Yield layer, sum and activation; constants that these take are added to the model."""
     attributes = _attributes(node)
     activation = attributes.get("activation", b"").decode()
@@ -74,31 +94,33 @@ def _written_out(node: onnx.NodeProto, model: onnx.ModelProto) -> Iterator[onnx.
     layer.attribute.extend(kept)
     while layer.input and not layer.input[-1]:
         del layer.input[-1]
-    made = result if not (activation or summed) else f"{result}/{layer.op_type}"
+    made = result if not (activation or summed) else names.new(f"{result}/{layer.op_type}")
     layer.output[0] = made
     yield layer
     if summed:
-        total = result if not activation else f"{result}/Add"
+        total = result if not activation else names.new(f"{result}/Add")
         yield onnx.helper.make_node("Add", [made, summed], [total], f"{node.name or result}/Add")
         made = total
     if activation:
-        yield _activation(node, activation, made, model)
+        yield _activation(node, activation, made, model, names)
 
 
-def _activation(node: onnx.NodeProto, activation: str, source: str, model: onnx.ModelProto) -> onnx.NodeProto:
+def _activation(
+    node: onnx.NodeProto, activation: str, source: str, model: onnx.ModelProto, names: _Names
+) -> onnx.NodeProto:
     attributes, result = _attributes(node), node.output[0]
     name = f"{node.name or result}/{activation}"
     given = [float(value) for value in attributes.get("activation_params", ())]
     bounds: list[str] = []
     if activation == "Clip" and _opset(model) >= _CLIP_BY_INPUTS:
         for end, value in zip(("min", "max"), given, strict=False):
-            bounds.append(f"{result}/{end}")
+            bounds.append(names.new(f"{result}/{end}"))
             model.graph.initializer.append(onnx.helper.make_tensor(bounds[-1], onnx.TensorProto.FLOAT, (), [value]))
         return onnx.helper.make_node("Clip", [source, *bounds], [result], name)
-    names = _ACTIVATIONS[activation]
-    own = {key: f"activation_{key}" for key in names}
+    keys = _ACTIVATIONS[activation]
+    own = {key: f"activation_{key}" for key in keys}
     settings: dict[str, Any] = {key: attributes[long] for key, long in own.items() if long in attributes}
-    settings.update(zip(names, given, strict=False))
+    settings.update(zip(keys, given, strict=False))
     return onnx.helper.make_node(activation, [source], [result], name, **settings)
 
 

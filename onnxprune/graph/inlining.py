@@ -33,6 +33,7 @@ def inlined(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     if not _refuse_sprawl(model):
         return model, ()
     shell = _without_weights(model)
+    _give_defaults(shell)
     for convert in (True, False):
         try:
             flat = onnx.inliner.inline_local_functions(shell, convert_version=convert)
@@ -86,6 +87,25 @@ def _refuse_sprawl(model: onnx.ModelProto) -> bool:
             "model-too-large",
         )
     return True
+
+
+def _give_defaults(model: onnx.ModelProto) -> None:
+    """Write into every call what it leaves out and its function has a default for, as the inliner does not."""
+    defaults = {(function.domain, function.name): function.attribute_proto for function in model.functions}
+
+    def complete(nodes: Iterable[onnx.NodeProto]) -> None:
+        for node in nodes:
+            given = {attribute.name for attribute in node.attribute}
+            for attribute in defaults.get((node.domain, node.op_type), ()):
+                if attribute.name not in given:
+                    node.attribute.append(attribute)
+            for attribute in node.attribute:
+                for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                    complete(graph.node)
+
+    complete(model.graph.node)
+    for function in model.functions:
+        complete(function.node)
 
 
 def _kinds(nodes: Iterable[onnx.NodeProto]) -> Iterator[_Function]:

@@ -13,6 +13,9 @@ from onnxprune.graph.layers.quantized import Layout, layout
 from onnxprune.graph.model import Graph, Node
 from onnxprune.values.axes import Axis, IntArray, Ref
 
+WIDEST = 1 << 26
+"""Positions of an axis that are followed one by one."""
+
 
 class RefusedError(Exception):
     """Raised by a rule that cannot speak of this node; its message becomes the reason of a freeze."""
@@ -40,6 +43,8 @@ class Operand:
         """
         if self.shapes is None:
             raise RefusedError(f"the shape of {self.ref.name!r} is unknown")
+        if max(self.shapes[0], default=0) > WIDEST:
+            raise RefusedError(f"{self.ref.name!r} has an axis of more than {WIDEST} positions")
         return self.shapes[0]
 
     @property

@@ -83,7 +83,7 @@ def _touched(model: onnx.ModelProto, edits: Edits) -> list[int]:
     for index, node in enumerate(model.graph.node):
         if node.op_type == "Constant" and node.output[0] in edits.tensors:
             touched.add(index)
-        readable = wanted.intersection(node.input)
+        readable = {name for slot, name in enumerate(node.input) if (index, slot) not in edits.operands} & wanted
         if readable and not any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
             wanted -= readable
             touched.add(index)

@@ -70,7 +70,8 @@ class _Figure:
 
     @property
     def steps(self) -> int:
-        return round(self.error / self.step) if self.step and math.isfinite(self.error) else 0
+        steps = self.error / self.step if self.step else 0.0
+        return round(steps) if math.isfinite(steps) else 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -287,3 +287,40 @@ def test_two_weights_of_one_table_of_integers_get_their_own() -> None:
     fill_integers(model)
     assert group_sizes(model) == [8, 8]
     assert_cut_equals_mask(model)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "w = Cast<to = 1>(a) v = Cast<to = 1>(a)",
+        "t = Transpose(a) s = Add(a, t) w = Cast<to = 1>(s) v = Cast<to = 1>(a)",
+        "w = Cast<to = 1>(a) t = Transpose(a) v = Cast<to = 1>(t)",
+    ],
+)
+def test_one_stored_weight_of_two_layers_is_copied_where_they_need_different_cuts(lines: str) -> None:
+    model = net(f"""(float[3, 8] x) => (float[3, 4] y) <float16[8, 8] a, float[8, 4] w1> {{
+            {lines}
+            h = MatMul(x, w)
+            r = Relu(h)
+            g = MatMul(r, v)
+            q = Relu(g)
+            y = MatMul(q, w1)
+        }}""")
+    assert group_sizes(model) == [8, 8]
+    assert_cut_equals_mask(model)
+
+
+def test_a_stored_weight_of_two_layers_counts_once() -> None:
+    model = net("""(float[n, 5] x) => (float[n, 4] y) <float[5, 8] a, float[8] s, float[8, 4] w1, float[8, 4] w2> {
+            w = Mul(a, s)
+            v = Add(a, s)
+            h = MatMul(x, w)
+            g = MatMul(x, v)
+            hh = Relu(h)
+            gg = Relu(g)
+            b = MatMul(hh, w1)
+            z = MatMul(gg, w2)
+            y = Add(b, z)
+        }""")
+    assert_cut_equals_mask(model)
+    assert analysed(model).params() <= count_params(model)

@@ -5,7 +5,17 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
-from nets import analysed, assert_cut_equals_mask, distance, frozen_reasons, group_sizes, net, random_feed, run
+from nets import (
+    analysed,
+    assert_cut_equals_mask,
+    distance,
+    frozen_reasons,
+    group_sizes,
+    net,
+    random_feed,
+    run,
+    with_weights,
+)
 from refusals import refused
 
 from onnxprune.graph.inlining import inlined
@@ -305,6 +315,37 @@ def test_functions_that_would_fill_the_memory_are_refused() -> None:
     chain = [(f"f{number + 1}",) for number in range(600)]
     with refused("model-too-large", "601 deep"):
         inlined(calling(*chain, ("Relu",)))
+
+
+def test_defaults_of_a_functions_attributes_are_written_into_its_calls() -> None:
+    """onnx's inliner leaves them out, and a LeakyRelu without its slope is another function."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["": 17, "my": 1]>
+        net (float[2, 5] x) => (float[2, 4] y) <float[5, 8] w0, float[8, 4] w1>
+        { h = MatMul(x, w0) r = my.outer(h) y = MatMul(r, w1) }
+        <domain: "my", opset_import: ["": 17, "my": 1]> outer (a) => (b) { c = my.slope(a) b = my.slope<al = 0.7>(c) }
+        <domain: "my", opset_import: ["": 17]> slope <al: float = 0.4> (a) => (b) {
+            b = LeakyRelu<alpha: float = @al>(a)
+        }
+        """
+    )
+    with_weights(model)
+    flat, _ = inlined(model)
+    slopes = [node.attribute[0].f for node in flat.graph.node if node.op_type == "LeakyRelu"]
+    assert slopes == [pytest.approx(0.4), pytest.approx(0.7)]
+    feed = random_feed(model)
+    np.testing.assert_allclose(run(flat, feed)[0], run(model, feed)[0], rtol=1e-5)
+
+
+def test_nodes_whose_domain_is_written_out_are_read() -> None:
+    model = net("""(float[n, 5] x) => (float[n, 4] y) <float[5, 8] w0, float[8, 4] w1> {
+            h = MatMul(x, w0)
+            r = Relu(h)
+            y = MatMul(r, w1)
+        }""")
+    for node in model.graph.node:
+        node.domain = "ai.onnx"
+    assert group_sizes(model) == [8]
 
 
 def test_functions_that_call_themselves_stay_as_they_are() -> None:

@@ -72,6 +72,27 @@ def test_gemms_compute_the_same() -> None:
     assert group_sizes(plain) == [8]
 
 
+@pytest.mark.parametrize("taken", ["d/Conv", "d/min", "d/max"])
+def test_new_tensors_get_names_of_their_own(taken: str) -> None:
+    model = net(
+        """(float[2, 3, 5, 5] x) => (float[2, 4, 5, 5] y)
+        <float[8, 3, 1, 1] w0, float[8] b0, float[1] other, float[4, 8, 1, 1] w1> {
+            d = com.microsoft.FusedConv<activation = "Clip", activation_params = [0.0, 6.0]>(x, w0, b0)
+            e = Mul(d, other)
+            y = Conv(e, w1)
+        }""",
+        domains=DOMAINS,
+    )
+    next(tensor for tensor in model.graph.initializer if tensor.name == "other").name = taken
+    model.graph.node[1].input[1] = taken
+    plain, _ = unfused(model)
+    names = [tensor.name for tensor in plain.graph.initializer]
+    assert len(set(names)) == len(names)
+    feed = random_feed(model)
+    np.testing.assert_allclose(run(plain, feed)[0], run(model, feed)[0], rtol=1e-5, atol=1e-6)
+    assert_cut_equals_mask(plain)
+
+
 def test_what_is_not_known_stays_and_is_named() -> None:
     model = net(
         """(float[2, 3, 5, 5] x) => (float[2, 4, 5, 5] y) <float[8, 3, 1, 1] w0, float[4, 8, 1, 1] w1> {

@@ -87,6 +87,17 @@ def test_weights_are_halved_where_they_are_stored_and_where_they_are_rounded() -
     assert with_half_weights(floats, NO_WEIGHTS).proto is floats
 
 
+def test_integers_that_no_product_reads_are_as_they_were() -> None:
+    """A mask of ones would become one of zeros, and a divisor of one infinite."""
+    model = net("""(float[2, 5] x) => (float[2, 4] y) <float[5, 8] w0, int8[1, 8] q, float[8, 4] w1> {
+            h = MatMul(x, w0)
+            d = Cast<to = 1>(q)
+            k = Div(h, d)
+            y = MatMul(k, w1)
+        }""")
+    assert with_half_weights(model, NO_WEIGHTS).proto is model
+
+
 def shifted(value: Array) -> Array:
     return np.roll(value, 1, axis=0)
 

@@ -267,7 +267,7 @@ def _made(facts: Facts, node: onnx.NodeProto, trial: int, model: onnx.ModelProto
     of_runtime = shaped_by(node, types)
     if of_runtime:
         return of_runtime
-    versions = _versions(model)
+    versions, node = _versions(model), _standard(node)
     float_node = equivalent_float_node(node, versions.get("", 1))
     asked = float_node or node
     try:
@@ -308,6 +308,19 @@ def _like(kind: TypeProto) -> TypeProto:
     if result.tensor_type.elem_type in (TensorProto.INT32, TensorProto.INT64, TensorProto.DOUBLE):
         result.tensor_type.elem_type = TensorProto.FLOAT
     return result
+
+
+def _imports(model: onnx.ModelProto) -> list[onnx.OperatorSetIdProto]:
+    return [onnx.helper.make_opsetid(domain, version) for domain, version in _versions(model).items()]
+
+
+def _standard(node: onnx.NodeProto) -> onnx.NodeProto:
+    """Return a node whose domain is written out, as few exporters do, as inference knows it."""
+    if node.domain != "ai.onnx":
+        return node
+    copy = onnx.NodeProto.FromString(node.SerializeToString())
+    copy.domain = ""
+    return copy
 
 
 def _versions(model: onnx.ModelProto) -> dict[str, int]:
@@ -412,7 +425,7 @@ def _infer(
                 data[name] = onnx.numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
     try:
         inferred: Mapping[str, TypeProto] = onnx.shape_inference.infer_node_outputs(
-            schema, node, types, data, opset_imports=list(model.opset_import), ir_version=model.ir_version
+            schema, node, types, data, opset_imports=_imports(model), ir_version=model.ir_version
         )
     except onnx.shape_inference.InferenceError:
         facts.conflicts.add(node.output[0])

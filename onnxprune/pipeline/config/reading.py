@@ -7,6 +7,7 @@ ValueError says what is wrong, beginning with the value.
 import errno
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -304,7 +305,7 @@ def shapes(value: Pairs) -> dict[str, tuple[int | None, ...]]:
     form = "write it as x=1,3,48,320"
     found: dict[str, tuple[int | None, ...]] = {}
     for name, each in _pairs(value, form, last=True):
-        parts = [part.strip() for part in each.split(",")] if isinstance(each, str) else list(each)
+        parts = [part.strip() for part in re.split("[,x]", each)] if isinstance(each, str) else list(each)
         if not parts or any(str(part).lstrip("-").isdecimal() and int(part) < 1 for part in parts):
             raise ValueError(f"{each!r} is no shape; {form}")
         found[name] = tuple(int(part) if str(part).isdecimal() else None for part in parts)

@@ -184,7 +184,17 @@ def verify(
     feeds = verification_feeds(model, dataset, seed)
     with on_disk(result.model, result.weights, scratch) as (cut_model, weights):
         check_structure(cut_model, model.proto, weights=weights, original_weights=model.weights)
-        equality = check_equality(analysis, cut_model, result.masks, feeds, weights, result.branches)
+        try:
+            equality = check_equality(analysis, cut_model, result.masks, feeds, weights, result.branches)
+        except InputError as error:
+            if dataset is not None or error.code != "not-runnable":
+                raise
+            shapes = ", ".join(f"{name}={','.join(map(str, np.shape(value)))}" for name, value in feeds[0].items())
+            raise InputError(
+                f"onnxruntime cannot run the model on random inputs of shape {shapes}; give samples with --data, or a "
+                "shape that it takes with --input-shape.",
+                "not-runnable",
+            ) from error
     if equality.status == "unproven" and (result.masks or result.branches):
         equality = _check_perturbed(analysis, result, feeds, seed, scratch) or equality
     if equality.status == "different":
@@ -221,12 +231,13 @@ def verification_feeds(model: Model, dataset: Dataset | None, seed: int) -> Sequ
     rng = np.random.default_rng(seed)
     feeds = {}
     for spec in model.graph.input_specs:
-        nominal = model.graph.facts.shapes[1].get(spec.name)
-        if nominal is None:
+        pair = model.graph.facts.shape_pair(spec.name)
+        if pair is None:
             raise InputError(
                 f"Input {spec.name!r} has no known shape to make random samples of; give samples with --data.",
                 "no-data",
             )
+        nominal = (*pair[1][:1], *pair[0][1:])  # two samples of the nominal size
         value = rng.standard_normal(nominal) if spec.dtype.startswith("float") else np.ones(nominal)
         feeds[spec.name] = value.astype(spec.dtype)
     return [feeds]
