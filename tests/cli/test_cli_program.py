@@ -70,7 +70,7 @@ def test_every_option_says_what_it_does() -> None:
 
 
 def test_an_unexpected_failure_is_one_line_and_debug_shows_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(path: Path) -> None:
+    def broken(*_: object) -> None:
         raise ZeroDivisionError("no\nway")
 
     monkeypatch.setattr("onnxprune.graph.loaded.load", broken)
@@ -90,7 +90,7 @@ def test_debug_shows_where_an_error_comes_from(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_says_that_nothing_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(path: Path) -> None:
+    def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("onnxprune.graph.loaded.load", stopped)
