@@ -14,7 +14,7 @@ from onnxprune.ops.view import NodeView, Operand, RefusedError
 _NORMALISES = "normalises over this axis"
 
 
-@rule("BiasGelu", "FastGelu", "Gelu", "QuickGelu", domain=MICROSOFT)
+@rule("BiasGelu", "FastGelu", "Gelu", domain=MICROSOFT)
 def activation(node: NodeView) -> Iterator[Fact]:
     """Element by element, some with a bias that is added first."""
     for operand in node.inputs:

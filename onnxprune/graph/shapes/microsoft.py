@@ -99,7 +99,6 @@ _MAKERS: Mapping[str, Callable[[Mapping[str, object], _Shapes], list[Shape | Non
     "Gelu": _like_first,
     "MatMulNBits": _of_columns,
     "MultiHeadAttention": _many_heads,
-    "QuickGelu": _like_first,
     "RotaryEmbedding": _like_first,
     "SkipLayerNormalization": _skip_norm,
     "SkipSimplifiedLayerNormalization": _skip_norm,
