@@ -393,7 +393,9 @@ def test_a_dry_run_goes_on_as_well_and_its_journal_is_that_of_the_whole_run(
         run(stopped_again)
     monkeypatch.undo()
     run(evolve(stopped_again, dry_run=False, resume=True))
-    assert (tmp_path / "b.plan.json").read_bytes() == (tmp_path / "out" / "a.plan.json").read_bytes()
+    done, dry = (json.loads(path.read_text()) for path in (tmp_path / "b.plan.json", tmp_path / "out" / "a.plan.json"))
+    # What was carried out is not what was wished for where the samples that judge find the cut no worse.
+    assert {**done, "recovery": {}} == {**dry, "recovery": {}}
     assert not (tmp_path / "b.steps.json").exists()
 
 
