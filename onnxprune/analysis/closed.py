@@ -13,8 +13,6 @@ from onnxprune.analysis.reading import NOT_LET_THROUGH, Reading, met
 from onnxprune.ops.facts import Freeze, Tie
 from onnxprune.values.axes import Axis, BoolArray, IntArray, Ref
 
-Alternatives = Mapping[tuple[int, Axis], list[Tie]]
-
 
 def with_closed_axes(reading: Reading, *, approximate: bool) -> Reading:
     """Return the reading with its closed axes; with `approximate`, what an inexact result would lift closes nothing."""
@@ -24,7 +22,7 @@ def with_closed_axes(reading: Reading, *, approximate: bool) -> Reading:
         if isinstance(fact, Freeze) and fact.under and not (approximate and fact.approximate)
     )
     closed = _closed(reading, under, approximate=approximate)
-    choices = alternatives(reading).values()
+    choices = reading.alternatives.values()
     ending = {tie for ties in choices for tie in ties if tie.a in closed or tie.b in closed}
     return replace(reading, closed=closed, dead=under | ending)
 
@@ -35,19 +33,9 @@ def dead_ends(reading: Reading) -> tuple[frozenset[Tie], frozenset[Tie]]:
     The latter are alternatives of which all end at closed axes, and ties between two closed uses of one weight.
     """
     shared = {tie for ties in reading.shared.values() for tie in ties if {tie.a, tie.b} <= reading.closed.keys()}
-    choices = alternatives(reading).values()
+    choices = reading.alternatives.values()
     bettered = {tie for ties in choices if not reading.dead.issuperset(ties) for tie in ties} & reading.dead
     return frozenset(bettered), (reading.dead - bettered) | shared
-
-
-def alternatives(reading: Reading) -> Alternatives:
-    """Return the exclusive ties by node and axis."""
-    found: dict[tuple[int, Axis], list[Tie]] = {}
-    for fact, node in reading.every:
-        if isinstance(fact, Tie) and fact.exclusive:
-            for axis in {fact.a, fact.b}:
-                found.setdefault((node, axis), []).append(fact)
-    return found
 
 
 def _closed(reading: Reading, frozen: frozenset[Tie], *, approximate: bool) -> Mapping[Axis, str]:
@@ -58,10 +46,10 @@ def _closed(reading: Reading, frozen: frozenset[Tie], *, approximate: bool) -> M
     behind = _leading_to(reading)
     exclusive: dict[Axis, list[tuple[int, Tie]]] = {}
     open_ways = {}
-    for (node, axis), ties in alternatives(reading).items():
+    for (node, axis), ties in reading.alternatives.items():
         open_ways[node, axis] = set(ties) - frozen
         for tie in ties:
-            exclusive.setdefault(_end(tie, axis), []).append((node, tie))
+            exclusive.setdefault(tie.other(axis), []).append((node, tie))
     open_positions: dict[Axis, BoolArray] = {}
 
     def is_closed_by(axis: Axis, at: IntArray | None) -> bool:
@@ -81,16 +69,11 @@ def _closed(reading: Reading, frozen: frozenset[Tie], *, approximate: bool) -> M
         closed[axis] = why
         queue += [(other, why) for other, at in behind.get(axis, ()) if other not in closed and is_closed_by(other, at)]
         for node, tie in exclusive.get(axis, ()):
-            other = _end(tie, axis)
+            other = tie.other(axis)
             open_ways[node, other].discard(tie)
             if not open_ways[node, other]:
                 queue.append((other, why))
     return closed
-
-
-def _end(tie: Tie, axis: Axis) -> Axis:
-    """Return the other end of a tie."""
-    return tie.b if axis == tie.a else tie.a
 
 
 def _leading_to(reading: Reading) -> Mapping[Axis, list[tuple[Axis, IntArray | None]]]:

@@ -237,7 +237,7 @@ class _Labeller:
         if fact in self.applied:
             return
         self.applied.add(fact)
-        other = _far(fact, axis)
+        other = fact.other(axis)
         own_at, other_at = (fact.a_at, fact.b_at) if axis == fact.a else (fact.b_at, fact.a_at)
         size = self._size(node, fact, axis, other)
         if size is not None and self.sizes.get(other, size) != size:
@@ -258,11 +258,6 @@ class _Labeller:
         period = self.periods.get(axis) if own_at is None and other_at is None else fact.period(other)
         self._reach(other, size, period)
         self.applied_ties.append(AppliedTie(node.index, axis, other, first, second))
-
-
-def _far(tie: Tie, axis: Axis) -> Axis:
-    """Return the other end of a tie."""
-    return tie.b if axis == tie.a else tie.a
 
 
 def _stride(fact: Tie) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from onnxprune.analysis.sharing import shared_weights
 from onnxprune.graph.model import Graph, Node
@@ -35,6 +36,16 @@ class Reading:
     head: Axis | None = None
     closed: Mapping[Axis, str] = field(default_factory=dict)
     dead: frozenset[Tie] = frozenset()
+
+    @cached_property
+    def alternatives(self) -> Mapping[tuple[int, Axis], list[Tie]]:
+        """The exclusive ties by node and axis."""
+        found: dict[tuple[int, Axis], list[Tie]] = {}
+        for fact, node in self.every:
+            if isinstance(fact, Tie) and fact.exclusive:
+                for axis in {fact.a, fact.b}:
+                    found.setdefault((node, axis), []).append(fact)
+        return found
 
 
 def read_facts(graph: Graph, head: Axis | None = None) -> Reading:

@@ -7,6 +7,7 @@ import onnx
 from onnxprune.analysis.reading import Reading
 from onnxprune.graph.layers.weight_layout import WEIGHTED
 from onnxprune.graph.model import Node
+from onnxprune.graph.storage.subgraphs import subgraphs
 
 _NAMED = 3
 _LAYERS = WEIGHTED | {"LSTM", "GRU", "RNN", "ConvInteger", "MatMulInteger"}
@@ -54,8 +55,7 @@ def _cause(reading: Reading, node: Node) -> Node:
 
 
 def _ops_inside(node: onnx.NodeProto) -> Iterator[str]:
-    for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            for inner in graph.node:
-                yield inner.op_type
-                yield from _ops_inside(inner)
+    for graph in subgraphs(node):
+        for inner in graph.node:
+            yield inner.op_type
+            yield from _ops_inside(inner)

@@ -6,6 +6,7 @@ import onnx
 import onnx.inliner
 
 from onnxprune.errors import InputError
+from onnxprune.graph.storage.subgraphs import subgraphs
 
 _FAILURES = (RuntimeError, ValueError, TypeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError)
 
@@ -99,9 +100,8 @@ def _give_defaults(model: onnx.ModelProto) -> None:
             for attribute in defaults.get((node.domain, node.op_type), ()):
                 if attribute.name not in given:
                     node.attribute.append(attribute)
-            for attribute in node.attribute:
-                for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                    complete(graph.node)
+            for graph in subgraphs(node):
+                complete(graph.node)
 
     complete(model.graph.node)
     for function in model.functions:
@@ -112,9 +112,8 @@ def _kinds(nodes: Iterable[onnx.NodeProto]) -> Iterator[_Function]:
     """Yield domain and op of nodes and of those in their subgraphs."""
     for node in nodes:
         yield node.domain, node.op_type
-        for attribute in node.attribute:
-            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _kinds(graph.node)
+        for graph in subgraphs(node):
+            yield from _kinds(graph.node)
 
 
 def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,6 +1,6 @@
 """A model as it was read: its file, its graph, and what the user should know of either."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from onnxprune.graph.shapes.free_sizes import InputShapes
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.measures import digest, file_size
 from onnxprune.graph.storage.weights import Weights
+from onnxprune.values.interface import shape_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +106,3 @@ def _found_sizes(graph: Graph, given: InputShapes | None = None) -> Iterator[str
     if fixed and not given:
         shapes = ", ".join(f"{name} of {shape_text(shape)}" for name, shape in fixed.items())
         yield f"{_SIZES}: {shapes}; give others with --input-shape."
-
-
-def shape_text(shape: Sequence[int | None]) -> str:
-    """Return how messages write a shape."""
-    return " x ".join("n" if size is None else str(size) for size in shape)

@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxprune.graph.layers.weight_layout import WEIGHTED
+from onnxprune.graph.storage.subgraphs import subgraphs
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 from onnxprune.linear.depthwise import fill_blocks
 from onnxprune.linear.held import Calls, Held
@@ -147,8 +148,7 @@ class Walk:
 
 def _reads(node: onnx.NodeProto) -> Iterator[str]:
     yield from (name for name in node.input if name)
-    for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            for inner in graph.node:
-                yield from _reads(inner)
-            yield from (value.name for value in graph.output)
+    for graph in subgraphs(node):
+        for inner in graph.node:
+            yield from _reads(inner)
+        yield from (value.name for value in graph.output)

@@ -29,6 +29,16 @@ def broadcast(operand: Operand, output: Operand) -> Iterator[Fact]:
             yield Tie(operand.axis(axis), output.axis(axis + shift))
 
 
+def batch_axes(factor: Operand, y: Operand, rank: int) -> Iterator[Fact]:
+    """Tie the broadcast batch axes, which stand in front of the last two."""
+    for axis in range(factor.rank - 2):
+        place = axis + rank - factor.rank
+        if factor.shape[axis] == 1 and y.shape[place] != 1:
+            yield Free(factor.axis(axis))
+        else:
+            yield Tie(factor.axis(axis), y.axis(place))
+
+
 def span(size: int, start: int = 0) -> IntArray:
     """Return the positions `start` .. `start + size - 1`."""
     return np.arange(start, start + size, dtype=np.int64)

@@ -23,6 +23,10 @@ class Tie:
     exclusive: bool = False
     periods: tuple[Period, Period] | None = None
 
+    def other(self, axis: Axis) -> Axis:
+        """Return the end that is not `axis`."""
+        return self.b if axis == self.a else self.a
+
     def period(self, axis: Axis) -> Period | None:
         """Return the (stride, size) by which the positions of `axis` vary under this tie, where it is known."""
         return None if self.periods is None else self.periods[0 if axis == self.a else 1]

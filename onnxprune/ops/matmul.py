@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from onnxprune.ops.facts import Fact, Free, Macs, Produces, Sums, Tie
+from onnxprune.ops.common import batch_axes
+from onnxprune.ops.facts import Fact, Macs, Produces, Sums, Tie
 from onnxprune.ops.rules import rule
 from onnxprune.ops.view import NodeView, Operand
 
@@ -24,22 +25,12 @@ def matmul(node: NodeView) -> Iterator[Fact]:
     if b.rank > 1:
         yield Tie(b.axis(-1), y.axis(-1))
     for factor in (a, b):
-        yield from _batch_axes(factor, y, max(a.rank, b.rank))
+        yield from batch_axes(factor, y, max(a.rank, b.rank))
     if b.is_constant and b.rank > 1:
         yield Produces(y.axis(-1))
     elif a.is_constant and a.rank > 1:
         yield Produces(y.axis(-2 if b.rank > 1 else -1))
     yield from _cost(a, b, y)
-
-
-def _batch_axes(factor: Operand, y: Operand, rank: int) -> Iterator[Fact]:
-    """Tie the broadcast batch axes, which stand in front of the last two."""
-    for axis in range(factor.rank - 2):
-        place = axis + rank - factor.rank
-        if factor.shape[axis] == 1 and y.shape[place] != 1:
-            yield Free(factor.axis(axis))
-        else:
-            yield Tie(factor.axis(axis), y.axis(place))
 
 
 def _cost(a: Operand, b: Operand, y: Operand) -> Iterator[Fact]:

@@ -6,7 +6,7 @@ What it fuses into convolutions and Gemms is written out when a model is loaded,
 from collections.abc import Iterator
 
 from onnxprune.graph.layers.quantized import MICROSOFT
-from onnxprune.ops.common import broadcast, pass_through, span
+from onnxprune.ops.common import batch_axes, broadcast, pass_through, span
 from onnxprune.ops.facts import Count, Fact, Free, Freeze, Macs, Produces, Sums, Tie
 from onnxprune.ops.rules import rule
 from onnxprune.ops.view import NodeView, Operand, RefusedError
@@ -78,10 +78,7 @@ def fused_matmul(node: NodeView) -> Iterator[Fact]:
     yield Tie(a.axis(a_rows), y.axis(-2))
     yield Tie(b.axis(b_columns), y.axis(-1))
     for factor in (a, b):
-        for axis in range(factor.rank - 2):
-            place = axis + y.rank - factor.rank
-            free = factor.shape[axis] == 1 and y.shape[place] != 1
-            yield Free(factor.axis(axis)) if free else Tie(factor.axis(axis), y.axis(place))
+        yield from batch_axes(factor, y, y.rank)
     outer = tuple(y.axis(axis) for axis in range(y.rank - 2))
     if b.is_constant:
         yield Produces(y.axis(-1))

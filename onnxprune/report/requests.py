@@ -11,6 +11,7 @@ from typing import Any, Literal
 from onnxprune.report import numbers
 from onnxprune.selection.budget import BUDGETS, OWN
 from onnxprune.values.amount import percent
+from onnxprune.values.interface import shape_text
 from onnxprune.values.plan import INPUT_SHAPE, PROTECT
 
 Role = Literal["target", "rule"]
@@ -64,7 +65,7 @@ def _ratios(ratios: Mapping[str, float]) -> str:
 
 
 def _shapes(shapes: Mapping[str, Sequence[int | None]]) -> str:
-    each = (f"{name} of {' x '.join('n' if n is None else str(n) for n in shape)}" for name, shape in shapes.items())
+    each = (f"{name} of {shape_text(shape)}" for name, shape in shapes.items())
     return f"multiply-adds and times for {', '.join(each)}" if shapes else ""
 
 

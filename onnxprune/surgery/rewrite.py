@@ -17,6 +17,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from onnx_graphsurgeon.logger import G_LOGGER
 
+from onnxprune.graph.storage.subgraphs import subgraphs
 from onnxprune.graph.storage.weights import clear_value, is_external, mark_changed, named_tensors
 from onnxprune.surgery.edits import Edits
 
@@ -84,7 +85,7 @@ def _touched(model: onnx.ModelProto, edits: Edits) -> list[int]:
         if node.op_type == "Constant" and node.output[0] in edits.tensors:
             touched.add(index)
         readable = {name for slot, name in enumerate(node.input) if (index, slot) not in edits.operands} & wanted
-        if readable and not any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+        if readable and not any(True for _ in subgraphs(node)):
             wanted -= readable
             touched.add(index)
     return sorted(touched)
@@ -276,7 +277,6 @@ def _made(model: onnx.ModelProto) -> set[str]:
 def _all_reads(nodes: Iterable[onnx.NodeProto]) -> Iterable[str]:
     for node in nodes:
         yield from node.input
-        for attribute in node.attribute:
-            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _all_reads(graph.node)
-                yield from (value.name for value in graph.output)
+        for graph in subgraphs(node):
+            yield from _all_reads(graph.node)
+            yield from (value.name for value in graph.output)

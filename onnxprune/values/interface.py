@@ -1,5 +1,6 @@
 """What the outside of a model looks like: its inputs and outputs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -13,3 +14,8 @@ class TensorSpec:
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+
+
+def shape_text(shape: Sequence[int | None]) -> str:
+    """Return how messages write a shape."""
+    return " x ".join("n" if size is None else str(size) for size in shape)

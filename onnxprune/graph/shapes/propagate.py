@@ -31,6 +31,7 @@ from onnxprune.graph.shapes.free_sizes import (
 )
 from onnxprune.graph.shapes.input_hints import ShapeHint, input_shape_hints
 from onnxprune.graph.shapes.microsoft import shaped_by
+from onnxprune.graph.storage.subgraphs import subgraphs
 
 Shape = tuple[int, ...]
 
@@ -349,8 +350,9 @@ def _folded(
             return {}
         kind = facts.types[0][node.input[1]].tensor_type.elem_type
         node = onnx.helper.make_node("Cast", node.input[:1], node.output, to=kind)
-    elements = _elements(facts, node, model) if may_grow(node.op_type, read) else None
-    if room.left <= 0 and (elements is None or elements > _MAX_SHAPE_DATA) and may_grow(node.op_type, read):
+    grows = may_grow(node.op_type, read)
+    elements = _elements(facts, node, model) if grows else None
+    if room.left <= 0 and grows and (elements is None or elements > _MAX_SHAPE_DATA):
         return {}
     values = fold(node, _versions(model).get("", 1), read, elements) or ()
     room.take(values)
@@ -456,9 +458,8 @@ def _infer_control_flow(
 
 def captured_names(node: onnx.NodeProto) -> Iterator[str]:
     """Yield the outer values that the subgraphs of `node` read."""
-    for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            yield from _free_names(graph)
+    for graph in subgraphs(node):
+        yield from _free_names(graph)
 
 
 def _free_names(graph: onnx.GraphProto) -> Iterator[str]:

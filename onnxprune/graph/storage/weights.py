@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from onnxprune.errors import InputError
+from onnxprune.graph.storage.subgraphs import subgraphs
 
 Array = NDArray[Any]
 CHUNK = 1 << 23
@@ -172,8 +173,8 @@ def tensors_of(node: onnx.NodeProto) -> Iterator[TensorProto]:
             *attribute.sparse_tensors,
         ):
             yield from (sparse.values, sparse.indices)
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            yield from _in_graph(graph)
+    for graph in subgraphs(node):
+        yield from _in_graph(graph)
 
 
 def _in_graph(graph: onnx.GraphProto) -> Iterator[TensorProto]:
