@@ -24,13 +24,17 @@ _LARGE = 1 << 14
 
 @dataclass(frozen=True, eq=False)
 class AppliedTie:
-    """A tie in force: positions `a_at` of `a` and `b_at` of `b`, because of node number `node`."""
+    """A tie in force: positions `a_at` of `a` and `b_at` of `b`, because of node number `node`.
+
+    `columns` says that it holds for the columns of a convolution's groups, see `Tie`; `a` then has all groups.
+    """
 
     node: int
     a: Axis
     b: Axis
     a_at: IntArray
     b_at: IntArray
+    columns: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,7 +261,8 @@ class _Labeller:
             return
         period = self.periods.get(axis) if own_at is None and other_at is None else fact.period(other)
         self._reach(other, size, period)
-        self.applied_ties.append(AppliedTie(node.index, axis, other, first, second))
+        ends = (axis, other, first, second) if axis == fact.a else (other, axis, second, first)
+        self.applied_ties.append(AppliedTie(node.index, *ends, columns=fact.columns))
 
 
 def _stride(fact: Tie) -> int:

@@ -1,6 +1,6 @@
 """A model as it was read: its file, its graph, and what the user should know of either."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from onnxprune.graph.shapes.free_sizes import InputShapes
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.measures import digest, file_size
 from onnxprune.graph.storage.weights import Weights
+from onnxprune.values.axes import IntArray
 from onnxprune.values.interface import shape_text
 
 
@@ -24,6 +25,8 @@ class Model:
 
     `shapes` are those that free sizes of inputs were taken for, as they were given or as the data have them.
     Of a large model, or one with external data, `proto` holds no heavy weights: they stay in their files.
+    `orders` are those in which channels were put within groups of convolutions (channel group -> [blocks, channels],
+    see `surgery.reorder`), and `origin` is the model as it was before that.
     """
 
     path: Path
@@ -31,11 +34,18 @@ class Model:
     graph: Graph
     notes: tuple[str, ...] = ()
     shapes: InputShapes = field(default_factory=dict)
+    orders: Mapping[str, IntArray] = field(default_factory=dict)
+    origin: "Model | None" = None
+
+    @property
+    def first(self) -> "Model":
+        """The model as the file has it."""
+        return self if self.origin is None else self.origin
 
     @cached_property
     def digest(self) -> str:
-        """What tells this model from any other."""
-        return digest(self.proto, self.weights)
+        """What tells this model's file from any other."""
+        return digest(self.proto, self.weights) if self.origin is None else self.origin.digest
 
     @property
     def weights(self) -> Weights:
@@ -45,7 +55,7 @@ class Model:
     @cached_property
     def size(self) -> int:
         """Bytes on disk, data files included."""
-        return file_size(self.path, self.weights)
+        return file_size(self.path, self.first.weights)
 
 
 def load(path: Path | str, shapes: InputShapes | None = None) -> Model:

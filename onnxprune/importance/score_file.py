@@ -2,14 +2,16 @@
 
 Arrays by name: `score:GROUP` [channels]; `tie:GROUP` [channels], `curve:GROUP` [channels + 1] and `choice:GROUP`
 [channels + 1, channels] (the keep mask at every width) where the method has such; `keep:GROUP` [channels], True = kept;
-and `about`, JSON with the model's digest, the method and its options. One's own file needs `score:` or `keep:`.
+`order:GROUP` [blocks, channels] where channels were put into another order within the groups of convolutions, of which
+all this speaks; and `about`, JSON with the model's digest, the method and its options. One's own file needs `score:` or
+`keep:`.
 """
 
 import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from onnxprune.errors import InputError
 from onnxprune.importance.checking import check_scores
 from onnxprune.importance.method import Method, find_method
-from onnxprune.values.axes import BoolArray, frozen_array
+from onnxprune.values.axes import BoolArray, IntArray, frozen_array
 from onnxprune.values.groups import ChannelGroup
 from onnxprune.values.statistics import Scores
 
@@ -45,6 +47,7 @@ class ScoreFile:
     digest: str | None
     scores: Scores | None
     keep: Mapping[str, BoolArray]
+    orders: Mapping[str, IntArray] = field(default_factory=dict)
 
     @property
     def masks_alone(self) -> bool:
@@ -53,7 +56,12 @@ class ScoreFile:
 
 
 def score_bytes(
-    scores: Scores, keep: Mapping[str, BoolArray], method: str, options: Mapping[str, Any], digest: str
+    scores: Scores,
+    keep: Mapping[str, BoolArray],
+    method: str,
+    options: Mapping[str, Any],
+    digest: str,
+    orders: Mapping[str, IntArray] | None = None,
 ) -> bytes:
     """Return the file of scores and of the masks chosen by them; the same input gives the same bytes."""
     about = json.dumps({"model": digest, "method": method, "options": dict(options)}, sort_keys=True)
@@ -69,6 +77,7 @@ def score_bytes(
             masks = [np.zeros(len(values), dtype=bool), *(scores.choose(name, width) for width in widths)]
             arrays[f"choice:{name}"] = np.stack(masks)
     arrays.update({f"keep:{name}": np.asarray(mask) for name, mask in keep.items()})
+    arrays.update({f"order:{name}": order for name, order in (orders or {}).items()})
     target = io.BytesIO()
     np.savez_compressed(target, **arrays)  # type: ignore[arg-type]
     return target.getvalue()
@@ -93,7 +102,7 @@ def read_score_file(path: Path, groups: Sequence[ChannelGroup], digest: str) -> 
         parts.setdefault(kind, {})[name] = value
     known = {group.name: group for group in groups}
     for kind, named in parts.items():
-        if kind not in ("score", "tie", "curve", "choice", "keep"):
+        if kind not in ("score", "tie", "curve", "choice", "keep", "order"):
             raise InputError(
                 f"{path} holds {kind!r}; arrays are called score:GROUP, tie:GROUP or keep:GROUP.", "bad-scores"
             )
@@ -110,7 +119,8 @@ def read_score_file(path: Path, groups: Sequence[ChannelGroup], digest: str) -> 
     options = method.settle(about.get("options", {}))
     keep = {name: _mask(value, known[name], path) for name, value in parts.get("keep", {}).items()}
     scores = _scores(parts, groups, method, options, path) if parts.get("score") else None
-    return ScoreFile(method, options, made_for, scores, keep)
+    orders = {name: _order(value, path) for name, value in parts.get("order", {}).items()}
+    return ScoreFile(method, options, made_for, scores, keep, orders)
 
 
 def _arrays(path: Path) -> dict[str, Array]:
@@ -140,6 +150,12 @@ def _about(value: Array | None, path: Path) -> dict[str, Any]:
             f"The array `about` of {path} is no JSON object; leave it out or write it with --save-scores.", "bad-scores"
         )
     return found
+
+
+def _order(value: Array, path: Path) -> IntArray:
+    if value.ndim != 2 or value.dtype.kind not in "iu":
+        raise InputError(f"{path} holds an order that is no table of channels.", "bad-scores")
+    return frozen_array(value.astype(np.int64))
 
 
 def _mask(value: Array, group: ChannelGroup, path: Path) -> BoolArray:

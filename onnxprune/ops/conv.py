@@ -52,7 +52,8 @@ def _layer(x: Operand, w: Operand, bias: Operand | None, y: Operand, groups: int
     """Yield what any convolution says of channels and batch.
 
     A depthwise layer (one input channel per group, more than one group) sums over nothing: its channels are tied
-    through. A grouped one must keep equal groups, so equal columns of all groups live or die together, on each side.
+    through. A grouped one must keep equal groups, so equal columns of all groups live or die together, on each side;
+    they can be put into another order first, see `analysis.blocks`.
     """
     channels, filters = x.shape[1], w.shape[0]
     yield Produces(y.axis(1))
@@ -68,7 +69,7 @@ def _layer(x: Operand, w: Operand, bias: Operand | None, y: Operand, groups: int
         yield Tie(x.axis(1), y.axis(1), np.repeat(span(channels), filters // channels), span(filters))
         yield Count("group", 0, x.axis(1))
     else:
-        yield Tie(x.axis(1), w.axis(1), span(channels), span(channels) % w.shape[1])
+        yield Tie(x.axis(1), w.axis(1), span(channels), span(channels) % w.shape[1], columns=True)
         yield from (Sums(x.axis(1)), Sums(w.axis(1)))
-        yield Tie(y.axis(1), y.axis(1), span(filters), span(filters) % (filters // groups))
+        yield Tie(y.axis(1), y.axis(1), span(filters), span(filters) % (filters // groups), columns=True)
     yield Tie(x.axis(0), y.axis(0))

@@ -36,7 +36,7 @@ def conv_transpose(node: NodeView) -> Iterator[Fact]:
         yield Tie(x.axis(1), y.axis(1), np.repeat(span(channels), columns), span(filters))
         yield Count("group", 0, x.axis(1))
     else:
-        yield Tie(w.axis(1), y.axis(1), span(filters) % columns, span(filters))
-        yield Tie(x.axis(1), x.axis(1), span(channels), span(channels) % (channels // groups))
+        yield Tie(y.axis(1), w.axis(1), span(filters), span(filters) % columns, columns=True)
+        yield Tie(x.axis(1), x.axis(1), span(channels), span(channels) % (channels // groups), columns=True)
         yield from (Sums(x.axis(1)), Sums(w.axis(0)))
     yield Tie(x.axis(0), y.axis(0))

@@ -14,6 +14,8 @@ class Tie:
     `exclusive` marks ties that come as alternatives, as where a reshape splits one axis in two and either factor could
     carry the channels: of the exclusive ties of a node that share an axis, only the first one reached applies.
     `periods` says by which part of their position the axes `a` and `b` vary under the tie.
+    `columns` marks a tie that holds only because the groups of a convolution have to stay equally wide: `a` has the
+    channels of all groups, `b` those of one, and another order of the channels within a group does as well.
     """
 
     a: Axis
@@ -22,6 +24,7 @@ class Tie:
     b_at: IntArray | None = None
     exclusive: bool = False
     periods: tuple[Period, Period] | None = None
+    columns: bool = False
 
     def other(self, axis: Axis) -> Axis:
         """Return the end that is not `axis`."""

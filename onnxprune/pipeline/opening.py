@@ -21,6 +21,7 @@ from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.context import ConfiguredMethod, Run
 from onnxprune.pipeline.events import NULL_LISTENER, Analysed, DataOpened, LeastLeft, Listener, Working
 from onnxprune.pipeline.execution.quantize import check_quantizing, try_quantizing
+from onnxprune.pipeline.execution.reordering import in_best_order, in_order
 from onnxprune.pipeline.execution.retrain import check_retraining
 from onnxprune.pipeline.extra import Extra, no_extra
 from onnxprune.pipeline.outline import seconds_of_a_pass
@@ -68,7 +69,8 @@ def open_run(config: PruneConfig, listener: Listener = NULL_LISTENER, extra: Ext
         searches = run.limits is not None and not config.goal.budget.explicit
         if config.journal is not None and run.imported is None and not searches:  # a search is no sequence of steps
             run = replace(run, state=open_state(config.journal, found, _run_facts(run), run.analysis.free))
-        yield run
+        with in_best_order(run) if run.imported is None else in_order(run, run.imported.orders) as ordered:
+            yield ordered
 
 
 @contextmanager
@@ -100,7 +102,8 @@ def open_replay(config: PruneConfig, plan: Plan, listener: Listener, extra: Extr
                     "bad-labels",
                 )
             run = _original_checked(run)
-        yield run
+        with in_order(run, plan.orders) as ordered:
+            yield ordered
 
 
 def _checked(config: PruneConfig) -> ConfiguredMethod:

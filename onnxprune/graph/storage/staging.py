@@ -42,6 +42,7 @@ class Staging:
         self._folders: dict[Path, _Made] = {}
         self._backups: dict[Path, Path] = {}
         self._placed: list[Path] = []
+        self._aside: list[Scratch] = []
 
     def __enter__(self) -> "Staging":
         return self
@@ -49,8 +50,8 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for made in self._folders.values():
-            made.scratch.remove()
+        for scratch in (*(made.scratch for made in self._folders.values()), *self._aside):
+            scratch.remove()
 
     def folder(self, target: Path) -> Path:
         """Return the temporary folder in which the files that belong beside `target` are made, under their own names.
@@ -62,15 +63,17 @@ class Staging:
         key = target if null or link else target.parent
         if key not in self._folders:
             place = followed(target)
-            try:
-                scratch = Scratch(Path(tempfile.gettempdir()) if null else place.parent)
-            except OSError as error:
-                raise InputError(
-                    f"Cannot write {target} ({error.strerror}); name a folder that can be written.",
-                    "not-writable",
-                ) from None
-            self._folders[key] = _Made(scratch, place.parent, {target.name: place} if link else {})
+            self._folders[key] = _Made(_scratch(target), place.parent, {target.name: place} if link else {})
         return self._folders[key].scratch.folder
+
+    def aside(self, target: Path) -> Path:
+        """Return a temporary folder beside `target` for files that are needed until the end, and go nowhere.
+
+        Raises:
+            InputError: as `folder`.
+        """
+        self._aside.append(_scratch(target))
+        return self._aside[-1].folder
 
     def write(self, target: Path, content: bytes) -> None:
         """Make one file.
@@ -128,6 +131,16 @@ class Staging:
         for target, backup in self._backups.items():
             with suppress(OSError):
                 backup.replace(target)
+
+
+def _scratch(target: Path) -> Scratch:
+    """Make a temporary folder beside `target`."""
+    try:
+        return Scratch(Path(tempfile.gettempdir()) if is_null(target) else followed(target).parent)
+    except OSError as error:
+        raise InputError(
+            f"Cannot write {target} ({error.strerror}); name a folder that can be written.", "not-writable"
+        ) from None
 
 
 @contextmanager

@@ -144,6 +144,11 @@ def apply(model: Model, analysis: Analysis, chosen: Plan) -> tuple[Cut, Plan]:
             f"{model.path.name} (digest {model.digest[:12]}...); make a plan for this model with --dry-run.",
             "wrong-model",
         )
+    if any(not np.array_equal(order, model.orders.get(name, ())) for name, order in chosen.orders.items()):
+        raise InputError(
+            "The plan puts channels into another order first, which only the command does: onnxprune apply MODEL PLAN.",
+            "wrong-model",
+        )
     for name, group in chosen.groups.items():
         known = analysis.by_name.get(name)
         if known is None or not known.prunable or known.size != group.size:
