@@ -5,17 +5,26 @@ recogniser that pools lines of height 48 to height 1). Where the trials contradi
 only one size suits is taken as fixed.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
 
+from onnxprune.graph.storage.weights import is_external
+
 BATCH, OTHER = (1, 2), (64, 96)
 """What a free size is in the two trials: the batch (axis 0) and any other axis."""
 
 COMMON = (32, 48, 64, 96, 112, 128, 160, 192, 224, 256, 299, 320, 384, 416, 448, 512, 640)
 """Sizes that many networks are made for."""
+
+_SMALLEST = 8
+"""Sizes below it are tried last, and only where the graph names them."""
+
+_FEW = 8
+"""A constant with no more numbers than these may name a size."""
 
 _WORK = 40_000
 """Nodes that a search may visit."""
@@ -73,12 +82,24 @@ def given_sizes(model: onnx.ModelProto, constants: Mapping[str, np.ndarray], sha
 
 
 def candidates(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> tuple[int, ...]:
-    """Return sizes to try: common ones, and multiples of what the graph's small constants and kernels name."""
-    named = {int(n) for value in constants.values() if value.dtype.kind in "iu" and value.size < 9 for n in value.flat}
+    """Return sizes to try: common ones, multiples of what the graph's small constants and kernels name, and these."""
+    named: set[int] = set()
+    for value in (*constants.values(), *_written(model)):
+        if value.dtype.kind in "iu" and value.size <= _FEW:
+            named.update(value.ravel().tolist())
     for node in model.graph.node:
         named.update(n for a in node.attribute if a.name == "kernel_shape" for n in a.ints)
     scaled = {n * factor for n in named if 1 < n <= COMMON[-1] for factor in (1, 2, 4, 8, 16, 32)}
-    return (*COMMON, *sorted(size for size in scaled - {*COMMON} if 8 <= size <= COMMON[-1]))
+    large = sorted(size for size in scaled - {*COMMON} if _SMALLEST <= size <= COMMON[-1])
+    return (*COMMON, *large, *sorted(n for n in named if 1 < n < _SMALLEST))
+
+
+def _written(model: onnx.ModelProto) -> Iterator[np.ndarray]:
+    """Yield the values of small Constant nodes."""
+    for node in model.graph.node:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.name == "value" and math.prod(attribute.t.dims) <= _FEW and not is_external(attribute.t):
+                yield onnx.numpy_helper.to_array(attribute.t)
 
 
 def search(

@@ -256,6 +256,14 @@ def _visit(facts: Facts, node: onnx.NodeProto, attrs: Mapping[str, Any], model: 
             made = _made(facts, node, trial, model)
         for output, kind in made.items():
             _record(facts, trial, output, kind)
+        if node.op_type == "Reshape" and not _holds_as_many(facts, node, trial):
+            facts.conflicts.add(node.output[0])
+
+
+def _holds_as_many(facts: Facts, node: onnx.NodeProto, trial: int) -> bool:
+    """Whether the result of a Reshape has as many elements as its input, which inference does not ask."""
+    before, after = (facts.shapes[trial].get(name) for name in (node.input[0], node.output[0]))
+    return before is None or after is None or math.prod(before) == math.prod(after)
 
 
 def _has_subgraph(node: onnx.NodeProto) -> bool:

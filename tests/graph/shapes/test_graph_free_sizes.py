@@ -131,3 +131,51 @@ def test_sizes_that_are_written_as_no_size_are_free() -> None:
     assert analysis.graph.input_specs[0].shape == (None, 3, 8, 8)
     checked = assert_cut_equals_mask(model, feed={"x": np.ones((3, 3, 8, 8), np.float32)})
     assert [dim.dim_value for dim in checked.model.graph.value_info[0].type.tensor_type.shape.dim] == [-1, 4, 8, 8]
+
+
+PACKED = """(float[N, S, 20] x) => (float[N, S, 5] y)
+    <float[20, 32] w0, float[32, 96] w1, float[32, 32] w2, float[32, 5] w3,
+     int64[4] apart = {0, 0, 3, 32}, int64[1] length = {6}, int64[1] width = {8}, int64[1] heads = {4},
+     int64 zero = {0}, int64 one = {1}, int64 two = {2}, int64[1] at = {0}, int64[1] behind = {1},
+     int64[2] flat = {-1, 32}, int64[1] all = {32}, float[1] scale = {0.35}> {
+        e = MatMul(x, w0)
+        t = Transpose<perm = [1, 0, 2]>(e)
+        p = MatMul(t, w1)
+        parts = Reshape(p, apart)
+        first = Transpose<perm = [2, 0, 1, 3]>(parts)
+        q = Gather(first, zero)
+        k = Gather(first, one)
+        v = Gather(first, two)
+        shape = Shape(x)
+        n = Gather(shape, at)
+        s = Gather(shape, behind)
+        nh = Mul(n, heads)
+        to_q = Concat<axis = 0>(s, nh, width)
+        to_k = Concat<axis = 0>(length, nh, width)
+        q1 = Reshape(q, to_q)
+        k1 = Reshape(k, to_k)
+        v1 = Reshape(v, to_k)
+        q2 = Transpose<perm = [1, 0, 2]>(q1)
+        k2 = Transpose<perm = [1, 2, 0]>(k1)
+        v2 = Transpose<perm = [1, 0, 2]>(v1)
+        a = MatMul(q2, k2)
+        b = Mul(a, scale)
+        c = Softmax<axis = -1>(b)
+        d = MatMul(c, v2)
+        f = Transpose<perm = [1, 0, 2]>(d)
+        g = Reshape(f, flat)
+        h = MatMul(g, w2)
+        to_out = Concat<axis = 0>(s, n, all)
+        i = Reshape(h, to_out)
+        j = Transpose<perm = [1, 0, 2]>(i)
+        y = MatMul(j, w3)
+    }"""
+"""nn.MultiheadAttention of the TorchScript exporter: one weight of queries, keys and values, of sequences that have the
+length of the example although the file leaves it free."""
+
+
+def test_a_length_that_only_a_reshape_names_is_found() -> None:
+    model = net(PACKED)
+    assert read_graph(model).facts.fixed == {"x": (None, 6, 20)}
+    assert group_sizes(model) == [8, 32, 32]
+    assert_cut_equals_mask(model, free={"N": 3, "S": 6})
