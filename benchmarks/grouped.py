@@ -70,7 +70,7 @@ def measured(net: Net, key: Row) -> float:
             np.savez(data, x=images["x_train"][chosen, None], y=images["y_train"][chosen])
             np.savez(test, x=images["x_test"][:, None], y=images["y_test"])
         if not key["ordered"]:  # there is no option that leaves it out
-            stack.enter_context(patch("onnxprune.pipeline.opening.in_best_order", nullcontext))
+            stack.enter_context(patch("onnxprune.pipeline.execution.arranging._in_best_order", nullcontext))
         settings = {"macs": key["macs"], "recovery": "refit", "force": True, **PIXELS}
         result = prune(net.model, data, key["method"], test=test, output=Path(folder) / "out.onnx", **settings)
     assert result.quality is not None

@@ -28,11 +28,13 @@ class Blocks:
         of: channel group -> [blocks, channels], the component of every channel in every block, which is what of a
             channel lies in the same groups of the same convolutions.
         columns: the axes of weights that have the channels of one group -> the tie to the axis that has them all.
+        tables: node and input of the constants that hold places of channels: these point at the same places after all.
     """
 
     components: Components
     of: Mapping[str, IntArray]
     columns: Mapping[Axis, AppliedTie]
+    tables: frozenset[tuple[int, int]] = frozenset()
 
     def places(self, axis: Axis, group: str) -> IntArray:
         """Return where the channels of a group lie on an axis, [blocks, channels, places of a channel].
@@ -50,10 +52,10 @@ def find_blocks(analysis: Analysis) -> Blocks:
     """Return the channels that may trade places, of the groups of channels where that is so.
 
     Groups are left out whose channels are tied across the groups of a convolution by anything else (a normalisation
-    over groups, a reshape), or lie on a weight that is shared or computed.
+    over groups, a reshape), or lie on a weight that is shared or computed, and approximate ones.
     """
     labelled = analysis.labelled
-    ties = [tie for tie in labelled.applied_ties if tie.columns]
+    ties = [tie for tie in labelled.applied_ties if tie.columns and tie.b_at.size]
     columns = {tie.b: tie for tie in ties if tie.b.ref.is_use}
     if not ties:
         return Blocks(analysis.components, {}, {})
@@ -61,15 +63,18 @@ def find_blocks(analysis: Analysis) -> Blocks:
     loose = connect(replace(labelled, applied_ties=others))
     tied_otherwise = {end for tie in others for end in (tie.a, tie.b)}
     signatures = _signatures(loose, ties)
+    tables = {(node, fact.slot) for fact, node in labelled.renumbers}
     found = {}
     for group in analysis.prunable:
-        own = [member.axis for member in group.members]
+        if group.approximate:  # what frees it may go by the places of channels, as a window over them does
+            continue
+        own = [member.axis for member in group.members if (member.axis.ref.node, member.axis.ref.slot) not in tables]
         fit = all(axis in columns and axis not in tied_otherwise for axis in own if axis in _column_ends(ties))
         if fit and all(_can_change(analysis.graph, axis) for axis in own if axis.ref.is_use):
             blocks = _blocks(group, loose, signatures, columns)
             if blocks is not None:
                 found[group.name] = blocks
-    return Blocks(loose, found, columns)
+    return Blocks(loose, found, columns, frozenset(tables))
 
 
 def _column_ends(ties: list[AppliedTie]) -> set[Axis]:
@@ -78,13 +83,18 @@ def _column_ends(ties: list[AppliedTie]) -> set[Axis]:
 
 def _can_change(graph: Graph, axis: Axis) -> bool:
     """Whether a constant stands in the file and is read at this place alone, or is the same all along the axis."""
-    name = axis.ref.name
-    value, readers = graph.facts.known[name].first, graph.readers.get(name, ())
-    if name in graph.initializers or graph.producers[name].op == "Constant":
-        alone = name not in graph.outputs and len(readers) == 1 and name not in readers[0].captured
-        if alone and readers[0].inputs.count(name) == 1:
-            return True
-    return bool((value == np.take(value, [0], axis=axis.dim)).all())
+    value = graph.facts.known[axis.ref.name].first
+    if value.dtype in (np.int64, np.int32):  # numbers that mean something else than weights
+        return False
+    return stands_alone(graph, axis.ref.name) or bool((value == np.take(value, [0], axis=axis.dim)).all())
+
+
+def stands_alone(graph: Graph, name: str) -> bool:
+    """Whether a constant stands in the file, and is read at one place alone."""
+    readers = graph.readers.get(name, ())
+    stands = name in graph.initializers or graph.producers[name].op == "Constant"
+    alone = stands and name not in graph.outputs and len(readers) == 1 and name not in readers[0].captured
+    return alone and readers[0].inputs.count(name) == 1
 
 
 def _signatures(loose: Components, ties: list[AppliedTie]) -> IntArray:
@@ -130,6 +140,8 @@ def sources(blocks: Blocks, orders: Mapping[str, IntArray]) -> Iterator[tuple[Ax
         components = blocks.of[name]
         takes[components] = np.take_along_axis(components, order, axis=1)
     for axis in blocks.components.axes:
+        if (axis.ref.node, axis.ref.slot) in blocks.tables:
+            continue
         labels = blocks.components.labels(axis)
         taken = takes[labels]
         if (taken != labels).any():

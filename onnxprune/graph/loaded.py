@@ -1,6 +1,6 @@
 """A model as it was read: its file, its graph, and what the user should know of either."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from onnxprune.graph.shapes.free_sizes import InputShapes
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.measures import digest, file_size
 from onnxprune.graph.storage.weights import Weights
-from onnxprune.values.axes import IntArray
+from onnxprune.values.arrangement import Arrangement
 from onnxprune.values.interface import shape_text
 
 
@@ -25,8 +25,7 @@ class Model:
 
     `shapes` are those that free sizes of inputs were taken for, as they were given or as the data have them.
     Of a large model, or one with external data, `proto` holds no heavy weights: they stay in their files.
-    `orders` are those in which channels were put within groups of convolutions (channel group -> [blocks, channels],
-    see `surgery.reorder`), and `origin` is the model as it was before that.
+    `arrangement` says what was done to its channels, and `origin` is the model as it was before that.
     """
 
     path: Path
@@ -34,7 +33,7 @@ class Model:
     graph: Graph
     notes: tuple[str, ...] = ()
     shapes: InputShapes = field(default_factory=dict)
-    orders: Mapping[str, IntArray] = field(default_factory=dict)
+    arrangement: Arrangement = field(default_factory=Arrangement)
     origin: "Model | None" = None
 
     @property

@@ -2,9 +2,8 @@
 
 Arrays by name: `score:GROUP` [channels]; `tie:GROUP` [channels], `curve:GROUP` [channels + 1] and `choice:GROUP`
 [channels + 1, channels] (the keep mask at every width) where the method has such; `keep:GROUP` [channels], True = kept;
-`order:GROUP` [blocks, channels] where channels were put into another order within the groups of convolutions, of which
-all this speaks; and `about`, JSON with the model's digest, the method and its options. One's own file needs `score:` or
-`keep:`.
+and `about`, JSON with the model's digest, the method and its options, and how the model was arranged first, of which
+all this then speaks. One's own file needs `score:` or `keep:`.
 """
 
 import io
@@ -21,7 +20,8 @@ from numpy.typing import NDArray
 from onnxprune.errors import InputError
 from onnxprune.importance.checking import check_scores
 from onnxprune.importance.method import Method, find_method
-from onnxprune.values.axes import BoolArray, IntArray, frozen_array
+from onnxprune.values.arrangement import Arrangement
+from onnxprune.values.axes import BoolArray, frozen_array
 from onnxprune.values.groups import ChannelGroup
 from onnxprune.values.statistics import Scores
 
@@ -47,7 +47,7 @@ class ScoreFile:
     digest: str | None
     scores: Scores | None
     keep: Mapping[str, BoolArray]
-    orders: Mapping[str, IntArray] = field(default_factory=dict)
+    arrangement: Arrangement = field(default_factory=Arrangement)
 
     @property
     def masks_alone(self) -> bool:
@@ -61,10 +61,12 @@ def score_bytes(
     method: str,
     options: Mapping[str, Any],
     digest: str,
-    orders: Mapping[str, IntArray] | None = None,
+    arrangement: Arrangement | None = None,
 ) -> bytes:
     """Return the file of scores and of the masks chosen by them; the same input gives the same bytes."""
-    about = json.dumps({"model": digest, "method": method, "options": dict(options)}, sort_keys=True)
+    arranged = {} if arrangement is None else arrangement.to_json()
+    facts = {"model": digest, "method": method, "options": dict(options), "arrangement": arranged}
+    about = json.dumps(facts, sort_keys=True)
     arrays: dict[str, Array] = {"about": np.asarray(about)}
     for name, values in scores.values.items():
         arrays[f"score:{name}"] = values
@@ -77,7 +79,6 @@ def score_bytes(
             masks = [np.zeros(len(values), dtype=bool), *(scores.choose(name, width) for width in widths)]
             arrays[f"choice:{name}"] = np.stack(masks)
     arrays.update({f"keep:{name}": np.asarray(mask) for name, mask in keep.items()})
-    arrays.update({f"order:{name}": order for name, order in (orders or {}).items()})
     target = io.BytesIO()
     np.savez_compressed(target, **arrays)  # type: ignore[arg-type]
     return target.getvalue()
@@ -102,7 +103,7 @@ def read_score_file(path: Path, groups: Sequence[ChannelGroup], digest: str) -> 
         parts.setdefault(kind, {})[name] = value
     known = {group.name: group for group in groups}
     for kind, named in parts.items():
-        if kind not in ("score", "tie", "curve", "choice", "keep", "order"):
+        if kind not in ("score", "tie", "curve", "choice", "keep"):
             raise InputError(
                 f"{path} holds {kind!r}; arrays are called score:GROUP, tie:GROUP or keep:GROUP.", "bad-scores"
             )
@@ -119,8 +120,7 @@ def read_score_file(path: Path, groups: Sequence[ChannelGroup], digest: str) -> 
     options = method.settle(about.get("options", {}))
     keep = {name: _mask(value, known[name], path) for name, value in parts.get("keep", {}).items()}
     scores = _scores(parts, groups, method, options, path) if parts.get("score") else None
-    orders = {name: _order(value, path) for name, value in parts.get("order", {}).items()}
-    return ScoreFile(method, options, made_for, scores, keep, orders)
+    return ScoreFile(method, options, made_for, scores, keep, _arrangement(about, path))
 
 
 def _arrays(path: Path) -> dict[str, Array]:
@@ -152,10 +152,11 @@ def _about(value: Array | None, path: Path) -> dict[str, Any]:
     return found
 
 
-def _order(value: Array, path: Path) -> IntArray:
-    if value.ndim != 2 or value.dtype.kind not in "iu":
-        raise InputError(f"{path} holds an order that is no table of channels.", "bad-scores")
-    return frozen_array(value.astype(np.int64))
+def _arrangement(about: Mapping[str, Any], path: Path) -> Arrangement:
+    try:
+        return Arrangement.from_json(about.get("arrangement", {}))
+    except ValueError as error:
+        raise InputError(f"The array `about` of {path} is not whole: {error}; make it again.", "bad-scores") from None
 
 
 def _mask(value: Array, group: ChannelGroup, path: Path) -> BoolArray:

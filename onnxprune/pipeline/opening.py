@@ -20,8 +20,9 @@ from onnxprune.latency.device import Device
 from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.context import ConfiguredMethod, Run
 from onnxprune.pipeline.events import NULL_LISTENER, Analysed, DataOpened, LeastLeft, Listener, Working
+from onnxprune.pipeline.execution.arranging import arranged, arranged_as
+from onnxprune.pipeline.execution.cut import check_made_for
 from onnxprune.pipeline.execution.quantize import check_quantizing, try_quantizing
-from onnxprune.pipeline.execution.reordering import in_best_order, in_order
 from onnxprune.pipeline.execution.retrain import check_retraining
 from onnxprune.pipeline.extra import Extra, no_extra
 from onnxprune.pipeline.outline import seconds_of_a_pass
@@ -50,7 +51,7 @@ def open_run(config: PruneConfig, listener: Listener = NULL_LISTENER, extra: Ext
         UnreachableError: a budget that cannot be met.
     """
     method = _checked(config)
-    found = None if config.journal is None else read_state(config.journal, resume=config.resume)
+    state = None if config.journal is None else read_state(config.journal, resume=config.resume)
     with _opened(config, method, listener, extra, config.outputs) as run:
         _check_training_and_quantizing(run)
         if config.scores is not None:
@@ -68,9 +69,9 @@ def open_run(config: PruneConfig, listener: Listener = NULL_LISTENER, extra: Ext
         run = replace(run, limits=limits_of(config, run.samples))
         searches = run.limits is not None and not config.goal.budget.explicit
         if config.journal is not None and run.imported is None and not searches:  # a search is no sequence of steps
-            run = replace(run, state=open_state(config.journal, found, _run_facts(run), run.analysis.free))
-        with in_best_order(run) if run.imported is None else in_order(run, run.imported.orders) as ordered:
-            yield ordered
+            run = replace(run, state=open_state(config.journal, state, _run_facts(run), run.analysis.free))
+        with arranged(run) if run.imported is None else arranged_as(run, run.imported.arrangement) as found:
+            yield found
 
 
 @contextmanager
@@ -102,8 +103,9 @@ def open_replay(config: PruneConfig, plan: Plan, listener: Listener, extra: Extr
                     "bad-labels",
                 )
             run = _original_checked(run)
-        with in_order(run, plan.orders) as ordered:
-            yield ordered
+        check_made_for(run.model, plan)
+        with arranged_as(run, plan.arrangement) as found:
+            yield found
 
 
 def _checked(config: PruneConfig) -> ConfiguredMethod:

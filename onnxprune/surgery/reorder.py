@@ -52,7 +52,8 @@ def _check(blocks: Blocks, orders: Mapping[str, IntArray]) -> None:
         known = blocks.of.get(name)
         if known is None or order.shape != known.shape or (np.sort(order, axis=1) != np.arange(known.shape[1])).any():
             raise InputError(
-                f"The plan reorders channels of group {name!r} in a way that this model does not allow; make it again.",
+                f"The channels of group {name!r} cannot be put into the order that is asked for; make the plan or the "
+                "scores again.",
                 "wrong-model",
             )
 

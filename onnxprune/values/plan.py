@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from onnxprune.errors import InputError
-from onnxprune.values.axes import BoolArray, IntArray, frozen_array
+from onnxprune.values.arrangement import Arrangement
+from onnxprune.values.axes import BoolArray, frozen_array
 
 SCHEMA = 1
 
@@ -54,8 +55,7 @@ class Plan:
         recovery: how the weights are recovered after the cut, which takes the same data again; empty: not at all.
         classes: the classes that all this is for, as name -> output of the model; empty: all.
         promise: what the run that wrote it promised of the limits on the loss, see `values.promise`; empty: nothing.
-        orders: group -> [blocks, channels], in which order its channels are put within the groups of convolutions
-            before anything goes: the numbers in `groups` are places in that order.
+        arrangement: how the model is arranged before anything goes; `groups` has channels of the arranged model.
     """
 
     model: str
@@ -74,7 +74,7 @@ class Plan:
     recovery: Mapping[str, Any] = field(default_factory=dict)
     classes: Mapping[str, int] = field(default_factory=dict)
     promise: Mapping[str, Any] = field(default_factory=dict)
-    orders: Mapping[str, IntArray] = field(default_factory=dict)
+    arrangement: Arrangement = field(default_factory=Arrangement)
 
     def keep(self) -> dict[str, BoolArray]:
         """Return the keep masks (True = kept) by group name."""
@@ -113,16 +113,11 @@ class Plan:
             "copies": dict(self.copies),
             "branches": {name: list(nodes) for name, nodes in self.branches.items()},
             "frozen": dict(self.frozen),
+            "arrangement": self.arrangement.to_json(),
         }
-        orders = {name: order.tolist() for name, order in self.orders.items()}
         lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
-        return "\n".join(["{", *lines, *_table("orders", orders), "  },", *_table("groups", groups), "  }", "}"]) + "\n"
-
-
-def _table(name: str, rows: Mapping[str, Any]) -> list[str]:
-    """Return the lines of an object with a row for each entry, but for the bracket that ends it."""
-    body = ",\n".join(f"    {json.dumps(key)}: {json.dumps(value)}" for key, value in rows.items())
-    return [f"  {json.dumps(name)}: {{", *([body] if body else [])]
+        body = [f"    {json.dumps(name)}: {json.dumps(group)}" for name, group in groups.items()]
+        return "\n".join(["{", *lines, '  "groups": {', ",\n".join(body), "  }", "}"]) + "\n"
 
 
 def read_plan(text: str, where: str) -> Plan:
@@ -165,7 +160,7 @@ def read_plan(text: str, where: str) -> Plan:
             recovery=_recovery(data.get("recovery", {})),
             promise=dict(data.get("promise", {})),
             classes=_classes(data.get("classes", {})),
-            orders={str(name): _order(entry) for name, entry in data.get("orders", {}).items()},
+            arrangement=Arrangement.from_json(data.get("arrangement", {})),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
@@ -189,14 +184,6 @@ def _request(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(ratios, dict) or any(type(share) not in (int, float) for share in ratios.values()):
         raise ValueError("its ratio_for is no table of shares")
     return dict(entry)
-
-
-def _order(entry: Any) -> IntArray:
-    """Check that an order is a table of numbers; which ones, the model says."""
-    order = np.asarray(entry)
-    if order.ndim != 2 or order.dtype.kind != "i":
-        raise ValueError("one of its orders is no table of channels")
-    return frozen_array(order, np.int64)
 
 
 def _recovery(entry: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.graph.activation_scales import step_of
+from onnxprune.graph.model import Graph
 from onnxprune.graph.storage.stored import StoredModel
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 from onnxprune.runtime.session import Optimization, open_session
@@ -121,6 +122,24 @@ def check_equality(
     if not looser or not inner:
         return decided
     return _decide(_figures(analysis, models, masks, feeds, inner), "layers")
+
+
+def computes_the_same(
+    graph: Graph, other: StoredModel, feeds: Sequence[Values], tensors: Sequence[str], tolerance: float
+) -> bool:
+    """Whether another model is seen to make the same `tensors`, which both have, and the same outputs.
+
+    They may differ by `tolerance` of the largest value, or by ten times what the runtime's optimisations change.
+    """
+    wanted = [*dict.fromkeys([*tensors, *graph.outputs])]
+    plain = _outputs(graph.model, graph.weights, feeds, wanted)
+    rough = _outputs(graph.model, graph.weights, feeds, wanted, optimize=False)
+    found = _outputs(*other, feeds, wanted)
+    for name, values in plain.items():
+        noise = _difference(values, rough[name])
+        if noise > UNCHECKABLE_NOISE or _difference(values, found[name]) > max(tolerance, NOISE_FACTOR * noise):
+            return False
+    return True
 
 
 def _decide(figures: Sequence[_Figure], where: Place) -> Equality:

@@ -14,6 +14,9 @@ from program import refused as refused_call
 from refusals import refused
 
 import onnxprune
+from onnxprune.errors import InputError
+from onnxprune.pipeline.execution import arranging
+from onnxprune.values.arrangement import Arrangement
 
 GROUPED = """(float[n, 3, 6, 6] x) => (float[n, 4] y)
     <float[12, 3, 3, 3] w0, float[12] b0, float[9, 4, 3, 3] w1, float[9] b1, float[4, 9] w2> {
@@ -63,7 +66,7 @@ def outputs(path: Path) -> Any:
 
 def lost(result: onnxprune.Result) -> dict[int, set[int]]:
     """Return which channels go from each group of the second convolution."""
-    orders = result.plan.orders["c"].tolist()
+    orders = result.plan.arrangement.orders["c"].tolist()
     return {group: {order[place] for place in result.plan.groups["c"].removed} for group, order in enumerate(orders)}
 
 
@@ -79,9 +82,7 @@ def test_each_group_loses_its_own_dead_channels(given_net: Path, samples: Path, 
 def test_a_plan_is_applied_in_its_order(given_net: Path) -> None:
     result = prune(given_net, "a", method="l1")
     plan = onnxprune.load_plan(given_net.with_name("a.plan.json"))
-    assert {name: order.tolist() for name, order in plan.orders.items()} == {
-        name: order.tolist() for name, order in result.plan.orders.items()
-    }
+    assert plan.arrangement == result.plan.arrangement
     again = call("apply", given_net, given_net.with_name("a.plan.json"), "-o", given_net.with_name("b.onnx"))
     assert again.code == 0
     assert given_net.with_name("a.onnx").read_bytes() == given_net.with_name("b.onnx").read_bytes()
@@ -99,8 +100,8 @@ def test_a_plan_with_a_wrong_order_is_refused(given_net: Path, order: Any) -> No
     prune(given_net, "a", method="l1")
     path = given_net.with_name("a.plan.json")
     plan = json.loads(path.read_text())
-    path.write_text(json.dumps({**plan, "orders": {"c": order}}))
-    refused_call(call("apply", given_net, path, "-o", given_net.with_name("b.onnx")), "make it again")
+    path.write_text(json.dumps({**plan, "arrangement": {"orders": {"c": order}}}))
+    refused_call(call("apply", given_net, path, "-o", given_net.with_name("b.onnx")), " again.")
     assert not given_net.with_name("b.onnx").exists()
 
 
@@ -112,7 +113,9 @@ def test_scores_are_read_again_in_their_order(given_net: Path) -> None:
     assert lost(again) == lost(first)
     with np.load(saved) as file:
         arrays = dict(file)
-    arrays["order:c"] = arrays["order:c"][0]
+    about = json.loads(str(arrays["about"]))
+    about["arrangement"]["orders"]["c"] = about["arrangement"]["orders"]["c"][0]
+    arrays["about"] = np.asarray(json.dumps(about))
     np.savez(saved, **arrays)
     with refused("bad-scores", "order"):
         prune(given_net, "b", scores=saved)
@@ -123,10 +126,50 @@ def test_scores_of_ones_own_are_of_the_order_in_the_file(given_net: Path) -> Non
     scores = {"score:c": np.array([1.0, 3.0, 2.0, 4.0]), "score:d": np.ones(3)}
     np.savez(saved, **scores)  # type: ignore[arg-type]
     result = prune(given_net, "a", scores=saved)
-    assert result.plan.orders == {}
+    assert result.plan.arrangement == Arrangement()
     assert result.plan.groups["c"].removed == (0, 2)
 
 
 def test_nothing_is_left_behind(given_net: Path) -> None:
     prune(given_net, "a", method="l1")
     assert names(given_net.parent) == ["a.onnx", "a.plan.json", "net.onnx"]
+
+
+def test_what_is_not_seen_to_compute_the_same_stays_as_it_is(given_net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prune(given_net, "a", method="l1")
+    monkeypatch.setattr(arranging, "computes_the_same", lambda *_: False)
+    assert prune(given_net, "b", method="l1").plan.arrangement == Arrangement()
+    applied = call("apply", given_net, given_net.with_name("a.plan.json"), "-o", given_net.with_name("c.onnx"))
+    refused_call(applied, "computes something else", "make them again")
+
+
+def test_a_model_that_cannot_be_run_is_planned_as_it_is(given_net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> bool:
+        raise InputError("onnxruntime cannot load it", "not-runnable")
+
+    monkeypatch.setattr(arranging, "computes_the_same", fails)
+    assert prune(given_net, "a", method="l1", dry_run=True).plan.arrangement == Arrangement()
+
+
+def test_a_plan_of_another_model_is_told_by_its_digest(given_net: Path) -> None:
+    prune(given_net, "a", method="l1")
+    plan, other = given_net.with_name("a.plan.json"), given_net.with_name("other.onnx")
+    onnx.save(net(GROUPED.replace("Relu(c)", "Sigmoid(c)")), other)
+    refused_call(call("apply", other, plan, "-o", given_net.with_name("b.onnx")), "made for another model")
+
+
+def test_without_data_constants_that_are_added_have_no_say(tmp_path: Path) -> None:
+    text = GROUPED.replace("float[12] b0", "float[12] b0, float[1, 12, 1, 1] more").replace(
+        "r = Relu(c)", "s = Add(c, more) r = Relu(s)"
+    )
+    model = net(text)
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    filters = onnx.numpy_helper.to_array(weights["w0"]).copy()
+    filters[[3, 7, 11]] *= 1e-3
+    weights["w0"].CopyFrom(onnx.numpy_helper.from_array(filters, "w0"))
+    added = np.ones((1, 12, 1, 1), np.float32)
+    added[:, [0, 5, 10]] = 0
+    weights["more"].CopyFrom(onnx.numpy_helper.from_array(added, "more"))
+    onnx.save(model, tmp_path / "net.onnx")
+    result = prune(tmp_path / "net.onnx", "a", method="l1", ratio_for=["c=25%"])
+    assert lost(result) == {0: {3}, 1: {3}, 2: {3}}

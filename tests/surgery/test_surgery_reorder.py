@@ -49,6 +49,23 @@ IN_PARTS = """(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
         y = Conv(d, w3)
     }"""
 
+SHUFFLED = """(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+    <float[8, 3, 1, 1] w0, int64[8] at = {0, 4, 1, 5, 2, 6, 3, 7}, float[6, 4, 1, 1] w1, float[4, 6, 1, 1] w2> {
+        c = Conv(x, w0)
+        s = Gather<axis = 1>(c, at)
+        d = Conv<group = 2>(s, w1)
+        y = Conv(d, w2)
+    }"""
+
+NO_FILTERS = """(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
+    <float[8, 3, 1, 1] w0, float[0, 4, 1, 1] we, float[6, 4, 1, 1] w1, float[4, 6, 1, 1] w2> {
+        c = Conv(x, w0)
+        e = Conv<group = 2>(c, we)
+        d = Conv<group = 2>(c, w1)
+        f = Concat<axis = 1>(e, d)
+        y = Conv(f, w2)
+    }"""
+
 UNEQUAL = """(float[n, 3, 5, 5] x) => (float[n, 4, 5, 5] y)
     <float[16, 3, 1, 1] w0, float[4, 4, 1, 1] w1, float[4, 8, 1, 1] w2, float[4, 8, 1, 1] w3> {
         c = Conv(x, w0)
@@ -83,6 +100,7 @@ def turned(model: onnx.ModelProto, seed: int = 0) -> float:
         (TRANSPOSED, {"c": (2, 4), "d": (2, 3)}),
         (IN_PARTS, {"a": (2, 4), "d": (2, 3)}),
         (UNEQUAL, {"c": (4, 4), "e": (2, 2)}),
+        (SHUFFLED, {"c": (2, 4), "d": (2, 3)}),
     ],
 )
 def test_the_network_stays_the_same(text: str, shapes: dict[str, tuple[int, int]]) -> None:
@@ -125,3 +143,17 @@ def test_random_nets_stay_the_same(rng: Random) -> None:
     model = draw_net(rng)
     note(onnx.printer.to_text(model))
     assert turned(model) < 1e-4
+
+
+def test_a_layer_without_filters_says_nothing() -> None:
+    assert {name: of.shape for name, of in find_blocks(analysed(net(NO_FILTERS))).of.items()} == {
+        "c": (2, 4),
+        "d": (2, 3),
+    }
+    assert turned(net(NO_FILTERS)) < 1e-5
+
+
+def test_a_window_over_channels_keeps_them_in_order() -> None:
+    model = net(GROUPED.replace("r = Relu(c)", "r = LRN<size = 3>(c)"))
+    assert "c" in {group.name for group in analysed(model, approximate=True).prunable}
+    assert "c" not in find_blocks(analysed(model, approximate=True)).of

@@ -138,15 +138,10 @@ def apply(model: Model, analysis: Analysis, chosen: Plan) -> tuple[Cut, Plan]:
     Raises:
         InputError: the plan was made for another model, or names groups that this model does not have.
     """
-    if chosen.digest != model.digest:
+    check_made_for(model, chosen)
+    if chosen.arrangement != model.arrangement:
         raise InputError(
-            f"The plan was made for another model ({chosen.model}, digest {chosen.digest[:12]}...), not for "
-            f"{model.path.name} (digest {model.digest[:12]}...); make a plan for this model with --dry-run.",
-            "wrong-model",
-        )
-    if any(not np.array_equal(order, model.orders.get(name, ())) for name, order in chosen.orders.items()):
-        raise InputError(
-            "The plan puts channels into another order first, which only the command does: onnxprune apply MODEL PLAN.",
+            "The plan arranges channels first, which only the command does: onnxprune apply MODEL PLAN.",
             "wrong-model",
         )
     for name, group in chosen.groups.items():
@@ -159,6 +154,20 @@ def apply(model: Model, analysis: Analysis, chosen: Plan) -> tuple[Cut, Plan]:
             )
     result = cut(analysis, chosen.keep())
     return result, replace(chosen, copies=dict(result.edits.copies), branches=analysis.titles(result.branches))
+
+
+def check_made_for(model: Model, chosen: Plan) -> None:
+    """Refuse a plan of another model.
+
+    Raises:
+        InputError: it is one.
+    """
+    if chosen.digest != model.digest:
+        raise InputError(
+            f"The plan was made for another model ({chosen.model}, digest {chosen.digest[:12]}...), not for "
+            f"{model.path.name} (digest {model.digest[:12]}...); make a plan for this model with --dry-run.",
+            "wrong-model",
+        )
 
 
 def verify(

@@ -147,7 +147,7 @@ def _files(run: Run, found: Chosen, search: Search | None) -> dict[Path, bytes]:
     if run.config.scores_output is not None and found.scores is not None:
         keep = {group.name: found.keep[group.name] for group in run.analysis.prunable}
         content = score_bytes(
-            found.scores, keep, run.method.name, run.method.options, run.model.digest, run.model.orders
+            found.scores, keep, run.method.name, run.method.options, run.model.digest, run.model.arrangement
         )
         files[run.config.scores_output] = content
     if search is not None:

@@ -91,8 +91,14 @@ class _Systems:
             for positions in places.T[:, :, None] if weight.width else [places]:
                 groups = [int(positions[0, 0]) // weight.width] if weight.width else range(len(inverses))
                 inputs = consumer.inputs(positions % weight.width if weight.width else positions)
-                found += [System(inverses[group].copy(), consumer.relative[group].copy(), inputs) for group in groups]
+                found += [_system(inverses[group], consumer.relative[group], inputs) for group in groups]
         return found
+
+
+def _system(inverse: FloatArray, weight: FloatArray, inputs: IntArray) -> System:
+    """Return a system of some inputs alone: all others stay, and nothing is asked of them."""
+    rows = inputs.ravel()
+    return System(inverse[np.ix_(rows, rows)], weight[rows], np.arange(len(rows)).reshape(inputs.shape))
 
 
 def _weights(analysis: Analysis, blocks: Blocks, name: str) -> Iterator[_Weight]:
@@ -115,14 +121,14 @@ def _norms(analysis: Analysis, weights: Iterable[_Weight], shape: tuple[int, ...
     """Return the logarithm of the product of the norms of all weights of each channel, [blocks, channels]."""
     worth = np.zeros(shape)
     for weight in weights:
-        value = analysis.graph.facts.known[weight.axis.ref.name].first
+        node, value = analysis.graph.nodes[weight.axis.ref.node], analysis.graph.facts.known[weight.axis.ref.name].first
+        if node.weight_layout is None or node.weight_layout.weight != weight.axis.ref.slot:
+            continue
         if weight.width:  # [groups, columns, rows of a group, ...]
             by_column = value.reshape(weight.groups, -1, *value.shape[1:]).swapaxes(1, 2)
             slices = by_column[weight.places // weight.width, weight.places % weight.width]
-        elif value.ndim > 1:
-            slices = np.moveaxis(value, weight.axis.dim, 0)[weight.places]
         else:
-            continue
+            slices = np.moveaxis(value, weight.axis.dim, 0)[weight.places]
         squares = np.square(slices.reshape(*shape, -1), dtype=np.float64).sum(axis=-1)
         worth += np.log(np.maximum(squares, np.finfo(np.float64).tiny))
     return worth

@@ -156,7 +156,7 @@ def plan_of_masks(  # noqa: PLR0913 (every setting has its default)
         branches=analysis.titles(left_out(analysis.branches, keep)),
         versions=versions(),
         data=data or {},
-        orders=model.orders,
+        arrangement=model.arrangement,
     )
 
 

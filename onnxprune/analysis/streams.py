@@ -1,0 +1,232 @@
+"""Residual streams that only normalisations look at, and so may be turned: their axes are a matter of choice.
+
+A layer normalisation takes the mean out of a stream, divides by its spread, and scales the channels. Where every reader
+of a stream is a normalisation, and every reader of these is a layer with a stored weight, the stream can be multiplied
+by an orthogonal matrix: what makes it is multiplied by that, what reads it by its transpose, and the spread is the same
+(Ashkboos et al. 2024, SliceGPT). The scales of a normalisation go into the weights that read it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onnxprune.analysis.analysis import Analysis
+from onnxprune.analysis.blocks import stands_alone
+from onnxprune.graph.model import Graph, Node
+from onnxprune.values.axes import Axis, Ref
+from onnxprune.values.groups import ChannelGroup
+
+CENTRING = frozenset(("LayerNormalization",))
+"""Normalisations that take out the mean."""
+
+NORMS = CENTRING | {"RMSNormalization", "SimplifiedLayerNormalization"}
+
+_PASSED_ON = frozenset(
+    (
+        "Concat",
+        "Dropout",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "GlobalAveragePool",
+        "Identity",
+        "ReduceMean",
+        "ReduceSum",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    )
+)
+"""Ops that treat every channel alike, by a linear map of what is in it."""
+
+_LEAST_SCALE = 1e-3
+"""A normalisation with a scale below this, as a share of the largest, cannot do without it."""
+
+_WHOLE = -1
+"""In the place of a normalisation's number: the stream itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """A stream that may be turned.
+
+    Attributes:
+        group: the name of the channel group.
+        size: how many channels it has.
+        centred: whether its normalisations take out the mean.
+        makes: axes of the weights and constants that are added to it.
+        norms: the normalisations, by number of the node.
+        reads: axes of the weights that read it, with the number of the normalisation that they read it through.
+    """
+
+    group: str
+    size: int
+    centred: bool
+    makes: tuple[Axis, ...]
+    norms: Mapping[int, Node]
+    reads: tuple[tuple[Axis, int], ...]
+
+
+def find_streams(analysis: Analysis) -> tuple[Stream, ...]:
+    """Return the streams that may be turned, of the groups that may lose channels."""
+    found = (_read(analysis, group) for group in analysis.prunable if group.approximate)
+    return tuple(stream for stream in found if stream is not None)
+
+
+def _read(analysis: Analysis, group: ChannelGroup) -> Stream | None:
+    every = np.arange(group.size)
+    for member in group.members:
+        whole = analysis.labelled.sizes[member.axis] == group.size
+        if not whole or member.positions.shape != (group.size, 1) or (member.positions[:, 0] != every).any():
+            return None
+    axes = {member.axis.ref: member.axis for member in group.members}
+    activations = [member.axis.ref for member in group.members if not member.axis.ref.is_use]
+    if len(activations) > len({*activations}):
+        return None
+    reader = _Reader(analysis.graph, axes, group)
+    try:
+        return reader.stream()
+    except _OtherwiseReadError:
+        return None
+
+
+class _OtherwiseReadError(Exception):
+    """Something else is done with a stream."""
+
+
+@dataclass
+class _Reader:
+    """Walks the nodes that touch a group in their order.
+
+    `seen` has for every tensor the normalisation that it has gone through, or `_WHOLE`.
+    """
+
+    graph: Graph
+    axes: Mapping[Ref, Axis]
+    group: ChannelGroup
+    seen: dict[str, int] = field(default_factory=dict)
+    makes: list[Axis] = field(default_factory=list)
+    reads: list[tuple[Axis, int]] = field(default_factory=list)
+    norms: dict[int, Node] = field(default_factory=dict)
+    scales: set[Axis] = field(default_factory=set)
+
+    def stream(self) -> Stream:
+        """Return the stream.
+
+        Raises:
+            _OtherwiseReadError: it cannot be turned.
+        """
+        for node in self.graph.nodes:
+            if not self.graph.is_folded(node) and (self._inputs(node) or self._outputs(node) or self._uses(node)):
+                self._visit(node)
+        handled = {*self.makes, *(axis for axis, _ in self.reads), *self.scales}
+        uses = [member.axis for member in self.group.members if member.axis.ref.is_use]
+        centring = {node.op in CENTRING for node in self.norms.values()}
+        self._require(
+            {*uses} == handled
+            and len(centring) == 1
+            and all(stands_alone(self.graph, axis.ref.name) for axis in uses)
+            and all(self._is_float(axis) for axis in uses)
+        )
+        return Stream(
+            self.group.name,
+            self.group.size,
+            centring == {True},
+            tuple(dict.fromkeys(self.makes)),
+            self.norms,
+            tuple(dict.fromkeys(self.reads)),
+        )
+
+    def _visit(self, node: Node) -> None:
+        if node.op in NORMS:
+            self._normalise(node)
+        elif node.weight_layout is not None and not node.domain:
+            self._multiply(node)
+        elif node.op in ("Add", "Sub"):
+            self._require(all(self.seen[name] == _WHOLE for name in self._inputs(node)))
+            self.makes.extend(self._uses(node).values())
+            self._hand_on(node, _WHOLE)
+        elif node.op in _PASSED_ON and not node.domain:
+            states = {self.seen[name] for name in self._inputs(node)}
+            uses = self._uses(node)
+            self._require(len(states | ({_WHOLE} if uses else set())) == 1)
+            self.makes.extend(uses.values())
+            self._hand_on(node, states.pop() if states else _WHOLE)
+        else:
+            self._require(held=False)
+
+    def _normalise(self, node: Node) -> None:
+        data, uses = node.inputs[0], self._uses(node)
+        last = self.graph.facts.shapes[0][data]
+        self._require(
+            self._inputs(node) == [data]
+            and self.seen[data] == _WHOLE
+            and self.axes[Ref(data)].dim == len(last) - 1
+            and node.attrs.get("axis", -1) in (-1, len(last) - 1)
+            and not any(node.outputs[1:])
+            and {*uses} <= {1, 2}
+            and 1 in uses
+            and len(uses) == sum(bool(name) for name in node.inputs[1:])
+        )
+        scale = np.abs(self.graph.facts.known[node.inputs[1]].first)
+        self._require(bool(scale.min() > _LEAST_SCALE * scale.max()))
+        self.norms[node.index] = node
+        self.scales.update(uses.values())
+        self._hand_on(node, node.index)
+
+    def _multiply(self, node: Node) -> None:
+        layout = node.weight_layout
+        assert layout is not None
+        uses, weight = self._uses(node), Ref(node.inputs[layout.weight], node.index, layout.weight)
+        rank = self.graph.facts.known[weight.name].first.ndim if weight.name in self.graph.facts.known else 0
+        read = self._inputs(node)
+        self._require(
+            layout.groups == 1
+            and not layout.quantized
+            and rank > 0
+            and read in ([], [node.inputs[layout.data]])
+            and {*uses} <= {layout.weight, layout.bias}
+        )
+        axes = {axis.dim: axis for axis in self.axes_of(weight)}
+        inputs, outputs = (axes.get(place % rank) for place in (layout.inputs, layout.outputs))
+        self._require(bool(read) == (inputs is not None) and bool(self._outputs(node)) == (outputs is not None))
+        if inputs is not None:
+            norm = self.seen[read[0]]
+            self._require(norm != _WHOLE)
+            self.reads.append((inputs, norm))
+        if outputs is not None:
+            self.makes.append(outputs)
+            self.makes.extend(axis for slot, axis in uses.items() if slot == layout.bias)
+            self._hand_on(node, _WHOLE)
+
+    def axes_of(self, ref: Ref) -> Iterator[Axis]:
+        """Yield the axes of the group on one use of a constant."""
+        return (member.axis for member in self.group.members if member.axis.ref == ref)
+
+    def _hand_on(self, node: Node, state: int) -> None:
+        outputs = self._outputs(node)
+        self._require(bool(outputs) and outputs == [name for name in node.outputs if name])
+        self.seen.update(dict.fromkeys(outputs, state))
+
+    def _inputs(self, node: Node) -> list[str]:
+        return [name for name in node.inputs if name and Ref(name) in self.axes]
+
+    def _outputs(self, node: Node) -> list[str]:
+        return [name for name in node.outputs if name and Ref(name) in self.axes]
+
+    def _uses(self, node: Node) -> dict[int, Axis]:
+        """Return the constants of the group that a node reads, by input; a weight with two axes in it comes once."""
+        places = ((slot, Ref(name, node.index, slot)) for slot, name in enumerate(node.inputs))
+        return {slot: self.axes[ref] for slot, ref in places if ref in self.axes}
+
+    def _is_float(self, axis: Axis) -> bool:
+        return self.graph.facts.known[axis.ref.name].first.dtype in (np.float32, np.float64)
+
+    @staticmethod
+    def _require(held: bool) -> None:  # noqa: FBT001 (reads as an assertion)
+        if not held:
+            raise _OtherwiseReadError

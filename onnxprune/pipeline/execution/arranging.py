@@ -1,0 +1,168 @@
+"""Arranging a model before anything goes, so that what goes is worth less; it computes what it did.
+
+Channels within the groups of convolutions are put in order (decision 38), and residual streams that normalisations read
+are turned into their principal axes (decision 39).
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+from onnxprune.analysis.analysis import Analysis
+from onnxprune.analysis.blocks import find_blocks, sources
+from onnxprune.analysis.streams import find_streams
+from onnxprune.calibration.streams import stream_covariances
+from onnxprune.data import take
+from onnxprune.errors import InputError
+from onnxprune.graph.model import read_graph
+from onnxprune.graph.storage.mapped import on_disk
+from onnxprune.graph.storage.stored import StoredModel
+from onnxprune.importance.principal_axes import principal_axes
+from onnxprune.pipeline.context import Run
+from onnxprune.pipeline.execution.cut import verification_feeds
+from onnxprune.pipeline.planning.orders import SAMPLES, best_orders
+from onnxprune.recovery.recovery import steps
+from onnxprune.surgery.reorder import reorder
+from onnxprune.surgery.turn import turn
+from onnxprune.values.arrangement import Arrangement
+from onnxprune.values.axes import IntArray
+from onnxprune.verification.equality import computes_the_same
+
+SOLVING = ("refit", "match")
+"""Recoveries that give new weights to what reads a stream."""
+
+LARGEST_ERROR = 1e-4
+"""By how much an arranged model may differ, for rounding, as a share of its outputs."""
+
+
+_CHANGED = "Arranged as the plan or the scores say, the model computes something else; make them again."
+
+
+@contextmanager
+def arranged(run: Run) -> Iterator[Run]:
+    """Have the run with the model arranged as serves best; what is not seen to compute the same stays as it is."""
+    with _in_best_order(run) as ordered, _in_principal_axes(ordered) as turned:
+        yield turned
+
+
+@contextmanager
+def arranged_as(run: Run, arrangement: Arrangement) -> Iterator[Run]:
+    """Have the run with the model arranged as a plan or a file of scores has it.
+
+    Raises:
+        InputError: it is none of this model's, or there are no samples such as streams were turned by.
+    """
+    if arrangement == Arrangement():
+        yield run
+        return
+    with _in_order(run, arrangement.orders) as ordered:
+        if not _is_same(run, ordered):
+            raise InputError(_CHANGED, "wrong-model")
+        if not arrangement.turned:
+            yield ordered
+            return
+        if run.samples is None or run.data_facts["digest"] != arrangement.samples:
+            raise InputError(
+                "Streams were turned into the principal axes of the samples that the plan or the scores were made "
+                "with; give the same with --data.",
+                "no-data" if run.samples is None else "data-mismatch",
+            )
+        with _turned(ordered, arrangement.turned, arrangement.seed) as turned:
+            if not _is_same(ordered, turned):
+                raise InputError(_CHANGED, "wrong-model")
+            yield turned
+
+
+@contextmanager
+def _in_best_order(run: Run) -> Iterator[Run]:
+    blocks = find_blocks(run.analysis)
+    if not blocks.of:
+        yield run
+        return
+    run.working("Ordering channels within the groups of convolutions")
+    data = None if run.samples is None else run.samples.calibration
+    orders = best_orders(run.analysis, blocks, data, seed=run.config.seed, track=run.listener.track)
+    layers = len(blocks.columns)
+    what = "a grouped convolution" if layers == 1 else f"{layers} grouped convolutions"
+    note = f"The channels of {what} were put in order first, so that every group loses its own least ones."
+    with _in_order(run, orders) as ordered:
+        yield _noted(ordered, note) if _is_seen_to_be_same(run, ordered) else run
+
+
+@contextmanager
+def _in_principal_axes(run: Run) -> Iterator[Run]:
+    streams = find_streams(run.analysis) if run.config.approximate and run.samples is not None else ()
+    # The spread of what stays is another one: what reads the stream has to be solved for anew.
+    if not streams or not any(step.name in SOLVING for step in steps(run.config.recovered_by)):
+        yield run
+        return
+    run.working("Turning streams into their principal axes")
+    names = tuple(stream.group for stream in streams)
+    note = (
+        f"The stream {names[0]!r} was turned into its principal axes first."
+        if len(names) == 1
+        else f"{len(names)} streams were turned into their principal axes first."
+    )
+    with _turned(run, names, run.config.seed) as turned:
+        yield _noted(turned, note) if _is_seen_to_be_same(run, turned) else run
+
+
+@contextmanager
+def _in_order(run: Run, orders: Mapping[str, IntArray]) -> Iterator[Run]:
+    if not orders:
+        yield run
+        return
+    stored = reorder(run.analysis, find_blocks(run.analysis), orders)
+    with _in_place(run, stored, replace(run.model.arrangement, orders=dict(orders))) as ordered:
+        yield ordered
+
+
+@contextmanager
+def _turned(run: Run, names: tuple[str, ...], seed: int) -> Iterator[Run]:
+    streams = [stream for stream in find_streams(run.analysis) if stream.group in names]
+    if len(streams) < len({*names}):
+        raise InputError("A stream cannot be turned as is asked for; make the plan or the scores again.", "wrong-model")
+    data = run.calibration_samples.calibration
+    some = take(data, min(SAMPLES, len(data)), seed)
+    found = stream_covariances(run.analysis, streams, some, seed=seed, track=run.listener.track)
+    matrices = [principal_axes(c, centred=stream.centred) for stream, c in zip(streams, found, strict=True)]
+    stored = turn(run.analysis, dict(zip(streams, matrices, strict=True)))
+    how = replace(run.model.arrangement, turned=names, seed=seed, samples=run.data_facts["digest"])
+    with _in_place(run, stored, how) as turned:
+        yield turned
+
+
+@contextmanager
+def _in_place(run: Run, stored: StoredModel, arrangement: Arrangement) -> Iterator[Run]:
+    """Have the run with another model that computes the same, from files if its weights lie in such."""
+    beside = stored.weights.changed and not run.config.dry_run
+    scratch = run.staging.aside(run.config.written) if beside else None
+    with on_disk(*stored, scratch) as (proto, weights):
+        graph = read_graph(proto, weights, run.model.shapes)
+        model = replace(run.model, proto=proto, graph=graph, origin=run.model.first, arrangement=arrangement)
+        analysis: Analysis = replace(run.analysis, graph=graph)
+        yield replace(run, model=model, analysis=analysis)
+
+
+def _is_seen_to_be_same(run: Run, other: Run) -> bool:
+    try:
+        return _is_same(run, other)
+    except InputError:  # onnxruntime cannot run it, or not on random inputs
+        return False
+
+
+def _is_same(run: Run, other: Run) -> bool:
+    """Whether the arranged model computes what the model does, in what reads the channels as well as in the outputs."""
+    graph, how = run.model.graph, other.model.arrangement
+    moved = {axis.ref.name for axis, _ in sources(find_blocks(run.analysis), how.orders)}
+    turned = set(how.turned) - set(run.model.arrangement.turned)
+    moved.update(member.axis.ref.name for name in turned for member in run.analysis.by_name[name].members)
+    readers = [node for node in graph.nodes if moved & {*node.inputs} and not moved & {*node.outputs}]
+    data = None if run.samples is None else run.samples.calibration
+    feeds = verification_feeds(run.model, data, run.config.seed)
+    tensors = [node.outputs[0] for node in readers if not graph.is_folded(node)]
+    return computes_the_same(graph, StoredModel(other.model.proto, other.model.weights), feeds, tensors, LARGEST_ERROR)
+
+
+def _noted(run: Run, note: str) -> Run:
+    return replace(run, model=replace(run.model, notes=(*run.model.notes, note)))
