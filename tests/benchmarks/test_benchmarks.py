@@ -15,7 +15,7 @@ from nets import net, run
 from PIL import Image
 
 import benchmarks.methods as methods
-from benchmarks import calibration, command, grouped, kill, protect, recovery, reproductions, subtasks
+from benchmarks import arranged, calibration, command, kill, protect, recovery, reproductions, subtasks
 from benchmarks.methods_page import page, write_page
 from benchmarks.nets import Net, open_net
 
@@ -240,10 +240,9 @@ def test_subtasks_are_drawn_measured_and_resumed(drawn_from: recovery.Net, tmp_p
     assert "±" in page
 
 
-def test_orders_of_grouped_channels_are_compared_with_equal_columns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(grouped, "EACH", 5)
+def test_arranged_models_are_compared_with_plain_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arranged, "EACH", 5)
+    monkeypatch.setitem(arranged.ASKED, "g", {"half": {"macs": 0.5}})
     text = CONVNET.replace("float[8, 8, 3, 3] w1", "float[8, 4, 3, 3] w1").replace("[8, 3, 3, 3]", "[8, 1, 3, 3]")
     model = net(text.replace("c = Conv<pads", "c = Conv<group = 2, pads").replace("n, 3, 8, 8", "n, 1, 8, 8"))
     images = np.random.default_rng(0).integers(0, 256, (400, 8, 8), dtype=np.uint8)
@@ -258,8 +257,8 @@ def test_orders_of_grouped_channels_are_compared_with_equal_columns(
     arrays = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
     np.savez(tmp_path / "data" / "fashion_mnist.npz", **arrays)
     arguments = [str(tmp_path), "--cache", str(tmp_path), "--nets", "g,missing", "--methods", "l1", "--draws", "2"]
-    grouped.main([*arguments, "--macs", "0.5"])
-    grouped.main([*arguments, "--macs", "0.5", "--page", str(tmp_path / "page.md")])
-    rows = [json.loads(line) for line in (tmp_path / "grouped.jsonl").read_text().splitlines()]
-    assert [(row["draw"], row["ordered"]) for row in rows] == [(0, False), (0, True), (1, False), (1, True)]
-    assert "| g | l1 | 50 % |" in (tmp_path / "page.md").read_text()
+    arranged.main(arguments)
+    arranged.main([*arguments, "--page", str(tmp_path / "page.md")])
+    rows = [json.loads(line) for line in (tmp_path / "arranged.jsonl").read_text().splitlines()]
+    assert [(row["draw"], row["arranged"]) for row in rows] == [(0, False), (0, True), (1, False), (1, True)]
+    assert "| g | l1 | half |" in (tmp_path / "page.md").read_text()
