@@ -6,7 +6,7 @@ by an orthogonal matrix: what makes it is multiplied by that, what reads it by i
 (Ashkboos et al. 2024, SliceGPT). The scales of a normalisation go into the weights that read it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,6 +46,9 @@ _PASSED_ON = frozenset(
 _LEAST_SCALE = 1e-3
 """A normalisation with a scale below this, as a share of the largest, cannot do without it."""
 
+_COPIED = 4
+"""A constant with no more values than so many for each channel is copied where it is read elsewhere too."""
+
 _WHOLE = -1
 """In the place of a normalisation's number: the stream itself."""
 
@@ -59,6 +62,7 @@ class Stream:
         size: how many channels it has.
         centred: whether its normalisations take out the mean.
         makes: axes of the weights and constants that are added to it.
+        gains: of these, the ones that are scaled by channel before they are added -> the scales.
         norms: the normalisations, by number of the node.
         reads: axes of the weights that read it, with the number of the normalisation that they read it through.
     """
@@ -67,6 +71,7 @@ class Stream:
     size: int
     centred: bool
     makes: tuple[Axis, ...]
+    gains: Mapping[Axis, Axis]
     norms: Mapping[int, Node]
     reads: tuple[tuple[Axis, int], ...]
 
@@ -102,7 +107,8 @@ class _OtherwiseReadError(Exception):
 class _Reader:
     """Walks the nodes that touch a group in their order.
 
-    `seen` has for every tensor the normalisation that it has gone through, or `_WHOLE`.
+    `seen` has for every tensor the normalisation that it has gone through, or `_WHOLE`; `own` what makes a tensor that
+    is read once and has nothing else in it.
     """
 
     graph: Graph
@@ -113,6 +119,8 @@ class _Reader:
     reads: list[tuple[Axis, int]] = field(default_factory=list)
     norms: dict[int, Node] = field(default_factory=dict)
     scales: set[Axis] = field(default_factory=set)
+    own: dict[str, list[Axis]] = field(default_factory=dict)
+    gains: dict[Axis, Axis] = field(default_factory=dict)
 
     def stream(self) -> Stream:
         """Return the stream.
@@ -123,20 +131,16 @@ class _Reader:
         for node in self.graph.nodes:
             if not self.graph.is_folded(node) and (self._inputs(node) or self._outputs(node) or self._uses(node)):
                 self._visit(node)
-        handled = {*self.makes, *(axis for axis, _ in self.reads), *self.scales}
+        handled = {*self.makes, *(axis for axis, _ in self.reads), *self.scales, *self.gains.values()}
         uses = [member.axis for member in self.group.members if member.axis.ref.is_use]
         centring = {node.op in CENTRING for node in self.norms.values()}
-        self._require(
-            {*uses} == handled
-            and len(centring) == 1
-            and all(stands_alone(self.graph, axis.ref.name) for axis in uses)
-            and all(self._is_float(axis) for axis in uses)
-        )
+        self._require({*uses} == handled and len(centring) == 1 and all(self._can_change(axis) for axis in uses))
         return Stream(
             self.group.name,
             self.group.size,
             centring == {True},
             tuple(dict.fromkeys(self.makes)),
+            self.gains,
             self.norms,
             tuple(dict.fromkeys(self.reads)),
         )
@@ -148,14 +152,16 @@ class _Reader:
             self._multiply(node)
         elif node.op in ("Add", "Sub"):
             self._require(all(self.seen[name] == _WHOLE for name in self._inputs(node)))
-            self.makes.extend(self._uses(node).values())
             self._hand_on(node, _WHOLE)
+            self._add(node, self._uses(node).values())
+        elif node.op == "Mul" and not node.domain:
+            self._scale(node)
         elif node.op in _PASSED_ON and not node.domain:
             states = {self.seen[name] for name in self._inputs(node)}
             uses = self._uses(node)
             self._require(len(states | ({_WHOLE} if uses else set())) == 1)
-            self.makes.extend(uses.values())
             self._hand_on(node, states.pop() if states else _WHOLE)
+            self._add(node, uses.values())
         else:
             self._require(held=False)
 
@@ -199,9 +205,30 @@ class _Reader:
             self._require(norm != _WHOLE)
             self.reads.append((inputs, norm))
         if outputs is not None:
-            self.makes.append(outputs)
-            self.makes.extend(axis for slot, axis in uses.items() if slot == layout.bias)
             self._hand_on(node, _WHOLE)
+            self._add(node, [outputs, *(axis for slot, axis in uses.items() if slot == layout.bias)], alone=True)
+
+    def _add(self, node: Node, axes: Iterable[Axis], *, alone: bool = False) -> None:
+        """Take in what is added at a node, and whether that is all that there is in its result."""
+        made, read = list(axes), self._inputs(node)
+        self.makes.extend(made)
+        known = [] if alone else [self.own.get(name) for name in read]
+        if all(entry is not None for entry in known):
+            whole = [axis for entry in known if entry is not None for axis in entry] + made
+            self.own.update(dict.fromkeys((name for name in self._outputs(node) if self._is_read_once(name)), whole))
+
+    def _scale(self, node: Node) -> None:
+        """Take in scales by channel of a branch, which can be left to what makes it."""
+        read, uses = self._inputs(node), list(self._uses(node).values())
+        self._require(len(read) == len(uses) == 1 and read[0] in self.own and self.seen[read[0]] == _WHOLE)
+        value = self.graph.facts.known[uses[0].ref.name].first
+        self._require(value.size == self.group.size)
+        self.gains.update(dict.fromkeys(self.own[read[0]], uses[0]))
+        self._hand_on(node, _WHOLE)
+
+    def _is_read_once(self, name: str) -> bool:
+        readers = self.graph.readers.get(name, ())
+        return len(readers) == 1 and readers[0].inputs.count(name) == 1
 
     def axes_of(self, ref: Ref) -> Iterator[Axis]:
         """Yield the axes of the group on one use of a constant."""
@@ -223,8 +250,15 @@ class _Reader:
         places = ((slot, Ref(name, node.index, slot)) for slot, name in enumerate(node.inputs))
         return {slot: self.axes[ref] for slot, ref in places if ref in self.axes}
 
-    def _is_float(self, axis: Axis) -> bool:
-        return self.graph.facts.known[axis.ref.name].first.dtype in (np.float32, np.float64)
+    def _can_change(self, axis: Axis) -> bool:
+        """Whether a constant can be given another value, as a copy if others read it and it is small."""
+        known = self.graph.facts.known[axis.ref.name]
+        small = known.first.size <= _COPIED * self.group.size
+        return (
+            known.is_constant
+            and known.first.dtype in (np.float32, np.float64)
+            and (small or stands_alone(self.graph, axis.ref.name))
+        )
 
     @staticmethod
     def _require(held: bool) -> None:  # noqa: FBT001 (reads as an assertion)

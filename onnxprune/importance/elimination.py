@@ -73,8 +73,8 @@ class System:
         self._left = np.ones(len(left), dtype=bool)
 
 
-def eliminate(systems: Sequence[System], channels: int) -> tuple[IntArray, FloatArray]:
-    """Remove channels one after the other, cheapest first.
+def eliminate(systems: Sequence[System], channels: int, most: int = MOST_STEPS) -> tuple[IntArray, FloatArray]:
+    """Remove channels one after the other, cheapest first, in no more than about `most` steps.
 
     Returns the channels in the order of removal, [channels], and the reconstruction loss after each, [channels].
     The layers miss the same information by the same missing channels, so the amplitudes of their losses add up, not
@@ -83,7 +83,7 @@ def eliminate(systems: Sequence[System], channels: int) -> tuple[IntArray, Float
     order: list[int] = []
     lost: list[float] = []
     totals = np.zeros(len(systems))
-    for gone, _, costs in in_turn(systems, channels):
+    for gone, _, costs in in_turn(systems, channels, most):
         before = _together(totals)
         totals += costs
         order += gone.tolist()
@@ -91,13 +91,15 @@ def eliminate(systems: Sequence[System], channels: int) -> tuple[IntArray, Float
     return np.asarray(order, dtype=np.int64), np.asarray(lost)
 
 
-def in_turn(systems: Sequence[System], channels: int) -> Iterator[tuple[IntArray, FloatArray, FloatArray]]:
+def in_turn(
+    systems: Sequence[System], channels: int, most: int = MOST_STEPS
+) -> Iterator[tuple[IntArray, FloatArray, FloatArray]]:
     """Remove channels from all systems one after the other, those with the least sum of losses first.
 
     Wide groups lose several at a time. Yields the channels that went, [gone]; the sum of the losses of each as it
     went, [gone]; and what their removal cost each system, [systems].
     """
-    alive, step = np.arange(channels), max(1, channels // MOST_STEPS)
+    alive, step = np.arange(channels), max(1, channels // most)
     while len(alive):
         losses = np.sum([system.losses(alive) for system in systems], axis=0)
         first = np.argsort(losses, kind="stable")[: min(step, max(1, len(alive) - 1))]

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.analysis.analysis import Analysis
+from onnxprune.analysis.blocks import stands_alone
 from onnxprune.analysis.streams import Stream
+from onnxprune.graph.model import Graph
 from onnxprune.graph.storage.stored import StoredModel
 from onnxprune.surgery.edits import Edits
 from onnxprune.surgery.rewrite import rewrite
@@ -45,8 +47,30 @@ def turn(analysis: Analysis, turns: Mapping[Stream, FloatArray]) -> StoredModel:
                 values[ref] = matrix @ (graph.facts.known[ref.name].first / scales[number])
         for axis, number in stream.reads:
             change(axis, matrix * scales[number])
+        gains = {axis: graph.facts.known[gain.ref.name].first for axis, gain in stream.gains.items()}
         for axis in stream.makes:
-            change(axis, made)
-    tensors = {ref.name: value.astype(graph.facts.known[ref.name].first.dtype) for ref, value in values.items()}
-    proto, outside = rewrite(graph.model, Edits(tensors, {}, {}, {}, {}, {}))
+            change(axis, made * gains[axis].ravel() if axis in gains else made)
+        values.update(
+            {gain.ref: np.ones_like(graph.facts.known[gain.ref.name].first) for gain in stream.gains.values()}
+        )
+    proto, outside = rewrite(graph.model, _edits(graph, values))
     return StoredModel(proto, replace(graph.weights, changed={**graph.weights.changed, **outside}))
+
+
+def _edits(graph: Graph, values: Mapping[Ref, Array]) -> Edits:
+    """Return the edits that give uses of constants other values, as copies where something else reads them too."""
+    tensors: dict[str, Array] = {}
+    copies: dict[str, str] = {}
+    added: dict[str, Array] = {}
+    operands: dict[tuple[int, int], str] = {}
+    for ref, value in values.items():
+        value = value.astype(graph.facts.known[ref.name].first.dtype)
+        if stands_alone(graph, ref.name):
+            tensors[ref.name] = value
+            continue
+        root = graph.root(ref.name)
+        name = f"{root}_turned_{ref.node}_{ref.slot}"
+        while name in graph.facts.shapes[0] or name in added:
+            name += "_"
+        added[name], operands[ref.node, ref.slot], copies[name] = value, name, root
+    return Edits(tensors, operands, added, {}, copies, {})

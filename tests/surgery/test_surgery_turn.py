@@ -25,6 +25,14 @@ BLOCK = """(float[n, 6, 5] x) => (float[n, 6, 4] y)
         y = MatMul(n2, w3)
     }"""
 
+SCALED = BLOCK.replace("float[8] c2,", "float[8] c2, float[8] gain,").replace(
+    "z = Add(p, g)", "k = Mul(g, gain) z = Add(p, k)"
+)
+"""A branch is scaled by channel before it is added."""
+
+ALIKE = BLOCK.replace("(z, s2, b2)", "(z, s1, b1)")
+"""Both norms read the same scale and shift."""
+
 MAPS = """(float[n, 3, 8, 8] x) => (float[n, 4] y)
     <float[8, 3, 4, 4] w0, float[8] b0, float[1, 1, 8] cls, int64[3] apart = {0, 8, 4}, float[8] s, float[8] b,
      int64 first = {0}, float[4, 8] w1, float[4] b1> {
@@ -55,7 +63,7 @@ def turned(model: onnx.ModelProto) -> float:
     return max(distance(a, b) for a, b in zip(run(model, feed), run(changed, feed), strict=True))
 
 
-@pytest.mark.parametrize(("text", "makes", "reads"), [(BLOCK, 4, 2), (MAPS, 3, 1)])
+@pytest.mark.parametrize(("text", "makes", "reads"), [(BLOCK, 4, 2), (MAPS, 3, 1), (SCALED, 4, 2), (ALIKE, 4, 2)])
 def test_the_network_stays_the_same(text: str, makes: int, reads: int) -> None:
     model = net(text)
     (stream,) = find_streams(analysed(model, approximate=True))
@@ -80,9 +88,18 @@ def test_norms_that_leave_the_mean_are_turned_freely() -> None:
         ("y = MatMul(n2, w3)", "y = MatMul(z, w3)"),
         ("z = Add(p, g)", "q = Relu(g) z = Add(p, q)"),
         ("z = Add(p, g)", "z = Mul(p, g)"),
+        ("z = Add(p, g)", "k = Mul(p, c2) z = Add(k, g)"),
         ("f = MatMul(r, w2)", "f = MatMul(r, w2) k = LayerNormalization<axis = 1>(f, pos)"),
     ],
-    ids=["read behind the norm and before", "a step that is not linear", "no norm", "bent", "a product", "tokens"],
+    ids=[
+        "read behind the norm and before",
+        "a step that is not linear",
+        "no norm",
+        "bent",
+        "a product",
+        "scaled as a whole",
+        "tokens",
+    ],
 )
 def test_streams_that_are_read_otherwise_stay(old: str, new: str) -> None:
     assert find_streams(analysed(net(BLOCK.replace(old, new)), approximate=True)) == ()

@@ -19,6 +19,9 @@ from onnxprune.values.axes import Axis, FloatArray, IntArray
 from onnxprune.values.progress import Track, silent
 from onnxprune.values.statistics import Consumer
 
+STEPS = 16
+"""Steps in which the channels of a block are ranked."""
+
 SAMPLES = 128
 """Samples that the worth of channels is seen on."""
 
@@ -66,7 +69,7 @@ def best_orders(
             [
                 np.argsort(-norms[block], kind="stable")
                 if systems.none
-                else eliminate(systems.of(block), len(channels))[0][::-1]
+                else eliminate(systems.of(block), len(channels), STEPS)[0][::-1]
                 for block, channels in enumerate(components)
             ]
         )
@@ -79,19 +82,21 @@ class _Systems:
     def __init__(self, weights: Iterable[_Weight], consumers: Mapping[Axis, Consumer]) -> None:
         known = [(weight, consumers[weight.axis]) for weight in weights if weight.axis in consumers]
         self._read = [
-            (weight, consumer, np.linalg.inv(consumer.damped)) for weight, consumer in known if consumer.scale > 0
+            (weight, consumer.inputs, np.linalg.inv(consumer.damped), consumer.relative)
+            for weight, consumer in known
+            if consumer.scale > 0
         ]
         self.none = not self._read
 
     def of(self, block: int) -> list[System]:
         """Return the systems of one block, with nothing taken out yet."""
         found = []
-        for weight, consumer, inverses in self._read:
+        for weight, inputs_of, inverses, matrices in self._read:
             places = weight.places[block]
             for positions in places.T[:, :, None] if weight.width else [places]:
                 groups = [int(positions[0, 0]) // weight.width] if weight.width else range(len(inverses))
-                inputs = consumer.inputs(positions % weight.width if weight.width else positions)
-                found += [_system(inverses[group], consumer.relative[group], inputs) for group in groups]
+                inputs = inputs_of(positions % weight.width if weight.width else positions)
+                found += [_system(inverses[group], matrices[group], inputs) for group in groups]
         return found
 
 
