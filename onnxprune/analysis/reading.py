@@ -6,7 +6,7 @@ from functools import cached_property
 
 from onnxprune.analysis.sharing import shared_weights
 from onnxprune.graph.model import Graph, Node
-from onnxprune.ops.facts import Cycle, Fact, Free, Freeze, Sums, Tie
+from onnxprune.ops.facts import Cycle, Fact, Free, Freeze, Produces, Sums, Tie
 from onnxprune.ops.rules import RULES
 from onnxprune.ops.view import NodeView, RefusedError
 from onnxprune.values.axes import Axis
@@ -74,6 +74,9 @@ def read_facts(graph: Graph, head: Axis | None = None) -> Reading:
             said = list(rule(view))
         except RefusedError as refusal:
             refused[node.index] = str(refusal)
+            continue
+        if any(isinstance(fact, Produces) and static.get(fact.axis) is None for fact in said):
+            refused[node.index] = "how many channels it makes is not fixed"
             continue
         for fact in said:
             every.append((fact, node.index))

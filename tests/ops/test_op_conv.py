@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from nets import assert_cut_equals_mask, frozen_reasons, group_sizes, net
+from nets import analysed, assert_cut_equals_mask, frozen_reasons, group_sizes, net
 
 
 @pytest.mark.parametrize(("space", "kernel"), [("9", "3"), ("6, 7", "3, 2"), ("4, 5, 6", "1, 2, 3")])
@@ -212,3 +212,17 @@ def test_displaced_samples_keep_equal_offset_groups(offset_group: int, group: in
     for layer in ("o", "l"):
         assert "says how its samples are displaced and weighed" in frozen_reasons(model)[layer]
     assert_cut_equals_mask(model)
+
+
+def test_a_layer_whose_width_nothing_tells_is_left_alone() -> None:
+    """Nothing infers the shape of a DeformConv that the file does not record."""
+    model = net(
+        """(float[n, 3, 5, 5] x, float[n, 18, 5, 5] o) => (float[n, 4, 5, 5] y)
+        <float[8, 3, 1, 1] w0, float[6, 8, 3, 3] w1, float[4, 6, 1, 1] w2> {
+            c = Conv(x, w0)
+            d = DeformConv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(c, o, w1)
+            y = Conv(d, w2)
+        }""",
+        opset=19,
+    )
+    assert "d" not in {group.name for group in analysed(model).groups}
