@@ -151,14 +151,13 @@ class _Reader:
         elif node.weight_layout is not None and not node.domain:
             self._multiply(node)
         elif node.op in ("Add", "Sub"):
-            self._require(all(self.seen[name] == _WHOLE for name in self._inputs(node)))
+            self._require(self._states(node) <= {_WHOLE})
             self._hand_on(node, _WHOLE)
             self._add(node, self._uses(node).values())
         elif node.op == "Mul" and not node.domain:
             self._scale(node)
         elif node.op in _PASSED_ON and not node.domain:
-            states = {self.seen[name] for name in self._inputs(node)}
-            uses = self._uses(node)
+            states, uses = self._states(node), self._uses(node)
             self._require(len(states | ({_WHOLE} if uses else set())) == 1)
             self._hand_on(node, states.pop() if states else _WHOLE)
             self._add(node, uses.values())
@@ -170,7 +169,7 @@ class _Reader:
         last = self.graph.facts.shapes[0][data]
         self._require(
             self._inputs(node) == [data]
-            and self.seen[data] == _WHOLE
+            and self._states(node) == {_WHOLE}
             and self.axes[Ref(data)].dim == len(last) - 1
             and node.attrs.get("axis", -1) in (-1, len(last) - 1)
             and not any(node.outputs[1:])
@@ -201,7 +200,7 @@ class _Reader:
         inputs, outputs = (axes.get(place % rank) for place in (layout.inputs, layout.outputs))
         self._require(bool(read) == (inputs is not None) and bool(self._outputs(node)) == (outputs is not None))
         if inputs is not None:
-            norm = self.seen[read[0]]
+            (norm,) = self._states(node)
             self._require(norm != _WHOLE)
             self.reads.append((inputs, norm))
         if outputs is not None:
@@ -220,7 +219,7 @@ class _Reader:
     def _scale(self, node: Node) -> None:
         """Take in scales by channel of a branch, which can be left to what makes it."""
         read, uses = self._inputs(node), list(self._uses(node).values())
-        self._require(len(read) == len(uses) == 1 and read[0] in self.own and self.seen[read[0]] == _WHOLE)
+        self._require(len(read) == len(uses) == 1 and read[0] in self.own and self._states(node) == {_WHOLE})
         value = self.graph.facts.known[uses[0].ref.name].first
         self._require(value.size == self.group.size)
         self.gains.update(dict.fromkeys(self.own[read[0]], uses[0]))
@@ -238,6 +237,11 @@ class _Reader:
         outputs = self._outputs(node)
         self._require(bool(outputs) and outputs == [name for name in node.outputs if name])
         self.seen.update(dict.fromkeys(outputs, state))
+
+    def _states(self, node: Node) -> set[int]:
+        """Return what the tensors of the group that a node reads have gone through."""
+        self._require(all(name in self.seen for name in self._inputs(node)))
+        return {self.seen[name] for name in self._inputs(node)}
 
     def _inputs(self, node: Node) -> list[str]:
         return [name for name in node.inputs if name and Ref(name) in self.axes]
