@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxprune.analysis.analysis import Analysis
-from onnxprune.analysis.groups import Components, connect
+from onnxprune.analysis.groups import Components, axis_signatures, connect, random_words
 from onnxprune.analysis.labels import AppliedTie
 from onnxprune.graph.model import Graph
 from onnxprune.values.axes import Axis, IntArray, frozen_array
@@ -91,21 +91,17 @@ def _can_change(graph: Graph, axis: Axis) -> bool:
 
 def stands_alone(graph: Graph, name: str) -> bool:
     """Whether a constant stands in the file, and is read at one place alone."""
-    readers = graph.readers.get(name, ())
     stands = name in graph.initializers or graph.producers[name].op == "Constant"
-    alone = stands and name not in graph.outputs and len(readers) == 1 and name not in readers[0].captured
-    return alone and readers[0].inputs.count(name) == 1
+    return stands and name not in graph.outputs and graph.is_read_once(name)
 
 
 def _signatures(loose: Components, ties: list[AppliedTie]) -> IntArray:
     """Hash the axes that each component lies on, and in which groups of which convolutions."""
     rng = np.random.default_rng(0)
-    limits = np.iinfo(np.int64)
-    signatures = np.zeros(loose.count, dtype=np.int64)
-    whole = [(axis, np.zeros(len(loose.labels(axis)), dtype=np.int64)) for axis in loose.axes]
-    for axis, kinds in (*whole, *((tie.a, tie.a_at // (int(tie.b_at.max()) + 1)) for tie in ties)):
-        words = rng.integers(limits.min, limits.max, size=int(kinds.max(initial=0)) + 1, dtype=np.int64)
-        np.add.at(signatures, loose.labels(axis), words[kinds])
+    signatures = axis_signatures(loose, rng)
+    for tie in ties:
+        number = tie.a_at // (int(tie.b_at.max()) + 1)
+        np.add.at(signatures, loose.labels(tie.a), random_words(rng, int(number.max()) + 1)[number])
     return signatures
 
 

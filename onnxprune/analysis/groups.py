@@ -100,15 +100,24 @@ def _causes(components: Components, frozen_axes: tuple[FrozenAxis, ...]) -> IntA
 
 
 def _signatures(components: Components, cause: IntArray) -> IntArray:
-    """Hash each component's multiset of axes and its cause: a sum of random 64-bit words, one per axis."""
+    """Hash each component's multiset of axes and its cause."""
     rng = np.random.default_rng(0)
-    words = rng.integers(np.iinfo(np.int64).min, np.iinfo(np.int64).max, size=len(components.axes), dtype=np.int64)
-    per_label = np.repeat(words, np.diff(components.starts))
+    signatures = axis_signatures(components, rng)
+    with np.errstate(over="ignore"):
+        return signatures + random_words(rng, int(cause.max(initial=-1)) + 2)[cause + 1]
+
+
+def axis_signatures(components: Components, rng: np.random.Generator) -> IntArray:
+    """Hash each component's multiset of axes: a sum of random 64-bit words, one per axis."""
+    per_label = np.repeat(random_words(rng, len(components.axes)), np.diff(components.starts))
     signatures = np.zeros(components.count, dtype=np.int64)
     np.add.at(signatures, components.of, per_label)
-    salt = rng.integers(np.iinfo(np.int64).min, np.iinfo(np.int64).max, size=int(cause.max(initial=-1)) + 2)
-    with np.errstate(over="ignore"):
-        return signatures + salt[cause + 1]
+    return signatures
+
+
+def random_words(rng: np.random.Generator, count: int) -> IntArray:
+    """Return random numbers of 64 bits, of which sums tell multisets apart."""
+    return rng.integers(np.iinfo(np.int64).min, np.iinfo(np.int64).max, size=count, dtype=np.int64)
 
 
 def _group(

@@ -88,10 +88,7 @@ def fixed_parts(graph: Graph, name: str) -> Iterator[tuple[int, int, int]]:
     Nothing where others read the result as well: a part replaced for one of them would change it for all.
     """
     concat = graph.producers.get(name)
-    readers = graph.readers.get(name, ())
-    if concat is None or concat.op != "Concat" or name in graph.outputs or len(readers) != 1:
-        return
-    if name in readers[0].captured or readers[0].inputs.count(name) != 1:
+    if concat is None or concat.op != "Concat" or name in graph.outputs or not graph.is_read_once(name):
         return
     start = 0
     for slot, part in enumerate(concat.inputs):

@@ -214,7 +214,9 @@ class _Reader:
         known = [] if alone else [self.own.get(name) for name in read]
         if all(entry is not None for entry in known):
             whole = [axis for entry in known if entry is not None for axis in entry] + made
-            self.own.update(dict.fromkeys((name for name in self._outputs(node) if self._is_read_once(name)), whole))
+            self.own.update(
+                dict.fromkeys((name for name in self._outputs(node) if self.graph.is_read_once(name)), whole)
+            )
 
     def _scale(self, node: Node) -> None:
         """Take in scales by channel of a branch, which can be left to what makes it."""
@@ -224,10 +226,6 @@ class _Reader:
         self._require(value.size == self.group.size)
         self.gains.update(dict.fromkeys(self.own[read[0]], uses[0]))
         self._hand_on(node, _WHOLE)
-
-    def _is_read_once(self, name: str) -> bool:
-        readers = self.graph.readers.get(name, ())
-        return len(readers) == 1 and readers[0].inputs.count(name) == 1
 
     def axes_of(self, ref: Ref) -> Iterator[Axis]:
         """Yield the axes of the group on one use of a constant."""

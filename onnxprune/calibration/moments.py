@@ -4,14 +4,13 @@ The inputs of all these layers leave the runtime, a few samples at a time, and a
 their outputs read them. Memory depends on the widths of the layers, not on the number of samples.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from onnxprune.analysis.analysis import Analysis
+from onnxprune.calibration.inner import SAMPLES_PER_CALL, inner_session
 from onnxprune.calibration.probes import POSITIONS
 from onnxprune.calibration.shrinkage import Spread
 from onnxprune.data.dataset import Dataset
@@ -19,12 +18,11 @@ from onnxprune.graph.model import Graph, weight_layout_of
 from onnxprune.linear.layers import Layer, find_layers
 from onnxprune.linear.matrix import as_matrix, input_axis
 from onnxprune.linear.patches import patches, picked, sample_rows
-from onnxprune.runtime.session import Chunk, Session, open_session
+from onnxprune.runtime.session import Chunk
 from onnxprune.values.axes import Axis, Ref
 from onnxprune.values.progress import Track, silent
 from onnxprune.values.statistics import Consumer
 
-SAMPLES_PER_CALL = 8
 PENDING_ROWS = 2048
 """Rows that are multiplied with each other at a time."""
 
@@ -157,7 +155,7 @@ def input_moments(
     sums = _affordable(_start(analysis, most_tapped), most_moments)
     if not sums:
         return ()
-    session = _session(analysis, dict.fromkeys(name for entry in sums for name in entry.outputs))
+    session = inner_session(analysis.graph, dict.fromkeys(name for entry in sums for name in entry.outputs))
     rng = np.random.default_rng(seed)
     for batch in track(dataset.batches(SAMPLES_PER_CALL), total=len(dataset), what="Gathering moments"):
         for chunk in session.chunks(batch.feeds):
@@ -191,16 +189,3 @@ def _affordable(found: list[_LayerMoments], most: int | None) -> list[_LayerMome
 
 def _axis(layer: Layer) -> Axis:
     return Axis(Ref(layer.weight, layer.node.index, weight_layout_of(layer.node).weight), input_axis(layer.node))
-
-
-def _session(analysis: Analysis, names: Iterable[str]) -> Session:
-    model = onnx.ModelProto()
-    model.CopyFrom(analysis.graph.model)
-    del model.graph.output[:]
-    fed = {value.name for value in model.graph.input}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in fed)
-    weights = analysis.graph.weights
-    chunk_size = open_session(analysis.graph.model, weights, optimization="none", prepack=False).chunk_size
-    session = open_session(model, weights, name="the model with its inner tensors")
-    session.chunk_size = chunk_size
-    return session

@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.streams import Stream
+from onnxprune.calibration.inner import SAMPLES_PER_CALL, inner_session
 from onnxprune.calibration.probes import POSITIONS
 from onnxprune.data.dataset import Dataset
-from onnxprune.runtime.session import open_session
 from onnxprune.values.axes import FloatArray
 from onnxprune.values.progress import Track, silent
 
-SAMPLES_PER_CALL = 8
 _SMALL = 1e-12
 
 
@@ -24,16 +22,8 @@ def stream_covariances(
 
     Looked at are some positions of every sample.
     """
-    graph = analysis.graph
     names = {norm.inputs[0] for stream in streams for norm in stream.norms.values()}
-    fed = {value.name for value in graph.model.graph.input}
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(names - fed))
-    chunk_size = open_session(graph.model, graph.weights, optimization="none", prepack=False).chunk_size
-    session = open_session(model, graph.weights, name="the model with its streams")
-    session.chunk_size = chunk_size
+    session = inner_session(analysis.graph, sorted(names))
     rng = np.random.default_rng(seed)
     moments = [np.zeros((stream.size, stream.size)) for stream in streams]
     sums = [np.zeros(stream.size) for stream in streams]

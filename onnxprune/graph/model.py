@@ -126,6 +126,11 @@ class Graph:
         ]
         return tuple(slot for slot in weight_slots(node.domain, node.op, node.inputs, floats) if known[slot])
 
+    def is_read_once(self, name: str) -> bool:
+        """Whether one node alone reads a tensor, at one input and in no subgraph."""
+        readers = self.readers.get(name, ())
+        return len(readers) == 1 and readers[0].inputs.count(name) == 1 and name not in readers[0].captured
+
     def root(self, name: str) -> str:
         """Follow Identity nodes from a constant back to the tensor that holds its value."""
         return self._roots.get(name, name)

@@ -202,7 +202,7 @@ def with_values(cut: Cut, tensors: Mapping[str, onnx.TensorProto]) -> Cut:
             moved[key] = onnx.numpy_helper.to_array(new)
         else:
             stored[name].CopyFrom(new)
-    return replace(cut, model=model, weights=replace(cut.weights, changed={**cut.weights.changed, **moved}))
+    return replace(cut, model=model, weights=cut.weights.with_changed(moved))
 
 
 def _inside(model: onnx.ModelProto, weights: Weights) -> onnx.ModelProto:

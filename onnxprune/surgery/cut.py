@@ -10,7 +10,7 @@ from onnxprune.errors import InputError
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 from onnxprune.surgery.edits import Edits, plan_edits
 from onnxprune.surgery.leave_out import leave_out
-from onnxprune.surgery.rewrite import rewrite
+from onnxprune.surgery.rewrite import edited
 from onnxprune.values.axes import Axis, BoolArray
 from onnxprune.values.branches import Branch, emptied, left_out
 
@@ -43,9 +43,8 @@ def cut(analysis: Analysis, keep: Mapping[str, BoolArray]) -> Cut:
     refuse_empty(analysis, keep)
     masks, branches = analysis.axis_masks(keep), left_out(analysis.branches, keep)
     edits = leave_out(analysis.graph, plan_edits(analysis, masks), branches)
-    weights = analysis.graph.weights
-    model, changed = rewrite(analysis.graph.model, edits)
-    return Cut(model, edits, keep, masks, replace(weights, changed={**weights.changed, **changed}), branches)
+    model, weights = edited(analysis.graph, edits)
+    return Cut(model, edits, keep, masks, weights, branches)
 
 
 def refuse_empty(analysis: Analysis, keep: Mapping[str, BoolArray]) -> None:

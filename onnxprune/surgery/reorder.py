@@ -1,7 +1,6 @@
 """Put the channels of each group of a convolution into another order; the network computes what it did."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from onnxprune.errors import InputError
 from onnxprune.graph.model import Graph
 from onnxprune.graph.storage.stored import StoredModel
 from onnxprune.surgery.edits import Edits
-from onnxprune.surgery.rewrite import rewrite
+from onnxprune.surgery.rewrite import edited
 from onnxprune.values.axes import IntArray, Ref
 
 Array = NDArray[Any]
@@ -43,8 +42,7 @@ def reorder(analysis: Analysis, blocks: Blocks, orders: Mapping[str, IntArray]) 
     known = graph.facts.known
     tensors = {ref.name: value for ref, value in values.items() if not np.array_equal(value, known[ref.name].first)}
     edits = Edits(tensors, operands={}, added={}, attributes={}, copies={}, widths={})
-    proto, outside = rewrite(graph.model, edits)
-    return StoredModel(proto, replace(graph.weights, changed={**graph.weights.changed, **outside}))
+    return edited(graph, edits)
 
 
 def _check(blocks: Blocks, orders: Mapping[str, IntArray]) -> None:

@@ -17,6 +17,8 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from onnx_graphsurgeon.logger import G_LOGGER
 
+from onnxprune.graph.model import Graph
+from onnxprune.graph.storage.stored import StoredModel
 from onnxprune.graph.storage.subgraphs import subgraphs
 from onnxprune.graph.storage.weights import clear_value, is_external, mark_changed, named_tensors
 from onnxprune.surgery.edits import Edits
@@ -25,6 +27,12 @@ from onnxprune.surgery.edits import Edits
 G_LOGGER.severity = G_LOGGER.CRITICAL
 
 Array = NDArray[Any]
+
+
+def edited(graph: Graph, edits: Edits) -> StoredModel:
+    """Return a copy of a graph's model with `edits` applied, and all that it refers to; the original is not touched."""
+    model, changed = rewrite(graph.model, edits)
+    return StoredModel(model, graph.weights.with_changed(changed))
 
 
 def rewrite(model: onnx.ModelProto, edits: Edits) -> tuple[onnx.ModelProto, dict[str, Array]]:

@@ -1,7 +1,6 @@
 """Turn residual streams by orthogonal matrices; the network computes what it did."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from onnxprune.analysis.streams import Stream
 from onnxprune.graph.model import Graph
 from onnxprune.graph.storage.stored import StoredModel
 from onnxprune.surgery.edits import Edits
-from onnxprune.surgery.rewrite import rewrite
+from onnxprune.surgery.rewrite import edited
 from onnxprune.values.axes import Axis, FloatArray, Ref
 
 Array = NDArray[Any]
@@ -53,8 +52,7 @@ def turn(analysis: Analysis, turns: Mapping[Stream, FloatArray]) -> StoredModel:
         values.update(
             {gain.ref: np.ones_like(graph.facts.known[gain.ref.name].first) for gain in stream.gains.values()}
         )
-    proto, outside = rewrite(graph.model, _edits(graph, values))
-    return StoredModel(proto, replace(graph.weights, changed={**graph.weights.changed, **outside}))
+    return edited(graph, _edits(graph, values))
 
 
 def _edits(graph: Graph, values: Mapping[Ref, Array]) -> Edits:

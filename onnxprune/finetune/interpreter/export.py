@@ -1,7 +1,5 @@
 """Trained values back into the file that they came from; what did not change stays byte for byte as it was."""
 
-from dataclasses import replace
-
 import numpy as np
 import onnx
 import torch
@@ -44,7 +42,7 @@ def trained_model(graph: Graph, module: GraphModule) -> StoredModel:
         tensor.raw_data = np.ascontiguousarray(value).tobytes()
         for field in ("float_data", "double_data", "int32_data"):
             tensor.ClearField(field)
-    return StoredModel(model, replace(graph.weights, changed={**graph.weights.changed, **outside}))
+    return StoredModel(model, graph.weights.with_changed(outside))
 
 
 def _array(value: torch.Tensor) -> Array:

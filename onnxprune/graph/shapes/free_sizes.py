@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnx
 
-from onnxprune.graph.storage.weights import is_external
+from onnxprune.graph.storage.weights import is_external, named_tensors
 
 BATCH, OTHER = (1, 2), (64, 96)
 """What a free size is in the two trials: the batch (axis 0) and any other axis."""
@@ -84,7 +84,7 @@ def given_sizes(model: onnx.ModelProto, constants: Mapping[str, np.ndarray], sha
 def candidates(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> tuple[int, ...]:
     """Return sizes to try: common ones, multiples of what the graph's small constants and kernels name, and these."""
     named: set[int] = set()
-    for value in (*constants.values(), *_written(model)):
+    for value in _written(model, constants):
         if value.dtype.kind in "iu" and value.size <= _FEW:
             named.update(value.ravel().tolist())
     for node in model.graph.node:
@@ -94,12 +94,12 @@ def candidates(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> t
     return (*COMMON, *large, *sorted(n for n in named if 1 < n < _SMALLEST))
 
 
-def _written(model: onnx.ModelProto) -> Iterator[np.ndarray]:
-    """Yield the values of small Constant nodes."""
-    for node in model.graph.node:
-        for attribute in node.attribute if node.op_type == "Constant" else ():
-            if attribute.name == "value" and math.prod(attribute.t.dims) <= _FEW and not is_external(attribute.t):
-                yield onnx.numpy_helper.to_array(attribute.t)
+def _written(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the values of constants, and of small Constant nodes."""
+    yield from constants.values()
+    for name, tensor in named_tensors(model.graph).items():
+        if name not in constants and math.prod(tensor.dims) <= _FEW and not is_external(tensor):
+            yield onnx.numpy_helper.to_array(tensor)
 
 
 def search(

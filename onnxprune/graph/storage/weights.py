@@ -7,7 +7,7 @@ what nobody asks for is never read, and what was read can be let go of again.
 import math
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,10 @@ class Weights:
     files: Mapping[str, DataFile] = field(default_factory=dict)
     changed: Mapping[str, Array | Callable[[], Array]] = field(default_factory=dict)
     located: frozenset[int] = frozenset()
+
+    def with_changed(self, values: Mapping[str, Array | Callable[[], Array]]) -> "Weights":
+        """Return these with further new values."""
+        return replace(self, changed={**self.changed, **values})
 
     def array(self, tensor: TensorProto) -> Array:
         """Return the value of `tensor`, as a view of the mapped file where its type allows one."""

@@ -4,13 +4,13 @@ Channels within the groups of convolutions are put in order (decision 38), and r
 are turned into their principal axes (decision 39).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from onnxprune.analysis.analysis import Analysis
-from onnxprune.analysis.blocks import find_blocks, sources
-from onnxprune.analysis.streams import find_streams
+from onnxprune.analysis.blocks import Blocks, find_blocks, sources
+from onnxprune.analysis.streams import Stream, find_streams
 from onnxprune.calibration.streams import stream_covariances
 from onnxprune.data import take
 from onnxprune.errors import InputError
@@ -55,25 +55,40 @@ def arranged_as(run: Run, arrangement: Arrangement) -> Iterator[Run]:
     Raises:
         InputError: it is none of this model's, or there are no samples such as streams were turned by.
     """
-    if arrangement == Arrangement():
+    with _ordered_as(run, arrangement) as ordered, _turned_as(ordered, arrangement) as turned:
+        yield turned
+
+
+@contextmanager
+def _ordered_as(run: Run, arrangement: Arrangement) -> Iterator[Run]:
+    if not arrangement.orders:
         yield run
         return
-    with _in_order(run, arrangement.orders) as ordered:
-        if arrangement.orders and not _is_same(run, ordered):
+    blocks = find_blocks(run.analysis)
+    with _in_order(run, blocks, arrangement.orders) as ordered:
+        if not _is_same(run, ordered, _reordered(blocks, arrangement.orders)):
             raise InputError(_CHANGED, "wrong-model")
-        if not arrangement.turned:
-            yield ordered
-            return
-        if run.samples is None or run.data_facts["digest"] != arrangement.samples:
-            raise InputError(
-                "Streams were turned into the principal axes of the samples that the plan or the scores were made "
-                "with; give the same with --data.",
-                "no-data" if run.samples is None else "data-mismatch",
-            )
-        with _turned(ordered, arrangement.turned, arrangement.seed) as turned:
-            if not _is_same(ordered, turned):
-                raise InputError(_CHANGED, "wrong-model")
-            yield turned
+        yield ordered
+
+
+@contextmanager
+def _turned_as(run: Run, arrangement: Arrangement) -> Iterator[Run]:
+    if not arrangement.turned:
+        yield run
+        return
+    if run.samples is None or run.data_facts["digest"] != arrangement.samples:
+        raise InputError(
+            "Streams were turned into the principal axes of the samples that the plan or the scores were made "
+            "with; give the same with --data.",
+            "no-data" if run.samples is None else "data-mismatch",
+        )
+    streams = [stream for stream in find_streams(run.analysis) if stream.group in arrangement.turned]
+    if len(streams) < len({*arrangement.turned}):
+        raise InputError("A stream cannot be turned as is asked for; make the plan or the scores again.", "wrong-model")
+    with _turned(run, streams, arrangement.seed) as turned:
+        if not _is_same(run, turned, _in_streams(run, streams)):
+            raise InputError(_CHANGED, "wrong-model")
+        yield turned
 
 
 @contextmanager
@@ -88,8 +103,8 @@ def _in_best_order(run: Run) -> Iterator[Run]:
     layers = len(blocks.columns)
     what = "a grouped convolution" if layers == 1 else f"{layers} grouped convolutions"
     note = f"The channels of {what} were put in order first, so that every group loses its own least ones."
-    with _in_order(run, orders) as ordered:
-        yield _noted(ordered, note) if _is_seen_to_be_same(run, ordered) else run
+    with _in_order(run, blocks, orders) as ordered:
+        yield _noted(ordered, note) if _is_seen_to_be_same(run, ordered, _reordered(blocks, orders)) else run
 
 
 @contextmanager
@@ -100,36 +115,30 @@ def _in_principal_axes(run: Run) -> Iterator[Run]:
         yield run
         return
     run.working("Turning streams into their principal axes")
-    names = tuple(stream.group for stream in streams)
     note = (
-        f"The stream {names[0]!r} was turned into its principal axes first."
-        if len(names) == 1
-        else f"{len(names)} streams were turned into their principal axes first."
+        f"The stream {streams[0].group!r} was turned into its principal axes first."
+        if len(streams) == 1
+        else f"{len(streams)} streams were turned into their principal axes first."
     )
-    with _turned(run, names, run.config.seed) as turned:
-        yield _noted(turned, note) if _is_seen_to_be_same(run, turned) else run
+    with _turned(run, streams, run.config.seed) as turned:
+        yield _noted(turned, note) if _is_seen_to_be_same(run, turned, _in_streams(run, streams)) else run
 
 
 @contextmanager
-def _in_order(run: Run, orders: Mapping[str, IntArray]) -> Iterator[Run]:
-    if not orders:
-        yield run
-        return
-    stored = reorder(run.analysis, find_blocks(run.analysis), orders)
+def _in_order(run: Run, blocks: Blocks, orders: Mapping[str, IntArray]) -> Iterator[Run]:
+    stored = reorder(run.analysis, blocks, orders)
     with _in_place(run, stored, replace(run.model.arrangement, orders=dict(orders))) as ordered:
         yield ordered
 
 
 @contextmanager
-def _turned(run: Run, names: tuple[str, ...], seed: int) -> Iterator[Run]:
-    streams = [stream for stream in find_streams(run.analysis) if stream.group in names]
-    if len(streams) < len({*names}):
-        raise InputError("A stream cannot be turned as is asked for; make the plan or the scores again.", "wrong-model")
+def _turned(run: Run, streams: Sequence[Stream], seed: int) -> Iterator[Run]:
     data = run.calibration_samples.calibration
     some = take(data, min(SAMPLES, len(data)), seed)
     found = stream_covariances(run.analysis, streams, some, seed=seed, track=run.listener.track)
     matrices = [principal_axes(c, centred=stream.centred) for stream, c in zip(streams, found, strict=True)]
     stored = turn(run.analysis, dict(zip(streams, matrices, strict=True)))
+    names = tuple(stream.group for stream in streams)
     how = replace(run.model.arrangement, turned=names, seed=seed, samples=run.data_facts["digest"])
     with _in_place(run, stored, how) as turned:
         yield turned
@@ -147,19 +156,27 @@ def _in_place(run: Run, stored: StoredModel, arrangement: Arrangement) -> Iterat
         yield replace(run, model=model, analysis=analysis)
 
 
-def _is_seen_to_be_same(run: Run, other: Run) -> bool:
+def _reordered(blocks: Blocks, orders: Mapping[str, IntArray]) -> set[str]:
+    """Return the tensors whose channels stand in another order."""
+    return {axis.ref.name for axis, _ in sources(blocks, orders)}
+
+
+def _in_streams(run: Run, streams: Sequence[Stream]) -> set[str]:
+    """Return the tensors of streams."""
+    groups = (run.analysis.by_name[stream.group] for stream in streams)
+    return {member.axis.ref.name for group in groups for member in group.members}
+
+
+def _is_seen_to_be_same(run: Run, other: Run, moved: set[str]) -> bool:
     try:
-        return _is_same(run, other)
+        return _is_same(run, other, moved)
     except InputError:  # onnxruntime cannot run it, or not on random inputs
         return False
 
 
-def _is_same(run: Run, other: Run) -> bool:
-    """Whether the arranged model computes what the model does, in what reads the channels as well as in the outputs."""
-    graph, how = run.model.graph, other.model.arrangement
-    moved = {axis.ref.name for axis, _ in sources(find_blocks(run.analysis), how.orders)}
-    turned = set(how.turned) - set(run.model.arrangement.turned)
-    moved.update(member.axis.ref.name for name in turned for member in run.analysis.by_name[name].members)
+def _is_same(run: Run, other: Run, moved: set[str]) -> bool:
+    """Whether the arranged model computes what the model does, in all that reads what has moved and in the outputs."""
+    graph = run.model.graph
     readers = [node for node in graph.nodes if moved & {*node.inputs} and not moved & {*node.outputs}]
     samples, seed = run.samples, run.config.seed
     data = None if samples is None else take(samples.calibration, min(_COMPARED, len(samples.calibration)), seed)
