@@ -34,7 +34,7 @@ ASKED: dict[str, dict[str, dict[str, Any]]] = {
     "fashion_resnext": {"50 % of the MACs": {"macs": 0.5}, "35 % of the MACs": {"macs": 0.35}},
     "fashion_vit": {
         f"{share} % of the stream": {
-            "approximate": True,
+            "allow": "approximate",
             "ratio": 0.0,
             "ratio_for": [f"/patch/Conv_output_0={100 - share}%"],
         }

@@ -21,9 +21,9 @@ from onnxprune.values.groups import ChannelGroup
 class Analysis:
     """What can be cut of a graph, and what follows from cutting it.
 
-    `approximate` says whether channels that a normalisation runs over count as prunable; `unread` which layers are in
-    no group because nothing could be said of them, and why; `head` is the axis of the classes where it was opened;
-    `branches` are what can be left out as a whole.
+    `approximate` says whether channels that a normalisation runs over count as prunable, `interface` whether those of
+    states that come in and go out do; `unread` which layers are in no group because nothing could be said of them, and
+    why; `head` is the axis of the classes where it was opened; `branches` are what can be left out as a whole.
     """
 
     graph: Graph
@@ -32,9 +32,15 @@ class Analysis:
     groups: tuple[ChannelGroup, ...]
     costs: CostTable
     approximate: bool = False
+    interface: bool = False
     unread: tuple[str, ...] = ()
     head: Axis | None = None
     branches: tuple[Branch, ...] = ()
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """What may be cut beside exact groups, in the words of `--allow`."""
+        return ("approximate",) * self.approximate + ("interface",) * self.interface
 
     @property
     def free(self) -> tuple[ChannelGroup, ...]:

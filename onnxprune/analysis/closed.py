@@ -9,19 +9,24 @@ from dataclasses import replace
 
 import numpy as np
 
+from onnxprune.analysis.interface import may_be_state
 from onnxprune.analysis.reading import NOT_LET_THROUGH, Reading, met
 from onnxprune.ops.facts import Freeze, Tie
 from onnxprune.values.axes import Axis, BoolArray, IntArray, Ref
 
 
-def with_closed_axes(reading: Reading, *, approximate: bool) -> Reading:
-    """Return the reading with its closed axes; with `approximate`, what an inexact result would lift closes nothing."""
+def with_closed_axes(reading: Reading, *, approximate: bool, interface: bool = False) -> Reading:
+    """Return the reading with its closed axes.
+
+    With `approximate`, what an inexact result would lift closes nothing; with `interface`, no input and output does
+    that may be an end of a state.
+    """
     under = frozenset(
         fact.under
         for fact, _ in reading.every
         if isinstance(fact, Freeze) and fact.under and not (approximate and fact.approximate)
     )
-    closed = _closed(reading, under, approximate=approximate)
+    closed = _closed(reading, under, approximate=approximate, interface=interface)
     choices = reading.alternatives.values()
     ending = {tie for ties in choices for tie in ties if tie.a in closed or tie.b in closed}
     return replace(reading, closed=closed, dead=under | ending)
@@ -38,7 +43,7 @@ def dead_ends(reading: Reading) -> tuple[frozenset[Tie], frozenset[Tie]]:
     return frozenset(bettered), (reading.dead - bettered) | shared
 
 
-def _closed(reading: Reading, frozen: frozenset[Tie], *, approximate: bool) -> Mapping[Axis, str]:
+def _closed(reading: Reading, frozen: frozenset[Tie], *, approximate: bool, interface: bool) -> Mapping[Axis, str]:
     """Follow the ties backwards from all that is frozen; return the closed axes with what closes them.
 
     `frozen` are alternatives by which nothing can be cut.
@@ -61,7 +66,8 @@ def _closed(reading: Reading, frozen: frozenset[Tie], *, approximate: bool) -> M
         return not still_open.any()
 
     closed: dict[Axis, str] = {}
-    queue = [(axis, why) for axis, at, why in _frozen(reading, approximate=approximate) if is_closed_by(axis, at)]
+    first = _frozen(reading, approximate=approximate, interface=interface)
+    queue = [(axis, why) for axis, at, why in first if is_closed_by(axis, at)]
     while queue:
         axis, why = queue.pop()
         if axis in closed:
@@ -86,7 +92,7 @@ def _leading_to(reading: Reading) -> Mapping[Axis, list[tuple[Axis, IntArray | N
     return found
 
 
-def _frozen(reading: Reading, *, approximate: bool) -> Iterator[tuple[Axis, IntArray | None, str]]:
+def _frozen(reading: Reading, *, approximate: bool, interface: bool) -> Iterator[tuple[Axis, IntArray | None, str]]:
     """Yield the positions of axes (None: all) that a node, or the interface of the graph, freezes, and why."""
     graph = reading.graph
     for fact, number in reading.every:
@@ -102,6 +108,8 @@ def _frozen(reading: Reading, *, approximate: bool) -> Iterator[tuple[Axis, IntA
         name = axis.ref.name
         if name in unspoken:
             yield axis, None, unspoken[name]
+        elif interface and not axis.ref.is_use and may_be_state(graph, name):
+            continue
         elif name in graph.inputs or (name in graph.outputs and not axis.ref.is_use and axis != reading.head):
             yield axis, None, f"is part of the graph {'input' if name in graph.inputs else 'output'} {name!r}"
 

@@ -8,7 +8,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from onnxprune.analysis.labels import FrozenAxis, Labelled
-from onnxprune.values.axes import Axis, IntArray, frozen_array
+from onnxprune.values.axes import Axis, BoolArray, IntArray, frozen_array
 from onnxprune.values.groups import ChannelGroup, Member, Role
 
 
@@ -53,13 +53,20 @@ def tie_matrix(labelled: Labelled, components: Components) -> coo_array:
 
 
 def build_groups(
-    labelled: Labelled, components: Components, frozen_axes: tuple[FrozenAxis, ...], *, approximate: bool = False
+    labelled: Labelled,
+    components: Components,
+    frozen_axes: tuple[FrozenAxis, ...],
+    *,
+    approximate: bool = False,
+    states: BoolArray | None = None,
 ) -> tuple[ChannelGroup, ...]:
     """Sort the components into groups: the same axes, reached the same number of times, frozen for the same reason.
 
-    With `approximate`, what only an approximate freeze forbids is free, and labelled as approximate.
+    With `approximate`, what only an approximate freeze forbids is free, and labelled as approximate. Groups of the
+    components `states` that nothing but the interface freezes are labelled as states.
     """
-    cause = _causes(components, frozen_axes)
+    states = np.zeros(components.count, dtype=bool) if states is None else states
+    cause = _causes(components, frozen_axes, states)
     produced = np.zeros(components.count, dtype=bool)
     for axis, _ in labelled.produces:
         produced[components.labels(axis)] = True
@@ -77,17 +84,27 @@ def build_groups(
     for members in by_signature.values():
         labels = np.stack([order[bounds[c] : bounds[c + 1]] for c in members])
         frozen = frozen_axes[cause[members[0]]] if cause[members[0]] >= 0 else None
-        groups.append(_group(components, labels, producers, frozen, names, allowed=approximate))
+        group = _group(components, labels, producers, frozen, names, allowed=approximate)
+        is_state = frozen is not None and frozen.outside and bool(states[members].all())
+        groups.append(replace(group, state=is_state))
     return tuple(groups)
 
 
-def _causes(components: Components, frozen_axes: tuple[FrozenAxis, ...]) -> IntArray:
-    """Return for each component the number of the frozen axis that freezes it (an exact one first), or -1.
+def _causes(components: Components, frozen_axes: tuple[FrozenAxis, ...], states: BoolArray) -> IntArray:
+    """Return for each component the number of the frozen axis that freezes it, or -1.
+
+    What nothing lifts comes first, then what freezes `states` from outside, then what is approximate.
 
     Where nodes freeze one position each of the same axis, the first of them speaks for all.
     """
     cause = np.full(components.count, -1, dtype=np.int64)
-    ranked = sorted(enumerate(frozen_axes), key=lambda entry: (entry[1].approximate, entry[0]))
+
+    def rank(entry: tuple[int, FrozenAxis]) -> tuple[bool, bool, int]:
+        number, frozen = entry
+        of_states = frozen.outside and bool(states[components.labels(frozen.axis)].all())
+        return frozen.approximate, of_states, number
+
+    ranked = sorted(enumerate(frozen_axes), key=rank)
     speakers: dict[tuple[Axis, bool], int] = {}
     numbers = [
         number if frozen.at is None else speakers.setdefault((frozen.axis, frozen.approximate), number)

@@ -39,13 +39,17 @@ class AppliedTie:
 
 @dataclass(frozen=True, eq=False)
 class FrozenAxis:
-    """Positions of an axis (None: all) that cannot be cut, why, and because of which node (-1: none)."""
+    """Positions of an axis (None: all) that cannot be cut, why, and because of which node (-1: none).
+
+    `outside` says that every user of the model sees them: they are of its inputs or outputs.
+    """
 
     axis: Axis
     reason: str
     at: IntArray | None = None
     approximate: bool = False
     node: int = -1
+    outside: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,16 +144,16 @@ class _Labeller:
         if period is not None:
             self.periods[axis] = period
         if axis.ref.name in self.graph.inputs:
-            self._freeze(axis, f"is part of the graph input {axis.ref.name!r}")
+            self._freeze(axis, f"is part of the graph input {axis.ref.name!r}", outside=True)
         if axis.ref.name in self.graph.outputs and not axis.ref.is_use and axis != self.reading.head:
-            self._freeze(axis, f"{IN_OUTPUT} {axis.ref.name!r}")
+            self._freeze(axis, f"{IN_OUTPUT} {axis.ref.name!r}", outside=True)
         if axis.ref.name in self.sparse:
             self._freeze(axis, f"is part of the sparse tensor {axis.ref.name!r}")
         place = axis.ref.node if axis.ref.is_use else self.place.get(axis.ref.name, -1)
         heapq.heappush(self.queue, (place, len(self.sizes), axis))
 
-    def _freeze(self, axis: Axis, reason: str, at: IntArray | None = None) -> None:
-        self.frozen_axes.append(FrozenAxis(axis, reason, at))
+    def _freeze(self, axis: Axis, reason: str, at: IntArray | None = None, *, outside: bool = False) -> None:
+        self.frozen_axes.append(FrozenAxis(axis, reason, at, outside=outside))
 
     def _spread(self, axis: Axis) -> None:
         """Apply what every node that touches `axis` says of it."""

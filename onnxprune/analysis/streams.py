@@ -6,7 +6,7 @@ by an orthogonal matrix: what makes it is multiplied by that, what reads it by i
 (Ashkboos et al. 2024, SliceGPT). The scales of a normalisation go into the weights that read it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -108,7 +108,7 @@ class _Reader:
     """Walks the nodes that touch a group in their order.
 
     `seen` has for every tensor the normalisation that it has gone through, or `_WHOLE`; `own` what makes a tensor that
-    is read once and has nothing else in it.
+    is read once and has nothing else in it. `lifted` says that something is added that is the same for all channels.
     """
 
     graph: Graph
@@ -121,6 +121,7 @@ class _Reader:
     scales: set[Axis] = field(default_factory=set)
     own: dict[str, list[Axis]] = field(default_factory=dict)
     gains: dict[Axis, Axis] = field(default_factory=dict)
+    lifted: bool = False
 
     def stream(self) -> Stream:
         """Return the stream.
@@ -135,6 +136,7 @@ class _Reader:
         uses = [member.axis for member in self.group.members if member.axis.ref.is_use]
         centring = {node.op in CENTRING for node in self.norms.values()}
         self._require({*uses} == handled and len(centring) == 1 and all(self._can_change(axis) for axis in uses))
+        self._require(centring == {True} or not self.lifted)  # a turned stream is lifted along other channels
         return Stream(
             self.group.name,
             self.group.size,
@@ -153,7 +155,9 @@ class _Reader:
         elif node.op in ("Add", "Sub"):
             self._require(self._states(node) <= {_WHOLE})
             self._hand_on(node, _WHOLE)
-            self._add(node, self._uses(node).values())
+            self._add(
+                node, self._uses(node).values(), even=[name for name in node.inputs if not self._knows(node, name)]
+            )
         elif node.op == "Mul" and not node.domain:
             self._scale(node)
         elif node.op in _PASSED_ON and not node.domain:
@@ -177,7 +181,9 @@ class _Reader:
             and 1 in uses
             and len(uses) == sum(bool(name) for name in node.inputs[1:])
         )
-        scale = np.abs(self.graph.facts.known[node.inputs[1]].first)
+        scale, *shift = (self.graph.facts.known[name].first for name in node.inputs[1:] if name)
+        self._require(all(value.shape == (self.group.size,) for value in (scale, *shift)))
+        scale = np.abs(scale)
         self._require(bool(scale.min() > _LEAST_SCALE * scale.max()))
         self.norms[node.index] = node
         self.scales.update(uses.values())
@@ -205,12 +211,20 @@ class _Reader:
             self.reads.append((inputs, norm))
         if outputs is not None:
             self._hand_on(node, _WHOLE)
-            self._add(node, [outputs, *(axis for slot, axis in uses.items() if slot == layout.bias)], alone=True)
+            bias = [] if layout.bias is None else [name for name in node.inputs[layout.bias : layout.bias + 1] if name]
+            even = [name for name in bias if layout.bias not in uses]
+            self._add(node, [outputs, *(uses[slot] for slot in (layout.bias,) if slot in uses)], alone=True, even=even)
 
-    def _add(self, node: Node, axes: Iterable[Axis], *, alone: bool = False) -> None:
-        """Take in what is added at a node, and whether that is all that there is in its result."""
+    def _add(self, node: Node, axes: Iterable[Axis], *, alone: bool = False, even: Sequence[str] = ()) -> None:
+        """Take in what is added at a node, and whether that is all that there is in its result.
+
+        What is `even` is added to all channels alike, and no scales can be left to it.
+        """
         made, read = list(axes), self._inputs(node)
         self.makes.extend(made)
+        if even:
+            self.lifted = True
+            return
         known = [] if alone else [self.own.get(name) for name in read]
         if all(entry is not None for entry in known):
             whole = [axis for entry in known if entry is not None for axis in entry] + made
@@ -240,6 +254,10 @@ class _Reader:
         """Return what the tensors of the group that a node reads have gone through."""
         self._require(all(name in self.seen for name in self._inputs(node)))
         return {self.seen[name] for name in self._inputs(node)}
+
+    def _knows(self, node: Node, name: str) -> bool:
+        """Whether what a node reads has the channels."""
+        return not name or Ref(name) in self.axes or any(axis.ref.name == name for axis in self._uses(node).values())
 
     def _inputs(self, node: Node) -> list[str]:
         return [name for name in node.inputs if name and Ref(name) in self.axes]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.analysis.analysis import Analysis
+from onnxprune.analysis.streams import NORMS
 from onnxprune.calibration.inner import SAMPLES_PER_CALL, inner_session
 from onnxprune.calibration.probes import POSITIONS
 from onnxprune.calibration.shrinkage import Spread
@@ -37,11 +38,12 @@ class _LayerMoments:
         layer: the layer.
         matrix: its weight as the target sees it, [groups, inputs, outputs].
         tapped: whether inputs are channels times taps, or channels alone.
+        about: what moments of the inputs are taken about, by channel; None: their means.
         space: the sizes of its output by spatial axis, where that need not be looked at because all about the target
             follows from the inputs; else None.
     """
 
-    def __init__(self, graph: Graph, layer: Layer, most_tapped: int) -> None:
+    def __init__(self, graph: Graph, layer: Layer, most_tapped: int, about: NDArray[Any] | None) -> None:
         matrix = as_matrix(layer.node, graph.facts.known[layer.weight].first)
         groups, inputs, outputs = matrix.shape
         self.layer = layer
@@ -49,6 +51,7 @@ class _LayerMoments:
         self.tapped = inputs <= most_tapped or not layer.kernel
         if not self.tapped:
             self.matrix = self.matrix.reshape(groups, layer.shape[input_axis(layer.node)], -1)
+        self.about = about
         self.space = _space(graph, layer) if layer.alone and self.tapped else None
         self._pending: list[NDArray[Any]] = []
         self._rows, self._seen = 0, 0
@@ -116,10 +119,14 @@ class _LayerMoments:
             return None
         layer, mean, matrix = self.layer, self._x / self._rows, self.matrix.astype(np.float64)
         about_origin = self._xx / self._rows
-        moments = about_origin - mean[:, :, None] * mean[:, None, :]
+        moments = covariances = about_origin - mean[:, :, None] * mean[:, None, :]
+        if self.about is not None:
+            taps = self.inputs // len(self.about)
+            far = mean + self._origin - np.repeat(self.about, taps)
+            moments = covariances + far[:, :, None] * far[:, None, :]
         share = self._spread.share(about_origin)
         if self.space is not None:
-            scale = float((matrix * (moments @ matrix)).sum())
+            scale = float((matrix * (covariances @ matrix)).sum())
         else:
             scale = self._yy / self._seen - float(np.square(self._y / self._seen).sum())
         return Consumer(layer.output, _axis(layer), matrix, moments, layer.shape[input_axis(layer.node)], scale, share)
@@ -149,6 +156,10 @@ def input_moments(
     read had nothing to do with each other. Where there would be more than `most_moments` in all, the widest layers are
     left out.
 
+    Moments are about the means, which a bias makes up for. Behind a normalisation over channels that can go they are
+    about what is always added there: the mean of a channel is a part of what the normalisation divides by, and no bias
+    makes up for that.
+
     Left out are layers that cannot be written as a linear system (`find_layers` says which), grouped ConvTranspose, and
     systems wider than `MOST_INPUTS`.
     """
@@ -168,13 +179,28 @@ def input_moments(
 
 def _start(analysis: Analysis, most_tapped: int) -> list[_LayerMoments]:
     read = {member.axis for group in analysis.prunable for member in group.members if member.role == "weight"}
+    inexact = {member.axis for group in analysis.prunable if group.approximate for member in group.members}
     found = []
     for layer in find_layers(analysis.graph, solvable=False)[0]:
         layout = weight_layout_of(layer.node)
         if _axis(layer) not in read or (layout.transposed and layout.groups > 1):
             continue  # the groups of a ConvTranspose lie on the same axis of its weight as its channels
-        found.append(_LayerMoments(analysis.graph, layer, most_tapped))
+        about = _always_added(analysis.graph, layer.source) if _axis(layer) in inexact and layout.groups == 1 else None
+        found.append(_LayerMoments(analysis.graph, layer, most_tapped, about))
     return [sums for sums in found if sums.inputs <= MOST_INPUTS]
+
+
+def _always_added(graph: Graph, tensor: str) -> NDArray[Any] | None:
+    """Return the shift of the normalisation that makes a tensor, [channels]; None: none does, or it is not known."""
+    maker = graph.producers.get(tensor)
+    if maker is None or maker.op not in NORMS:
+        return None
+    scale, *shift = (graph.facts.known.get(name) for name in maker.inputs[1:] if name)
+    if scale is None or scale.first.ndim != 1:
+        return None
+    if not shift:
+        return np.zeros(scale.first.shape)
+    return None if shift[0] is None or shift[0].first.shape != scale.first.shape else shift[0].first
 
 
 def _affordable(found: list[_LayerMoments], most: int | None) -> list[_LayerMoments]:

@@ -1,5 +1,6 @@
 """What lies in residual streams: covariances behind their normalisations, before these scale it."""
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,11 +21,12 @@ def stream_covariances(
 ) -> tuple[FloatArray, ...]:
     """Return the covariance of every stream, [channels, channels], the mean over its normalisations.
 
-    Looked at are some positions of every sample.
+    Looked at are some positions of every sample, the same ones whatever other streams there are. It is not finite where
+    the stream is not.
     """
     names = {norm.inputs[0] for stream in streams for norm in stream.norms.values()}
     session = inner_session(analysis.graph, sorted(names))
-    rng = np.random.default_rng(seed)
+    drawn = [np.random.default_rng([seed, zlib.crc32(stream.group.encode())]) for stream in streams]
     moments = [np.zeros((stream.size, stream.size)) for stream in streams]
     sums = [np.zeros(stream.size) for stream in streams]
     seen = [0] * len(streams)
@@ -37,7 +39,7 @@ def stream_covariances(
                     most = POSITIONS * len(rows)
                     rows = rows.reshape(-1, stream.size).astype(np.float64)
                     if len(rows) > most:
-                        rows = rows[rng.choice(len(rows), most, replace=False)]
+                        rows = rows[drawn[place].choice(len(rows), most, replace=False)]
                     rows = _normalised(rows, centred=stream.centred)
                     moments[place] += rows.T @ rows
                     sums[place] += rows.sum(axis=0)
@@ -49,6 +51,7 @@ def stream_covariances(
 
 
 def _normalised(rows: FloatArray, *, centred: bool) -> FloatArray:
-    if centred:
-        rows = rows - rows.mean(axis=1, keepdims=True)
-    return np.asarray(rows / np.sqrt(np.square(rows).mean(axis=1, keepdims=True) + _SMALL))
+    with np.errstate(invalid="ignore", over="ignore"):
+        if centred:
+            rows = rows - rows.mean(axis=1, keepdims=True)
+        return np.asarray(rows / np.sqrt(np.square(rows).mean(axis=1, keepdims=True) + _SMALL))

@@ -27,7 +27,7 @@ def inspect(config: InspectConfig, talk: Talk) -> None:
     from onnxprune.report.inspection import Inspection, explanation_blocks, explanation_json, inspection_blocks
 
     model = loaded.load(config.model, config.input_shape)
-    analysis = inspected(model, approximate=config.approximate)
+    analysis = inspected(model, allow=config.allow)
     if config.explain is not None:
         found = explain(analysis, config.explain)
         if talk.as_json:

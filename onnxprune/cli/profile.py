@@ -38,7 +38,7 @@ def profile(config: ProfileConfig, talk: Talk) -> None:
     written = {"the latency table": config.written} if config.pack is None else {"the packed file": config.pack}
     check_outputs(written, config.read({}))
     model = load(config.model, config.input_shape)
-    analysis = inspect(model, approximate=config.approximate)
+    analysis = inspect(model, allow=config.allow)
     if config.pack is not None:
         jobs = pack(model, analysis, config.pack)
         told = f"{jobs} timings packed into {config.pack}"

@@ -13,6 +13,7 @@ from onnxprune.errors import InputError
 from onnxprune.evaluation.classes import as_scores
 from onnxprune.runtime import Session
 from onnxprune.values.bounds import ratio_bound
+from onnxprune.values.interface import Narrowed, narrowed
 from onnxprune.values.progress import Track, silent
 
 _NUMBERS = ("float16", "float32", "float64", "int", "uint", "bool")
@@ -159,7 +160,8 @@ def drift(
         for chunk in reference.chunks(batch.feeds):
             before, after = reference.run(chunk.feeds, names), session.run(chunk.feeds, names)
             for name in names:
-                totals.add(name, before[name], after[name], chunk.size, chunk.count, dataset.outputs or ())
+                old = _left(before[name], reference.interface.get(name, ()), session.interface.get(name, ()))
+                totals.add(name, old, after[name], chunk.size, chunk.count, dataset.outputs or ())
     skipped |= {name: sums.fault for name, sums in totals.sums.items() if sums.fault}
     good = {name: sums for name, sums in totals.sums.items() if not sums.fault}
     return Drift(
@@ -169,6 +171,15 @@ def drift(
         skipped=skipped,
         parts={name: np.concatenate(sums.parts) for name, sums in good.items()},
     )
+
+
+def _left(old: NDArray[Any], before: Sequence[Narrowed], after: Sequence[Narrowed]) -> NDArray[Any]:
+    """Return what of an output of the reference the new model still has."""
+    had = {each.axis: each for each in before}
+    for each in after:
+        if each.axis in had:
+            old = old.compress(np.isin(had[each.axis].kept, each.kept), each.axis)
+    return narrowed(old, [each for each in after if each.axis not in had])
 
 
 def _ratio(sums: _DriftSums) -> float:

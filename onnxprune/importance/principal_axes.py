@@ -35,5 +35,7 @@ def principal_axes(covariance: FloatArray, *, centred: bool) -> FloatArray:
 
 
 def _axes(covariance: FloatArray) -> FloatArray:
-    """Return the eigenvectors as rows, those of the largest variances first."""
-    return np.asarray(np.linalg.eigh(covariance)[1][:, ::-1].T)
+    """Return the eigenvectors as rows, those of the largest variances first, the largest entry of each above 0."""
+    found = np.linalg.eigh(covariance)[1][:, ::-1].T
+    largest = np.take_along_axis(found, np.abs(found).argmax(axis=1)[:, None], axis=1)
+    return np.asarray(found * np.where(largest < 0, -1.0, 1.0))

@@ -116,7 +116,7 @@ def time_whole(
     """Time models in turn, see `in_turns`.
 
     Args:
-        models: bytes or paths of models that take the same inputs.
+        models: bytes or paths of models that take the same inputs, but for widths that a cut left of them.
         feeds: by input its shape; all are float32.
         threads: within a kernel; None: the runtime's choice.
         provider: execution provider.
@@ -126,11 +126,11 @@ def time_whole(
         For each model as `time_layer`.
     """
     sessions = [onnxruntime.InferenceSession(model, _options(threads), providers=[provider]) for model in models]
-    values = _noise(feeds)
-    for session in sessions:
+    noise = [_noise(_own(session, feeds)) for session in sessions]
+    for session, values in zip(sessions, noise, strict=True):
         for _ in range(WARM_UP):
             session.run(None, values)
-    calls = [partial(session.run, None, values) for session in sessions]
+    calls = [partial(session.run, None, values) for session, values in zip(sessions, noise, strict=True)]
     found = in_turns(calls, seconds * len(sessions), MOST, 0.0 if threads == 1 else SETTLE)
     return [_summary([1e6 * each for each in taken]) for taken in found]
 
@@ -180,6 +180,16 @@ def _options(threads: int | None) -> onnxruntime.SessionOptions:
 def _noise(feeds: Shapes) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in feeds.items()}
+
+
+def _own(session: onnxruntime.InferenceSession, feeds: Shapes) -> Shapes:
+    """Return the shapes of feeds with the sizes that a model fixes itself."""
+    return {
+        spec.name: [
+            own if isinstance(own, int) else size for own, size in zip(spec.shape, feeds[spec.name], strict=True)
+        ]
+        for spec in session.get_inputs()
+    }
 
 
 def _timed(session: onnxruntime.InferenceSession, values: Mapping[str, Any], seconds: float) -> list[float]:

@@ -13,11 +13,13 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxprune.graph.layers.weight_layout import WEIGHTED
+from onnxprune.graph.storage.metadata import entries, interface_left
 from onnxprune.graph.storage.subgraphs import subgraphs
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 from onnxprune.linear.depthwise import fill_blocks
 from onnxprune.linear.held import Calls, Held
 from onnxprune.runtime.session import Session, open_session
+from onnxprune.values.interface import fitted
 
 Array = NDArray[Any]
 
@@ -50,6 +52,7 @@ class Walk:
         self.model = model
         self.weights = weights
         self._calls = calls
+        self._interface = interface_left(entries(model))
         self._held = Held(memory)
         self._share = memory / max(1, len(calls))
         self._fed = {name: np.asarray(value).dtype for name, value in calls[0].items()}
@@ -84,7 +87,7 @@ class Walk:
         inputs = [spec.name for spec in session.inputs] if session else []
         fed_anew = not fed.isdisjoint((*inputs, *reach, *peek))  # feeds may have to be read and decoded
         for number in range(len(self._calls)):
-            held = {**(self._calls[number] if fed_anew else {}), **self._held[number]}
+            held = {**(fitted(self._calls[number], self._interface) if fed_anew else {}), **self._held[number]}
             found = session.run({name: held[name] for name in inputs}, computed) if session else {}
             everything = {**held, **found}
             if settles:

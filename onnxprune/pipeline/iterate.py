@@ -101,7 +101,7 @@ def _iterate(config: IterateConfig, listener: Listener) -> Iterated:
     """Do what `iterate` does, in the work folder."""
     whole = with_width_block(config.pruning.goal, Device(config.threads), listener)
     original = load(config.model)
-    analysis = inspect(original, approximate=config.approximate)
+    analysis = inspect(original, allow=config.allow)
     refuse_unreachable(analysis, whole, {})
     macs = analysis.macs()
     check_retraining(config.pruning, original)
@@ -184,7 +184,7 @@ def _present(config: IterateConfig, state: Iterations, original: Analysis) -> An
     """Return the network that the next iteration begins with; only where single layers are steered is it another."""
     if state.standing is None or not config.pruning.goal.steering.ratios:
         return original
-    return inspect(load(_file(config, state.standing.number)), approximate=config.approximate)
+    return inspect(load(_file(config, state.standing.number)), allow=config.allow)
 
 
 def _check(config: IterateConfig) -> None:
@@ -235,7 +235,7 @@ def _run_facts(config: IterateConfig, goal: Goal, original: Model) -> dict[str, 
         "floor": config.floor,
         "round_to": goal.round_to,
         "recovery": config.recovered_by,
-        "approximate": config.approximate,
+        "allowed": list(config.allow),
         "training": config.recipe.to_json(),
         "classes": list(config.classes),
         "holdout": config.holdout,

@@ -86,7 +86,7 @@ def open_replay(config: PruneConfig, plan: Plan, listener: Listener, extra: Extr
         classes=tuple(plan.classes),
         protect=tuple(plan.request.get(PROTECT, ())) if config.data is not None else (),
         trim_head=bool(plan.request.get("trim_head")),
-        approximate=plan.request.get("allow") == "approximate",
+        allow=plan.request.get("allow", ()),
         input_shape=plan.request.get(INPUT_SHAPE, {}),
     )
     outputs = {**config.outputs, "the plan": None}  # it is not written
@@ -162,7 +162,7 @@ def _opened(
     check_outputs(outputs, config.inputs)
     listener.hear(Working("Reading the model"))
     model = load(config.model, config.input_shape)
-    analysis = inspect(model, approximate=config.approximate, trim_head=config.trim_head)
+    analysis = inspect(model, allow=config.allow, trim_head=config.trim_head)
     listener.hear(Analysed(analysis))
     with Staging() as staging:
         yield Run(config, config.goal, listener, extra, staging, model, analysis, method)
@@ -191,7 +191,7 @@ def _with_sizes_of(run: Run) -> Run:
     if not free:
         return run
     model = with_shapes(run.model, free)
-    analysis = inspect(model, approximate=run.config.approximate, trim_head=run.config.trim_head)
+    analysis = inspect(model, allow=run.config.allow, trim_head=run.config.trim_head)
     run.listener.hear(Analysed(analysis))
     return replace(run, model=model, analysis=analysis)
 
@@ -259,7 +259,7 @@ def _run_facts(run: Run) -> dict[str, Any]:
         **run.goal.to_json(),
         "steps": config.steps,
         "recovery": config.recovered_by,
-        "approximate groups": config.approximate,
+        "allowed": list(config.allow),
         "trim_head": config.trim_head,
         "seed": config.seed,
         "batch_size": config.batch_size,

@@ -119,7 +119,7 @@ def inspection_blocks(inspection: Inspection, *, verbose: bool = False) -> tuple
 
 
 def _stuck(group: ChannelGroup) -> str:
-    way = "; --allow approximate opens it" if group.approximate else ""
+    way = f"; --allow {group.opened_by} opens it" if group.opened_by else ""
     return f"{group.name} ({numbers.many(group.size, 'channel')}): {reason(group)}{way}"
 
 

@@ -81,6 +81,14 @@ def _rule(words: Callable[[Any], str]) -> Request:
     return Request("rule", lambda value, _: words(value))
 
 
+def _allowed(kinds: str) -> str:
+    said = {
+        "approximate": "approximate groups too (checked against normalising over the channels that stay)",
+        "interface": "states too, at both ends alike",
+    }
+    return ", ".join(words for kind, words in said.items() if kind in kinds)
+
+
 REQUESTS: Mapping[str, Request] = {
     **{name: _target(partial(_at_most, name)) for name in OWN},
     "budgets": _target(lambda given: ", ".join(_at_most(name, amount) for name, amount in given.items())),
@@ -92,13 +100,7 @@ REQUESTS: Mapping[str, Request] = {
     "round_to": _rule(
         lambda block: "widths not rounded" if block in (None, 1) else f"widths in blocks of {block} (below that any)",
     ),
-    "allow": _rule(
-        lambda kind: (
-            "approximate groups too (checked against normalising over the channels that stay)"
-            if kind == "approximate"
-            else ""
-        )
-    ),
+    "allow": _rule(_allowed),
     INPUT_SHAPE: _rule(_shapes),
     "steps": _rule(_steps),
     "rounds": _rule(_steps),  # what earlier plans called steps

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from onnxprune.errors import InputError
+from onnxprune.graph.storage.metadata import interface_left
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
-from onnxprune.values.interface import TensorSpec
+from onnxprune.values.interface import TensorSpec, fitted
 
 Optimization = Literal["none", "basic", "extended", "all"]
 Feeds = Mapping[str, NDArray[Any]]
@@ -57,6 +58,7 @@ class Session:
         threads: within a kernel; None: the runtime's choice.
         inputs: The graph's inputs, in order.
         outputs: The graph's outputs, in order. A dtype such as `seq(tensor(float))` marks a non-tensor.
+        interface: What a cut left of inputs and outputs; feeds of the original's widths are taken too.
         chunk_size: The number of samples that one call takes, None for any number; see `chunks`.
     """
 
@@ -115,6 +117,7 @@ class Session:
             ) from error
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
+        self.interface = interface_left(self._session.get_modelmeta().custom_metadata_map)
         self.chunk_size = _chunk_size(self.inputs, self.outputs)
         self._tensors = tuple(spec.name for spec in self.outputs if "(" not in spec.dtype)
 
@@ -122,7 +125,7 @@ class Session:
         """Run the model once on exactly these feeds.
 
         Args:
-            feeds: One array per graph input.
+            feeds: One array per graph input, of its own width or of the original's.
             outputs: Names of the outputs to compute; None means every tensor output.
 
         Raises:
@@ -136,7 +139,9 @@ class Session:
                 "unknown-name",
             )
         try:
-            values = self._session.run(names, {name: np.asarray(value) for name, value in feeds.items()})
+            values = self._session.run(
+                names, {name: np.asarray(value) for name, value in fitted(feeds, self.interface).items()}
+            )
         except _FAILURES as error:
             shapes = ", ".join(f"{name} {list(np.shape(value))}" for name, value in feeds.items())
             raise InputError(

@@ -68,18 +68,22 @@ class Steering:
                 )
         for group in groups:
             said = {ratio for pattern, ratio in self.ratios if fits(pattern, group)}
-            if len(said) + any(fits(pattern, group) for pattern in self.keep) > 1:
+            if len(said) + self.leaves_whole(group) > 1:
                 raise InputError(
                     f"More than one thing is said of group {group.name!r}, whose layers are cut together: "
                     f"{', '.join(group.layers)}; leave all but one out.",
                     "conflicting-options",
                 )
 
+    def leaves_whole(self, group: ChannelGroup) -> bool:
+        """Whether a group is to stay whole."""
+        return any(fits(pattern, group) for pattern in self.keep)
+
     def width(self, group: ChannelGroup, block: int) -> Width:
         """Return the widths that a group may take."""
         whole = self.original.get(places(group), group.size)
         least = min(1.0, self.min_keep * whole / group.size)
-        if any(fits(pattern, group) for pattern in self.keep):
+        if self.leaves_whole(group):
             return Width(group.name, group.size, block, least, group.size)
         free = Width(group.name, group.size, block, least)
         ratio = next((ratio for pattern, ratio in self.ratios if fits(pattern, group)), None)

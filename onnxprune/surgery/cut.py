@@ -7,12 +7,15 @@ import onnx
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import InputError
+from onnxprune.graph.storage.metadata import INTERFACE, entries, interface_left, interface_text
+from onnxprune.graph.storage.staging import with_metadata
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 from onnxprune.surgery.edits import Edits, plan_edits
 from onnxprune.surgery.leave_out import leave_out
 from onnxprune.surgery.rewrite import edited
 from onnxprune.values.axes import Axis, BoolArray
 from onnxprune.values.branches import Branch, emptied, left_out
+from onnxprune.values.interface import Interface, Narrowed
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +47,24 @@ def cut(analysis: Analysis, keep: Mapping[str, BoolArray]) -> Cut:
     masks, branches = analysis.axis_masks(keep), left_out(analysis.branches, keep)
     edits = leave_out(analysis.graph, plan_edits(analysis, masks), branches)
     model, weights = edited(analysis.graph, edits)
+    interface = _interface(analysis, masks)
+    if interface:
+        with_metadata(model, {INTERFACE: interface_text(interface)})
     return Cut(model, edits, keep, masks, weights, branches)
+
+
+def _interface(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> Interface:
+    """Return what is left of the inputs and outputs, of their widths before any cut; the head goes by its classes."""
+    graph = analysis.graph
+    left = {name: {each.axis: each for each in axes} for name, axes in interface_left(entries(graph.model)).items()}
+    for axis, mask in masks.items():
+        name, dim = axis.ref.name, axis.dim
+        if axis.ref.is_use or axis == analysis.head or name not in (*graph.inputs, *graph.outputs):
+            continue
+        before = left.setdefault(name, {}).get(dim, Narrowed(dim, len(mask), tuple(range(len(mask)))))
+        kept = tuple(place for place, stays in zip(before.kept, mask, strict=True) if stays)
+        left[name][dim] = replace(before, kept=kept)
+    return {name: tuple(axes.values()) for name, axes in left.items()}
 
 
 def refuse_empty(analysis: Analysis, keep: Mapping[str, BoolArray]) -> None:

@@ -32,6 +32,7 @@ class ChannelGroup:
         layers: names of the producing tensors, in graph order.
         frozen: why the group cannot be cut, or None.
         approximate: whether it could be cut if an inexact result were allowed.
+        state: whether it could be cut if both ends of a state, an input and an output, were to change alike.
         tied: why its positions go together or not at all, where they are one channel.
     """
 
@@ -41,9 +42,17 @@ class ChannelGroup:
     layers: tuple[str, ...]
     frozen: str | None = None
     approximate: bool = False
+    state: bool = False
     tied: str | None = None
 
     @property
     def prunable(self) -> bool:
         """Whether channels of this group may be removed."""
         return self.frozen is None and self.size > 1
+
+    @property
+    def opened_by(self) -> str:
+        """What `--allow` takes to open the group; empty where nothing does, or it is open."""
+        if self.frozen is None or not (self.state or self.approximate):
+            return ""
+        return "interface" if self.state else "approximate"

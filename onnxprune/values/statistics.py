@@ -92,7 +92,8 @@ class Consumer:
         axis: the axis of its weight that the channels lie on.
         matrix: what its inputs add to the tensor in which its error shows, [groups of the layer, inputs, outputs];
             inputs are channels of a group times taps. Where the taps are not told apart they are among the outputs.
-        moments: second moments of its inputs about their means, over sampled positions, [groups, inputs, inputs].
+        moments: second moments of its inputs over sampled positions, [groups, inputs, inputs]; about their means, or
+            behind a normalisation that loses channels about its shift.
         channels: channels of one group, each with `inputs / channels` taps.
         scale: mean square of the tensor in which its error shows, about its mean.
         shrinkage: share of the covariances that is chance, by group of the layer, see `calibration.shrinkage`.

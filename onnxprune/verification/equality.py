@@ -39,6 +39,7 @@ BASE_TOLERANCE = 1e-5
 NOISE_FACTOR = 10.0
 POWER_FACTOR = 100.0
 UNCHECKABLE_NOISE = 1e-3
+FLIPPED = 1e-3
 POWER_STEPS = 10.0
 _ONE_STEP = 1.01  # floats of neighbouring integers may differ by a hair more than their scale
 
@@ -129,7 +130,8 @@ def computes_the_same(
 ) -> bool:
     """Whether another model is seen to make the same `tensors`, which both have, and the same outputs.
 
-    They may differ by `tolerance` of the largest value, or by ten times what the runtime's optimisations change.
+    They may differ by `tolerance` of the largest value, or by ten times what the runtime's optimisations change; of
+    integers that share may be others, and `FLIPPED` of them in any case, as rounding can turn a near tie.
     """
     wanted = [*dict.fromkeys([*tensors, *graph.outputs])]
     plain = _outputs(graph.model, graph.weights, feeds, wanted)
@@ -138,8 +140,10 @@ def computes_the_same(
     for name, values in plain.items():
         if any(value.dtype.kind not in "fiub" for value in values):
             continue
-        noise = _difference(values, rough[name])
-        if noise > UNCHECKABLE_NOISE or _difference(values, found[name]) > max(tolerance, NOISE_FACTOR * noise):
+        floats = all(value.dtype.kind == "f" for value in values)
+        differ, least = (_difference, tolerance) if floats else (_share_of_others, max(tolerance, FLIPPED))
+        noise = differ(values, rough[name])
+        if noise > UNCHECKABLE_NOISE or differ(values, found[name]) > max(least, NOISE_FACTOR * noise):
             return False
     return True
 
@@ -264,6 +268,14 @@ def _difference(reference: Sequence[NDArray[Any]], other: Sequence[NDArray[Any]]
             largest = max(largest, float(np.abs(second[finite] - first[finite]).max()))
             scale = max(scale, float(np.abs(first[finite]).max()))
     return largest / scale if scale > 0 else (0.0 if largest == 0 else float("inf"))
+
+
+def _share_of_others(reference: Sequence[NDArray[Any]], other: Sequence[NDArray[Any]]) -> float:
+    """Return which share of the elements differ; 1 where shapes do."""
+    if any(a.shape != b.shape for a, b in zip(reference, other, strict=True)):
+        return 1.0
+    different = sum(int((a != b).sum()) for a, b in zip(reference, other, strict=True))
+    return different / max(1, sum(a.size for a in reference))
 
 
 def _outputs(

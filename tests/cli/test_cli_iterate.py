@@ -259,7 +259,7 @@ def test_an_undone_model_goes_with_its_data_files(tmp_path: Path) -> None:
 
 def test_a_run_with_other_groups_is_another_run() -> None:
     facts, model = vars(iterating)["_run_facts"], SimpleNamespace(digest="digest")
-    one, other = (IterateConfig(str(RESNET), data=str(RESNET), approximate=value) for value in (False, True))
+    one, other = (IterateConfig(str(RESNET), data=str(RESNET), allow=value) for value in ("exact", "approximate"))
     assert facts(one, one.pruning.goal, model) != facts(other, other.pruning.goal, model)
 
 

@@ -329,7 +329,7 @@ def test_no_model_ever_reads_the_weights_of_another(few: Path, tmp_path: Path, m
         ({"threads": 1}, "threads"),
         ({"batch_size": 7}, "batch_size"),
         ({"steps": 4}, "steps"),
-        ({"approximate": True}, "approximate groups"),
+        ({"allow": "approximate"}, "allowed"),
         ({"classes": ("1", "2", "3")}, "classes, data, samples of other classes"),
         ({"model": RESNET}, "model"),
         ({"goal": Goal(Budget(ratio=0.5))}, "macs, ratio, round_to"),

@@ -90,6 +90,7 @@ def test_norms_that_leave_the_mean_are_turned_freely() -> None:
         ("z = Add(p, g)", "z = Mul(p, g)"),
         ("z = Add(p, g)", "k = Mul(p, c2) z = Add(k, g)"),
         ("f = MatMul(r, w2)", "f = MatMul(r, w2) k = LayerNormalization<axis = 1>(f, pos)"),
+        ("float[8] s1, float[8] b1", "float[1, 8] s1, float[1, 8] b1"),
     ],
     ids=[
         "read behind the norm and before",
@@ -99,10 +100,38 @@ def test_norms_that_leave_the_mean_are_turned_freely() -> None:
         "a product",
         "scaled as a whole",
         "tokens",
+        "scales by token",
     ],
 )
 def test_streams_that_are_read_otherwise_stay(old: str, new: str) -> None:
     assert find_streams(analysed(net(BLOCK.replace(old, new)), approximate=True)) == ()
+
+
+EVEN = BLOCK.replace("z = Add(p, g)", "one = ReduceMean<axes = [-1]>(f) q = Add(g, one) z = Add(p, q)")
+"""Something is added to all channels alike."""
+
+
+def test_what_is_added_to_all_channels_alike_is_nothing_to_norms_that_take_out_the_mean() -> None:
+    assert len(find_streams(analysed(net(EVEN.replace("(f)", "(x)")), approximate=True))) == 1
+    assert turned(net(EVEN.replace("(f)", "(x)"))) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        EVEN.replace("(f)", "(x)").replace("z = Add(p, q)", "k = Mul(q, c2) z = Add(p, k)"),
+        EVEN.replace("(f)", "(x)").replace("LayerNormalization", "RMSNormalization").replace(", b1)", ")").replace(
+            ", b2)", ")"
+        ),
+        BLOCK.replace("LayerNormalization", "RMSNormalization").replace(", b1)", ")").replace(", b2)", ")").replace(
+            "f = MatMul(r, w2)", "rr = Flatten<axis = 2>(r) f = MatMul(r, w2) "
+        ).replace("g = Add(f, c2)", "half = Constant<value_float = 0.5>() g = Add(f, half)"),
+    ],
+    ids=["scaled by channel behind it", "norms that leave the mean", "a number"],
+)  # fmt: skip
+def test_what_is_added_to_all_channels_alike_keeps_other_streams_as_they_are(text: str) -> None:
+    model = net(text, opset=23 if "RMS" in text else 17)
+    assert find_streams(analysed(model, approximate=True)) == ()
 
 
 def test_a_scale_of_nothing_keeps_a_stream_as_it_is() -> None:

@@ -10,6 +10,8 @@ from onnxprune.finetune.interpreter.parameters import trained_constants
 from onnxprune.finetune.interpreter.program import as_tensor, make_program
 from onnxprune.finetune.interpreter.running import running_statistics
 from onnxprune.graph.model import Graph
+from onnxprune.graph.storage.metadata import entries, interface_left
+from onnxprune.values.interface import Narrowed
 
 Statistics = Literal["train", "eval"]
 
@@ -44,6 +46,7 @@ class GraphModule(nn.Module):
         super().__init__()
         self.statistics: Statistics = statistics
         self.input_names, self.output_names = graph.inputs, graph.outputs
+        self._interface = interface_left(entries(graph.model))
         self.samples = _samples(graph)
         self.first_sizes = {spec.name: spec.shape[0] for spec in graph.input_specs if spec.shape and spec.shape[0]}
         trained = trained_constants(graph)
@@ -88,8 +91,8 @@ class GraphModule(nn.Module):
         for table in (self._parameters, self._buffers, self._host):
             for name, value in table.items():
                 values[program.values[name]] = value
-        for place, value in zip(program.inputs, inputs, strict=True):
-            values[place] = value
+        for name, place, value in zip(self.input_names, program.inputs, inputs, strict=True):
+            values[place] = _fitted(value, self._interface.get(name, ()))
         of_batch = self.training and self.statistics == "train"
         for step in program.steps:
             found = [values[place] for place in step.reads]
@@ -128,6 +131,14 @@ def checked(graph: Graph) -> tuple[str, ...]:
 def as_tuple(made: Any) -> tuple[torch.Tensor, ...]:
     """Return what a node or a module made, one value or several, as a tuple."""
     return made if isinstance(made, tuple) else (made,)
+
+
+def _fitted(value: torch.Tensor, left: Sequence[Narrowed]) -> torch.Tensor:
+    """Return what a cut left of the value of an input; one that is not as wide as the original's stays as it is."""
+    for narrowed in left:
+        if value.ndim > narrowed.axis and value.shape[narrowed.axis] == narrowed.size:
+            value = value.index_select(narrowed.axis, torch.tensor(narrowed.kept, device=value.device))
+    return value
 
 
 def _samples(graph: Graph) -> int | None:

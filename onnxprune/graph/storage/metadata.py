@@ -1,21 +1,53 @@
 """What onnxprune writes into a model's metadata and reads again."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import onnx
+
+from onnxprune.values.interface import Interface, Narrowed
 
 CLASSES = "onnxprune.classes"
 """The names of the classes that a trimmed classifier has left, as a JSON list in the order of its outputs."""
 
+INTERFACE = "onnxprune.interface"
+"""What is left of the inputs and outputs that a cut narrowed, as JSON: by name a list of [axis, size, [places]]."""
+
 
 def classes_left(model: onnx.ModelProto) -> tuple[str, ...]:
     """Return the names of the classes that a classifier was trimmed to; empty where it was not, or says no names."""
-    for entry in model.metadata_props:
-        if entry.key == CLASSES:
-            try:
-                names = json.loads(entry.value)
-            except ValueError:
-                return ()
-            is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
-            return tuple(names) if is_list else ()
-    return ()
+    names = _read(entries(model), CLASSES)
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return tuple(names) if is_list else ()
+
+
+def interface_text(interface: Interface) -> str:
+    """Return how metadata say what is left of inputs and outputs."""
+    return json.dumps({name: [[n.axis, n.size, list(n.kept)] for n in axes] for name, axes in interface.items()})
+
+
+def interface_left(metadata: Mapping[str, str]) -> Interface:
+    """Return what metadata say to be left of inputs and outputs; empty where they say nothing, or nonsense."""
+    try:
+        found = {
+            name: tuple(Narrowed(int(axis), int(size), tuple(map(int, kept))) for axis, size, kept in axes)
+            for name, axes in (_read(metadata, INTERFACE) or {}).items()
+        }
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        return {}
+    said = [each for axes in found.values() for each in axes]
+    return found if all(each.axis >= 0 and all(0 <= place < each.size for place in each.kept) for each in said) else {}
+
+
+def entries(model: onnx.ModelProto) -> Mapping[str, str]:
+    """Return the metadata of a model by key."""
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def _read(metadata: Mapping[str, str], key: str) -> Any:
+    """Return what the JSON of an entry says; None where there is none that can be read."""
+    try:
+        return json.loads(metadata[key]) if key in metadata else None
+    except (ValueError, RecursionError):
+        return None

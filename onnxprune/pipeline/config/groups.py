@@ -14,8 +14,9 @@ from onnxprune.graph.storage.places import beside
 from onnxprune.importance import DEFAULT_METHOD
 from onnxprune.pipeline.config.base import Config, given, option, read_fields
 from onnxprune.pipeline.config.reading import (
+    ALLOWED,
     Size,
-    approximate,
+    allowed,
     block,
     bytes_of_memory,
     few,
@@ -280,21 +281,31 @@ class Shapes(Config):
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
-class Approximating(Config):
+class Allowing(Config):
     """Which groups may be cut."""
 
-    approximate: bool = field(
-        default=False,
-        converter=approximate,
+    allow: tuple[str, ...] = field(
+        default=(),
+        converter=allowed,
         metadata=option(
-            "Cut groups that a normalisation or softmax runs over as well (approximate).",
+            "Cut groups that a normalisation or softmax runs over as well (approximate), or states (interface).",
             LAYERS,
-            "--allow",
-            choices=("exact", "approximate"),
+            choices=("exact", *ALLOWED),
             default="exact",
-            more="The result is not that of zeroing these channels.",
+            more="approximate: the result is not that of zeroing these channels. interface: an input and the output "
+            "that is fed back into it lose the same channels, and their shapes change. Both: approximate,interface.",
         ),
     )
+
+    @property
+    def approximate(self) -> bool:
+        """Whether groups that a normalisation runs over may be cut."""
+        return "approximate" in self.allow
+
+    @property
+    def interface(self) -> bool:
+        """Whether states that come in and go out may be cut."""
+        return "interface" in self.allow
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)

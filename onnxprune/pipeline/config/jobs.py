@@ -22,7 +22,7 @@ from onnxprune.pipeline.config.groups import (
     OUTPUT,
     RUN,
     TRAINING,
-    Approximating,
+    Allowing,
     Batches,
     Choosing,
     Classes,
@@ -80,7 +80,7 @@ class PruneConfig(
     Training,
     Recovering,
     SingleLayers,
-    Approximating,
+    Allowing,
     Shapes,
     Choosing,
     Classes,
@@ -733,7 +733,7 @@ class IterateConfig(
     Pixels,
     Recovering,
     SingleLayers,
-    Approximating,
+    Allowing,
     Choosing,
     Classes,
     Ranking,
@@ -789,7 +789,7 @@ class IterateConfig(
     def pruning(self) -> PruneConfig:
         """What each iteration is told; its budget is that of all together."""
         shared = parts(
-            self, Output, Ranking, Classes, Choosing, Approximating, SingleLayers, Recovering, Pixels, Seeded, Threads
+            self, Output, Ranking, Classes, Choosing, Allowing, SingleLayers, Recovering, Pixels, Seeded, Threads
         )
         return PruneConfig(**{**shared, "test": None}, training=self.recipe, device=self.device)
 
@@ -805,7 +805,7 @@ class IterateConfig(
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
-class ProfileConfig(Threads, Approximating, Shapes, Subject):
+class ProfileConfig(Threads, Allowing, Shapes, Subject):
     """What `profile` can be told."""
 
     output: Path | None = field(
@@ -849,7 +849,7 @@ class ProfileConfig(Threads, Approximating, Shapes, Subject):
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
-class InspectConfig(Approximating, Shapes, Subject):
+class InspectConfig(Allowing, Shapes, Subject):
     """What `inspect` can be told."""
 
     explain: str | None = field(

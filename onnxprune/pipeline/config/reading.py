@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from onnxprune.errors import did_you_mean
 from onnxprune.values.amount import BYTES, COUNTS, MILLISECONDS, Amount, read_amount
 
 if TYPE_CHECKING:
@@ -342,16 +343,22 @@ def _pairs(value: Pairs, form: str, *, last: bool = False) -> list[tuple[str, An
     return found
 
 
-def approximate(value: bool | str) -> bool:
-    """Read which groups may be cut: `exact` ones only, or `approximate` ones as well.
+ALLOWED = ("approximate", "interface")
+"""What may be allowed beside what is exact and leaves the inputs and outputs as they are."""
+
+
+def allowed(value: str | Iterable[str]) -> tuple[str, ...]:
+    """Read what may be cut beside exact groups, such as `approximate,interface`; `exact` is nothing else.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: one is none of these.
     """
-    found = {"exact": False, "approximate": True}.get(value) if isinstance(value, str) else value
-    if not isinstance(found, bool):
-        raise ValueError(f"{value!r} is not one of exact, approximate")
-    return found
+    found = names(value)
+    for name in found:
+        if name not in ("exact", *ALLOWED):
+            nearest = did_you_mean(name, ALLOWED)
+            raise ValueError(f"{name!r} is not one of exact, {', '.join(ALLOWED)}{nearest}")
+    return tuple(name for name in ALLOWED if name in found)
 
 
 def goal(value: "Goal | None") -> "Goal | None":

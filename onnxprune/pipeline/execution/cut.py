@@ -17,7 +17,7 @@ from onnxprune.graph.checking import check_structure
 from onnxprune.graph.loaded import Model
 from onnxprune.graph.model import read_graph
 from onnxprune.graph.storage.mapped import on_disk
-from onnxprune.graph.storage.metadata import CLASSES
+from onnxprune.graph.storage.metadata import CLASSES, entries, interface_left
 from onnxprune.graph.storage.paths import data_names
 from onnxprune.graph.storage.staging import with_metadata
 from onnxprune.pipeline.context import Run
@@ -76,9 +76,10 @@ def cut_and_verify(run: Run, planned: Planned) -> PrunedModel:
     run.working("Checking that cut equals mask")
     reason = _why_not_recovered(run, plan) if plan.recovery else None
     recovers = bool(plan.recovery) and reason is None
-    notes = (*planned.notes, *_head_notes(run.analysis, plan), *([] if reason is None else [reason]))
     plan = plan if recovers or planned.replayed else replace(plan, recovery={})  # it says what was done
     cut, plan = apply(model, run.analysis, plan)
+    said = (*_head_notes(run.analysis, plan), *_state_notes(cut))
+    notes = (*planned.notes, *said, *([] if reason is None else [reason]))
     with_metadata(cut.model, _metadata(plan))
     # From here on the values that the cut made are in the files that will be the result, and no more in memory.
     outputs = {**config.outputs, "the model": None, **({"the plan": None} if planned.replayed else {})}
@@ -108,6 +109,14 @@ def _head_notes(analysis: Analysis, plan: Plan) -> Iterator[str]:
             f"Output {analysis.head.ref.name!r} has {len(plan.classes)} of its {analysis.classes.size} classes left, "
             f"in their order: {', '.join(plan.classes)}; the mask is the original's scores of these classes{alone}."
         )
+
+
+def _state_notes(cut: Cut) -> Iterator[str]:
+    """Say which inputs and outputs have fewer channels."""
+    left = interface_left(entries(cut.model)).items()
+    said = [f"{name!r} {len(n.kept)} of {n.size} along axis {n.axis}" for name, axes in left for n in axes]
+    if said:
+        yield f"States have fewer channels at both ends, begin with ones of these sizes: {', '.join(said)}."
 
 
 def _metadata(plan: Plan) -> dict[str, str]:
@@ -225,7 +234,12 @@ def _check_perturbed(
 ) -> Equality | None:
     """Make the same cut on perturbed weights, where the removed channels matter; None if that proves nothing either."""
     with on_disk(*perturbed_model(analysis, seed), scratch) as (model, weights):
-        perturbed = analyse(read_graph(model, weights), approximate=analysis.approximate, head=analysis.head)
+        perturbed = analyse(
+            read_graph(model, weights),
+            approximate=analysis.approximate,
+            interface=analysis.interface,
+            head=analysis.head,
+        )
         again = cut(perturbed, result.keep)
         with on_disk(again.model, again.weights, scratch) as (cut_model, cut_weights):
             equality = check_equality(perturbed, cut_model, again.masks, feeds, cut_weights, again.branches)

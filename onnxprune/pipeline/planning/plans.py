@@ -139,7 +139,7 @@ def plan_of_masks(  # noqa: PLR0913 (every setting has its default)
         options=options,
         request={
             **(request or {}),
-            **({"allow": "approximate"} if analysis.approximate else {}),
+            **({"allow": ", ".join(analysis.allowed)} if analysis.allowed else {}),
             **({"trim_head": True} if analysis.classes is not None else {}),
             **({INPUT_SHAPE: {name: list(shape) for name, shape in model.shapes.items()}} if model.shapes else {}),
         },

@@ -171,7 +171,7 @@ def _cut_network(run: Run, keep: Keep) -> Iterator[tuple[Analysis, Origins]]:
     # Beside the output, where the next run clears up after one that was killed.
     with on_disk(result.model, result.weights, run.staging.folder(config.written)) as (proto, weights):
         smaller = Model(run.model.path, proto, read_graph(proto, weights))
-        present = inspect(smaller, approximate=config.approximate, trim_head=config.trim_head)
+        present = inspect(smaller, allow=config.allow, trim_head=config.trim_head)
         yield present, origins_of(run.analysis, keep, present)
 
 

@@ -1,5 +1,6 @@
 """How many channels every group keeps: the budgets, and the method's policy within them."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -169,12 +170,13 @@ def together(analysis: Analysis, goal: Goal) -> tuple[Branch, ...]:
 def _why_nothing(analysis: Analysis) -> str:
     if len(analysis.groups) == 1:
         group = analysis.groups[0]
-        way = "; --allow approximate opens it" if group.approximate else ""
+        way = f"; --allow {group.opened_by} opens it" if group.opened_by else ""
         found = f"the only channel group, {group.name}, is not free: {group.frozen or group.tied}{way}"
     elif analysis.groups:
         found = f"none of the {len(analysis.groups)} channel groups is free"
-        inexact = sum(group.approximate for group in analysis.groups)
-        found += f" ({inexact} would be with --allow approximate)" if inexact else ""
+        ways = Counter(group.opened_by for group in analysis.groups if group.opened_by)
+        would = [f"{count} would be with --allow {way}" for way, count in sorted(ways.items())]
+        found += f" ({', '.join(would)})" if would else ""
     elif analysis.unread:
         found = analysis.unread[0]
     else:

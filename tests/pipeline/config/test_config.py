@@ -138,8 +138,8 @@ def test_a_file_holds_everything(tmp_path: Path) -> None:
     read = read_file(file, PruneConfig)
     config = PruneConfig(**joined(read, {"macs": "40%", "keep": ("z",), "ratio_for": ("w=10%",)}, PruneConfig))
     assert config == PruneConfig(
-        "m.onnx", macs=0.4, max_drop=0.01, recovery="fold", check_accuracy=False, approximate=True, classes=("a", "b"),
-        keep=("x*", "z"), ratio_for={"y*": 0.5, "w": 0.1}, options={"q": 0.5},
+        "m.onnx", macs=0.4, max_drop=0.01, recovery="fold", check_accuracy=False, allow="approximate",
+        classes=("a", "b"), keep=("x*", "z"), ratio_for={"y*": 0.5, "w": 0.1}, options={"q": 0.5},
     )  # fmt: skip
 
 
