@@ -14,6 +14,7 @@ from onnxprune.analysis.interface import lifted, of_states
 from onnxprune.analysis.labels import FrozenAxis, label
 from onnxprune.analysis.reading import read_facts
 from onnxprune.analysis.sizes import frozen_by_sizes
+from onnxprune.analysis.stored_blocks import block_ties
 from onnxprune.analysis.unread import unread_layers
 from onnxprune.graph.model import Graph
 from onnxprune.ops.facts import Tie
@@ -31,6 +32,8 @@ def analyse(graph: Graph, *, approximate: bool = False, interface: bool = False,
 
     def attempt(banned: frozenset[Tie]) -> Analysis:
         labelled = label(reading, banned)
+        blocks = tuple(block_ties(graph, labelled))
+        labelled = replace(labelled, applied_ties=(*labelled.applied_ties, *blocks)) if blocks else labelled
         components = connect(labelled)
         frozen_axes: tuple[FrozenAxis, ...] = (*labelled.frozen_axes, *frozen_by_sizes(graph, labelled, components))
         states = of_states(graph, components, frozen_axes)

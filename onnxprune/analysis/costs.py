@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from onnxprune.analysis.labels import Labelled
+from onnxprune.graph.layers.quantized import numbers_each
 from onnxprune.graph.model import Graph
 from onnxprune.graph.storage.measures import element_size
 from onnxprune.values.axes import Axis, FloatArray, Ref
@@ -45,7 +46,7 @@ def cost_table(
         widths=widths,
         multiplicity=multiplicity,
         macs=tuple(term(node, fact.factor, fact.axes) for fact, node in labelled.macs),
-        params=tuple(term(ref.node, 1.0, axes) for ref, axes in stored),
+        params=tuple(term(ref.node, _numbers_each(graph, ref), axes) for ref, axes in stored),
         bytes=tuple(term(ref.node, _element_size(graph, ref.name), axes) for ref, axes in stored),
         numbers=numbers,
         made=_together(term(node, 1.0, axes) for node, axes in written),
@@ -109,6 +110,11 @@ def _weights(graph: Graph) -> list[tuple[Ref, int]]:
             rank = graph.facts.known[name].first.ndim
             found.setdefault(graph.stored(name), (Ref(name, node.index, slot), rank))
     return list(found.values())
+
+
+def _numbers_each(graph: Graph, weight: Ref) -> float:
+    node = graph.nodes[weight.node]
+    return float(numbers_each(node.domain, node.op, node.attrs))
 
 
 def _element_size(graph: Graph, name: str) -> float:

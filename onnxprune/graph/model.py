@@ -163,9 +163,13 @@ class Graph:
         )
 
     def stored(self, name: str) -> str:
-        """Follow a constant back to the tensor that holds most of it, through Identity and what `parts` knows."""
+        """Follow a constant back to the tensor that holds most of it, through Identity, Reshape and `parts`."""
         while True:
             name = self.root(name)
+            maker = self.producers.get(name)
+            if maker is not None and maker.kind == "Reshape" and self.is_leaf(maker.inputs[0]):
+                name = maker.inputs[0]
+                continue
             parts = self.parts(name)
             if not parts:
                 return name

@@ -92,10 +92,10 @@ def fused_matmul(node: NodeView) -> Iterator[Fact]:
 
 @rule("MatMulNBits", domain=MICROSOFT)
 def matmul_n_bits(node: NodeView) -> Iterator[Fact]:
-    """A layer whose weight is packed in blocks with a scale each: filters go, inputs stay.
+    """A layer whose weight is packed in blocks with a scale each: filters go, and inputs by whole blocks.
 
     x [..., K], W [N, blocks, bytes], scales and zero points [N blocks] or [N, blocks], bias [N] -> y [..., N]. MACs:
-    K N for every row.
+    K N for every row. Where scales or zero points have one axis, which holds filters and blocks, inputs stay.
     """
     x, w, y = node.input(0), node.weight(1), node.output
     filters, last = w.shape[0], y.axis(-1)
@@ -112,10 +112,26 @@ def matmul_n_bits(node: NodeView) -> Iterator[Fact]:
         yield Tie(operand.axis(0), last, span(operand.shape[0]), span(operand.shape[0]) // each)
     if node.optional(4) is not None:
         raise RefusedError("its inputs are in an order of their own")
-    yield Freeze(x.axis(-1), "is what blocks of its weight are made for")
     outer = range(x.rank - 1)
     yield from (Tie(x.axis(axis), y.axis(axis)) for axis in outer)
-    yield Macs(float(node.attr("K")), (*(y.axis(axis) for axis in outer), w.axis(0)))
+    inputs, blocks = node.attr("K"), w.shape[1]
+    # how many blocks an element of the scales and of the zero points is about
+    shared = [(operand, _blocks_each(operand, blocks)) for operand in map(node.optional, (2, 3)) if operand is not None]
+    if inputs == blocks * node.attr("block_size") and all(each for _, each in shared):
+        yield Tie(x.axis(-1), w.axis(1), span(inputs), span(inputs) // node.attr("block_size"))
+        yield from (Tie(w.axis(1), operand.axis(1), span(blocks), span(blocks) // each) for operand, each in shared)
+        yield Count("K", 0, x.axis(-1))
+        yield Sums(x.axis(-1))
+        yield Macs(1.0, (*(y.axis(axis) for axis in outer), x.axis(-1), w.axis(0)))
+    else:
+        yield Freeze(x.axis(-1), "is what blocks of its weight are made for")
+        yield Macs(float(inputs), (*(y.axis(axis) for axis in outer), w.axis(0)))
+
+
+def _blocks_each(operand: Operand, blocks: int) -> int:
+    """Return how many blocks each element of a row is about; 0 where rows are not told apart, or share elements."""
+    each, left = divmod(blocks, operand.shape[1]) if operand.rank > 1 else (0, 0)
+    return 0 if left else each
 
 
 @rule("Attention", domain=MICROSOFT)

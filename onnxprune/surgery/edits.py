@@ -3,8 +3,8 @@
 Every use of a constant states the value that it needs after the cut. Where all uses of a tensor agree, the tensor
 itself is changed; where they differ, the first use keeps the name and the others get copies. A value computed from
 constants or from sizes is replaced, at its last use, only where its own subgraph would not compute what is needed. One
-that is made of stored tensors place by place is cut where these are stored, so that half-precision weights stay so, and
-integers that are multiplied by a scale.
+that is made of stored tensors place by place, or reshaped, is cut where these are stored, so that half-precision
+weights stay so, and integers that are multiplied by a scale.
 """
 
 from collections.abc import Iterator, Mapping
@@ -223,18 +223,44 @@ def _hand_up(graph: Graph, needs: dict[str, list[Need]]) -> dict[str, Need]:
     for node in reversed(graph.nodes):
         name = node.outputs[0] if node.outputs else ""
         uses = needs.get(name, [])
-        parts = graph.parts(name) if uses else ()
-        if not parts or len({need.key for need in uses}) > 1 or uses[0].numbers or not uses[0].cuts:
+        if not uses or len({need.key for need in uses}) > 1 or uses[0].numbers or not uses[0].cuts:
             continue
-        if _read_elsewhere(graph, name, moved):
+        found = _of_reshaped(graph, node, uses[0]) if node.kind == "Reshape" else _of_parts(graph, node, uses[0])
+        if not found or _read_elsewhere(graph, name, moved):
             continue
-        for part in parts:
-            places = [(part.axes[axis], mask) for axis, mask in uses[0].cuts.items()]
-            cuts = {place: mask for place, mask in places if place is not None}
-            need = Need(node.index, part.slot, part.name, graph.facts.known[part.name].first, cuts)
-            needs.setdefault(graph.root(part.name), []).append(need)
+        for need in found:
+            needs.setdefault(graph.root(need.name), []).append(need)
         moved[name] = needs.pop(name)[0]
     return moved
+
+
+def _of_parts(graph: Graph, node: Node, need: Need) -> list[Need]:
+    """Return what the constants that a value is made of place by place need; nothing where it is not made so."""
+    found = []
+    for part in graph.parts(node.outputs[0]):
+        places = [(part.axes[axis], mask) for axis, mask in need.cuts.items()]
+        cuts = {place: mask for place, mask in places if place is not None}
+        found.append(Need(node.index, part.slot, part.name, graph.facts.known[part.name].first, cuts))
+    return found
+
+
+def _of_reshaped(graph: Graph, node: Node, need: Need) -> list[Need]:
+    """Return what a reshaped constant and its target shape need; nothing where no positions of axes are to go there."""
+    source, target = (graph.facts.known.get(name) for name in node.inputs)
+    if source is None or target is None or not source.is_constant or not target.is_constant:
+        return []
+    kept = np.ones(need.original.shape, dtype=bool)
+    for axis, mask in need.cuts.items():
+        kept &= mask.reshape([-1 if place == axis else 1 for place in range(kept.ndim)])
+    kept = kept.reshape(source.first.shape)
+    rank = range(kept.ndim)
+    masks = {axis: np.asarray(kept.any(axis=tuple(other for other in rank if other != axis))) for axis in rank}
+    if kept.sum() != np.prod([mask.sum() for mask in masks.values()]):
+        return []
+    cuts = {axis: mask for axis, mask in masks.items() if not mask.all()}
+    numbers = {axis: int(mask.sum()) for axis, mask in need.cuts.items() if target.first[axis] > 0}
+    data = Need(node.index, 0, node.inputs[0], source.first, cuts)
+    return [data, Need(node.index, 1, node.inputs[1], target.first, {}, numbers)]
 
 
 def _settle_stored(

@@ -263,6 +263,49 @@ def test_integers_that_are_multiplied_by_a_scale_stay_integers(
     assert analysed(model).params() == 6 * 8 + 8 * 3
 
 
+def blocked(target: str = "32, 2, 32") -> onnx.ModelProto:
+    """Weights as integers with a scale for every 32 inputs of a filter, written out by a Cast, Reshapes and a Mul."""
+    model = net(f"""(float[n, 16] x) => (float[n, 5] y)
+        <float[16, 64] w0, int8[32, 64] q, float[32, 2, 1] s, int64[3] a = {{{target}}}, int64[2] b = {{32, 64}},
+         float[32, 5] w2> {{
+            h = MatMul(x, w0)
+            r = Relu(h)
+            c = Cast<to = 1>(q)
+            apart = Reshape(c, a)
+            m = Mul(apart, s)
+            w = Reshape(m, b)
+            wt = Transpose<perm = [1, 0]>(w)
+            g = MatMul(r, wt)
+            k = Relu(g)
+            y = MatMul(k, w2)
+        }}""")
+    fill_integers(model)
+    return model
+
+
+@pytest.mark.parametrize("target", ["32, 2, 32", "0, -1, 32", "-1, 2, 32", "0, 2, 32"])
+def test_integers_with_scales_for_blocks_are_cut_by_whole_blocks(target: str) -> None:
+    model = blocked(target)
+    assert {group.name: group.size for group in analysed(model).prunable} == {"h": 2, "g": 32}
+    checked = assert_cut_equals_mask(model)
+    assert checked.shape("q") == (16, 32)
+    assert checked.shape("s") == (16, 1, 1)
+    assert checked.value("q").dtype == np.int8
+    assert analysed(model).params() == count_params(model) == 16 * 64 + 64 * 32 + 32 * 5
+    assert analysed(model).params(checked.keep) == count_params(checked.model)
+
+
+def test_a_reshaped_table_of_floats_is_cut_where_it_is_stored() -> None:
+    model = net("""(float[n, 6] x) => (float[n, 3] y)
+        <float[2, 3, 8] stored, int64[2] flat = {6, 8}, float[8, 3] w> {
+            a = Reshape(stored, flat)
+            h = MatMul(x, a)
+            r = Relu(h)
+            y = MatMul(r, w)
+        }""")
+    assert assert_cut_equals_mask(model).shape("stored") == (2, 3, 4)
+
+
 def test_integers_count_as_parameters_and_scales_do_not() -> None:
     model = net("""(float[n, 6] x) => (float[n, 8] y) <int8[6, 8] q, float[1, 8] s> {
             f = Cast<to = 1>(q)

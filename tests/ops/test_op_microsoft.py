@@ -5,6 +5,8 @@ import onnx
 import pytest
 from nets import analysed, assert_cut_equals_mask, frozen_reasons, group_sizes, net
 
+from onnxprune.graph.storage.measures import count_params
+
 DOMAINS = {"com.microsoft": 1}
 
 
@@ -147,14 +149,14 @@ def test_products_of_transposed_factors(a: int, b: int) -> None:
 
 @pytest.mark.parametrize("flat", [True, False])
 @pytest.mark.parametrize("zeros", [True, False])
-def test_packed_weights_lose_filters_and_keep_their_inputs(flat: bool, zeros: bool) -> None:
-    """Four bits, blocks of 16: two blocks of eight bytes a filter, a scale for each and half a byte of zero points."""
-    scales, points = ("[12]", "[6]") if flat else ("[6, 2]", "[6, 1]")
+def test_packed_weights_lose_filters_and_blocks_of_inputs(flat: bool, zeros: bool) -> None:
+    """Four bits, blocks of 16: four blocks of eight bytes a filter, a scale for each and half a byte of zero points."""
+    scales, points = ("[24]", "[12]") if flat else ("[6, 4]", "[6, 2]")
     model = net(
         f"""(float[2, 3, 5] x) => (float[2, 3, 4] y)
-        <float[5, 32] w0, uint8[6, 2, 8] w1, float{scales} s, uint8{points} z, float[6, 4] w2> {{
+        <float[5, 64] w0, uint8[6, 4, 8] w1, float{scales} s, uint8{points} z, float[6, 4] w2> {{
             h = MatMul(x, w0)
-            p = com.microsoft.MatMulNBits<K = 32, N = 6, bits = 4, block_size = 16>(h, w1, s{", z" if zeros else ""})
+            p = com.microsoft.MatMulNBits<K = 64, N = 6, bits = 4, block_size = 16>(h, w1, s{", z" if zeros else ""})
             r = Relu(p)
             y = MatMul(r, w2)
         }}""",
@@ -164,9 +166,14 @@ def test_packed_weights_lose_filters_and_keep_their_inputs(flat: bool, zeros: bo
         if tensor.data_type == onnx.TensorProto.UINT8:
             numbers = np.random.default_rng(1).integers(0, 256, tuple(tensor.dims)).astype(np.uint8)
             tensor.CopyFrom(onnx.numpy_helper.from_array(numbers, tensor.name))
-    assert group_sizes(model) == [6]
-    assert "is what blocks of its weight are made for" in frozen_reasons(model)["h"]
+    blocks = 2 if zeros else 4
+    assert group_sizes(model) == ([6] if flat else [blocks, 6])
+    assert ("h" in frozen_reasons(model)) == flat
     checked = assert_cut_equals_mask(model)
-    assert checked.shape("w1") == (3, 2, 8)
-    assert checked.attribute("p", "N") == 3
-    assert analysed(model).macs() == 6 * (5 * 32 + 32 * 6 + 6 * 4)
+    kept = 4 if flat else 2
+    assert checked.shape("w1") == (3, kept, 8)
+    assert (checked.attribute("p", "N"), checked.attribute("p", "K")) == (3, 16 * kept)
+    analysis = analysed(model)
+    assert analysis.macs() == 6 * (5 * 64 + 64 * 6 + 6 * 4)
+    assert analysis.params() == count_params(model) == 5 * 64 + 64 * 6 + 6 * 4
+    assert analysis.params(checked.keep) == count_params(checked.model)

@@ -6,6 +6,7 @@ the shapes, channels and weights of the float op holds of it too. Here is all th
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 MICROSOFT = "com.microsoft"
 
@@ -81,6 +82,11 @@ def layout(domain: str, op: str, inputs: Sequence[str]) -> Layout | None:
 
 _PACKED: Mapping[tuple[str, str], frozenset[int]] = {(MICROSOFT, "MatMulNBits"): frozenset((1,))}
 """Ops of floats with weights that hold several numbers in a byte: the inputs that are such weights."""
+
+
+def numbers_each(domain: str, op: str, attrs: Mapping[str, Any]) -> int:
+    """Return how many weights an element of a weight of an op holds."""
+    return 8 // int(attrs.get("bits", 4)) if (domain, op) in _PACKED else 1
 
 
 def weight_slots(domain: str, op: str, inputs: Sequence[str], is_float: Iterable[bool]) -> Iterator[int]:

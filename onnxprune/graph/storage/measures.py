@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from onnxprune.graph.layers.quantized import weight_slots
+from onnxprune.graph.layers.quantized import numbers_each, weight_slots
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights, clear_value, is_external, stored_tensors
 
 FLOATS = frozenset(
@@ -65,20 +65,23 @@ def count_params(model: onnx.ModelProto) -> int:
         if node.op_type == "Constant":
             tensors.update((node.output[0], attribute.t) for attribute in node.attribute if attribute.name == "value")
     read: set[str] = set()
-    weights: set[str] = set()
+    weights: dict[str, int] = {}  # with the numbers that each element holds
     scaled: set[str] = set()  # what is made of integers by casts and scales
     for node in model.graph.node:
         read.update(node.input)
         if node.op_type == "Cast" and _is_weight_of_integers(tensors.get(node.input[0])):
-            weights.add(node.input[0])
+            weights[node.input[0]] = 1
             scaled.add(node.output[0])
         elif node.op_type in _SCALING and scaled.intersection(node.input):
             scaled.update(node.output)
         else:
             floats = [name in tensors and tensors[name].data_type in FLOATS for name in node.input]
-            weights.update(node.input[slot] for slot in weight_slots(node.domain, node.op_type, node.input, floats))
-    weights.update(name for name, tensor in tensors.items() if name not in read and tensor.data_type in FLOATS)
-    return sum(math.prod(tensors[name].dims) for name in weights & tensors.keys())
+            slots = weight_slots(node.domain, node.op_type, node.input, floats)
+            each = numbers_each(node.domain, node.op_type, {a.name: a.i for a in node.attribute})
+            weights.update({node.input[slot]: each for slot in slots})
+    unread = (name for name, tensor in tensors.items() if name not in read and tensor.data_type in FLOATS)
+    weights.update(dict.fromkeys(unread, 1))
+    return sum(math.prod(tensors[name].dims) * each for name, each in weights.items() if name in tensors)
 
 
 def _is_weight_of_integers(tensor: onnx.TensorProto | None) -> bool:
