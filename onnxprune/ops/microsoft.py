@@ -204,6 +204,62 @@ def multi_head_attention(node: NodeView) -> Iterator[Fact]:
     yield Macs(1.0 + q.shape[2] / v.shape[2], (y.axis(0), y.axis(1), k.axis(1), y.axis(2)))
 
 
+@rule("GroupQueryAttention", domain=MICROSOFT)
+def group_query_attention(node: NodeView) -> Iterator[Fact]:
+    """Attention of decoders, whose queries share keys and values: a head of these goes with all its queries' heads.
+
+    q [N, T, heads d], k and v [N, T, shared d], those of the past and up to now [N, shared, S, d] -> y [N, T, heads d].
+    MACs: the two products.
+    """
+    q, k, v, y = node.input(0), node.optional(1), node.optional(2), node.output
+    if k is None or v is None:
+        raise RefusedError("its operands are packed in a way that is not supported")
+    heads, shared = node.attr("num_heads"), node.attr("kv_num_heads")
+    width, last = v.shape[2] // shared, v.axis(2)
+    yield from _heads(k, shared)
+    yield Tie(k.axis(2), last)
+    for operand in (q, y):
+        every = span(operand.shape[2])
+        yield Tie(operand.axis(2), last, every, every // (width * (heads // shared)) * width)
+    for state in (node.optional(3), node.optional(4), *node.outputs[1:3]):
+        if state is not None:
+            yield Tie(state.axis(1), last, span(shared), span(shared) * width)
+            yield from (Free(state.axis(axis)) for axis in (0, 2))
+    yield Count("num_heads", 0, y.axis(2), span(y.shape[2])[::width])
+    yield Count("kv_num_heads", 0, last, span(v.shape[2])[::width])
+    yield from (Sums(operand.axis(2)) for operand in (q, k))
+    yield from _tokens(q, y)
+    for axis in (0, 1):
+        yield Tie(k.axis(axis), v.axis(axis))
+        yield Tie(q.axis(axis), k.axis(axis))
+    yield from _bias_of_scores(node.optional(10), y, heads)
+    sink = node.optional(11)
+    if sink is not None:
+        yield Tie(sink.axis(0), y.axis(2), span(heads), span(heads) * width)
+    until_now = node.outputs[1] if len(node.outputs) > 1 and node.outputs[1] is not None else None
+    length = k.axis(1) if until_now is None else until_now.axis(2)
+    yield Macs(2.0, (y.axis(0), y.axis(1), length, y.axis(2)))
+
+
+@rule("RotaryEmbedding", domain=MICROSOFT)
+def rotary_embedding(node: NodeView) -> Iterator[Fact]:
+    """Turn pairs of the dimensions of every head by angles of their tokens: heads pass, dimensions stay.
+
+    x [N, T, heads d] or [N, heads, T, d], cosines and sines [positions, d / 2].
+    """
+    x, y, cosines = node.input(0), node.output, node.input(2)
+    yield from pass_through(x, y)
+    yield Freeze(x.axis(x.rank - 2), "looks up an angle for each position of this axis")
+    if x.rank == 4:
+        yield Freeze(x.axis(3), "is turned in pairs")
+        return
+    heads = node.attr("num_heads", 0)
+    width = x.shape[2] // heads if heads else 2 * cosines.shape[-1]
+    yield from _heads(x, x.shape[2] // width)
+    if heads:
+        yield Count("num_heads", 0, x.axis(2), span(x.shape[2])[::width])
+
+
 def _heads(y: Operand, heads: int) -> Iterator[Fact]:
     """Tie the dimensions of each head to its first one."""
     every, width = span(y.shape[2]), y.shape[2] // heads

@@ -3,9 +3,13 @@
 import numpy as np
 import onnx
 import pytest
-from nets import analysed, assert_cut_equals_mask, frozen_reasons, group_sizes, net
+from nets import analysed, assert_cut_equals_mask, distance, frozen_reasons, group_sizes, net, random_feed, run
 
+from onnxprune.analysis.analyse import analyse
+from onnxprune.graph.model import read_graph
 from onnxprune.graph.storage.measures import count_params
+from onnxprune.surgery.cut import cut
+from onnxprune.surgery.mask import masked_model
 
 DOMAINS = {"com.microsoft": 1}
 
@@ -129,6 +133,65 @@ def test_keys_and_values_of_the_past_freeze() -> None:
         domains=DOMAINS,
     )
     assert group_sizes(model) == []
+
+
+DECODER = """(float[1, 2, 12] x, float[1, 2, 4, 16] pk, float[1, 2, 4, 16] pv)
+    => (float[1, 2, 3] y, float[1, 2, 6, 16] nk, float[1, 2, 6, 16] nv)
+    <float[12, 64] wq, float[12, 32] wk, float[12, 32] wv, float[64, 3] w1, int32[1] last = {5}, int32[1] total = {6},
+     float[16, 8] cos, float[16, 8] sin> {
+        q = MatMul(x, wq)
+        k = MatMul(x, wk)
+        v = MatMul(x, wv)
+        a, nk, nv = com.microsoft.GroupQueryAttention<num_heads = 4, kv_num_heads = 2, do_rotary = 1>(
+            q, k, v, pk, pv, last, total, cos, sin)
+        y = MatMul(a, w1)
+    }"""
+"""Two heads of keys and values, each of them for two heads of queries, with those of four tokens before."""
+
+
+def test_heads_of_a_decoder_stay_with_its_cache() -> None:
+    model = net(DECODER, domains=DOMAINS)
+    assert group_sizes(model) == []
+    assert {group.opened_by for group in analysed(model).groups} == {"interface", ""}
+
+
+def test_heads_of_a_decoder_go_with_its_cache_on_request() -> None:
+    model = net(DECODER, domains=DOMAINS)
+    analysis = analyse(read_graph(model), interface=True)
+    (group,) = analysis.prunable
+    assert group.size == 2
+    keep = {group.name: np.array([False, True])}
+    result, masks = cut(analysis, keep), analysis.axis_masks(keep)
+    feed = random_feed(model)
+    slim = {name: value if name == "x" else value[:, 1:] for name, value in feed.items()}
+    found, mask = run(result.model, slim), run(masked_model(analysis, masks), feed)
+    assert distance(found[0], mask[0]) < 1e-5
+    for state, masked in zip(found[1:], mask[1:], strict=True):
+        assert distance(state, masked[:, 1:]) < 1e-5
+    assert distance(mask[0], run(model, feed)[0]) > 1e-2
+
+
+ALONE = DECODER.replace(", float[1, 2, 4, 16] pk, float[1, 2, 4, 16] pv", "").replace("pk, pv", ", ").replace(
+    ", float[1, 2, 6, 16] nk, float[1, 2, 6, 16] nv", ""
+).replace("a, nk, nv", "a").replace("{5}", "{1}").replace("{6}", "{2}")  # fmt: skip
+TURNED = ALONE.replace("do_rotary = 1", "do_rotary = 0").replace("            q, k", "            q1, k").replace(
+    ", cos, sin)", ")"
+).replace("float[16, 8] cos", "int64[1, 2] at = {0, 1}, float[16, 8] cos")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ALONE,
+        TURNED.replace("k = M", "q1 = com.microsoft.RotaryEmbedding(q, at, cos, sin) k = M", 1),
+        TURNED.replace("k = M", "q1 = com.microsoft.RotaryEmbedding<num_heads = 4>(q, at, cos, sin) k = M", 1),
+    ],
+    ids=["turned inside", "turned before", "turned by so many heads"],
+)
+def test_shared_heads_without_a_past(text: str) -> None:
+    model = net(text, domains=DOMAINS)
+    assert group_sizes(model) == [2]
+    assert_cut_equals_mask(model)
 
 
 @pytest.mark.parametrize(("a", "b"), [(0, 0), (0, 1), (1, 0), (1, 1)])

@@ -69,6 +69,15 @@ def _many_heads(_: Mapping[str, object], shapes: _Shapes) -> list[Shape | None]:
     return [(*query[:-1], value[-1]) if plain and query and value else None]
 
 
+def _of_shared_heads(_: Mapping[str, object], shapes: _Shapes) -> list[Shape | None]:
+    """Keys and values up to now are those of the past, where the length is not known, and the new ones."""
+    query, past = shapes[0], shapes[3] if len(shapes) > 4 else None
+    if query is None or past is None or len(past) != 4 or len(query) != 3:
+        return [query]
+    until_now = (*past[:2], past[2] + query[1], past[3])
+    return [query, until_now, until_now]
+
+
 def _of_columns(attributes: Mapping[str, object], shapes: _Shapes) -> list[Shape | None]:
     columns = attributes.get("N")
     return [(*shapes[0][:-1], columns) if shapes[0] is not None and isinstance(columns, int) else None]
@@ -97,6 +106,7 @@ _MAKERS: Mapping[str, Callable[[Mapping[str, object], _Shapes], list[Shape | Non
     "FastGelu": _like_first,
     "FusedMatMul": _product,
     "Gelu": _like_first,
+    "GroupQueryAttention": _of_shared_heads,
     "MatMulNBits": _of_columns,
     "MultiHeadAttention": _many_heads,
     "RotaryEmbedding": _like_first,
