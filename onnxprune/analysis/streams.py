@@ -13,14 +13,10 @@ import numpy as np
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.blocks import stands_alone
+from onnxprune.analysis.norms import Norm, find_norms
 from onnxprune.graph.model import Graph, Node
 from onnxprune.values.axes import Axis, Ref
 from onnxprune.values.groups import ChannelGroup
-
-CENTRING = frozenset(("LayerNormalization",))
-"""Normalisations that take out the mean."""
-
-NORMS = CENTRING | {"RMSNormalization", "SimplifiedLayerNormalization"}
 
 _PASSED_ON = frozenset(
     (
@@ -63,7 +59,7 @@ class Stream:
         centred: whether its normalisations take out the mean.
         makes: axes of the weights and constants that are added to it.
         gains: of these, the ones that are scaled by channel before they are added -> the scales.
-        norms: the normalisations, by number of the node.
+        norms: the normalisations, by number.
         reads: axes of the weights that read it, with the number of the normalisation that they read it through.
     """
 
@@ -72,17 +68,18 @@ class Stream:
     centred: bool
     makes: tuple[Axis, ...]
     gains: Mapping[Axis, Axis]
-    norms: Mapping[int, Node]
+    norms: Mapping[int, Norm]
     reads: tuple[tuple[Axis, int], ...]
 
 
 def find_streams(analysis: Analysis) -> tuple[Stream, ...]:
     """Return the streams that may be turned, of the groups that may lose channels."""
-    found = (_read(analysis, group) for group in analysis.prunable if group.approximate)
+    norms = find_norms(analysis.graph)
+    found = (_read(analysis, group, norms.values()) for group in analysis.prunable if group.approximate)
     return tuple(stream for stream in found if stream is not None)
 
 
-def _read(analysis: Analysis, group: ChannelGroup) -> Stream | None:
+def _read(analysis: Analysis, group: ChannelGroup, norms: Iterable[Norm]) -> Stream | None:
     every = np.arange(group.size)
     for member in group.members:
         whole = analysis.labelled.sizes[member.axis] == group.size
@@ -92,7 +89,7 @@ def _read(analysis: Analysis, group: ChannelGroup) -> Stream | None:
     activations = [member.axis.ref for member in group.members if not member.axis.ref.is_use]
     if len(activations) > len({*activations}):
         return None
-    reader = _Reader(analysis.graph, axes, group)
+    reader = _Reader(analysis.graph, axes, group, {number: norm for norm in norms for number in norm.nodes})
     try:
         return reader.stream()
     except _OtherwiseReadError:
@@ -107,6 +104,7 @@ class _OtherwiseReadError(Exception):
 class _Reader:
     """Walks the nodes that touch a group in their order.
 
+    `known_norms` are the normalisations of the graph, by each of their nodes.
     `seen` has for every tensor the normalisation that it has gone through, or `_WHOLE`; `own` what makes a tensor that
     is read once and has nothing else in it. `lifted` says that something is added that is the same for all channels.
     """
@@ -114,10 +112,11 @@ class _Reader:
     graph: Graph
     axes: Mapping[Ref, Axis]
     group: ChannelGroup
+    known_norms: Mapping[int, Norm]
     seen: dict[str, int] = field(default_factory=dict)
     makes: list[Axis] = field(default_factory=list)
     reads: list[tuple[Axis, int]] = field(default_factory=list)
-    norms: dict[int, Node] = field(default_factory=dict)
+    norms: dict[int, Norm] = field(default_factory=dict)
     scales: set[Axis] = field(default_factory=set)
     own: dict[str, list[Axis]] = field(default_factory=dict)
     gains: dict[Axis, Axis] = field(default_factory=dict)
@@ -134,7 +133,7 @@ class _Reader:
                 self._visit(node)
         handled = {*self.makes, *(axis for axis, _ in self.reads), *self.scales, *self.gains.values()}
         uses = [member.axis for member in self.group.members if member.axis.ref.is_use]
-        centring = {node.op in CENTRING for node in self.norms.values()}
+        centring = {norm.centred for norm in self.norms.values()}
         self._require({*uses} == handled and len(centring) == 1 and all(self._can_change(axis) for axis in uses))
         self._require(centring == {True} or not self.lifted)  # a turned stream is lifted along other channels
         return Stream(
@@ -148,8 +147,10 @@ class _Reader:
         )
 
     def _visit(self, node: Node) -> None:
-        if node.op in NORMS:
-            self._normalise(node)
+        norm = self.known_norms.get(node.index)
+        if norm is not None:
+            if norm.number == node.index:
+                self._normalise(norm)
         elif node.weight_layout is not None and not node.domain:
             self._multiply(node)
         elif node.op in ("Add", "Sub"):
@@ -168,26 +169,17 @@ class _Reader:
         else:
             self._require(held=False)
 
-    def _normalise(self, node: Node) -> None:
-        data, uses = node.inputs[0], self._uses(node)
-        last = self.graph.facts.shapes[0][data]
-        self._require(
-            self._inputs(node) == [data]
-            and self._states(node) == {_WHOLE}
-            and self.axes[Ref(data)].dim == len(last) - 1
-            and node.attrs.get("axis", -1) in (-1, len(last) - 1)
-            and not any(node.outputs[1:])
-            and {*uses} <= {1, 2}
-            and 1 in uses
-            and len(uses) == sum(bool(name) for name in node.inputs[1:])
-        )
-        scale, *shift = (self.graph.facts.known[name].first for name in node.inputs[1:] if name)
-        self._require(all(value.shape == (self.group.size,) for value in (scale, *shift)))
-        scale = np.abs(scale)
-        self._require(bool(scale.min() > _LEAST_SCALE * scale.max()))
-        self.norms[node.index] = node
-        self.scales.update(uses.values())
-        self._hand_on(node, node.index)
+    def _normalise(self, norm: Norm) -> None:
+        factors = [ref for ref in (norm.scale, norm.shift) if ref is not None]
+        self._require(self.seen.get(norm.source) == _WHOLE and all(ref in self.axes for ref in factors))
+        values = [self.graph.facts.known[ref.name].first for ref in factors]
+        self._require(all(value.shape == (self.group.size,) for value in values))
+        if norm.scale is not None:
+            scale = np.abs(values[0])
+            self._require(bool(scale.min() > _LEAST_SCALE * scale.max()))
+        self.norms[norm.number] = norm
+        self.scales.update(self.axes[ref] for ref in factors)
+        self.seen[norm.output] = norm.number
 
     def _multiply(self, node: Node) -> None:
         layout = node.weight_layout

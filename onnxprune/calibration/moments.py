@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.analysis.analysis import Analysis
-from onnxprune.analysis.streams import NORMS
+from onnxprune.analysis.norms import Norm, find_norms
 from onnxprune.calibration.inner import SAMPLES_PER_CALL, inner_session
 from onnxprune.calibration.probes import POSITIONS
 from onnxprune.calibration.shrinkage import Spread
@@ -180,27 +180,23 @@ def input_moments(
 def _start(analysis: Analysis, most_tapped: int) -> list[_LayerMoments]:
     read = {member.axis for group in analysis.prunable for member in group.members if member.role == "weight"}
     inexact = {member.axis for group in analysis.prunable if group.approximate for member in group.members}
+    norms = find_norms(analysis.graph)
     found = []
     for layer in find_layers(analysis.graph, solvable=False)[0]:
         layout = weight_layout_of(layer.node)
         if _axis(layer) not in read or (layout.transposed and layout.groups > 1):
             continue  # the groups of a ConvTranspose lie on the same axis of its weight as its channels
-        about = _always_added(analysis.graph, layer.source) if _axis(layer) in inexact and layout.groups == 1 else None
+        norm = norms.get(layer.source) if _axis(layer) in inexact and layout.groups == 1 else None
+        about = None if norm is None else _always_added(analysis.graph, norm)
         found.append(_LayerMoments(analysis.graph, layer, most_tapped, about))
     return [sums for sums in found if sums.inputs <= MOST_INPUTS]
 
 
-def _always_added(graph: Graph, tensor: str) -> NDArray[Any] | None:
-    """Return the shift of the normalisation that makes a tensor, [channels]; None: none does, or it is not known."""
-    maker = graph.producers.get(tensor)
-    if maker is None or maker.op not in NORMS:
-        return None
-    scale, *shift = (graph.facts.known.get(name) for name in maker.inputs[1:] if name)
-    if scale is None or scale.first.ndim != 1:
-        return None
-    if not shift:
-        return np.zeros(scale.first.shape)
-    return None if shift[0] is None or shift[0].first.shape != scale.first.shape else shift[0].first
+def _always_added(graph: Graph, norm: Norm) -> NDArray[Any] | None:
+    """Return the shift of a normalisation, [channels]; None: it is not one number a channel."""
+    size = graph.facts.shapes[0][norm.output][-1]
+    shift = np.zeros(size) if norm.shift is None else graph.facts.known[norm.shift.name].first
+    return shift if shift.shape == (size,) else None
 
 
 def _affordable(found: list[_LayerMoments], most: int | None) -> list[_LayerMoments]:

@@ -24,7 +24,7 @@ def stream_covariances(
     Looked at are some positions of every sample, the same ones whatever other streams there are. It is not finite where
     the stream is not.
     """
-    names = {norm.inputs[0] for stream in streams for norm in stream.norms.values()}
+    names = {norm.source for stream in streams for norm in stream.norms.values()}
     session = inner_session(analysis.graph, sorted(names))
     drawn = [np.random.default_rng([seed, zlib.crc32(stream.group.encode())]) for stream in streams]
     moments = [np.zeros((stream.size, stream.size)) for stream in streams]
@@ -35,7 +35,7 @@ def stream_covariances(
             found = {**chunk.feeds, **session.run(chunk.feeds)}
             for place, stream in enumerate(streams):
                 for norm in stream.norms.values():
-                    rows = chunk.real(found[norm.inputs[0]])
+                    rows = chunk.real(found[norm.source])
                     most = POSITIONS * len(rows)
                     rows = rows.reshape(-1, stream.size).astype(np.float64)
                     if len(rows) > most:

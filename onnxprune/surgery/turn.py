@@ -39,11 +39,12 @@ def turn(analysis: Analysis, turns: Mapping[Stream, FloatArray]) -> StoredModel:
         made = matrix - 1 / stream.size if stream.centred else matrix
         scales = {}
         for number, norm in stream.norms.items():
-            scale, *shift = (Ref(name, number, slot) for slot, name in enumerate(norm.inputs) if slot and name)
-            scales[number] = graph.facts.known[scale.name].first.astype(np.float64)
-            values[scale] = np.ones(stream.size)
-            for ref in shift:
-                values[ref] = matrix @ (graph.facts.known[ref.name].first / scales[number])
+            scales[number] = np.ones(stream.size)
+            if norm.scale is not None:
+                scales[number] = graph.facts.known[norm.scale.name].first.astype(np.float64)
+                values[norm.scale] = np.ones(stream.size)
+            if norm.shift is not None:
+                values[norm.shift] = matrix @ (graph.facts.known[norm.shift.name].first / scales[number])
         for axis, number in stream.reads:
             change(axis, matrix * scales[number])
         gains = {axis: graph.facts.known[gain.ref.name].first for axis, gain in stream.gains.items()}
