@@ -52,7 +52,8 @@ def find_blocks(analysis: Analysis) -> Blocks:
     """Return the channels that may trade places, of the groups of channels where that is so.
 
     Groups are left out whose channels are tied across the groups of a convolution by anything else (a normalisation
-    over groups, a reshape), or lie on a weight that is shared or computed, and approximate ones.
+    over groups, a reshape), or lie on a weight that is shared or computed, approximate ones, and those of states: their
+    callers know the order.
     """
     labelled = analysis.labelled
     ties = [tie for tie in labelled.applied_ties if tie.columns and tie.b_at.size]
@@ -65,8 +66,11 @@ def find_blocks(analysis: Analysis) -> Blocks:
     signatures = _signatures(loose, ties)
     tables = {(node, fact.slot) for fact, node in labelled.renumbers}
     found = {}
+    outside = {*analysis.graph.inputs, *analysis.graph.outputs}
     for group in analysis.prunable:
         if group.approximate:  # what frees it may go by the places of channels, as a window over them does
+            continue
+        if any(member.axis.ref.name in outside for member in group.members):
             continue
         own = [member.axis for member in group.members if (member.axis.ref.node, member.axis.ref.slot) not in tables]
         fit = all(axis in columns and axis not in tied_otherwise for axis in own if axis in _column_ends(ties))

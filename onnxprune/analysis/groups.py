@@ -99,15 +99,16 @@ def _causes(components: Components, frozen_axes: tuple[FrozenAxis, ...], states:
     """
     cause = np.full(components.count, -1, dtype=np.int64)
 
-    def rank(entry: tuple[int, FrozenAxis]) -> tuple[bool, bool, int]:
+    def rank(entry: tuple[int, FrozenAxis]) -> tuple[bool, bool, bool, int]:
         number, frozen = entry
         of_states = frozen.outside and bool(states[components.labels(frozen.axis)].all())
-        return frozen.approximate, of_states, number
+        shut_by_another = frozen.outside and frozen.at is not None
+        return frozen.approximate, of_states, shut_by_another, number
 
     ranked = sorted(enumerate(frozen_axes), key=rank)
-    speakers: dict[tuple[Axis, bool], int] = {}
+    speakers: dict[tuple[Axis, bool, bool], int] = {}
     numbers = [
-        number if frozen.at is None else speakers.setdefault((frozen.axis, frozen.approximate), number)
+        number if frozen.at is None else speakers.setdefault((frozen.axis, frozen.approximate, frozen.outside), number)
         for number, frozen in ranked
     ]
     for number, (_, frozen) in reversed(list(zip(numbers, ranked, strict=True))):

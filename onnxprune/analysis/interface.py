@@ -17,23 +17,30 @@ from onnxprune.values.axes import BoolArray
 
 
 def may_be_state(graph: Graph, name: str) -> bool:
-    """Whether a tensor is an input or output of the graph, and not the first."""
-    return name in graph.inputs[1:] or name in graph.outputs[1:]
+    """Whether a tensor is an input or output of the graph, and neither the first nor both."""
+    return (name in graph.inputs[1:]) != (name in graph.outputs[1:]) and name not in (
+        *graph.inputs[:1],
+        *graph.outputs[:1],
+    )
 
 
 def of_states(graph: Graph, components: Components, frozen_axes: tuple[FrozenAxis, ...]) -> BoolArray:
-    """Return which components can be cut at both ends alike: everything outside that has them is an end of a state."""
-    ends: dict[tuple[int, bytes], list[FrozenAxis]] = {}
-    outside = [frozen for frozen in frozen_axes if frozen.outside]
-    for frozen in outside:
-        key = (frozen.axis.dim, components.labels(frozen.axis).tobytes())
-        ends.setdefault(key, []).append(frozen)
+    """Return which components can be cut at both ends alike: everything outside that has them is an end of a state.
+
+    There are as many inputs as outputs then that have the same channels at the same place of as many axes.
+    """
+    ends: dict[tuple[int, int, bytes], list[FrozenAxis]] = {}
+    for frozen in frozen_axes:
+        if frozen.outside:
+            rank = len(graph.facts.shapes[0][frozen.axis.ref.name])
+            ends.setdefault((rank, frozen.axis.dim, components.labels(frozen.axis).tobytes()), []).append(frozen)
     found, shut = np.zeros(components.count, dtype=bool), np.zeros(components.count, dtype=bool)
     for alike in ends.values():
-        names = [frozen.axis.ref.name for frozen in alike if may_be_state(graph, frozen.axis.ref.name)]
-        both = any(name in graph.inputs for name in names) and any(name in graph.outputs for name in names)
-        labels = components.labels(alike[0].axis)
-        (found if both and len(names) == len(alike) else shut)[labels] = True
+        names = [frozen.axis.ref.name for frozen in alike]
+        inputs = sum(name in graph.inputs for name in names)
+        fixed = all(graph.facts.is_fixed(frozen.axis.ref.name, frozen.axis.dim) for frozen in alike)
+        paired = 2 * inputs == len(names) and fixed and all(may_be_state(graph, name) for name in names)
+        (found if paired else shut)[components.labels(alike[0].axis)] = True
     return found & ~shut
 
 

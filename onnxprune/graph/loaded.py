@@ -14,6 +14,7 @@ from onnxprune.graph.model import Graph, read_graph
 from onnxprune.graph.shapes.free_sizes import InputShapes
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.measures import digest, file_size
+from onnxprune.graph.storage.metadata import forget_interface
 from onnxprune.graph.storage.weights import Weights
 from onnxprune.values.arrangement import Arrangement
 from onnxprune.values.interface import shape_text
@@ -57,17 +58,20 @@ class Model:
         return file_size(self.path, self.first.weights)
 
 
-def load(path: Path | str, shapes: InputShapes | None = None) -> Model:
+def load(path: Path | str, shapes: InputShapes | None = None, *, is_step: bool = False) -> Model:
     """Read a model and its graph. Calls of local functions, and layers fused by onnxruntime, are written out.
 
     Args:
         path: the .onnx file.
         shapes: of inputs whose sizes the file leaves free; costs are for these, see `with_shapes`.
+        is_step: whether it is a cut that is fed as its original is; any other model is its own original.
 
     Raises:
         InputError: it cannot be read, or is not one that takes these shapes.
     """
     whole, weights = open_model(path)
+    if not is_step:
+        forget_interface(whole)
     flat, functions = inlined(whole)
     proto, fused = unfused(flat)
     notes: tuple[str, ...] = ()

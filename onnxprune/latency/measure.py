@@ -17,6 +17,7 @@ from onnxprune.latency.device import Device
 from onnxprune.latency.jobs import input_shapes, write_cut
 from onnxprune.runtime.session import Feeds, Session
 from onnxprune.values.axes import BoolArray
+from onnxprune.values.interface import fitted
 from onnxprune.values.outcome import Speedup
 
 MIN_REPEATS = board.FEWEST
@@ -69,12 +70,13 @@ def measure(
         InputError: a model cannot run on the feeds.
     """
     deadline = time.perf_counter() + budget_seconds * len(sessions)
+    own = {name: fitted(feeds, session.interface) for name, session in sessions.items()}
     for done in range(warmup):
         if done and time.perf_counter() > deadline:
             break
-        for session in sessions.values():
-            session.run(feeds)
-    calls = [partial(session.run, feeds) for session in sessions.values()]
+        for name, session in sessions.items():
+            session.run(own[name])
+    calls = [partial(session.run, own[name]) for name, session in sessions.items()]
     settle = 0.0 if all(session.threads == 1 for session in sessions.values()) else board.SETTLE
     times = board.in_turns(calls, deadline - time.perf_counter(), max(repeats, MIN_REPEATS), settle)
     batch = next((len(value) for value in feeds.values() if np.ndim(value)), 1)

@@ -184,7 +184,7 @@ def _present(config: IterateConfig, state: Iterations, original: Analysis) -> An
     """Return the network that the next iteration begins with; only where single layers are steered is it another."""
     if state.standing is None or not config.pruning.goal.steering.ratios:
         return original
-    return inspect(load(_file(config, state.standing.number)), allow=config.allow)
+    return inspect(load(_file(config, state.standing.number), is_step=True), allow=config.allow)
 
 
 def _check(config: IterateConfig) -> None:
@@ -410,7 +410,7 @@ def _write(
 ) -> Iterated:
     """Measure the last result that stands against the original, and put it in its place."""
     assert state.standing is not None
-    final = load(_file(config, state.standing.number))
+    final = load(_file(config, state.standing.number), is_step=True)
     session = open_session(final.proto, final.weights, name="the pruned model", threads=config.threads)
     quality = Evaluator(config.pruning, original, measured, listener.track).quality(session)
     written = config.written

@@ -1,5 +1,6 @@
 """What `inspect` says of a model: its groups, what is frozen and why, and what each group weighs."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -113,9 +114,21 @@ def inspection_blocks(inspection: Inspection, *, verbose: bool = False) -> tuple
             "Why groups are not prunable",
         ),
         *(_members(group) for group in groups if verbose),
+        Lines(tuple(_states(inspection.analysis)), "States that lose channels at both ends (--keep leaves one whole)"),
         Lines(inspection.analysis.unread, "Layers in no group"),
         Lines(inspection.notes, "Notes"),
     )
+
+
+def _states(analysis: Analysis) -> Iterator[str]:
+    """Say which inputs and outputs lose channels where that is allowed."""
+    graph = analysis.graph
+    for group in analysis.prunable if analysis.interface else ():
+        names = dict.fromkeys(member.axis.ref.name for member in group.members if not member.axis.ref.is_use)
+        ends = [[repr(name) for name in names if name in outside] for outside in (graph.inputs, graph.outputs)]
+        if ends[0]:
+            inputs, outputs = (", ".join(each) for each in ends)
+            yield f"{group.name} ({numbers.many(group.size, 'channel')}): in {inputs}, out {outputs}"
 
 
 def _stuck(group: ChannelGroup) -> str:

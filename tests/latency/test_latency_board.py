@@ -17,8 +17,8 @@ from onnxprune.graph.single_layer import KERNELS, probe
 from onnxprune.latency import board
 
 
-def convolution(width: int = 8) -> tuple[bytes, dict[str, Any]]:
-    model, data = probe(width, 8, 6, 17, inputs=False)
+def convolution(width: int = 8, *, inputs: bool = False) -> tuple[bytes, dict[str, Any]]:
+    model, data = probe(width, 8, 6, 17, inputs=inputs)
     return model.SerializeToString(), {"x": data}
 
 
@@ -45,6 +45,12 @@ def test_models_are_timed_in_turn() -> None:
     found = board.time_whole([model, model], feeds, seconds=0.01)
     assert len(found) == 2
     assert found[0]["runs"] == found[1]["runs"] >= board.FEWEST
+
+
+def test_models_of_which_a_cut_narrowed_inputs_are_timed_with_their_own() -> None:
+    (wide, feeds), (narrow, less) = convolution(8, inputs=True), convolution(4, inputs=True)
+    assert feeds != less
+    assert len(board.time_whole([wide, narrow], feeds, seconds=0.01)) == 2
 
 
 def archive(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """States that come in and go out are cut at both ends alike, where that is allowed; other inputs and outputs stay."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -9,6 +10,8 @@ from nets import POWER, TOLERANCE, Array, distance, net, random_feed, random_kee
 
 from onnxprune.analysis.analyse import analyse
 from onnxprune.analysis.analysis import Analysis
+from onnxprune.analysis.blocks import find_blocks
+from onnxprune.graph.loaded import load
 from onnxprune.graph.model import read_graph
 from onnxprune.graph.storage.metadata import INTERFACE, entries, interface_left
 from onnxprune.runtime import Session
@@ -130,6 +133,24 @@ def test_states_stay_unless_that_is_allowed_and_the_reason_says_what_opens_them(
         """(float[1, 6, 8] x, float[1, 6, 8] s) => (float[1, 2, 8] y, float[1, 6, 8] t)
         <float[6, 6, 1] w, float[2, 6, 1] w1, int64[6] turned = {5, 4, 3, 2, 1, 0}>
         { f = Conv(x, w)  a = Add(s, f)  t = Gather<axis = 1>(a, turned)  y = Conv(a, w1) }""",
+        # an input that is handed out, and the first input or output
+        """(float[1, 6, 8] x, float[1, 6, 8] s) => (float[1, 6, 8] y, float[1, 6, 8] x) <float[6, 6, 1] w>
+        { y = Conv(x, w) }""",
+        """(float[1, 6, 8] x, float[1, 6, 8] s) => (float[1, 6, 8] s, float[1, 6, 8] t) <float[6, 6, 1] w>
+        { f = Conv(x, w)  t = Add(s, f) }""",
+        # of another rank
+        """(float[1, 6, 8] x, float[1, 6, 8] s) => (float[1, 2, 8] y, float[1, 6] t)
+        <float[6, 6, 1] w, float[2, 6, 1] w1>
+        { f = Conv(x, w)  a = Add(s, f)  t = ReduceMean<axes = [2], keepdims = 0>(a)  y = Conv(a, w1) }""",
+        # with a condition that nothing hands out
+        """(float[1, 6, 8] x, float[1, 6, 8] s, float[1, 6, 8] c) => (float[1, 2, 8] y, float[1, 6, 8] t)
+        <float[6, 6, 1] w, float[2, 6, 1] w1>
+        { f = Conv(x, w)  a = Add(s, f)  t = Relu(a)  b = Add(a, c)  y = Conv(b, w1) }""",
+        # folded into a size that is free
+        """(float[1, 1, 4] x, float[1, m] s) => (float[1, k, 2] y, float[1, m] t)
+        <float[4, 32] w, float[32, 2] w1, int64[3] apart = {1, -1, 32}, int64[2] flat = {1, -1}>
+        { f = MatMul(x, w)  r = Reshape(s, apart)  a = Add(r, f)  b = Relu(a)  t = Reshape(b, flat)
+          y = MatMul(b, w1) }""",
         # with a further output that is no end of a state
         """(float[1, 6, 8] x, float[1, 6, 8] s) => (float[1, 2, 8] y, float[1, 6, 8] t, float[1, 8, 6] u)
         <float[6, 6, 1] w, float[2, 6, 1] w1>
@@ -163,10 +184,41 @@ def test_a_cut_of_a_cut_says_what_is_left_of_the_original() -> None:
     assert Session(second.model.SerializeToString()).run(random_feed(model))["y"].shape == whole["y"].shape
 
 
-@pytest.mark.parametrize(
-    "nonsense",
-    ["", "[", "[1]", '{"h0": 1}', '{"h0": [[2, 6]]}', '{"h0": [[2, 6, [7]]]}', '{"h0": [[-1, 6, [0]]]}', "[" * 10**5],
-)
+def test_a_cut_that_is_given_as_a_model_is_its_own_original(tmp_path: Path) -> None:
+    first = cut(opened(net(GRU)), {"h": np.asarray([True, True, False, True, True, True])})
+    onnx.save(first.model, tmp_path / "cut.onnx")
+    assert interface_left(entries(load(tmp_path / "cut.onnx", is_step=True).proto))
+    again = load(tmp_path / "cut.onnx")
+    assert entries(again.proto) == {}
+    second = cut(opened(again.proto), {"h": np.asarray([False, True, True, True, True])})
+    assert [axis.size for axes in interface_left(entries(second.model)).values() for axis in axes] == [5, 5]
+
+
+def test_states_keep_their_order_within_the_groups_of_convolutions() -> None:
+    text = """(float[1, 8, 8] x, float[1, 8, 8] s) => (float[1, 2, 8] y, float[1, 8, 8] t)
+        <float[8, 8, 1] w, float[8, 4, 1] wg, float[2, 8, 1] w1>
+        { f = Conv(x, w)  a = Add(s, f)  t = Relu(a)  g = Conv<group = 2>(a, wg)  r = Relu(g)  y = Conv(r, w1) }"""
+    assert "f" not in find_blocks(opened(net(text))).of
+    assert "f" in {group.name for group in opened(net(text)).prunable}
+
+
+def test_another_reason_on_the_axis_of_a_state_is_said_itself() -> None:
+    text = GRU.replace("float[1, 1, 6] hn)", "float[1, 1, 6] hn, float[1, 1, 1] one)").replace(
+        "float[6, 3] w1>", "float[6, 3] w1, int64[1] second = {1}>"
+    ).replace("y = M", "one = Gather<axis = 2>(h0, second) y = M")  # fmt: skip
+    frozen = {group.frozen for group in opened(net(text)).groups if group.frozen}
+    assert not any(group.opened_by for group in opened(net(text)).groups)
+    assert any("'one'" in reason for reason in frozen)
+
+
+NONSENSE = [
+    *("", "[", "[1]", "[" * 10**5, '{"h0": 1}', '{"h0": [[2, 6]]}', '{"h0": [[2, 6, [7]]]}', '{"h0": [[-1, 6, [0]]]}'),
+    *('{"h0": [[2, 6, [1, 0]]]}', '{"h0": [[2, 6, [0, 0]]]}', '{"h0": [[2, 6, []]]}', '{"h0": [[2, 2, [0, 1]]]}'),
+    '{"h0": [[2, 6, [0]], [2, 6, [1]]]}',
+]
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
 def test_nonsense_in_the_metadata_is_left_alone(nonsense: str) -> None:
     model = net(GRU)
     model.metadata_props.add(key=INTERFACE, value=nonsense)

@@ -31,6 +31,7 @@ class GraphModule(nn.Module):
         input_names: what `forward` takes, in order.
         output_names: what it returns, in order.
         samples: how many samples the graph says that it takes in one call; None: any number.
+        interface: what a cut left of inputs and outputs; inputs of the original's widths are taken too.
         first_sizes: the inputs whose first axis has a fixed size, with that size.
         running: names of the running statistics.
         statistics: whether BatchNormalization uses and updates statistics of the batch in training (`train`), or keeps
@@ -46,7 +47,7 @@ class GraphModule(nn.Module):
         super().__init__()
         self.statistics: Statistics = statistics
         self.input_names, self.output_names = graph.inputs, graph.outputs
-        self._interface = interface_left(entries(graph.model))
+        self.interface = interface_left(entries(graph.model))
         self.samples = _samples(graph)
         self.first_sizes = {spec.name: spec.shape[0] for spec in graph.input_specs if spec.shape and spec.shape[0]}
         trained = trained_constants(graph)
@@ -92,7 +93,7 @@ class GraphModule(nn.Module):
             for name, value in table.items():
                 values[program.values[name]] = value
         for name, place, value in zip(self.input_names, program.inputs, inputs, strict=True):
-            values[place] = _fitted(value, self._interface.get(name, ()))
+            values[place] = fitted_tensor(value, self.interface.get(name, ()))
         of_batch = self.training and self.statistics == "train"
         for step in program.steps:
             found = [values[place] for place in step.reads]
@@ -133,8 +134,8 @@ def as_tuple(made: Any) -> tuple[torch.Tensor, ...]:
     return made if isinstance(made, tuple) else (made,)
 
 
-def _fitted(value: torch.Tensor, left: Sequence[Narrowed]) -> torch.Tensor:
-    """Return what a cut left of the value of an input; one that is not as wide as the original's stays as it is."""
+def fitted_tensor(value: torch.Tensor, left: Sequence[Narrowed]) -> torch.Tensor:
+    """Return what a cut left of an input or output; a value that is not as wide as the original's stays as it is."""
     for narrowed in left:
         if value.ndim > narrowed.axis and value.shape[narrowed.axis] == narrowed.size:
             value = value.index_select(narrowed.axis, torch.tensor(narrowed.kept, device=value.device))

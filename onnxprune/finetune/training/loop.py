@@ -13,7 +13,7 @@ from torch import nn
 from onnxprune.errors import InputError
 from onnxprune.finetune.blocks import Kept
 from onnxprune.finetune.interpreter.calls import batched
-from onnxprune.finetune.interpreter.module import GraphModule, as_tuple
+from onnxprune.finetune.interpreter.module import GraphModule, as_tuple, fitted_tensor
 from onnxprune.finetune.training.augment import Augment, check_kinds
 from onnxprune.finetune.training.checkpoint import Checkpoint, State, load_checkpoint, save_checkpoint
 from onnxprune.finetune.training.feeding import DecodedSamples, in_order, shuffled
@@ -331,11 +331,12 @@ class _Training:
                 return outputs, self._in_common(as_tuple(self.taught(*feeds)))
 
     def _in_common(self, taught: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        """Return the teacher's outputs with the channels at the ends of blocks that the student has."""
+        """Return the teacher's outputs with the channels, of these and at the ends of blocks, that the student has."""
         first = len(taught) - len(self.task.blocks)
+        outputs = zip(self.module.output_names, taught[:first], strict=False)
         ends = zip(taught[first:], self.task.blocks.values(), strict=True)
         return (
-            *taught[:first],
+            *(fitted_tensor(value, self.module.interface.get(name, ())) for name, value in outputs),
             *(value.index_select(axis, torch.from_numpy(kept).to(value.device)) for value, (axis, kept) in ends),
         )
 

@@ -36,8 +36,20 @@ def interface_left(metadata: Mapping[str, str]) -> Interface:
         }
     except (ValueError, TypeError, AttributeError, OverflowError):
         return {}
-    said = [each for axes in found.values() for each in axes]
-    return found if all(each.axis >= 0 and all(0 <= place < each.size for place in each.kept) for each in said) else {}
+    return found if all(map(_has_sense, found.values())) else {}
+
+
+def forget_interface(model: onnx.ModelProto) -> None:
+    """Take what is said of inputs and outputs out of a model's metadata: what it takes from now on is its own."""
+    for place in reversed([place for place, entry in enumerate(model.metadata_props) if entry.key == INTERFACE]):
+        del model.metadata_props[place]
+
+
+def _has_sense(left: tuple[Narrowed, ...]) -> bool:
+    """Whether some places of different axes are left, in their order."""
+    rising = all(list(each.kept) == sorted({*each.kept}) and 0 < len(each.kept) < each.size for each in left)
+    inside = all(each.axis >= 0 and each.kept[0] >= 0 and each.kept[-1] < each.size for each in left if each.kept)
+    return rising and inside and len({each.axis for each in left}) == len(left)
 
 
 def entries(model: onnx.ModelProto) -> Mapping[str, str]:

@@ -22,6 +22,7 @@ from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.evaluator import Evaluator
 from onnxprune.runtime import LEAST_OPSET, PER_CHANNEL_OPSET, Feeds, Session, open_session, opset, quantize_int8
 from onnxprune.surgery.cut import Cut
+from onnxprune.values.interface import fitted
 from onnxprune.values.quantized import Quantized
 
 INT8 = "int8"
@@ -159,4 +160,4 @@ def _feeds(session: Session, data: Dataset, batch_size: int) -> Iterator[Feeds]:
     """Yield what a model is called with, as many samples at a time as it takes."""
     for batch in data.batches(batch_size):
         for chunk in session.chunks(batch.feeds):
-            yield chunk.feeds
+            yield fitted(chunk.feeds, session.interface)

@@ -15,6 +15,7 @@ from onnxprune.finetune.training.recipe import Recipe
 from onnxprune.graph.model import Graph, with_outputs
 from onnxprune.pipeline.events import BatchTrained, EpochTrained, Listener, TrainingBegun, TrainingEnded
 from onnxprune.runtime import Session, open_session
+from onnxprune.values.interface import narrowed
 from onnxprune.values.progress import Track, silent
 from onnxprune.values.training import Epoch
 
@@ -163,7 +164,10 @@ def _check_alike(one: Session, other: Session, feeds: Mapping[str, Any], classes
         raise InputError(
             "The teacher has other inputs than the model; name the model that this one was pruned from.", "wrong-model"
         )
-    shapes = [[value.shape[1:] for value in found.run_samples(feeds).values()] for found in (one, other)]
+    shapes = [
+        [narrowed(value, one.interface.get(name, ())).shape[1:] for name, value in found.run_samples(feeds).items()]
+        for found in (one, other)
+    ]
     for place, (mine, taught) in enumerate(zip(*shapes, strict=False)):
         if classes and math.prod(mine) == len(classes) and math.prod(taught) == max(taught) > max(classes):
             shapes[1][place] = mine
