@@ -62,8 +62,11 @@ def widths(path: Path) -> dict[str, int]:
     ids=["plain", "refit", "match", "taylor", "fisher", "int8", "finetune", "steps"],
 )
 def test_every_stage_takes_the_states_of_the_original(
-    model: Path, data: Path, tmp_path: Path, more: dict[str, Any]
+    model: Path, data: Path, tmp_path: Path, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("onnxprune.finetune.matching.STEPS", 40)
+    monkeypatch.setattr("onnxprune.finetune.matching.RATES", (2e-4,))
+    monkeypatch.setattr("onnxprune.finetune.matching.FIRST", 0)
     options = {"data": data, "macs": 0.5, "allow": "interface", "round_to": 1, "force": True, "keep": ["g"], **more}
     result = onnxprune.prune(model, output=tmp_path / "small.onnx", **options)
     left = widths(tmp_path / "small.onnx")

@@ -288,11 +288,11 @@ class Allowing(Config):
         default=(),
         converter=allowed,
         metadata=option(
-            "Cut groups that a normalisation or softmax runs over as well (approximate), or states (interface).",
+            "Cut what a normalisation or softmax runs over, or states.",
             LAYERS,
             choices=("exact", *ALLOWED),
             default="exact",
-            more="approximate: the result is not that of zeroing these channels. interface: an input and the output "
+            more="approximate: groups that these run over; the result is not that of zeroing these channels. interface: an input and the output "
             "that is fed back into it lose the same channels, and their shapes change. Both: approximate,interface.",
         ),
     )
