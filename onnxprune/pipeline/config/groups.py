@@ -292,9 +292,9 @@ class Allowing(Config):
             LAYERS,
             choices=("exact", *ALLOWED),
             default="exact",
-            more="approximate: groups that these run over; the result is not that of zeroing these channels. interface: an "
-            "input and the output that is fed back into it lose the same channels, and their shapes change. Both: "
-            "approximate,interface.",
+            more="approximate: groups that these run over; the result is not that of zeroing these channels. "
+            "interface: an input and the output that is fed back into it lose the same channels, and change their "
+            "shapes. Both: approximate,interface.",
         ),
     )
 
