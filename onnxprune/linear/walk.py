@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxprune.graph.layers.weight_layout import WEIGHTED
-from onnxprune.graph.storage.metadata import entries, interface_left
+from onnxprune.graph.storage.metadata import interface_of
 from onnxprune.graph.storage.subgraphs import subgraphs
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 from onnxprune.linear.depthwise import fill_blocks
@@ -52,7 +52,7 @@ class Walk:
         self.model = model
         self.weights = weights
         self._calls = calls
-        self._interface = interface_left(entries(model))
+        self._interface = interface_of(model)
         self._held = Held(memory)
         self._share = memory / max(1, len(calls))
         self._fed = {name: np.asarray(value).dtype for name, value in calls[0].items()}

@@ -7,7 +7,7 @@ import onnx
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import InputError
-from onnxprune.graph.storage.metadata import INTERFACE, entries, interface_left, interface_text
+from onnxprune.graph.storage.metadata import INTERFACE, interface_of, interface_text
 from onnxprune.graph.storage.staging import with_metadata
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
 from onnxprune.surgery.edits import Edits, plan_edits
@@ -56,7 +56,7 @@ def cut(analysis: Analysis, keep: Mapping[str, BoolArray]) -> Cut:
 def _interface(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> Interface:
     """Return what is left of the inputs and outputs, of their widths before any cut; the head goes by its classes."""
     graph = analysis.graph
-    left = {name: {each.axis: each for each in axes} for name, axes in interface_left(entries(graph.model)).items()}
+    left = {name: {each.axis: each for each in axes} for name, axes in interface_of(graph.model).items()}
     for axis, mask in masks.items():
         name, dim = axis.ref.name, axis.dim
         if axis.ref.is_use or axis == analysis.head or name not in (*graph.inputs, *graph.outputs):

@@ -13,7 +13,7 @@ from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.blocks import find_blocks
 from onnxprune.graph.loaded import load
 from onnxprune.graph.model import read_graph
-from onnxprune.graph.storage.metadata import INTERFACE, entries, interface_left
+from onnxprune.graph.storage.metadata import INTERFACE, interface_of
 from onnxprune.runtime import Session
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.surgery.mask import masked_model
@@ -178,7 +178,7 @@ def test_a_cut_of_a_cut_says_what_is_left_of_the_original() -> None:
     model = net(GRU)
     first = cut(opened(model), {"h": np.asarray([True, True, False, True, True, True])})
     second = cut(opened(first.model), {"h": np.asarray([False, True, True, True, False])})
-    left = interface_left(entries(second.model))
+    left = interface_of(second.model)
     assert {name: [axis.kept for axis in axes] for name, axes in left.items()} == {"h0": [(1, 3, 4)], "hn": [(1, 3, 4)]}
     whole = Session(model.SerializeToString()).run(random_feed(model))
     assert Session(second.model.SerializeToString()).run(random_feed(model))["y"].shape == whole["y"].shape
@@ -187,11 +187,11 @@ def test_a_cut_of_a_cut_says_what_is_left_of_the_original() -> None:
 def test_a_cut_that_is_given_as_a_model_is_its_own_original(tmp_path: Path) -> None:
     first = cut(opened(net(GRU)), {"h": np.asarray([True, True, False, True, True, True])})
     onnx.save(first.model, tmp_path / "cut.onnx")
-    assert interface_left(entries(load(tmp_path / "cut.onnx", is_step=True).proto))
+    assert interface_of(load(tmp_path / "cut.onnx", is_step=True).proto)
     again = load(tmp_path / "cut.onnx")
-    assert entries(again.proto) == {}
+    assert not again.proto.metadata_props
     second = cut(opened(again.proto), {"h": np.asarray([False, True, True, True, True])})
-    assert [axis.size for axes in interface_left(entries(second.model)).values() for axis in axes] == [5, 5]
+    assert [axis.size for axes in interface_of(second.model).values() for axis in axes] == [5, 5]
 
 
 def test_states_keep_their_order_within_the_groups_of_convolutions() -> None:
@@ -222,5 +222,5 @@ NONSENSE = [
 def test_nonsense_in_the_metadata_is_left_alone(nonsense: str) -> None:
     model = net(GRU)
     model.metadata_props.add(key=INTERFACE, value=nonsense)
-    assert interface_left(entries(model)) == {}
+    assert interface_of(model) == {}
     Session(model.SerializeToString()).run(random_feed(model))

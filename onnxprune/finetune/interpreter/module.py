@@ -10,7 +10,7 @@ from onnxprune.finetune.interpreter.parameters import trained_constants
 from onnxprune.finetune.interpreter.program import as_tensor, make_program
 from onnxprune.finetune.interpreter.running import running_statistics
 from onnxprune.graph.model import Graph
-from onnxprune.graph.storage.metadata import entries, interface_left
+from onnxprune.graph.storage.metadata import interface_of
 from onnxprune.values.interface import Narrowed
 
 Statistics = Literal["train", "eval"]
@@ -47,7 +47,7 @@ class GraphModule(nn.Module):
         super().__init__()
         self.statistics: Statistics = statistics
         self.input_names, self.output_names = graph.inputs, graph.outputs
-        self.interface = interface_left(entries(graph.model))
+        self.interface = interface_of(graph.model)
         self.samples = _samples(graph)
         self.first_sizes = {spec.name: spec.shape[0] for spec in graph.input_specs if spec.shape and spec.shape[0]}
         trained = trained_constants(graph)

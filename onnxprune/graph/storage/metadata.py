@@ -17,7 +17,7 @@ INTERFACE = "onnxprune.interface"
 
 def classes_left(model: onnx.ModelProto) -> tuple[str, ...]:
     """Return the names of the classes that a classifier was trimmed to; empty where it was not, or says no names."""
-    names = _read(entries(model), CLASSES)
+    names = _read(_entries(model), CLASSES)
     is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return tuple(names) if is_list else ()
 
@@ -39,6 +39,11 @@ def interface_left(metadata: Mapping[str, str]) -> Interface:
     return found if all(map(_has_sense, found.values())) else {}
 
 
+def interface_of(model: onnx.ModelProto) -> Interface:
+    """Return what the metadata of a model say to be left of its inputs and outputs, see `interface_left`."""
+    return interface_left(_entries(model))
+
+
 def forget_interface(model: onnx.ModelProto) -> None:
     """Take what is said of inputs and outputs out of a model's metadata: what it takes from now on is its own."""
     for place in reversed([place for place, entry in enumerate(model.metadata_props) if entry.key == INTERFACE]):
@@ -52,7 +57,7 @@ def _has_sense(left: tuple[Narrowed, ...]) -> bool:
     return rising and inside and len({each.axis for each in left}) == len(left)
 
 
-def entries(model: onnx.ModelProto) -> Mapping[str, str]:
+def _entries(model: onnx.ModelProto) -> Mapping[str, str]:
     """Return the metadata of a model by key."""
     return {entry.key: entry.value for entry in model.metadata_props}
 

@@ -17,7 +17,7 @@ from onnxprune.graph.checking import check_structure
 from onnxprune.graph.loaded import Model
 from onnxprune.graph.model import read_graph
 from onnxprune.graph.storage.mapped import on_disk
-from onnxprune.graph.storage.metadata import CLASSES, entries, interface_left
+from onnxprune.graph.storage.metadata import CLASSES, interface_of
 from onnxprune.graph.storage.paths import data_names
 from onnxprune.graph.storage.staging import with_metadata
 from onnxprune.pipeline.context import Run
@@ -113,7 +113,7 @@ def _head_notes(analysis: Analysis, plan: Plan) -> Iterator[str]:
 
 def _state_notes(cut: Cut) -> Iterator[str]:
     """Say which inputs and outputs have fewer channels."""
-    left = interface_left(entries(cut.model)).items()
+    left = interface_of(cut.model).items()
     said = [f"{name!r} {len(n.kept)} of {n.size} along axis {n.axis}" for name, axes in left for n in axes]
     if said:
         yield f"States have fewer channels at both ends, begin with ones of these sizes: {', '.join(said)}."
