@@ -5,9 +5,11 @@
 
 Weightless models (initializers marked with the doc_string 'random') are filled with seeded random weights first. Every
 model runs in a process of its own. The columns: channels that can be pruned, groups, frozen groups and the commonest
-reason, MACs and params as original over pruned, the bound (the MACs ratio with every width halved that is not one of an
-input or output), the cut-equals-mask error, seconds of analysis + plan + cut with shape inference and checker (no
-onnxruntime session), and whether names, opset and interface stayed.
+reason, MACs and params as original over pruned, the exact bound and the bound, the cut-equals-mask error, seconds of
+analysis + plan + cut with shape inference and checker (no onnxruntime session), and whether names, opset and interface
+stayed. The bound is the MACs ratio with every width halved that is not one of an input or output. The exact bound
+leaves out what only an inexact result could cut, and takes one factor alone of an axis that has several, as heads and
+the channels in each.
 
 Status: ok (cut equals mask, proven), unproven (no tensor could tell), frozen (nothing to prune), refused (one clear
 sentence), error.
@@ -101,18 +103,22 @@ def _counts(analysis: Analysis) -> dict[str, Any]:
         "approximate": sum(group.approximate for group in frozen),
         "frozen": len(frozen),
         "bound": round(_bound(analysis), 4),
+        "exact_bound": round(_bound(analysis, exact=True), 4),
         "main_reason": next(iter([*(reason for reason, _ in reasons.most_common(1)), *analysis.unread]), ""),
         "group_sizes": sorted(group.size for group in analysis.prunable),
     }
 
 
-def _bound(analysis: Analysis) -> float:
-    """Return the MACs ratio with every group halved but those of graph inputs and outputs."""
-    ends = ("part of the graph input", "part of the graph output")
+def _bound(analysis: Analysis, *, exact: bool = False) -> float:
+    """Return the MACs ratio with every group halved but those of graph inputs and outputs.
+
+    With `exact`, those stay as well that only an inexact result could cut, and other factors of an axis that is cut.
+    """
+    ends = ("part of the graph input", "part of the graph output", *(["another factor"] if exact else []))
     halved = {
         group.name: max(1, group.size // 2)
         for group in analysis.groups
-        if not (group.frozen and any(end in group.frozen for end in ends))
+        if not (group.frozen and ((exact and group.approximate) or any(end in group.frozen for end in ends)))
     }
     left = analysis.costs.macs_at(halved)
     return analysis.macs() / left if left else 1.0
@@ -161,6 +167,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         "groups",
         "frozen",
         "MACs",
+        "exact bound",
         "bound",
         "params",
         "error",
@@ -173,7 +180,10 @@ def markdown(rows: list[dict[str, Any]]) -> str:
             row["name"],
             row["status"],
             *(str(row.get(key, "")) for key in ("channels", "groups", "frozen")),
-            *(f"{row[key]:.2f}" if key in row else "" for key in ("macs_ratio", "bound", "params_ratio")),
+            *(
+                f"{row[key]:.2f}" if key in row else ""
+                for key in ("macs_ratio", "exact_bound", "bound", "params_ratio")
+            ),
             f"{row['error']:.1e}" if "error" in row else "",
             f"{row['seconds']:.2f}" if "seconds" in row else "",
             str(row.get("message", row.get("main_reason", ""))).replace("|", "/")[:120],

@@ -99,14 +99,23 @@ def _together(terms: Iterable[Term]) -> tuple[Term, ...]:
     return tuple(Term(-1, factor, axes, needs) for (axes, needs), factor in found.items())
 
 
+_FILLED = frozenset(("ConstantOfShape", "EyeLike", "Range"))
+
+
 def _weights(graph: Graph) -> list[tuple[Ref, int]]:
-    """Return the first use of every weight (see `count_params`) that an activation meets, with its rank."""
+    """Return the first use of every weight (see `count_params`) that an activation meets, with its rank.
+
+    What is made of a shape alone is not in the file.
+    """
     found: dict[str, tuple[Ref, int]] = {}
     for node in graph.nodes:
         if graph.is_folded(node):
             continue
         for slot in graph.weight_slots(node):
             name = node.inputs[slot]
+            maker = graph.producers.get(graph.stored(name))
+            if maker is not None and maker.op in _FILLED:
+                continue
             rank = graph.facts.known[name].first.ndim
             found.setdefault(graph.stored(name), (Ref(name, node.index, slot), rank))
     return list(found.values())

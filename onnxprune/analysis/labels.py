@@ -116,7 +116,11 @@ class _Labeller:
             produces=tuple(seeds),
             sums=tuple((f, n) for f, n in every if isinstance(f, Sums) and self._is_masked(f)),
             counts=tuple((f, n) for f, n in every if isinstance(f, Count) and self._is_counted(f)),
-            renumbers=tuple((f, n) for f, n in every if isinstance(f, Renumber) and f.axis in self.sizes),
+            renumbers=tuple(
+                (f, n if f.node is None else f.node)
+                for f, n in every
+                if isinstance(f, Renumber) and f.axis in self.sizes
+            ),
             pins=tuple((f, n) for f, n in every if isinstance(f, Pin) and f.axis in self.sizes),
             macs=tuple((f, n) for f, n in every if isinstance(f, Macs)),
             carriers=tuple(dict.fromkeys(self.carrier.values())),
@@ -176,7 +180,7 @@ class _Labeller:
             self._freeze(axis, f"is read inside a subgraph of {node.title}")
             return
         facts = self.reading.facts.get(node.index, {}).get(axis)
-        if not facts:
+        if not facts or node.index in self.reading.refused:
             why = self.reading.refused.get(node.index, NOT_LET_THROUGH)
             self._freeze(axis, f"{node.title}: {why}")
             return

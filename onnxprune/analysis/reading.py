@@ -64,8 +64,7 @@ def read_facts(graph: Graph, head: Axis | None = None) -> Reading:
         for operand in view:
             for dim in range(operand.rank if operand.shapes else 0):
                 static[operand.axis(dim)] = operand.shape[dim] if operand.is_static(dim) else None
-        found: dict[Axis, list[Fact]] = {}
-        facts[node.index] = found
+        found = facts.setdefault(node.index, {})
         rule = RULES.get(node.kind)
         if rule is None:
             refused[node.index] = _unspoken(graph, node)
@@ -81,7 +80,8 @@ def read_facts(graph: Graph, head: Axis | None = None) -> Reading:
         for fact in said:
             every.append((fact, node.index))
             for axis in _axes_of(fact):
-                found.setdefault(axis, []).append(fact)
+                reader = facts.setdefault(axis.ref.node, {}) if axis.ref.is_use else found
+                reader.setdefault(axis, []).append(fact)
     return Reading(graph, facts, tuple(every), refused, static, shared_weights(graph, every), head)
 
 

@@ -114,7 +114,11 @@ class Graph:
 
     def is_folded(self, node: Node) -> bool:
         """Whether all that `node` makes is known before the model runs: arithmetic on constants and sizes."""
-        return all(self.is_leaf(name) for name in node.outputs if name)
+        return node.index in self._folded
+
+    @cached_property
+    def _folded(self) -> frozenset[int]:
+        return frozenset(n.index for n in self.nodes if all(self.is_leaf(name) for name in n.outputs if name))
 
     def weight_slots(self, node: Node) -> tuple[int, ...]:
         """Return the inputs of `node` that are weights: constants that count as parameters, see `count_params`."""

@@ -106,10 +106,14 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Renumber:
-    """The numbers in operand `slot`, a constant, point at positions of `axis`: each becomes its rank among the kept."""
+    """The numbers in operand `slot`, a constant, point at positions of `axis`: each becomes its rank among the kept.
+
+    `node` is the number of the node that reads it, where it is another one than the rule speaks of.
+    """
 
     slot: int
     axis: Axis
+    node: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,27 +209,29 @@ def group_query_attention(node: NodeView) -> Iterator[Fact]:
     """Attention of decoders, whose queries share keys and values: a head of these goes with all its queries' heads.
 
     q [N, T, heads d], k and v [N, T, shared d], those of the past and up to now [N, shared, S, d] -> y [N, T, heads d].
-    MACs: the two products.
+    Without k and v, q holds them behind its own. MACs: the two products.
     """
-    q, k, v, y = node.input(0), node.optional(1), node.optional(2), node.output
-    if k is None or v is None:
-        raise RefusedError("its operands are packed in a way that is not supported")
+    q, y = node.input(0), node.output
+    k, v = node.optional(1) or q, node.optional(2) or q
     heads, shared = node.attr("num_heads"), node.attr("kv_num_heads")
-    width, last = v.shape[2] // shared, v.axis(2)
-    yield from _heads(k, shared)
-    yield Tie(k.axis(2), last)
+    width = y.shape[2] // heads
+    keys = heads * width if k is q else 0
+    values = (heads + shared) * width if v is q else 0
+    last, of_shared, of_heads = v.axis(2), span(shared * width), span(heads * width)
+    first = of_shared // width * width + values  # of the values of each head, where the others are tied to
+    yield Tie(last, last, of_shared + values, first)
+    yield Tie(k.axis(2), last, of_shared + keys, first)
     for operand in (q, y):
-        every = span(operand.shape[2])
-        yield Tie(operand.axis(2), last, every, every // (width * (heads // shared)) * width)
+        yield Tie(operand.axis(2), last, of_heads, of_heads // (width * (heads // shared)) * width + values)
     for state in (node.optional(3), node.optional(4), *node.outputs[1:3]):
         if state is not None:
-            yield Tie(state.axis(1), last, span(shared), span(shared) * width)
+            yield Tie(state.axis(1), last, span(shared), span(shared) * width + values)
             yield from (Free(state.axis(axis)) for axis in (0, 2))
     yield Count("num_heads", 0, y.axis(2), span(y.shape[2])[::width])
-    yield Count("kv_num_heads", 0, last, span(v.shape[2])[::width])
+    yield Count("kv_num_heads", 0, last, (of_shared + values)[::width])
     yield from (Sums(operand.axis(2)) for operand in (q, k))
     yield from _tokens(q, y)
-    for axis in (0, 1):
+    for axis in (0, 1) if k is not q else ():
         yield Tie(k.axis(axis), v.axis(axis))
         yield Tie(q.axis(axis), k.axis(axis))
     yield from _bias_of_scores(node.optional(10), y, heads)

@@ -10,8 +10,11 @@ from onnxprune.ops.view import NodeView, RefusedError
 
 @rule("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool")
 def pool(node: NodeView) -> Iterator[Fact]:
-    """Batch and channels pass through. Indices count across channels, so that only MaxUnpool may read them."""
-    if node.extra_output_used(but_by="MaxUnpool"):
+    """Batch and channels pass through.
+
+    Indices count across channels, so that only MaxUnpool may read them, or what compares them within a channel.
+    """
+    if node.extra_output_used(but_by="MaxUnpool") and not node.places_within_channels():
         raise RefusedError("its Indices output counts positions across all channels")
     for output in node.outputs:
         if output is not None:

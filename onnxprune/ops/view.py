@@ -1,4 +1,7 @@
-"""What a rule sees of a node: operands with shapes and known values, and attributes. Nothing beyond the node."""
+"""What a rule sees of a node: operands with shapes and known values, and attributes.
+
+Of what lies beyond the node it sees where indices come from alone, see `graph.coordinates`.
+"""
 
 import math
 from collections.abc import Iterator
@@ -9,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxprune.graph.coordinates import Coordinate, Unpooling, coordinates, places_within, unpooling
 from onnxprune.graph.layers.quantized import Layout, layout
 from onnxprune.graph.model import Graph, Node
 from onnxprune.values.axes import Axis, IntArray, Ref
@@ -81,7 +85,7 @@ class NodeView:
     """A node with its operands."""
 
     def __init__(self, graph: Graph, node: Node) -> None:
-        self._node = node
+        self._graph, self._node = graph, node
         self.inputs = tuple(
             _operand(graph, name, node.index, slot) if name else None for slot, name in enumerate(node.inputs)
         )
@@ -149,6 +153,18 @@ class NodeView:
         """Whether any output after the first is read by somebody (other than ops of the type `but_by`)."""
         names = {operand.ref.name for operand in self.outputs[1:] if operand is not None}
         return any(op != but_by for name in names & self._used.keys() for op in self._used[name])
+
+    def coordinates(self, slot: int, depth: int) -> tuple[Coordinate | None, ...]:
+        """Return the vectors that say the `depth` numbers of every index in input `slot`."""
+        return coordinates(self._graph, self.input(slot).ref.name, depth)
+
+    def unpooling(self) -> Unpooling | None:
+        """Return what the indices of this scatter are made of, where they are places of a pooling."""
+        return unpooling(self._graph, self._node)
+
+    def places_within_channels(self) -> bool:
+        """Whether the indices of this pooling serve as places within one channel alone."""
+        return places_within(self._graph, self._node)
 
     def is_read(self, slot: int) -> bool:
         """Whether the output `slot` is read by somebody."""

@@ -225,7 +225,7 @@ def _hand_up(graph: Graph, needs: dict[str, list[Need]]) -> dict[str, Need]:
         uses = needs.get(name, [])
         if not uses or len({need.key for need in uses}) > 1 or uses[0].numbers or not uses[0].cuts:
             continue
-        found = _of_reshaped(graph, node, uses[0]) if node.kind == "Reshape" else _of_parts(graph, node, uses[0])
+        found = _MADE_OF.get(node.kind, _of_parts)(graph, node, uses[0])
         if not found or _read_elsewhere(graph, name, moved):
             continue
         for need in found:
@@ -261,6 +261,21 @@ def _of_reshaped(graph: Graph, node: Node, need: Need) -> list[Need]:
     numbers = {axis: int(mask.sum()) for axis, mask in need.cuts.items() if target.first[axis] > 0}
     data = Need(node.index, 0, node.inputs[0], source.first, cuts)
     return [data, Need(node.index, 1, node.inputs[1], target.first, {}, numbers)]
+
+
+def _of_filled(graph: Graph, node: Node, need: Need) -> list[Need]:
+    """Return what the shape of a tensor that is filled with one number needs."""
+    shape = graph.facts.known.get(node.inputs[0])
+    if shape is None or not shape.is_constant:
+        return []
+    return [
+        Need(
+            node.index, 0, node.inputs[0], shape.first, {}, {axis: int(mask.sum()) for axis, mask in need.cuts.items()}
+        )
+    ]
+
+
+_MADE_OF = {"ConstantOfShape": _of_filled, "Reshape": _of_reshaped}
 
 
 def _settle_stored(

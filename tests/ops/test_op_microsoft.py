@@ -179,14 +179,27 @@ TURNED = ALONE.replace("do_rotary = 1", "do_rotary = 0").replace("            q,
 ).replace("float[16, 8] cos", "int64[1, 2] at = {0, 1}, float[16, 8] cos")  # fmt: skip
 
 
+PACKED = """(float[1, 2, 12] x) => (float[1, 2, 3] y)
+    <float[12, 128] w, float[128] b, float[64, 3] w1, int32[1] last = {1}, int32[1] total = {2}, float[16, 8] cos,
+     float[16, 8] sin> {
+        m = MatMul(x, w)
+        q = Add(m, b)
+        a = com.microsoft.GroupQueryAttention<num_heads = 4, kv_num_heads = 2, do_rotary = 1>(
+            q, , , , , last, total, cos, sin)
+        y = MatMul(a, w1)
+    }"""
+"""Queries, keys and values out of one layer, as model builders of decoders write them."""
+
+
 @pytest.mark.parametrize(
     "text",
     [
         ALONE,
+        PACKED,
         TURNED.replace("k = M", "q1 = com.microsoft.RotaryEmbedding(q, at, cos, sin) k = M", 1),
         TURNED.replace("k = M", "q1 = com.microsoft.RotaryEmbedding<num_heads = 4>(q, at, cos, sin) k = M", 1),
     ],
-    ids=["turned inside", "turned before", "turned by so many heads"],
+    ids=["turned inside", "packed", "turned before", "turned by so many heads"],
 )
 def test_shared_heads_without_a_past(text: str) -> None:
     model = net(text, domains=DOMAINS)

@@ -14,7 +14,7 @@ _Shapes = Sequence[Shape | None]
 def shaped_by(node: onnx.NodeProto, types: Mapping[str, TypeProto]) -> dict[str, TypeProto]:
     """Return the types of the results of a node of com.microsoft; nothing where the op is not known here."""
     make = _MAKERS.get(node.op_type) if node.domain == MICROSOFT else None
-    shapes = [_shape(types.get(name)) for name in node.input]
+    shapes = [_shape(types.get(name)) if name else () for name in node.input]
     if make is None or not shapes or shapes[0] is None:
         return {}
     attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
@@ -69,9 +69,17 @@ def _many_heads(_: Mapping[str, object], shapes: _Shapes) -> list[Shape | None]:
     return [(*query[:-1], value[-1]) if plain and query and value else None]
 
 
-def _of_shared_heads(_: Mapping[str, object], shapes: _Shapes) -> list[Shape | None]:
-    """Keys and values up to now are those of the past, where the length is not known, and the new ones."""
+def _of_shared_heads(attributes: Mapping[str, object], shapes: _Shapes) -> list[Shape | None]:
+    """Keys and values up to now are those of the past, where the length is not known, and the new ones.
+
+    Where no keys are given, they lie behind the queries, and the values behind them.
+    """
     query, past = shapes[0], shapes[3] if len(shapes) > 4 else None
+    if query and len(shapes) > 1 and shapes[1] == ():
+        heads, shared = attributes.get("num_heads"), attributes.get("kv_num_heads")
+        if not isinstance(heads, int) or not isinstance(shared, int):
+            return [None]
+        query = (*query[:-1], query[-1] // (heads + 2 * shared) * heads)
     if query is None or past is None or len(past) != 4 or len(query) != 3:
         return [query]
     until_now = (*past[:2], past[2] + query[1], past[3])
