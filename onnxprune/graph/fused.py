@@ -115,13 +115,19 @@ def _activation(
     if activation == "Clip" and _opset(model) >= _CLIP_BY_INPUTS:
         for end, value in zip(("min", "max"), given, strict=False):
             bounds.append(names.new(f"{result}/{end}"))
-            model.graph.initializer.append(onnx.helper.make_tensor(bounds[-1], onnx.TensorProto.FLOAT, (), [value]))
+            model.graph.initializer.append(onnx.helper.make_tensor(bounds[-1], _type(node, model), (), [value]))
         return onnx.helper.make_node("Clip", [source, *bounds], [result], name)
     keys = _ACTIVATIONS[activation]
     own = {key: f"activation_{key}" for key in keys}
     settings: dict[str, Any] = {key: attributes[long] for key, long in own.items() if long in attributes}
     settings.update(zip(keys, given, strict=False))
     return onnx.helper.make_node(activation, [source], [result], name, **settings)
+
+
+def _type(node: onnx.NodeProto, model: onnx.ModelProto) -> int:
+    """Return the element type that a layer works in: that of its weight or bias, where one is stored."""
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    return next((types[name] for name in node.input[1:3] if name in types), onnx.TensorProto.FLOAT)
 
 
 def _opset(model: onnx.ModelProto) -> int:

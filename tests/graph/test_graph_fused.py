@@ -72,6 +72,19 @@ def test_gemms_compute_the_same() -> None:
     assert group_sizes(plain) == [8]
 
 
+@pytest.mark.parametrize("dtype", ["float", "float16"])
+def test_bounds_are_of_the_type_of_the_layer(dtype: str) -> None:
+    model = net(
+        """(float[2, 3, 5, 5] x) => (float[2, 8, 5, 5] y) <float[8, 3, 1, 1] w0> {
+            y = com.microsoft.FusedConv<activation = "Clip", activation_params = [0.0, 6.0]>(x, w0)
+        }""".replace("float[", f"{dtype}["),
+        domains=DOMAINS,
+    )
+    plain, _ = unfused(model)
+    assert {tensor.data_type for tensor in plain.graph.initializer} == {model.graph.initializer[0].data_type}
+    onnx.checker.check_model(plain, full_check=True)
+
+
 @pytest.mark.parametrize("taken", ["d/Conv", "d/min", "d/max"])
 def test_new_tensors_get_names_of_their_own(taken: str) -> None:
     model = net(
