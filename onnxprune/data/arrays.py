@@ -4,7 +4,6 @@
 ever loaded as numbers: nothing is unpickled.
 """
 
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from onnxprune.data.dataset import Rows
 from onnxprune.data.decode import fit
 from onnxprune.data.image_input import ImageInput, Pixels, image_input, to_feed
 from onnxprune.errors import InputError
+from onnxprune.values.array_file import ArrayFileError, ObjectsError, read_array_file
 from onnxprune.values.interface import TensorSpec
 from onnxprune.values.preprocess import Preprocess
 
@@ -108,21 +108,19 @@ def load_npz(path: Path) -> dict[str, NDArray[Any]]:
         InputError: not an .npz file, damaged, or with arrays of Python objects.
     """
     try:
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {"x": loaded}
-            return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if "Object arrays" in str(error):
-            raise InputError(
-                f"'{path}' holds an array of Python objects, which is never loaded because it can run code: "
-                "save plain numbers (and class_names as strings)",
-                "bad-data",
-            ) from error
+        found = read_array_file(path)
+    except ObjectsError as error:
         raise InputError(
-            f"'{path}' is not a readable {path.suffix} file: write it with numpy.savez", "unreadable-file"
+            f"'{path}' holds an array of Python objects, which is never loaded because it can run code: "
+            "save plain numbers (and class_names as strings)",
+            "bad-data",
         ) from error
+    except (OSError, ArrayFileError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(
+            f"'{path}' is not a readable {path.suffix} file ({reason}): write it with numpy.savez", "unreadable-file"
+        ) from error
+    return dict(found) if isinstance(found, Mapping) else {"x": found}
 
 
 def open_pixels(pixels: NDArray[np.uint8], spec: TensorSpec, preprocess: Preprocess, name: str) -> PixelArray:

@@ -8,7 +8,6 @@ all this then speaks. One's own file needs `score:` or `keep:`.
 
 import io
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from onnxprune.errors import InputError
 from onnxprune.importance.checking import check_scores
 from onnxprune.importance.method import Method, find_method
 from onnxprune.values.arrangement import Arrangement
+from onnxprune.values.array_file import ArrayFileError, read_array_file
 from onnxprune.values.axes import BoolArray, frozen_array
 from onnxprune.values.groups import ChannelGroup
 from onnxprune.values.statistics import Scores
@@ -125,17 +125,18 @@ def read_score_file(path: Path, groups: Sequence[ChannelGroup], digest: str) -> 
 
 def _arrays(path: Path) -> dict[str, Array]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise InputError(f"{path} is no .npz file; --save-scores writes one.", "unreadable-file")
-        with loaded as file:
-            return {name: file[name] for name in file.files}
+        found = read_array_file(path)
     except FileNotFoundError:
         raise InputError(f"No such file of scores: {path}; --save-scores writes one.", "missing-file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, ArrayFileError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(
-            f"'{path}' cannot be read as an .npz file of numbers; --save-scores writes one.", "unreadable-file"
+            f"'{path}' cannot be read as an .npz file of numbers ({reason}); --save-scores writes one.",
+            "unreadable-file",
         ) from None
+    if not isinstance(found, Mapping):
+        raise InputError(f"{path} is no .npz file; --save-scores writes one.", "unreadable-file")
+    return dict(found)
 
 
 def _about(value: Array | None, path: Path) -> dict[str, Any]:

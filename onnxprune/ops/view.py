@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,23 @@ class RefusedError(Exception):
     """Raised by a rule that cannot speak of this node; its message becomes the reason of a freeze."""
 
 
+class Sizes(tuple[int, ...]):
+    """A shape; a rule that asks it for an axis that is not there cannot speak of the node."""
+
+    __slots__ = ()
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[int, ...]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> int | tuple[int, ...]:
+        """Return the size of an axis, or those of several."""
+        try:
+            return super().__getitem__(index)
+        except IndexError:
+            raise RefusedError(f"an operand has {len(self)} axes, which is too few") from None
+
+
 @dataclass(frozen=True, eq=False)
 class Operand:
     """One input or output of a node.
@@ -39,17 +56,17 @@ class Operand:
     is_constant: bool
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Sizes:
         """The shape with batch 1 and nominal free sizes.
 
         Raises:
-            RefusedError: the shape could not be inferred.
+            RefusedError: the shape could not be inferred, or it has no such axis.
         """
         if self.shapes is None:
             raise RefusedError(f"the shape of {self.ref.name!r} is unknown")
         if max(self.shapes[0], default=0) > WIDEST:
             raise RefusedError(f"{self.ref.name!r} has an axis of more than {WIDEST} positions")
-        return self.shapes[0]
+        return Sizes(self.shapes[0])
 
     @property
     def rank(self) -> int:
@@ -61,7 +78,13 @@ class Operand:
         return self.shapes is not None and self.shapes[0][axis] == self.shapes[1][axis]
 
     def axis(self, index: int) -> Axis:
-        """Return the axis `index`, which may be negative."""
+        """Return the axis `index`, which may be negative.
+
+        Raises:
+            RefusedError: there is no such axis.
+        """
+        if not -self.rank <= index < self.rank:
+            raise RefusedError(f"{self.ref.name!r} has {self.rank} axes, which is too few")
         return Axis(self.ref, index % self.rank)
 
     def elements(self) -> list[int | None]:

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError  # the one name of protobuf that
 
 from onnxprune.errors import InputError
 from onnxprune.graph.storage.protobuf import strip
+from onnxprune.graph.storage.soundness import unsound
 from onnxprune.graph.storage.stored import StoredModel
 from onnxprune.graph.storage.weights import DataFile, Reference, Weights, block, is_external, location, stored_tensors
 
@@ -22,8 +23,8 @@ def open_model(path: Path | str) -> StoredModel:
     """Return the model in `path` and the weights that it only refers to: data files, and heavy values of its own file.
 
     Raises:
-        InputError: no such file, not an ONNX model, a truncated one, one without nodes or outputs, or data files that
-            are missing, too short or outside the model's folder.
+        InputError: no such file, not an ONNX model, a truncated one, one without nodes or outputs, with tensors that do
+            not hold what they say, or data files that are missing, too short or outside the model's folder.
     """
     path = Path(path)
     if path.is_dir():
@@ -43,6 +44,9 @@ def open_model(path: Path | str) -> StoredModel:
         raise InputError(
             f"{path} holds no ONNX graph (no nodes, outputs or opset); export it again.", "unreadable-file"
         )
+    fault = unsound(model)
+    if fault:
+        raise InputError(f"{path} {fault}; export it again.", "invalid-model")
     weights = _open_data(model, path, weights)
     _refuse_duplicates(model, path)
     return StoredModel(model, weights)

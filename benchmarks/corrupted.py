@@ -1,0 +1,181 @@
+"""Give broken models and broken data to the command line, each in a process of its own, and count how it ends.
+
+    python benchmarks/corrupted.py [--models 10000] [--data 5000] [--seed 0] [--only KIND:NUMBER] [--rows FILE.jsonl]
+
+Faults are those of tests/corruptions.py. A run has to end with a documented exit code other than 70 and with one
+sentence, within 10 seconds of CPU time and 2 GB, with nothing written unless it ended well, and its input untouched.
+Case N of seed S depends on S and N alone; what went wrong is kept in the rows, one for each case, and a run goes on
+where an earlier one stopped. Exit code 1 if anything did.
+"""
+
+import argparse
+import io
+import json
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tests")]
+
+import numpy as np  # noqa: E402
+from corruptions import corrupt_arrays, corrupt_model  # noqa: E402
+from PIL import Image  # noqa: E402
+from random_nets import draw_net  # noqa: E402
+
+from benchmarks.rows import Row, Rows  # noqa: E402
+from benchmarks.tables import table  # noqa: E402
+from onnxprune.cli import prune as _prune  # noqa: E402, F401 (read once, in front of all forks)
+from onnxprune.cli.program import program  # noqa: E402
+
+SAMPLES = Path(__file__).resolve().parents[1] / "sample_models"
+KEY = ("what", "number", "seed")
+SECONDS, BYTES = 10.0, 2 << 30
+DOCUMENTED = frozenset((0, 1, 2, 3))
+IMAGES = 40
+
+
+def case(what: str, number: int, seed: int, folder: Path) -> tuple[str, list[str]]:
+    """Write the files of a case; return the kind of its fault, and the arguments."""
+    rng = Random(f"{seed}:{what}:{number}")
+    model, data = folder / "model.onnx", folder / "data.npz"
+    arrays = _samples()
+    if what == "model":
+        whole = draw_net(rng).SerializeToString() if rng.random() < 0.5 else _sample_model(rng)
+        kind, broken = corrupt_model(rng, whole)
+        model.write_bytes(broken)
+        return kind, [str(model), "--macs", "60%", "--method", "l1", "--threads", "1"]
+    model.write_bytes(_sample_model(rng))
+    kind, broken = corrupt_arrays(rng, arrays)
+    data.write_bytes(broken)
+    return kind, [str(model), "--data", str(data), "--macs", "60%", "--method", "entropy", "--threads", "1"]
+
+
+def _sample_model(rng: Random) -> bytes:
+    return (SAMPLES / f"{rng.choice(('digits_convnet', 'digits_resnet'))}.onnx").read_bytes()
+
+
+def _samples() -> dict[str, Any]:
+    files = sorted((SAMPLES / "calib").glob("*/*.png"))[:: 300 // IMAGES]
+    pixels = np.stack([np.asarray(Image.open(file), dtype=np.float32)[None] / 255 for file in files])
+    return {"x": pixels, "y": np.array([int(file.parent.name) for file in files])}
+
+
+def run(what: str, number: int, seed: int) -> Row:
+    """Run one case in a process of its own, and say how it ended."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        kind, arguments = case(what, number, seed, folder)
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        said = folder / "said"
+        began = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            _child([*arguments, "-o", str(folder / "out.onnx")], said)
+        code, seconds, size = _ended(child, began)
+        text = said.read_text(errors="replace") if said.exists() else ""
+        untouched = all(path.read_bytes() == content for path, content in before.items())
+        left = sorted(path.name for path in folder.iterdir() if path not in before and path != said)
+    errors = [line for line in text.splitlines() if line.startswith("onnxprune: ")]
+    faults = [
+        *(["exit"] if code not in DOCUMENTED else []),
+        *(["sentence"] if code and len(errors) != 1 else []),
+        *(["traceback"] if "Traceback (most recent" in text else []),
+        *(["seconds"] if seconds > SECONDS else []),
+        *(["memory"] if size > BYTES else []),
+        *(["touched"] if not untouched else []),
+        *(["left behind"] if code and left else []),
+    ]
+    row = {"what": what, "number": number, "seed": seed, "kind": kind, "exit": code, "faults": faults}
+    return {**row, "said": (errors or text.splitlines()[-1:] or [""])[0][:300]} if faults else row
+
+
+def _child(arguments: list[str], said: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(2 * SECONDS), int(2 * SECONDS)))
+    with said.open("wb", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout, sys.stderr = io.TextIOWrapper(io.FileIO(1, "wb")), io.TextIOWrapper(io.FileIO(2, "wb"))
+    code: Any = 99  # where it ends by no SystemExit
+    try:
+        program.main(arguments)
+    except SystemExit as leaving:
+        code = leaving.code or 0
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 98)
+
+
+def _ended(child: int, began: float) -> tuple[int, float, int]:
+    """Wait for a process; return its exit code, its CPU seconds and its largest size."""
+    while True:
+        found, status, used = os.wait4(child, os.WNOHANG)
+        if found:
+            code = os.waitstatus_to_exitcode(status)
+            return code, used.ru_utime + used.ru_stime, used.ru_maxrss << 10
+        if time.monotonic() - began > 20 * SECONDS:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def page(rows: list[Row]) -> str:
+    """Return a table of kinds: how many cases, how they ended, and what was wrong with them."""
+    lines = []
+    for what, kind in dict.fromkeys((row["what"], row["kind"]) for row in rows):
+        same = [row for row in rows if (row["what"], row["kind"]) == (what, kind)]
+        ends = Counter(row["exit"] for row in same)
+        faults = Counter(fault for row in same for fault in row["faults"])
+        lines.append((what, kind, str(len(same)), _counted(ends), _counted(faults) or "none"))
+    return table(("broken", "kind", "cases", "exit codes", "faults"), sorted(lines))
+
+
+def _counted(found: Counter[Any]) -> str:
+    return ", ".join(f"{name}: {count}" for name, count in sorted(found.items(), key=str))
+
+
+def _numbers(options: argparse.Namespace) -> Iterator[tuple[str, int]]:
+    if options.only:
+        what, _, number = options.only.partition(":")
+        yield what, int(number)
+        return
+    for what, count in (("model", options.models), ("data", options.data)):
+        yield from ((what, number) for number in range(count))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--models", type=int, default=10_000)
+    parser.add_argument("--data", type=int, default=5_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", help="draw this one case again, as model:12 or data:7")
+    parser.add_argument("--rows", type=Path, default=Path("corrupted.jsonl"))
+    options = parser.parse_args()
+    known = Rows(options.rows, KEY)
+    known.mend()
+    done = set() if options.only else known.done()
+    for what, number in _numbers(options):
+        if known.key({"what": what, "number": number, "seed": options.seed}) in done:
+            continue
+        row = run(what, number, options.seed)
+        if options.only:
+            print(json.dumps(row, indent=1))
+            continue
+        known.append(row)
+        if row["faults"]:
+            print(json.dumps(row), flush=True)
+    rows = known.read()
+    print(page(rows))
+    return int(any(row["faults"] for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
