@@ -62,8 +62,8 @@ def read_facts(graph: Graph, head: Axis | None = None) -> Reading:
             continue
         view = NodeView(graph, node)
         for operand in view:
-            for dim in range(operand.rank if operand.shapes else 0):
-                static[operand.axis(dim)] = operand.shape[dim] if operand.is_static(dim) else None
+            for dim, size in enumerate(operand.shapes[0] if operand.shapes else ()):
+                static[Axis(operand.ref, dim)] = size if operand.is_static(dim) else None
         found = facts.setdefault(node.index, {})
         rule = RULES.get(node.kind)
         if rule is None:

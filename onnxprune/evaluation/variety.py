@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.data import Dataset, take
+from onnxprune.errors import InputError
 from onnxprune.evaluation.classes import as_scores
 from onnxprune.runtime import Session
 
@@ -27,12 +28,17 @@ EMPTY = 0.02
 
 
 def alike(session: Session, dataset: Dataset, seed: int) -> str | None:
-    """Say in what way the outputs hardly vary over the samples; None where one of them does, or too few were seen."""
+    """Say in what way the outputs hardly vary over the samples; None where one of them does, or too few were seen.
+
+    Raises:
+        InputError: an output holds NaN or infinity.
+    """
     some = take(dataset, SAMPLES, seed)
     found: dict[str, list[NDArray[Any]]] = {}
     for batch in some.batches(8):
         for chunk in session.chunks(batch.feeds):
             for name, value in session.run(chunk.feeds).items():
+                _refuse_odd(name, value)
                 rows = value.ndim > 0 and len(value) % chunk.size == 0
                 real = chunk.real(value) if rows else value[None]
                 found.setdefault(name, []).append(real.reshape(chunk.count if rows else 1, -1))
@@ -41,6 +47,16 @@ def alike(session: Session, dataset: Dataset, seed: int) -> str | None:
     reasons = [_dull(parts) for parts in found.values()]
     first = next(iter(found))
     return None if any(reason is None for reason in reasons) else f"output '{first}' {reasons[0]}"
+
+
+def _refuse_odd(name: str, value: NDArray[Any]) -> None:
+    """Refuse NaN and infinity; minus infinity is what a mask gives for what is left out."""
+    if value.dtype.kind == "f" and not (value < np.inf).all():
+        raise InputError(
+            f"Output '{name}' of the original holds NaN or infinity on the samples, so that nothing can be compared "
+            "with it: repair the model, or leave such samples out.",
+            "not-runnable",
+        )
 
 
 def _dull(parts: list[NDArray[Any]]) -> str | None:

@@ -24,7 +24,7 @@ def attention(node: NodeView) -> Iterator[Fact]:
     if node.extra_output_used() or any(node.optional(slot) for slot in (4, 5, 6)):
         raise RefusedError("it keeps keys and values of past tokens")
     joint = q.rank == 3
-    heads, shared = (node.attr("q_num_heads"), node.attr("kv_num_heads")) if joint else (q.shape[1], k.shape[1])
+    heads, shared = (node.parts("q_num_heads"), node.parts("kv_num_heads")) if joint else (q.shape[1], k.shape[1])
     tokens = 1 if joint else 2
     width = q.shape[-1] // heads if joint else q.shape[-1]
     yield Tie(q.axis(-1), k.axis(-1), *_columns(width, q, k))
@@ -83,7 +83,7 @@ def rotary_embedding(node: NodeView) -> Iterator[Fact]:
     for axis in (0, 2 if x.rank == 4 else 1):
         yield Freeze(x.axis(axis), "looks up an angle for each position of this axis")
     last, width = x.axis(-1), x.shape[-1]
-    per_head = width // node.attr("num_heads") if x.rank == 3 else width
+    per_head = width // node.parts("num_heads", width) if x.rank == 3 else width
     if per_head < width:
         yield Tie(last, last, span(width), span(width) % per_head)
     turned = node.attr("rotary_embedding_dim", 0) or per_head

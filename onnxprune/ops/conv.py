@@ -21,7 +21,7 @@ def conv(node: NodeView) -> Iterator[Fact]:
     MACs: elements of W for every output position.
     """
     x, w, y = node.input(0), node.input(1), node.output
-    yield from _layer(x, w, node.optional(2), y, node.attr("group", 1))
+    yield from _layer(node, w, node.optional(2))
     for axis in range(2, x.rank):
         # Channels may lie here, as in a convolution over channel weights; a same-sized window slides over them.
         stride = node.attr("strides", [1] * (x.rank - 2))[axis - 2]
@@ -38,8 +38,9 @@ def deform_conv(node: NodeView) -> Iterator[Fact]:
     offset [N, 2 g' K, h, w], mask [N, g' K, h, w] with g' offset groups of C / g' channels each
     """
     x, w, offset, y = node.input(0), node.input(1), node.input(2), node.output
-    yield from _layer(x, w, node.optional(3), y, node.attr("group", 1))
-    channels, shifted = x.shape[1], node.attr("offset_group", 1)
+    yield from _layer(node, w, node.optional(3))
+    channels = x.shape[1]
+    shifted = node.parts("offset_group", channels, default=1)
     if shifted > 1:
         yield Tie(x.axis(1), x.axis(1), span(channels), span(channels) % (channels // shifted))
     for operand in (offset, node.optional(4)):
@@ -48,14 +49,16 @@ def deform_conv(node: NodeView) -> Iterator[Fact]:
             yield Freeze(operand.axis(1), "says how its samples are displaced and weighed")
 
 
-def _layer(x: Operand, w: Operand, bias: Operand | None, y: Operand, groups: int) -> Iterator[Fact]:
+def _layer(node: NodeView, w: Operand, bias: Operand | None) -> Iterator[Fact]:
     """Yield what any convolution says of channels and batch.
 
     A depthwise layer (one input channel per group, more than one group) sums over nothing: its channels are tied
     through. A grouped one must keep equal groups, so equal columns of all groups live or die together, on each side;
     they can be put into another order first, see `analysis.blocks`.
     """
+    x, y = node.input(0), node.output
     channels, filters = x.shape[1], w.shape[0]
+    groups = node.parts("group", channels, filters, default=1)
     yield Produces(y.axis(1))
     yield Tie(w.axis(0), y.axis(1))
     if bias is not None:

@@ -22,8 +22,8 @@ def conv_transpose(node: NodeView) -> Iterator[Fact]:
     """
     x, w, y = node.input(0), node.input(1), node.output
     bias = node.optional(2)
-    groups = node.attr("group", 1)
     channels, filters, columns = x.shape[1], y.shape[1], w.shape[1]
+    groups = node.parts("group", channels, filters, default=1)
     yield Produces(y.axis(1))
     if bias is not None:
         yield Tie(bias.axis(0), y.axis(1))

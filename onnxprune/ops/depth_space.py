@@ -14,7 +14,7 @@ from onnxprune.ops.view import NodeView
 def depth_to_space(node: NodeView) -> Iterator[Fact]:
     """Tie the b * b input channels that become one output channel (DCR: stride C / b / b; CRD: neighbours)."""
     x, y = node.input(0), node.output
-    block = node.attr("blocksize") ** 2
+    block = node.parts("blocksize") ** 2
     channels = y.shape[1]
     grouped = node.attr("mode", b"DCR") in (b"CRD", "CRD")
     target = np.repeat(span(channels), block) if grouped else span(channels * block) % channels

@@ -143,7 +143,7 @@ def attention(node: NodeView) -> Iterator[Fact]:
     x, w, y = node.input(0), node.weight(1), node.output
     if node.optional(4) is not None or node.is_read(1):
         raise RefusedError("it keeps keys and values of past tokens")
-    heads, total = node.attr("num_heads"), w.shape[1]
+    heads, total = node.parts("num_heads"), w.shape[1]
     sizes = node.attr("qkv_hidden_sizes") or [total // 3] * 3
     yield Tie(x.axis(2), w.axis(0))
     yield Sums(x.axis(2))
@@ -179,7 +179,7 @@ def multi_head_attention(node: NodeView) -> Iterator[Fact]:
         raise RefusedError("it keeps keys and values of past tokens")
     if not q.rank == k.rank == v.rank == 3:
         raise RefusedError("its operands are packed in a way that is not supported")
-    heads = node.attr("num_heads")
+    heads = node.parts("num_heads", q.shape[2], v.shape[2])
     for operand in (q, k, v):
         width, every = operand.shape[2] // heads, span(operand.shape[2])
         yield Tie(operand.axis(2), y.axis(2), every, every // width * (y.shape[2] // heads))
@@ -213,7 +213,8 @@ def group_query_attention(node: NodeView) -> Iterator[Fact]:
     """
     q, y = node.input(0), node.output
     k, v = node.optional(1) or q, node.optional(2) or q
-    heads, shared = node.attr("num_heads"), node.attr("kv_num_heads")
+    heads = node.parts("num_heads", y.shape[2])
+    shared = node.parts("kv_num_heads", heads)
     width = y.shape[2] // heads
     keys = heads * width if k is q else 0
     values = (heads + shared) * width if v is q else 0

@@ -54,8 +54,9 @@ def group_normalization(node: NodeView) -> Iterator[Fact]:
     one group alone, only columns go.
     """
     x, y = node.input(0), node.output
-    channels, groups = x.shape[1], node.attr("num_groups")
-    width = max(1, channels // groups)
+    channels = x.shape[1]
+    groups = node.parts("num_groups", channels)
+    width = channels // groups
     yield from pass_through(x, y)
     vectors = [node.input(slot) for slot in (1, 2)]
     by_channel = all(vector.shape[0] == channels for vector in vectors)

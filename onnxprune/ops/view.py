@@ -149,6 +149,17 @@ class NodeView:
         """Return an attribute or its default."""
         return self._node.attrs.get(name, default)
 
+    def parts(self, name: str, *sizes: int, default: int | None = None) -> int:
+        """Return an attribute that says into how many equal parts these sizes are divided.
+
+        Raises:
+            RefusedError: it is not given, or they cannot be.
+        """
+        found = self.attr(name, default)
+        if not isinstance(found, int) or found < 1 or any(size % found for size in sizes):
+            raise RefusedError(f"its {name} is {found}, into which {' and '.join(map(str, sizes))} cannot be divided")
+        return found
+
     def input(self, slot: int) -> Operand:
         """Return a required input.
 

@@ -11,6 +11,7 @@ import attrs
 from onnxprune.analysis.analysis import counts
 from onnxprune.analysis.inspect import inspect
 from onnxprune.errors import InputError
+from onnxprune.graph.finite import odd_weight
 from onnxprune.graph.loaded import load, with_shapes
 from onnxprune.graph.storage.paths import check_input, check_outputs
 from onnxprune.graph.storage.staging import Staging
@@ -162,6 +163,9 @@ def _opened(
     check_outputs(outputs, config.inputs)
     listener.hear(Working("Reading the model"))
     model = load(config.model, config.input_shape)
+    odd = odd_weight(model.graph)
+    if odd:
+        raise InputError(f"The original is broken: {odd}; train or export it again.", "invalid-model")
     analysis = inspect(model, allow=config.allow, trim_head=config.trim_head)
     listener.hear(Analysed(analysis))
     with Staging() as staging:

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -27,7 +28,7 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _FAULTS = (
     EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
-    struct.error, SyntaxError, TypeError, OverflowError,
+    struct.error, SyntaxError, TokenError, TypeError, OverflowError,
 )  # fmt: skip
 """What zipfile, the codecs and numpy raise for files that are not whole, encrypted, or of another kind."""
 

@@ -125,6 +125,16 @@ def check_equality(
     return _decide(_figures(analysis, models, masks, feeds, inner), "layers")
 
 
+def odd_outputs(graph: Graph, feeds: Sequence[Values]) -> list[str]:
+    """Return the outputs of the original that hold NaN or infinity."""
+    found = _outputs(graph.model, graph.weights, feeds, graph.outputs)
+    return [
+        name
+        for name, values in found.items()
+        if any(value.dtype.kind == "f" and not np.isfinite(value).all() for value in values)
+    ]
+
+
 def computes_the_same(
     graph: Graph, other: StoredModel, feeds: Sequence[Values], tensors: Sequence[str], tolerance: float
 ) -> bool:

@@ -109,7 +109,10 @@ def _open_data(model: onnx.ModelProto, path: Path, weights: Weights) -> Weights:
         for tensor in external:
             place = location(tensor)
             if place not in files:
-                files[place] = _map(_inside(folder, place))
+                found = _inside(folder, place)
+                if found == path.resolve():
+                    raise ValueError(f"{tensor.name!r} would lie in the model itself")
+                files[place] = _map(found)
             blocks.setdefault(place, set()).add(block(tensor, files[place].size))
     except (OSError, ValueError) as error:
         reason = f"{error.strerror}: {place!r}" if isinstance(error, OSError) else str(error)

@@ -3,7 +3,7 @@
 protobuf takes what it can parse. Everything behind relies on these, so they are looked at once, in front.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import onnx
 from onnx import TensorProto
@@ -13,6 +13,9 @@ from onnxprune.graph.storage.weights import is_external, stored_tensors
 
 _UNREADABLE = (KeyError, OverflowError, TypeError, ValueError)
 """What onnx raises for tensors that it cannot turn into numbers."""
+
+
+_TYPES = {number: name for name, number in onnx.AttributeProto.AttributeType.items()}
 
 
 def unsound(model: onnx.ModelProto) -> str:
@@ -27,7 +30,36 @@ def unsound(model: onnx.ModelProto) -> str:
         fault = _fault(tensor)
         if fault:
             return f"has a tensor {tensor.name!r} {fault}"
+    versions = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    for node in _nodes(model.graph):
+        fault = _odd_attribute(node, versions)
+        if fault:
+            return f"has a node {node.name or node.output[0]!r} ({node.op_type}) {fault}"
     return ""
+
+
+def _odd_attribute(node: onnx.NodeProto, versions: Mapping[str, int]) -> str:
+    """Return what is wrong with the attributes of a node by the definition of its op, where onnx has one."""
+    domain = node.domain or "ai.onnx"
+    try:
+        schema = onnx.defs.get_schema(node.op_type, versions.get(domain, 1), "" if domain == "ai.onnx" else domain)
+    except onnx.defs.SchemaError:
+        return ""
+    given = {attribute.name: attribute for attribute in node.attribute}
+    for name, wanted in schema.attributes.items():
+        if name not in given:
+            if wanted.required:
+                return f"without the attribute {name!r}"
+        elif not given[name].ref_attr_name and _TYPES[given[name].type] != str(wanted.type).rpartition(".")[2]:
+            return f"whose attribute {name!r} is of the wrong type"
+    return ""
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for inner in subgraphs(node):
+            yield from _nodes(inner)
 
 
 def _fault(tensor: TensorProto) -> str:

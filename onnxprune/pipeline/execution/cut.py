@@ -29,7 +29,7 @@ from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.equality import Equality
 from onnxprune.values.outcome import AfterStep
 from onnxprune.values.plan import Plan
-from onnxprune.verification.equality import check_equality
+from onnxprune.verification.equality import check_equality, odd_outputs
 from onnxprune.verification.perturbed import perturbed_model
 
 VERIFY_SAMPLES = 8
@@ -215,12 +215,20 @@ def verify(
             shapes = ", ".join(f"{name}={','.join(map(str, np.shape(value)))}" for name, value in feeds[0].items())
             raise InputError(
                 f"onnxruntime cannot run the model on random inputs of shape {shapes}; give samples with --data, or a "
-                "shape that it takes with --input-shape.",
+                f"shape that it takes with --input-shape. It says: {error}",
                 "not-runnable",
             ) from error
     if equality.status == "unproven" and (result.masks or result.branches):
         equality = _check_perturbed(analysis, result, feeds, seed, scratch) or equality
     if equality.status == "different":
+        odd = odd_outputs(model.graph, feeds)
+        if odd:
+            where = "the samples" if dataset is not None else "random inputs; give samples with --data"
+            raise InputError(
+                f"The original's output {odd[0]!r} holds NaN or infinity on {where}, so that the cut cannot be "
+                "checked; nothing was written.",
+                "not-runnable",
+            )
         raise VerificationError(
             f"The cut model does not equal the masked original: {equality.tensor!r} differs by {equality.error:.1e} "
             f"(allowed {equality.tolerance:.1e}); nothing was written, please report this model.",
