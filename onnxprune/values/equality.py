@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 Status = Literal["equal", "unproven", "different"]
 Place = Literal["outputs", "layers", "perturbed weights"]
+Proof = Literal["equal", "perturbed", "unproven"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,13 @@ class Equality:
     dtype: str = ""
     steps: int = 0
 
+    @property
+    def proof(self) -> Proof:
+        """What is shown of a cut that is written: it equals the mask, with perturbed weights alone, or nothing is."""
+        if self.status != "equal":
+            return "unproven"
+        return "perturbed" if self.where == "perturbed weights" else "equal"
+
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON types."""
-        return dict(vars(self))
+        """The fields as JSON types, and what they show."""
+        return {**vars(self), "proof": self.proof}

@@ -55,6 +55,7 @@ class Plan:
         recovery: how the weights are recovered after the cut, which takes the same data again; empty: not at all.
         classes: the classes that all this is for, as name -> output of the model; empty: all.
         promise: what the run that wrote it promised of the limits on the loss, see `values.promise`; empty: nothing.
+        proof: what that run showed of the cut, see `Equality.proof`; '' where nothing was cut.
         arrangement: how the model is arranged before anything goes; `groups` has channels of the arranged model.
     """
 
@@ -74,6 +75,7 @@ class Plan:
     recovery: Mapping[str, Any] = field(default_factory=dict)
     classes: Mapping[str, int] = field(default_factory=dict)
     promise: Mapping[str, Any] = field(default_factory=dict)
+    proof: str = ""
     arrangement: Arrangement = field(default_factory=Arrangement)
 
     def keep(self) -> dict[str, BoolArray]:
@@ -109,6 +111,7 @@ class Plan:
             "data": dict(self.data),
             "recovery": dict(self.recovery),
             "promise": dict(self.promise),
+            "proof": self.proof,
             "classes": dict(self.classes),
             "copies": dict(self.copies),
             "branches": {name: list(nodes) for name, nodes in self.branches.items()},
@@ -159,6 +162,7 @@ def read_plan(text: str, where: str) -> Plan:
             data=dict(data["data"]),
             recovery=_recovery(data.get("recovery", {})),
             promise=dict(data.get("promise", {})),
+            proof=str(data.get("proof", "")),
             classes=_classes(data.get("classes", {})),
             arrangement=Arrangement.from_json(data.get("arrangement", {})),
         )

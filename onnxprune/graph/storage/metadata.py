@@ -15,6 +15,10 @@ INTERFACE = "onnxprune.interface"
 """What is left of the inputs and outputs that a cut narrowed, as JSON: by name a list of [axis, size, [places]]."""
 
 
+PROOF = "onnxprune.proof"
+"""What the check showed of the cut: equal, perturbed (with other weights alone) or unproven."""
+
+
 def classes_left(model: onnx.ModelProto) -> tuple[str, ...]:
     """Return the names of the classes that a classifier was trimmed to; empty where it was not, or says no names."""
     names = _read(_entries(model), CLASSES)

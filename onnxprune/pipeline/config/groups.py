@@ -614,6 +614,22 @@ class Reported(Config):
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class Proving(Config):
+    """What the check of the cut has to show."""
+
+    require_proof: bool = field(
+        default=False,
+        converter=switch,
+        metadata=option(
+            "Write nothing where no tensor tells whether the cut is right (exit code 3).",
+            RUN,
+            more="Without it such a result is written with a warning; `proof` in JSON, plan and metadata is unproven.",
+            rare=True,
+        ),
+    )
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
 class Seeded(Config):
     """All chance."""
 

@@ -28,6 +28,7 @@ from onnxprune.pipeline.config.groups import (
     Classes,
     Output,
     Pixels,
+    Proving,
     Quantizing,
     Ranking,
     Recovering,
@@ -75,6 +76,7 @@ class PruneConfig(
     Batches,
     Threads,
     Reported,
+    Proving,
     Quantizing,
     Pixels,
     Training,
@@ -484,7 +486,7 @@ class PruneConfig(
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
-class ApplyConfig(Batches, Threads, Reported, Quantizing, Pixels, SampleData):
+class ApplyConfig(Batches, Threads, Reported, Proving, Quantizing, Pixels, SampleData):
     """What `apply` can be told."""
 
     plan: Path = field(
@@ -499,7 +501,7 @@ class ApplyConfig(Batches, Threads, Reported, Quantizing, Pixels, SampleData):
         """
         known = None if self.data is None else plan.data.get("preprocess")
         preprocess, scaling = self.treatment(None if known is None else Preprocess.from_json(known))
-        shared = parts(self, Quantizing, Pixels, SampleData, Batches, Threads, Reported)
+        shared = parts(self, Quantizing, Pixels, SampleData, Batches, Threads, Reported, Proving)
         shared["also_read"] = {**self.also_read, "the plan": self.plan}
         shared["preprocess"] = preprocess if scaling == "explicit" else scaling
         return PruneConfig(**shared, seed=plan.seed)

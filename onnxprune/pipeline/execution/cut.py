@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from onnxprune._version import __version__
 from onnxprune.analysis.analyse import analyse
@@ -17,11 +18,11 @@ from onnxprune.graph.checking import check_structure
 from onnxprune.graph.loaded import Model
 from onnxprune.graph.model import read_graph
 from onnxprune.graph.storage.mapped import on_disk
-from onnxprune.graph.storage.metadata import CLASSES, interface_of
+from onnxprune.graph.storage.metadata import CLASSES, PROOF, interface_of
 from onnxprune.graph.storage.paths import data_names
 from onnxprune.graph.storage.staging import with_metadata
 from onnxprune.pipeline.context import Run
-from onnxprune.pipeline.execution.store import stage
+from onnxprune.pipeline.execution.store import put_in_place, stage
 from onnxprune.pipeline.planned import Planned
 from onnxprune.recovery.run import obstacle
 from onnxprune.runtime import open_session
@@ -78,8 +79,8 @@ def cut_and_verify(run: Run, planned: Planned) -> PrunedModel:
     recovers = bool(plan.recovery) and reason is None
     plan = plan if recovers or planned.replayed else replace(plan, recovery={})  # it says what was done
     cut, plan = apply(model, run.analysis, plan)
-    said = (*_head_notes(run.analysis, plan), *_state_notes(cut))
-    notes = (*planned.notes, *said, *([] if reason is None else [reason]))
+    news = (*_head_notes(run.analysis, plan), *_state_notes(cut))
+    notes = (*planned.notes, *news, *([] if reason is None else [reason]))
     with_metadata(cut.model, _metadata(plan))
     # From here on the values that the cut made are in the files that will be the result, and no more in memory.
     outputs = {**config.outputs, "the model": None, **({"the plan": None} if planned.replayed else {})}
@@ -89,6 +90,17 @@ def cut_and_verify(run: Run, planned: Planned) -> PrunedModel:
     data = None if run.samples is None else run.samples.calibration
     folder = run.staging.folder(config.written)
     equality = verify(model, run.analysis, cut, data, seed=config.seed, scratch=folder)
+    if config.require_proof and equality.proof == "unproven":
+        raise VerificationError(
+            "On these inputs no tensor tells a cut model from an uncut one, so that nothing shows that the cut is "
+            "right, as --require-proof asks; nothing was written. Give other samples with --data.",
+            "unproven",
+        )
+    said = onnx.ModelProto()
+    said.CopyFrom(cut.model)
+    with_metadata(said, {PROOF: equality.proof})
+    cut = put_in_place(cut, said, cut.weights, config.written, run.staging, lambda *_: None)
+    plan = plan if planned.replayed else replace(plan, proof=equality.proof)
     return PrunedModel(cut, replace(planned, plan=plan), equality, recovers, notes=notes)
 
 
