@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from onnxprune.graph.single_layer import KERNELS, probe
+from onnxprune.latency.board import CPU
 from onnxprune.latency.cache import keep_block, kept_block
 from onnxprune.latency.device import Device
 from onnxprune.latency.jobs import NARROW, kernel_job, run_jobs
+from onnxprune.runtime.layout import layout_block
 from onnxprune.values.progress import Track, silent
 
 BLOCK_JOBS = ("outputs", "inputs")
@@ -28,6 +30,9 @@ PROBED = (13, 14, 16, 21, 22, 24, 30, 32, 37, 38, 40, 45, 46, 48, 50, 52, 61, 62
 """Widths that tell how many channels fill one block: some odd ones, and those that these may be filled up to."""
 
 BLOCKS = (1, 2, 4, 8, 16, 32)
+
+REORDERED = 4
+"""Channels that are laid out together where an input is brought into blocks; other narrow widths are filled up."""
 
 FREE = 1.05
 """Times as much, in the mean, that filling up to a block may cost."""
@@ -85,8 +90,11 @@ def block_found(times: Mapping[str, Mapping[str, float]]) -> tuple[int, frozense
 def width_block(device: Device, track: Track = silent) -> tuple[int, frozenset[int]]:
     """Return how many channels fill one block of this machine's kernels, and narrower widths that are not worth it.
 
-    Measured once and kept.
+    The CPU kernels of x86 show their block. Of others it is measured, once, and kept.
     """
+    block = layout_block() if device.provider == CPU else None
+    if block is not None:
+        return block, frozenset(width for width in range(1, block) if width % REORDERED)
     found = kept_block(device)
     if found is None:
         with TemporaryDirectory(prefix="onnxprune-") as name:

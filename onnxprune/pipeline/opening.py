@@ -18,6 +18,7 @@ from onnxprune.graph.storage.staging import Staging
 from onnxprune.importance.method import find_method
 from onnxprune.importance.score_file import ScoreFile, read_score_file
 from onnxprune.latency.device import Device
+from onnxprune.linear.blas import one_thread
 from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.context import ConfiguredMethod, Run
 from onnxprune.pipeline.events import NULL_LISTENER, Analysed, DataOpened, LeastLeft, Listener, Working
@@ -168,7 +169,7 @@ def _opened(
         raise InputError(f"The original is broken: {odd}; train or export it again.", "invalid-model")
     analysis = inspect(model, allow=config.allow, trim_head=config.trim_head)
     listener.hear(Analysed(analysis))
-    with Staging() as staging:
+    with one_thread(), Staging() as staging:
         yield Run(config, config.goal, listener, extra, staging, model, analysis, method)
 
 

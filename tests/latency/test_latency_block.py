@@ -9,6 +9,7 @@ from timed_machine import BLOCK
 from onnxprune.latency.block import PROBED, block_of, width_block
 from onnxprune.latency.device import Device
 from onnxprune.latency.jobs import NARROW
+from onnxprune.runtime.layout import layout_block
 
 
 def sweep(block: int, fixed: float = 10.0) -> dict[int, float]:
@@ -53,3 +54,22 @@ def test_the_block_is_found_once(machine: dict[str, float]) -> None:
     assert machine["calls"] == calls > 0
     width_block(Device(threads=3))
     assert machine["calls"] > calls
+
+
+def test_the_kernels_of_a_processor_show_their_block() -> None:
+    """Blocks are powers of two, and the same for any number of threads; where there are none, they are timed."""
+    block = layout_block()
+    if block is None:
+        pytest.skip("onnxruntime has no blocked layout on this processor")
+    assert block in (4, 8, 16, 32)
+    assert (
+        width_block(Device()) == width_block(Device(threads=3)) == (block, frozenset(w for w in range(block) if w % 4))
+    )
+
+
+def test_other_providers_are_timed(machine: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxprune.latency.block.layout_block", lambda: 16)
+    assert width_block(Device())[0] == 16
+    assert machine["calls"] == 0
+    assert width_block(Device(provider="OtherExecutionProvider"))[0] == BLOCK
+    assert machine["calls"] > 0
