@@ -192,8 +192,12 @@ def _indices_of(graph: Graph, name: str) -> Node | None:
 
 
 def _keeps_channels(graph: Graph, node: Node) -> bool:
-    before, after = (_shape(graph, name, 1) for name in (node.inputs[0], node.outputs[0]))
-    return before[:2] == after[:2]
+    """Whether a Slice leaves the first two axes as they are."""
+    axes = node.attrs.get("axes")
+    if len(node.inputs) > 3 and graph.is_leaf(node.inputs[3]):
+        axes = graph.facts.known[node.inputs[3]].first.tolist()
+    rank = len(_shape(graph, node.inputs[0]))
+    return axes is not None and rank > 0 and all(axis % rank > 1 for axis in axes)
 
 
 def places_within(graph: Graph, node: Node) -> bool:

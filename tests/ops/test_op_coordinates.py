@@ -109,18 +109,26 @@ def test_unpooling_as_a_scatter_into_a_flat_tensor(batch: int) -> None:
 OTHER_POOL = "g = Relu(c)\n same, j = MaxPool<kernel_shape = [1, 1], strides = [1, 1]>(g)"
 
 
+BACKWARDS = """front = Constant<value_ints = [-1, 0, 0]>()
+        back = Constant<value_ints = [-9, 1, 1]>()
+        last = Constant<value_ints = [1, 2, 3]>()
+        step = Constant<value_ints = [-1, 1, 1]>()
+        corner = Slice(j, front, back, last, step)"""
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
         ("same, j = MaxPool<kernel_shape = [1, 1], strides = [1, 1]>(c)", OTHER_POOL),
         ("int64[2] axes = {2, 3}", "int64[2] axes = {1, 2}"),
+        ("corner = Slice(j, starts, ends, axes)", BACKWARDS),
         ("{0, 24, 48, 72", "{0, 24, 72, 48"),
         ("within = Sub(i, corner)", "within = Add(i, corner)"),
         ("indices = Unsqueeze", "z = Sub(places, corner)\n indices = Unsqueeze"),
     ],
 )  # fmt: skip
 def test_other_places_stay(old: str, new: str) -> None:
-    """Indices of another pooling, one channel's for all, first places out of order, a sum, numbers read elsewhere."""
+    """Other pools, one channel's for all, channels backwards, bases out of order, a sum, numbers read elsewhere."""
     assert old in UNPOOLED
     text = UNPOOLED.replace(old, new)
     if "z = Sub" in new:
