@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from benchmarks.coverage import fill
@@ -36,7 +37,6 @@ from benchmarks.threads import limit_threads
 from onnxprune import Budget, Model, apply, collect, inspect, load, plan, recover, score
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.data import Dataset
-from onnxprune.graph.storage.load import load_model
 from onnxprune.graph.storage.save import write_model
 from onnxprune.graph.storage.weights import NO_WEIGHTS
 from onnxprune.runtime import open_session
@@ -155,7 +155,7 @@ def _timed(job: Callable[[], object]) -> tuple[float, float]:
 def filled(path: Path, folder: Path) -> Path:
     """Write the model with random weights in the place of missing ones."""
     target = folder / path.name
-    write_model(fill(load_model(path)), NO_WEIGHTS, target)
+    write_model(fill(onnx.load(path)), NO_WEIGHTS, target)
     return target
 
 

@@ -38,7 +38,6 @@ from onnxprune.graph.checking import check_structure
 from onnxprune.graph.inlining import inlined
 from onnxprune.graph.loaded import Model
 from onnxprune.graph.model import read_graph
-from onnxprune.graph.storage.load import load_model
 from onnxprune.graph.storage.measures import count_params
 from onnxprune.pipeline.execution.cut import apply, verify
 from onnxprune.pipeline.planning.plans import plan
@@ -68,7 +67,7 @@ def prune_one(path: Path, round_to: int, *, approximate: bool = False) -> dict[s
     """Prune one model and return its row."""
     row: dict[str, Any] = {"name": path.name, "status": "error"}
     try:
-        proto = inlined(fill(load_model(path)))[0]
+        proto = inlined(fill(onnx.load(path)))[0]
         start = time.perf_counter()
         model = Model(path, proto, read_graph(proto))
         analysis = analyse(model.graph, approximate=approximate)

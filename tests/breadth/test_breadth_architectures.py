@@ -12,7 +12,6 @@ from places import SHARED
 from benchmarks.coverage import prune_one
 from onnxprune.analysis.analyse import analyse
 from onnxprune.graph.model import read_graph
-from onnxprune.graph.storage.load import load_model
 
 ARCH = SHARED / "arch"
 EXPORTS = ("ts17", "dyn18")
@@ -53,7 +52,7 @@ def test_both_exporters_give_the_same_groups(net: str) -> None:
     """As many channels, in groups of the same sizes, with exact groups only and with approximate ones as well."""
     sizes = []
     for export in EXPORTS:
-        graph = read_graph(_zeros(load_model(ARCH / f"{net}.{export}.onnx")))
+        graph = read_graph(_zeros(onnx.load(ARCH / f"{net}.{export}.onnx")))
         found = (analyse(graph, approximate=approximate).prunable for approximate in (False, True))
         sizes.append([sorted(group.size for group in groups) for groups in found])
     assert sizes[0] == sizes[1]

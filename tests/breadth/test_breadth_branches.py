@@ -4,6 +4,7 @@ Reads weightless graphs of public architectures from ../shared/arch; skipped whe
 """
 
 import numpy as np
+import onnx
 import pytest
 from nets import random_keep
 from places import SHARED
@@ -12,7 +13,6 @@ from benchmarks.coverage import fill
 from onnxprune.analysis.analyse import analyse
 from onnxprune.analysis.analysis import counts
 from onnxprune.graph.model import read_graph
-from onnxprune.graph.storage.load import load_model
 from onnxprune.surgery.cut import cut
 from onnxprune.values.branches import Branch
 from onnxprune.verification.equality import check_equality
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.skipif(not ARCH.is_dir(), reason=f"the architectures ar
 
 @pytest.mark.parametrize("net", BRANCHES)
 def test_branches_of_a_real_network_are_left_out(net: str) -> None:
-    model = fill(load_model(ARCH / f"{net}.onnx"))
+    model = fill(onnx.load(ARCH / f"{net}.onnx"))
     analysis = analyse(read_graph(model))
     assert len(analysis.branches) == BRANCHES[net]
     chosen: list[Branch] = []

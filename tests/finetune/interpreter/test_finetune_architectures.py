@@ -21,7 +21,6 @@ from onnxprune.finetune.interpreter.export import trained_model  # noqa: E402
 from onnxprune.finetune.interpreter.module import GraphModule  # noqa: E402
 from onnxprune.graph.inlining import inlined  # noqa: E402
 from onnxprune.graph.model import Graph, read_graph  # noqa: E402
-from onnxprune.graph.storage.load import load_model  # noqa: E402
 from onnxprune.runtime import open_session  # noqa: E402
 
 Array = NDArray[Any]
@@ -55,7 +54,7 @@ SHRUNK = {"arch/timm_starnet_s1.ts17": 0.5, "arch/timm_davit_tiny.ts17": 0.5}
 
 
 def graph_of(net: str) -> Graph:
-    model = load_model(NETS[net])
+    model = onnx.load(NETS[net])
     random = [tensor.name for tensor in model.graph.initializer if tensor.doc_string == "random"]
     fill(model)
     for tensor in model.graph.initializer:
