@@ -34,11 +34,11 @@ def layout_block() -> int | None:
 
 
 def _convolution() -> onnx.ModelProto:
-    weight = onnx.numpy_helper.from_array(np.ones((_WIDTH, _INPUTS, 3, 3), dtype=np.float32), "w")
+    weight = onnx.numpy_helper.from_array(np.ones((_WIDTH, _INPUTS, 1, 1), dtype=np.float32), "w")
     ends = [
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, channels, _SIDE, _SIDE])
         for name, channels in (("x", _INPUTS), ("y", _WIDTH))
     ]
-    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4)
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"])
     graph = onnx.helper.make_graph([node], "layout", ends[:1], ends[1:], [weight])
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
