@@ -14,7 +14,7 @@ from timed_machine import made_up
 
 from onnxprune.graph.storage.cache import write_cache
 from onnxprune.latency import board
-from onnxprune.latency.cache import block_key
+from onnxprune.latency.cache import BLOCK, block_key
 from onnxprune.latency.device import Device
 
 settings.register_profile(
@@ -31,7 +31,7 @@ def known_block(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("ONNXPRUNE_CACHE", str(folder))
         patch.setattr(board, "SETTLE", 0.0)
         for threads in (None, 1, 2):
-            write_cache("block", block_key(Device(threads)), {"block": 8, "slow": []})
+            write_cache(BLOCK, block_key(Device(threads)), {"block": 8, "slow": []})
         yield folder
 
 

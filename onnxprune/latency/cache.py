@@ -7,7 +7,7 @@ from onnxprune._version import __version__
 from onnxprune.graph.storage.cache import read_cache, write_cache
 from onnxprune.latency.device import Device
 
-BLOCK, PROFILE = "block", "latency"
+BLOCK, PROFILE = "timed-block", "latency"
 
 
 def block_key(device: Device) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """How many channels fill one block of the kernels, on machines that are made up."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -56,8 +58,9 @@ def test_the_block_is_found_once(machine: dict[str, float]) -> None:
     assert machine["calls"] > calls
 
 
-def test_the_kernels_of_a_processor_show_their_block() -> None:
+def test_the_kernels_of_a_processor_show_their_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks are powers of two, and the same for any number of threads; where there are none, they are timed."""
+    monkeypatch.setenv("ONNXPRUNE_CACHE", str(tmp_path))
     block = layout_block()
     if block is None:
         pytest.skip("onnxruntime has no blocked layout on this processor")
