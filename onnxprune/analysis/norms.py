@@ -76,8 +76,8 @@ def _written_out(graph: Graph, last: Node) -> Norm | None:
     square = way[-1] if way else None
     if square is None or square.inputs[0] != last.inputs[0]:
         return None
-    source, difference = last.inputs[0], _maker(graph, last.inputs[0])
-    mean = None if difference is None or difference.op != "Sub" else _maker(graph, difference.inputs[1])
+    source, difference = last.inputs[0], graph.maker(last.inputs[0])
+    mean = None if difference is None or difference.op != "Sub" else graph.maker(difference.inputs[1])
     centring = []
     if difference is not None and mean is not None and _takes_out(graph, mean, difference):
         centring, source = [difference, mean], mean.inputs[0]
@@ -98,12 +98,12 @@ def _deviation(graph: Graph, last: Node) -> list[Node]:
     wanted = [*(["Reciprocal"] if last.op == "Mul" else []), "Sqrt", "Add", "ReduceMean"]
     name = last.inputs[1]
     for op in wanted:
-        node = _maker(graph, name)
+        node = graph.maker(name)
         if node is None or node.op != op:
             return []
         found.append(node)
         name = node.inputs[0]
-    square = _maker(graph, name)
+    square = graph.maker(name)
     held = square is not None and _is_number(graph, found[-2].inputs[1]) and _is_mean(graph, found[-1])
     return [*found, square] if held and square is not None and _is_square(graph, square) else []
 
@@ -118,11 +118,6 @@ def _factor(graph: Graph, node: Node, op: str) -> Ref | None:
     name = following.inputs[place]
     vector = graph.is_leaf(name) and np.ndim(graph.facts.known[name].first) == 1
     return Ref(name, following.index, place) if vector else None
-
-
-def _maker(graph: Graph, name: str) -> Node | None:
-    maker = graph.producers.get(name)
-    return None if maker is None or maker.domain or graph.is_folded(maker) else maker
 
 
 def _alone(graph: Graph, inside: list[Node]) -> bool:
@@ -142,9 +137,7 @@ def _is_mean(graph: Graph, node: Node) -> bool:
     if node.op != "ReduceMean" or not node.attrs.get("keepdims", 1):
         return False
     rank = len(graph.facts.shapes[0].get(node.inputs[0], ()))
-    axes = node.attrs.get("axes")
-    if axes is None and len(node.inputs) > 1 and graph.is_leaf(node.inputs[1]):
-        axes = graph.facts.known[node.inputs[1]].first.tolist()
+    axes = graph.axes_of(node, 1)
     return axes is not None and [int(axis) % max(1, rank) for axis in axes] == [rank - 1]
 
 

@@ -7,7 +7,7 @@ import onnx
 from onnxprune.analysis.reading import Reading
 from onnxprune.graph.layers.weight_layout import WEIGHTED
 from onnxprune.graph.model import Node
-from onnxprune.graph.storage.subgraphs import subgraphs
+from onnxprune.graph.storage.subgraphs import subgraphs, with_inner
 
 _NAMED = 3
 _LAYERS = WEIGHTED | {"LSTM", "GRU", "RNN", "ConvInteger", "MatMulInteger"}
@@ -55,7 +55,4 @@ def _cause(reading: Reading, node: Node) -> Node:
 
 
 def _ops_inside(node: onnx.NodeProto) -> Iterator[str]:
-    for graph in subgraphs(node):
-        for inner in graph.node:
-            yield inner.op_type
-            yield from _ops_inside(inner)
+    return (inner.op_type for graph in subgraphs(node) for inner in with_inner(graph.node))

@@ -57,7 +57,7 @@ class Unpooling:
 
 def coordinates(graph: Graph, name: str, depth: int) -> tuple[Coordinate | None, ...]:
     """Return, for every number of the indices `name`, the vector that says it; None where none is known."""
-    maker = _maker(graph, name)
+    maker = graph.maker(name)
     rank = len(_shape(graph, name))
     if depth == 1:
         parts: tuple[str, ...] = (name,)
@@ -74,7 +74,7 @@ def _coordinate(graph: Graph, name: str, rank: int) -> Coordinate | None:
     """Follow one number of the indices back to a vector."""
     way: list[Node] = []
     while not graph.is_leaf(name):
-        maker = _maker(graph, name)
+        maker = graph.maker(name)
         if maker is None or maker.op not in _WIDENED or not graph.is_read_once(name) or name in graph.outputs:
             return None
         way.append(maker)
@@ -144,10 +144,10 @@ def unpooling(graph: Graph, node: Node) -> Unpooling | None:
     if (len(data), len(indices), len(updates)) != (1, 2, 1) or indices[1] != 1 or _is_free(graph, node):
         return None
     name = node.inputs[1]
-    maker = _maker(graph, name)
+    maker = graph.maker(name)
     while maker is not None and maker.op in _FLATTENED and graph.is_read_once(name):
         name = maker.inputs[0]
-        maker = _maker(graph, name)
+        maker = graph.maker(name)
     if maker is None or maker.op != "Add" or not graph.is_read_once(name):
         return None
     leaves = [slot for slot in (0, 1) if graph.is_leaf(maker.inputs[slot])]
@@ -174,7 +174,7 @@ def _is_free(graph: Graph, node: Node) -> bool:
 
 def _pooling(graph: Graph, name: str) -> Node | None:
     """Return the pooling of which a tensor says the places within each channel."""
-    maker = _maker(graph, name)
+    maker = graph.maker(name)
     if maker is None or maker.op != "Sub":
         return None
     first, second = (_indices_of(graph, source) for source in maker.inputs)
@@ -184,18 +184,16 @@ def _pooling(graph: Graph, name: str) -> Node | None:
 
 def _indices_of(graph: Graph, name: str) -> Node | None:
     """Return the MaxPool whose places a tensor holds, in all channels."""
-    maker = _maker(graph, name)
+    maker = graph.maker(name)
     while maker is not None and (maker.op == "Identity" or (maker.op == "Slice" and _keeps_channels(graph, maker))):
         name = maker.inputs[0]
-        maker = _maker(graph, name)
+        maker = graph.maker(name)
     return maker if maker is not None and maker.op == "MaxPool" and maker.outputs[1:2] == (name,) else None
 
 
 def _keeps_channels(graph: Graph, node: Node) -> bool:
     """Whether a Slice leaves the first two axes as they are."""
-    axes = node.attrs.get("axes")
-    if len(node.inputs) > 3 and graph.is_leaf(node.inputs[3]):
-        axes = graph.facts.known[node.inputs[3]].first.tolist()
+    axes = graph.axes_of(node, 3)
     rank = len(_shape(graph, node.inputs[0]))
     return axes is not None and rank > 0 and all(axis % rank > 1 for axis in axes)
 
@@ -218,11 +216,6 @@ def places_within(graph: Graph, node: Node) -> bool:
             elif reader.op != "MaxUnpool" and _pooling(graph, reader.outputs[0]) is None:
                 return False
     return True
-
-
-def _maker(graph: Graph, name: str) -> Node | None:
-    maker = graph.producers.get(name)
-    return None if maker is None or maker.domain or graph.is_folded(maker) else maker
 
 
 def _shape(graph: Graph, name: str, trial: int = 0) -> tuple[int, ...]:

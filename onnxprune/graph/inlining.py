@@ -6,7 +6,7 @@ import onnx
 import onnx.inliner
 
 from onnxprune.errors import InputError
-from onnxprune.graph.storage.subgraphs import subgraphs
+from onnxprune.graph.storage.subgraphs import with_inner
 
 _FAILURES = (RuntimeError, ValueError, TypeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError)
 
@@ -95,13 +95,11 @@ def _give_defaults(model: onnx.ModelProto) -> None:
     defaults = {(function.domain, function.name): function.attribute_proto for function in model.functions}
 
     def complete(nodes: Iterable[onnx.NodeProto]) -> None:
-        for node in nodes:
+        for node in with_inner(nodes):
             given = {attribute.name for attribute in node.attribute}
             for attribute in defaults.get((node.domain, node.op_type), ()):
                 if attribute.name not in given:
                     node.attribute.append(attribute)
-            for graph in subgraphs(node):
-                complete(graph.node)
 
     complete(model.graph.node)
     for function in model.functions:
@@ -109,11 +107,8 @@ def _give_defaults(model: onnx.ModelProto) -> None:
 
 
 def _kinds(nodes: Iterable[onnx.NodeProto]) -> Iterator[_Function]:
-    """Yield domain and op of nodes and of those in their subgraphs."""
-    for node in nodes:
-        yield node.domain, node.op_type
-        for graph in subgraphs(node):
-            yield from _kinds(graph.node)
+    """Return domain and op of nodes and of those in their subgraphs."""
+    return ((node.domain, node.op_type) for node in with_inner(nodes))
 
 
 def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -120,6 +120,17 @@ class Graph:
     def _folded(self) -> frozenset[int]:
         return frozenset(n.index for n in self.nodes if all(self.is_leaf(name) for name in n.outputs if name))
 
+    def maker(self, name: str) -> Node | None:
+        """Return the node of a standard op that makes a tensor while the model runs; None where none does."""
+        found = self.producers.get(name)
+        return None if found is None or found.domain or self.is_folded(found) else found
+
+    def axes_of(self, node: Node, slot: int) -> list[int] | None:
+        """Return the axes that an op is given, as attribute or as input `slot`; None where they are not known."""
+        if len(node.inputs) > slot and self.is_leaf(node.inputs[slot]):
+            return [int(axis) for axis in self.facts.known[node.inputs[slot]].first.flat]
+        return node.attrs.get("axes")
+
     def weight_slots(self, node: Node) -> tuple[int, ...]:
         """Return the inputs of `node` that are weights: constants that count as parameters, see `count_params`."""
         constants = [self.facts.known.get(name) for name in node.inputs]

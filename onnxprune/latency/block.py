@@ -93,12 +93,13 @@ def width_block(device: Device, track: Track = silent) -> tuple[int, frozenset[i
     The CPU kernels of x86 show their block. Of others it is measured, once, and kept.
     """
     found = kept_block(device)
-    block = layout_block() if found is None and device.provider == CPU else None
+    if found is not None:
+        return found
+    block = layout_block() if device.provider == CPU else None
     if block is not None:
         return block, frozenset(width for width in range(1, block) if width % REORDERED)
-    if found is None:
-        with TemporaryDirectory(prefix="onnxprune-") as name:
-            folder = Path(name)
-            found = block_found(run_jobs(folder, block_jobs(folder), device, track, "Timing kernels"))
-        keep_block(device, *found)
+    with TemporaryDirectory(prefix="onnxprune-") as name:
+        folder = Path(name)
+        found = block_found(run_jobs(folder, block_jobs(folder), device, track, "Timing kernels"))
+    keep_block(device, *found)
     return found

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping
 import onnx
 from onnx import TensorProto
 
-from onnxprune.graph.storage.subgraphs import subgraphs
+from onnxprune.graph.storage.subgraphs import subgraphs, with_inner
 from onnxprune.graph.storage.weights import is_external, stored_tensors
 
 _UNREADABLE = (KeyError, OverflowError, TypeError, ValueError)
 """What onnx raises for tensors that it cannot turn into numbers."""
-
 
 _TYPES = {number: name for name, number in onnx.AttributeProto.AttributeType.items()}
 
@@ -31,7 +30,7 @@ def unsound(model: onnx.ModelProto) -> str:
         if fault:
             return f"has a tensor {tensor.name!r} {fault}"
     versions = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
-    for node in _nodes(model.graph):
+    for node in with_inner(model.graph.node):
         fault = _odd_attribute(node, versions)
         if fault:
             return f"has a node {node.name or node.output[0]!r} ({node.op_type}) {fault}"
@@ -53,13 +52,6 @@ def _odd_attribute(node: onnx.NodeProto, versions: Mapping[str, int]) -> str:
         elif not given[name].ref_attr_name and _TYPES[given[name].type] != str(wanted.type).rpartition(".")[2]:
             return f"whose attribute {name!r} is of the wrong type"
     return ""
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for inner in subgraphs(node):
-            yield from _nodes(inner)
 
 
 def _fault(tensor: TensorProto) -> str:
