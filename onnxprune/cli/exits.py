@@ -80,6 +80,7 @@ def _failure(error: BaseException, *, debug: bool) -> Failure:
 def _tell(failure: Failure, *, debug: bool, programs: Programs) -> None:
     from onnxprune.cli.json_lines import write_line
     from onnxprune.cli.printing import print_json
+    from onnxprune.cli.standard_streams import UnprintableError
     from onnxprune.report.blocks import plain
 
     if debug:
@@ -87,7 +88,7 @@ def _tell(failure: Failure, *, debug: bool, programs: Programs) -> None:
 
         click.echo(traceback.format_exc(), err=True, nl=False)
     if programs.result:
-        with suppress(OSError):  # nobody reads it, which is what failed
+        with suppress(OSError, UnprintableError):  # nobody reads it, which may be what failed
             print_json(failure._asdict())
     with suppress(OSError):
         if programs.progress:

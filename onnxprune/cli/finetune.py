@@ -21,11 +21,14 @@ def finetune(config: FinetuneConfig, talk: Talk) -> None:
     Several processes: start it with torch's launcher, torchrun. Exit codes are those of `prune`.
     """
     from onnxprune.cli.listening import open_listener
+    from onnxprune.cli.outcome import told
+    from onnxprune.cli.piped import refuse_pipe
     from onnxprune.cli.printing import print_blocks, print_json
     from onnxprune.graph.storage.paths import check_folder
     from onnxprune.pipeline.finetune import finetune as work
     from onnxprune.report.finetuning import finetuned_blocks
 
+    refuse_pipe(config.output, "finetune")
     if config.tensorboard is not None:
         check_folder("the logs' folder", config.tensorboard, config.inputs)
     with open_listener(talk, config.tensorboard) as listener:
@@ -34,11 +37,12 @@ def finetune(config: FinetuneConfig, talk: Talk) -> None:
         except KeyboardInterrupt as stopped:
             if not config.has_checkpoint:
                 raise
-            told = f"the state after the last epoch is in {config.checkpoint_written}, go on with --resume"
-            raise type(stopped)(f"interrupted; {told}") from None
+            kept = f"the state after the last epoch is in {config.checkpoint_written}, go on with --resume"
+            raise type(stopped)(f"interrupted; {kept}") from None
     if found.output is None:
         return  # not the first of several processes
-    if talk.as_json:
-        print_json(found.to_json())
-    else:
-        print_blocks(finetuned_blocks(found, verbose=talk.verbose))
+    with told([found.output]):
+        if talk.as_json:
+            print_json(found.to_json())
+        else:
+            print_blocks(finetuned_blocks(found, verbose=talk.verbose))

@@ -18,19 +18,23 @@ def iterate(config: IterateConfig, talk: Talk) -> None:
     that falls under the floor is undone, and the last one that stands is written. Exit codes are those of `prune`.
     """
     from onnxprune.cli.listening import open_listener
+    from onnxprune.cli.outcome import told
+    from onnxprune.cli.piped import refuse_pipe
     from onnxprune.cli.printing import print_blocks, print_json
     from onnxprune.pipeline.iterate import iterate as work
     from onnxprune.report.iterating import iterated_blocks
 
+    refuse_pipe(config.output, "iterate")
     with open_listener(talk) as listener:
         try:
             found = work(config, listener)
         except KeyboardInterrupt as stopped:
             if not config.work_folder.is_dir():
                 raise
-            told = f"interrupted; the iterations that were finished are in {config.work_folder}, go on with --resume"
-            raise type(stopped)(told) from None
-    if talk.as_json:
-        print_json(found.to_json())
-    else:
-        print_blocks(iterated_blocks(found, verbose=talk.verbose))
+            kept = f"interrupted; the iterations that were finished are in {config.work_folder}, go on with --resume"
+            raise type(stopped)(kept) from None
+    with told([found.output]):
+        if talk.as_json:
+            print_json(found.to_json())
+        else:
+            print_blocks(iterated_blocks(found, verbose=talk.verbose))

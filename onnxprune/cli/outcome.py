@@ -1,10 +1,14 @@
 """From the result of pruning to what is printed and reported."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from onnxprune.cli.exits import ToldError
 from onnxprune.cli.options import Talk
 from onnxprune.cli.printing import print_blocks, print_json
+from onnxprune.cli.standard_streams import UnprintableError
 from onnxprune.pipeline.extra import Extra
 from onnxprune.report.blocks import Lines
 from onnxprune.report.html import page
@@ -25,8 +29,28 @@ def report_of(path: Path | None) -> Extra:
     return report
 
 
-def deliver(result: Result, talk: Talk, report: Path | None) -> None:
+@contextmanager
+def told(written: Iterable[Path]) -> Iterator[None]:
+    """Print a result inside of this, behind whose back nothing is undone: what cannot be printed is written.
+
+    Raises:
+        ToldError: standard output cannot be written to.
+    """
+    try:
+        yield
+    except UnprintableError as error:
+        places = ", ".join(str(path) for path in written)
+        raise ToldError(f"{str(error).rstrip('.')}, but the result is written: {places}", "unprintable") from None
+
+
+def deliver(result: Result, talk: Talk, report: Path | None, stream: TextIO | None = None) -> None:
     """Print the result, and where its report is.
+
+    Args:
+        result: what was written.
+        talk: how it is told.
+        report: where its page is, if it has one.
+        stream: where people read it; None: standard output.
 
     Raises:
         ToldError: something that was asked for on top of the pruned model could not be done.
@@ -36,13 +60,14 @@ def deliver(result: Result, talk: Talk, report: Path | None) -> None:
         failed = ToldError(
             f"The pruned model is written, and the quantized one is not: {result.failure}", "not-quantizable"
         )
-    if talk.as_json:
-        told = {} if failed is None else {"error": str(failed), "code": failed.code, "exit": failed.exit_code}
-        print_json({**result.to_json(), **told})
-    elif talk.quiet:
-        print_blocks((Lines((verdict(result),)),))
-    else:
-        beside = {} if report is None else {"Report": report}
-        print_blocks(report_blocks(result, Detail(whole=talk.verbose, beside=beside)))
+    beside = {} if report is None else {"Report": report}
+    with told([*result.written.values(), *beside.values()]):
+        if talk.as_json:
+            error = {} if failed is None else {"error": str(failed), "code": failed.code, "exit": failed.exit_code}
+            print_json({**result.to_json(), **error})
+        elif talk.quiet:
+            print_blocks((Lines((verdict(result),)),), stream)
+        else:
+            print_blocks(report_blocks(result, Detail(whole=talk.verbose, beside=beside)), stream)
     if failed is not None:
         raise failed

@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -12,9 +12,11 @@ from onnxprune.report.blocks import Block
 from onnxprune.report.terminal import open_console, show
 
 
-def print_blocks(blocks: Iterable[Block]) -> None:
-    """Print a result for people."""
-    show(blocks, open_console(sys.stdout))
+def print_blocks(blocks: Iterable[Block], stream: TextIO | None = None) -> None:
+    """Print a result for people; None: on standard output."""
+    place = stream or sys.stdout
+    show(blocks, open_console(place))
+    place.flush()
 
 
 def print_json(value: Any) -> None:

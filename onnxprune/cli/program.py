@@ -15,6 +15,7 @@ import click
 from onnxprune._version import __version__
 from onnxprune.cli.exits import Programs, Terminated, guarded
 from onnxprune.cli.sections import WithExamples
+from onnxprune.cli.standard_streams import guard
 
 MAIN_JOB = "prune"
 COMMANDS: Mapping[str, str] = {
@@ -116,7 +117,5 @@ def program(ctx: click.Context) -> None:
 
 def main() -> NoReturn:
     """Run the command line."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    guard()
     program.main()

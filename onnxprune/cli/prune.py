@@ -1,5 +1,7 @@
 """`onnxprune MODEL --data PATH`: the main job."""
 
+import sys
+
 from onnxprune.cli.options import Talk, job
 from onnxprune.pipeline.config.jobs import PruneConfig
 
@@ -23,14 +25,18 @@ def prune(config: PruneConfig, talk: Talk) -> None:
     """
     from onnxprune.cli.listening import open_listener
     from onnxprune.cli.outcome import deliver, report_of
+    from onnxprune.cli.piped import piped, send
     from onnxprune.pipeline.prune import prune as run
 
-    with open_listener(talk) as listener:
-        try:
-            result = run(config, listener, report_of(config.report))
-        except KeyboardInterrupt as stopped:
-            if config.journal is None or not config.journal.exists():
-                raise
-            told = f"interrupted; the steps that were finished are in {config.journal}, go on with --resume"
-            raise type(stopped)(told) from None
-    deliver(result, talk, config.report)
+    with piped(config, talk) as (told, pipe):
+        with open_listener(talk) as listener:
+            try:
+                result = run(told, listener, report_of(config.report))
+            except KeyboardInterrupt as stopped:
+                if pipe is not None or config.journal is None or not config.journal.exists():
+                    raise
+                kept = f"interrupted; the steps that were finished are in {config.journal}, go on with --resume"
+                raise type(stopped)(kept) from None
+        if pipe is not None:
+            result = send(result, pipe)
+    deliver(result, talk, config.report, None if pipe is None else sys.stderr)

@@ -556,11 +556,12 @@ class Output(Subject):
         default=None,
         converter=optional(file),
         metadata=option(
-            "The pruned model.",
+            "The pruned model; - for standard output.",
             OUTPUT,
             "-o --output",
             metavar="FILE",
             default="MODEL.pruned.onnx beside the model",
+            more="With -, all else is said on stderr, and a plan is written where --plan asks for one.",
         ),
     )
 
