@@ -3,9 +3,9 @@
     python -m benchmarks.subtasks SHARED --cache FOLDER [--nets NAMES] [--counts 2,3,5] [--macs 0.5,0.3] [--draws 5]
                                   [--ways NAMES] [--rows FILE.jsonl] [--page FILE.md]
 
-The CIFAR-10 nets need models/NAME.onnx and data/cifar10_jpeg.zip, and fashion_convnet, which is trained where it is asked
-for the first time, data/fashion_mnist.npz and torch. Every draw has classes of its own and 50 training
-images of each of the ten, as `benchmarks.recovery`. A blind way scores and recovers by all of them, as one would who
+The CIFAR-10 nets need models/NAME.onnx and data/cifar10_jpeg.zip, and fashion_convnet, which is trained where it is
+asked for the first time, data/fashion_mnist.npz and torch. Every draw has classes of its own and 50 training images of
+each of the ten, as `benchmarks.recovery`. A blind way scores and recovers by all of them, as one would who
 has the whole task; the others are given `--classes`. Both end with refit, widths are not rounded, and both are judged
 on all test images of these classes, by the highest of their scores. A cell is a line of ROWS as soon as it is known,
 and is not computed again.

@@ -4,6 +4,7 @@
 load, inspect, collect, score, plan, apply, verify, recover, save.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from onnxprune._version import __version__
@@ -49,6 +50,10 @@ __all__ = [
     "score",
     "verify",
 ]
+
+# onnxruntime sends what it runs to its makers unless it is told not to before it is imported. A model is its owner's
+# business; whoever wants it otherwise sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from onnxprune.errors import InputError
+from onnxprune.values.ordinary_file import open_ordinary
 from onnxprune.values.preprocess import Preprocess
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
@@ -44,7 +45,7 @@ def decode(path: Path, channels: int, preprocess: Preprocess) -> Decoded:
         InputError: the image is smaller than the crop.
     """
     try:
-        with Image.open(path) as opened:
+        with open_ordinary(path) as file, Image.open(file) as opened:
             opened.load()
             upright = _upright(opened)
             image = _convert(upright, _MODES[channels])

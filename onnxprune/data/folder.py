@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from onnxprune.data.decode import ENDINGS
 from onnxprune.errors import InputError
+from onnxprune.values.ordinary_file import read_text
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,14 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         InputError: the file cannot be read, is empty, or has an empty or repeated line.
     """
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+        lines = [line.strip() for line in read_text(path).rstrip().splitlines()]
     except FileNotFoundError as error:
         raise InputError(f"there is no file '{path}' of --labels: check the path", "missing-file") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(
+            f"--labels '{path}' cannot be read ({error.strerror}): name a text file", "unreadable-file"
+        ) from error
+    except UnicodeDecodeError as error:
         raise InputError(
             f"--labels '{path}' cannot be read as UTF-8 text: give one class name per line", "unreadable-file"
         ) from error

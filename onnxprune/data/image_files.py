@@ -19,6 +19,7 @@ from onnxprune.data.decode import CorruptImageError, Decoded, decode
 from onnxprune.data.image_input import ImageInput, Pixels, image_input, to_feed
 from onnxprune.errors import InputError
 from onnxprune.values.interface import TensorSpec
+from onnxprune.values.ordinary_file import read_ordinary
 from onnxprune.values.preprocess import Preprocess
 
 CACHE_BYTES = 256 * 2**20
@@ -89,7 +90,7 @@ class ImageFiles:
         for row in rows:
             yield self.files[row].encode()
             try:
-                yield (self.folder / self.files[row]).read_bytes()
+                yield read_ordinary(self.folder / self.files[row])
             except OSError as error:
                 raise self._changed() from error
 

@@ -24,6 +24,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it sends what it runs to its makers otherwise
+
 import onnxruntime
 
 WARM_UP = 2

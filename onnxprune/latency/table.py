@@ -20,6 +20,7 @@ from onnxprune.graph.storage.staging import write_bytes
 from onnxprune.latency.block import block_found
 from onnxprune.latency.jobs import timed_layers
 from onnxprune.values.axes import FloatArray
+from onnxprune.values.ordinary_file import read_text
 
 FORMAT = 1
 
@@ -132,7 +133,7 @@ def read_table(path: Path, model: Model, analysis: Analysis) -> LatencyTable:
         InputError: it is none, or one of another model.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         known = (content["format"], content["model"], content["groups"])
     except FileNotFoundError:
         raise InputError(

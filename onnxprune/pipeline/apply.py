@@ -9,6 +9,7 @@ from onnxprune.pipeline.extra import Extra, no_extra
 from onnxprune.pipeline.opening import open_replay
 from onnxprune.pipeline.planned import Planned
 from onnxprune.pipeline.prune import carry_out
+from onnxprune.values.ordinary_file import read_text
 from onnxprune.values.plan import Plan, read_plan
 from onnxprune.values.results import Result
 
@@ -36,8 +37,10 @@ def open_plan(path: Path) -> Plan:
         InputError: it cannot be read, or is no plan that this version understands.
     """
     try:
-        return read_plan(path.read_text(encoding="utf-8"), str(path))
+        return read_plan(read_text(path), str(path))
     except FileNotFoundError:
         raise InputError(f"No such plan: {path}; make one with --dry-run.", "missing-file") from None
-    except (OSError, UnicodeDecodeError):
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); name a plan.", "unreadable-file") from None
+    except UnicodeDecodeError:
         raise InputError(f"{path} is not a plan; make one with --dry-run.", "unreadable-file") from None

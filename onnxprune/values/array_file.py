@@ -3,7 +3,6 @@
 import lzma
 import math
 import os
-import stat
 import struct
 import zipfile
 import zlib
@@ -15,6 +14,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
+
+from onnxprune.values.ordinary_file import open_ordinary
 
 Array = NDArray[Any]
 
@@ -46,19 +47,13 @@ def read_array_file(path: Path | str) -> Mapping[str, Array] | Array:
 
     Raises:
         ArrayFileError: it is no such file, damaged, or would take more memory than its size explains.
-        OSError: it cannot be opened.
+        OSError: it cannot be opened, or is no ordinary file.
     """
-    path = Path(path)
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(handle, "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise ArrayFileError("it is no ordinary file")
+    with open_ordinary(path) as file:
+        size = os.fstat(file.fileno()).st_size
         start = file.read(4)
         file.seek(0)
-        if start in _ZIP:
-            return _read_archive(file, found.st_size)
-        return _read_array(file, found.st_size)
+        return _read_archive(file, size) if start in _ZIP else _read_array(file, size)
 
 
 def _read_archive(file: IO[bytes], size: int) -> dict[str, Array]:

@@ -15,6 +15,7 @@ import platformdirs
 
 from onnxprune.errors import InputError
 from onnxprune.graph.storage.staging import write_bytes
+from onnxprune.values.ordinary_file import read_text
 
 
 def cache_folder() -> Path:
@@ -37,7 +38,7 @@ def cache_file(what: str, key: Mapping[str, Any]) -> Path:
 def read_cache(what: str, key: Mapping[str, Any]) -> Any:
     """Return what was measured before; None where there is nothing, or nothing sound."""
     try:
-        stored = json.loads(cache_file(what, key).read_text(encoding="utf-8"))
+        stored = json.loads(read_text(cache_file(what, key)))
         return stored["found"] if stored["key"] == json.loads(json.dumps(key)) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -14,6 +14,7 @@ from onnxprune.graph.storage.protobuf import strip
 from onnxprune.graph.storage.soundness import unsound
 from onnxprune.graph.storage.stored import StoredModel
 from onnxprune.graph.storage.weights import DataFile, Reference, Weights, block, is_external, location, stored_tensors
+from onnxprune.values.ordinary_file import read_ordinary
 
 MAPPED_FROM = 1 << 26
 """A file of at least so many bytes keeps its heavy weights; a smaller one is read whole."""
@@ -68,7 +69,7 @@ def load_model(path: Path | str) -> onnx.ModelProto:
 def _parse(path: Path) -> StoredModel:
     """Parse a file, leaving heavy weights of a large one where they are."""
     if path.stat().st_size < MAPPED_FROM:
-        return StoredModel(_parsed(path.read_bytes()))
+        return StoredModel(_parsed(read_ordinary(path)))
     # The runtime looks for the weights in the file's real folder, whatever link the path came by.
     real = path.resolve()
     own = _map(real)
@@ -87,7 +88,7 @@ def _parse(path: Path) -> StoredModel:
     own.release()
     others = any(is_external(tensor) and location(tensor) != real.name for tensor in stored_tensors(model))
     if others and real.parent != path.parent.resolve():
-        return StoredModel(_parsed(path.read_bytes()))
+        return StoredModel(_parsed(read_ordinary(path)))
     return StoredModel(model, Weights(real.parent, real.name, {real.name: own}, located=frozenset(located)))
 
 

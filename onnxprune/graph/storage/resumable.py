@@ -13,6 +13,7 @@ from typing import Any
 
 from onnxprune.errors import InputError
 from onnxprune.graph.storage.staging import write_bytes
+from onnxprune.values.ordinary_file import read_ordinary
 
 Fields = Mapping[str, Any]
 
@@ -71,7 +72,7 @@ class Resumable:
             InputError: there is none, or it is damaged.
         """
         try:
-            fields = dict(self.decode(path.read_bytes()))
+            fields = dict(self.decode(read_ordinary(path)))
             if fields.pop("format") != self.format:
                 raise ValueError("another version wrote it")
             if not isinstance(fields["run"], Mapping):

@@ -12,6 +12,7 @@ from onnxprune.errors import InputError
 from onnxprune.pipeline.config.base import flags_of, options_of
 from onnxprune.pipeline.config.method_settings import with_method_settings
 from onnxprune.pipeline.config.reading import settings
+from onnxprune.values.ordinary_file import read_text
 
 SHELL_ONLY = frozenset({"config", "debug", "json", "progress", "quiet", "steer", "verbose"})
 """Options that are about what the command line prints and reads."""
@@ -26,10 +27,12 @@ def read_file(path: Path, config: type) -> dict[str, Any]:
         InputError: it cannot be read, or has a key that is no option.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        content = tomllib.loads(read_text(path))
     except FileNotFoundError:
         raise InputError(f"There is no file '{path}' to read options from.", "missing-file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read ({error.strerror}).", "unreadable-file") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"'{path}' cannot be read as TOML ({error}).", "unreadable-file") from None
     names = _names(config)
     if "option" in names:
