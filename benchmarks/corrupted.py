@@ -9,14 +9,9 @@ where an earlier one stopped. Exit code 1 if anything did.
 """
 
 import argparse
-import io
 import json
-import os
-import resource
-import signal
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,10 +25,9 @@ from corruptions import corrupt_arrays, corrupt_model  # noqa: E402
 from PIL import Image  # noqa: E402
 from random_nets import draw_net  # noqa: E402
 
+from benchmarks.forked import forked  # noqa: E402
 from benchmarks.rows import Row, Rows  # noqa: E402
 from benchmarks.tables import table  # noqa: E402
-from onnxprune.cli import prune as _prune  # noqa: E402, F401 (read once, in front of all forks)
-from onnxprune.cli.program import program  # noqa: E402
 
 SAMPLES = Path(__file__).resolve().parents[1] / "sample_models"
 KEY = ("what", "number", "seed")
@@ -75,56 +69,21 @@ def run(what: str, number: int, seed: int) -> Row:
         kind, arguments = case(what, number, seed, folder)
         before = {path: path.read_bytes() for path in folder.iterdir()}
         said = folder / "said"
-        began = time.monotonic()
-        child = os.fork()
-        if child == 0:
-            _child([*arguments, "-o", str(folder / "out.onnx")], said)
-        code, seconds, size = _ended(child, began)
-        text = said.read_text(errors="replace") if said.exists() else ""
+        ended = forked([*arguments, "-o", str(folder / "out.onnx")], said, 4 * SECONDS)
         untouched = all(path.read_bytes() == content for path, content in before.items())
         left = sorted(path.name for path in folder.iterdir() if path not in before and path != said)
-    errors = [line for line in text.splitlines() if line.startswith("onnxprune: ")]
+    code, text, errors = ended.code, ended.said, ended.errors
     faults = [
         *(["exit"] if code not in DOCUMENTED else []),
         *(["sentence"] if code and len(errors) != 1 else []),
         *(["traceback"] if "Traceback (most recent" in text else []),
-        *(["seconds"] if seconds > SECONDS else []),
-        *(["memory"] if size > BYTES else []),
+        *(["seconds"] if ended.seconds > SECONDS else []),
+        *(["memory"] if ended.size > BYTES else []),
         *(["touched"] if not untouched else []),
         *(["left behind"] if code and left else []),
     ]
     row = {"what": what, "number": number, "seed": seed, "kind": kind, "exit": code, "faults": faults}
     return {**row, "said": (errors or text.splitlines()[-1:] or [""])[0][:300]} if faults else row
-
-
-def _child(arguments: list[str], said: Path) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (int(2 * SECONDS), int(2 * SECONDS)))
-    with said.open("wb", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    sys.stdout, sys.stderr = io.TextIOWrapper(io.FileIO(1, "wb")), io.TextIOWrapper(io.FileIO(2, "wb"))
-    code: Any = 99  # where it ends by no SystemExit
-    try:
-        program.main(arguments)
-    except SystemExit as leaving:
-        code = leaving.code or 0
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else 98)
-
-
-def _ended(child: int, began: float) -> tuple[int, float, int]:
-    """Wait for a process; return its exit code, its CPU seconds and its largest size."""
-    while True:
-        found, status, used = os.wait4(child, os.WNOHANG)
-        if found:
-            code = os.waitstatus_to_exitcode(status)
-            return code, used.ru_utime + used.ru_stime, used.ru_maxrss << 10
-        if time.monotonic() - began > 20 * SECONDS:
-            os.kill(child, signal.SIGKILL)
-        time.sleep(0.01)
 
 
 def page(rows: list[Row]) -> str:

@@ -1,5 +1,15 @@
 """The command line: one command, one file. stdout is the result, stderr is messages and progress."""
 
-from onnxprune.cli.program import main
+import sys
+from typing import NoReturn
 
-__all__ = ["main"]
+
+def main() -> NoReturn:
+    """Run the command line."""
+    try:
+        from onnxprune.cli.program import main as run
+
+        run()
+    except KeyboardInterrupt:  # while modules are read; a command says so itself
+        print("onnxprune: interrupted; nothing was written", file=sys.stderr)
+        sys.exit(130)

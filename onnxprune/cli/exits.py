@@ -3,11 +3,13 @@
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
-from onnxprune.errors import Code, OnnxPruneError, UnreachableError
+from onnxprune.errors import Code, InputError, OnnxPruneError, UnreachableError
+from onnxprune.graph.storage.scratch import PREFIX
 
 INTERRUPTED, TERMINATED = 130, 143
 UNEXPECTED = 70
@@ -72,9 +74,17 @@ def _failure(error: BaseException, *, debug: bool) -> Failure:
         return Failure(str(cause) or "interrupted; nothing was written", "interrupted", code)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
         return Failure("out of memory; use less data or a smaller --batch-size", "out-of-memory", UNEXPECTED)
+    if isinstance(error, OSError) and _is_own(error.filename):
+        told = f"a temporary file of this run, {error.filename}, cannot be used ({error.strerror})"
+        return Failure(f"{told}; nothing was written, run again", "not-writable", InputError.exit_code)
     reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     hint = "" if debug else "; run again with --debug for the traceback, and please report it"
     return Failure(f"unexpected {reason}{hint}", "unexpected", UNEXPECTED)
+
+
+def _is_own(name: Any) -> bool:
+    """Whether a file lies in a temporary folder of a run, which somebody else may have removed."""
+    return isinstance(name, str) and any(part.startswith((PREFIX, "onnxprune-")) for part in Path(name).parts)
 
 
 def _tell(failure: Failure, *, debug: bool, programs: Programs) -> None:

@@ -131,3 +131,20 @@ def test_the_data_flags_of_all_commands_agree() -> None:
 
     assert {"--data", "--test", "--labels", "--holdout", "--resize", "--mean"} <= flags("apply") & flags("prune")
     assert CALIB.is_dir()
+
+
+def test_an_interruption_while_modules_are_read_is_one_sentence() -> None:
+    code = """
+import sys
+from onnxprune.cli import main
+
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "onnxprune.cli.program":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "onnxprune: interrupted; nothing was written\n")

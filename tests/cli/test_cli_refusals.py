@@ -1,6 +1,7 @@
 """Whatever is wrong ends with the right exit code, one sentence that names it, and no file written."""
 
 import json
+import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from program import Ended, call, prune, refused, save, save_images
 
 from onnxprune.errors import Code
 from onnxprune.importance.method import METHODS, Method, register
+from onnxprune.pipeline.execution.recover import recover
 from onnxprune.values.groups import ChannelGroup
 from onnxprune.values.statistics import Scores, Statistics
 
@@ -369,3 +371,17 @@ def test_a_command_that_is_told_to_end_says_so_too(output: Path, monkeypatch: py
 
 def test_a_plan_that_is_not_there_is_asked_for_in_words_of_the_command_line(tmp_path: Path) -> None:
     refused(call("apply", RESNET, tmp_path / "none.json"), "none.json", "--dry-run")
+
+
+def test_a_scratch_folder_that_vanishes(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = recover
+
+    def gone(*args: Any) -> Any:
+        for scratch in output.parent.glob(".onnxprune-*"):
+            shutil.rmtree(scratch)
+        return real(*args)
+
+    monkeypatch.setattr("onnxprune.pipeline.prune.recover", gone)
+    refused(
+        prune(output, "--method", "l1", "--macs", "50%", "-q"), "a temporary file of this run", "nothing was written"
+    )
