@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, variance
 from typing import Any
 
 import numpy as np
@@ -49,39 +49,52 @@ def page(rows: Sequence[Row]) -> str:
 
 AVERAGE = """\
 Paired differences of top-1 behind refit, from `random` and from the best of the methods that are told nothing of
-classes: means over nets and draws, with their 95 % ranges. imagenet_lite0, whose scores go by super-classes, is not
-among them.
+classes: the mean of the nets' means over draws that both have, with its 95 % range, which is that of the draws. A
+method has to be there for all of these nets. imagenet_lite0, whose scores go by super-classes, is not among them.
 """
+
+Found = Mapping[str, Mapping[int, float]]
+"""Top-1 of one method, by net and draw."""
 
 
 def _differences(cells: list[Row]) -> list[str]:
     """Return a table for each budget."""
     parts = []
     for budget in sorted({row["macs"] for row in cells}, reverse=True):
-        found: dict[str, dict[tuple[str, int], float]] = {}
+        found: dict[str, dict[str, dict[int, float]]] = {}
         for row in cells:
             if row["macs"] == budget and row["recover"] == "refit" and row["net"] != LITE:
-                found.setdefault(row["method"], {})[row["net"], row["draw"]] = row["top1"]
-        most = max(map(len, found.values()), default=0)
-        whole = {name: values for name, values in found.items() if len(values) == most}
-        best = max((name for name in whole if name in BLIND), key=lambda name: mean(whole[name].values()), default=None)
+                found.setdefault(row["method"], {}).setdefault(row["net"], {})[row["draw"]] = row["top1"]
+        nets = max((values.keys() for values in found.values()), key=len, default=())
+        whole = {name: values for name, values in found.items() if values.keys() == nets}
+        best = max((name for name in whole if name in BLIND), key=lambda name: _mean(whole[name]), default=None)
         if "random" not in whole or best is None:
             continue
         body = [
-            [f"`{name}`", f"{mean(values.values()):.2f}", *(_paired(values, whole[than]) for than in ("random", best))]
-            for name, values in sorted(whole.items(), key=lambda item: -mean(item[1].values()))
+            [f"`{name}`", f"{_mean(values):.2f}", *(_paired(values, whole[than]) for than in ("random", best))]
+            for name, values in sorted(whole.items(), key=lambda item: -_mean(item[1]))
         ]
         parts += [
-            f"### {budget:.0%} of the MACs\n",
+            f"### {budget:.0%} of the MACs, {len(nets)} nets\n",
             table(["method", "top-1", "from `random`", f"from `{best}`"], body),
         ]
     return parts
 
 
-def _paired(values: Mapping[tuple[str, int], float], others: Mapping[tuple[str, int], float]) -> str:
-    found = [values[key] - others[key] for key in values]
-    spread = f" ± {Z95 * stdev(found) / len(found) ** 0.5:.2f}" if len(found) > 1 else ""
-    return f"{mean(found):+.2f}{spread}"
+def _mean(values: Found) -> float:
+    return mean(mean(draws.values()) for draws in values.values())
+
+
+def _paired(values: Found, others: Found) -> str:
+    pairs = [
+        [top1 - others[net][draw] for draw, top1 in draws.items() if draw in others[net]]
+        for net, draws in values.items()
+    ]
+    difference = mean(mean(found) for found in pairs)
+    if min(map(len, pairs)) < 2:
+        return f"{difference:+.2f}"
+    error = sum(variance(found) / len(found) for found in pairs) ** 0.5 / len(pairs)
+    return f"{difference:+.2f} ± {Z95 * error:.2f}"
 
 
 def _net(original: Row, rows: list[Row]) -> list[str]:
