@@ -4,7 +4,7 @@ from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.events import NULL_LISTENER, Listener
 from onnxprune.pipeline.execution.accept import accept
-from onnxprune.pipeline.execution.cut import cut_and_verify
+from onnxprune.pipeline.execution.cut import confirmed, cut_and_verify
 from onnxprune.pipeline.execution.evaluate import evaluate
 from onnxprune.pipeline.execution.recover import recover
 from onnxprune.pipeline.execution.retrain import retrain
@@ -46,5 +46,5 @@ def carry_out(run: Run, planned: Planned) -> Result:
         As `prune`.
     """
     with removed_once_written(run.state):
-        pruned = retrain(run, recover(run, cut_and_verify(run, planned)))
+        pruned = confirmed(run, retrain(run, recover(run, cut_and_verify(run, planned))))
         return write(run, pruned, accept(run, evaluate(run, pruned), planned))

@@ -9,6 +9,7 @@ from onnxprune._version import __version__
 from onnxprune.values.data import DataSummary
 from onnxprune.values.equality import Equality
 from onnxprune.values.groups import ChannelGroup
+from onnxprune.values.opinion import Opinion
 from onnxprune.values.outcome import Figures, LayerCost, Quality, Speedup
 from onnxprune.values.plan import Plan
 from onnxprune.values.promise import Promise
@@ -29,6 +30,7 @@ class Result:
         before, after: figures of the original and of the pruned model.
         quality: accuracy, or change of the outputs, before and after.
         equality: the check that cut equals mask.
+        opinion: what another runtime says of it; None: none was asked.
         warnings, notes: sentences for the user.
         output, plan_output, labels_output, quantized_output: files that were written.
         search: plans that were tried before one was chosen.
@@ -51,6 +53,7 @@ class Result:
     after: Figures | None = None
     quality: Quality | None = None
     equality: Equality | None = None
+    opinion: Opinion | None = None
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     output: Path | None = None
@@ -103,6 +106,7 @@ class Result:
             "single_speedup": None if self.single_speedup is None else self.single_speedup.to_json(),
             "quantized": self._quantized_json(),
             "verification": None if self.equality is None else self.equality.to_json(),
+            "opinion": None if self.opinion is None else self.opinion.to_json(),
             "groups": {name: {"size": g.size, "kept": g.kept} for name, g in self.plan.groups.items()},
             "frozen": dict(self.plan.frozen),
             "recovery": dict(self.plan.recovery),

@@ -151,7 +151,7 @@ def computes_the_same(
         if any(value.dtype.kind not in "fiub" for value in values):
             continue
         floats = all(value.dtype.kind == "f" for value in values)
-        differ, least = (_difference, tolerance) if floats else (_share_of_others, max(tolerance, FLIPPED))
+        differ, least = (difference, tolerance) if floats else (_share_of_others, max(tolerance, FLIPPED))
         noise = differ(values, rough[name])
         if noise > UNCHECKABLE_NOISE or differ(values, found[name]) > max(least, NOISE_FACTOR * noise):
             return False
@@ -206,7 +206,7 @@ def _layer_by_layer(
     found = _outputs(masked, weights, feeds, list(integers))
     whole = [fed(call, {name: found[name][i] for name in found}) for i, call in enumerate(feeds)]
     slim = [
-        fed(call, {name: _kept(found[name][i], _masks_of(name, masks)) for name in found})
+        fed(call, {name: kept_of(found[name][i], masks_of(name, masks)) for name in found})
         for i, call in enumerate(feeds)
     ]
     tensors = list(dict.fromkeys([*integers, *(spec.name for spec in analysis.graph.output_specs)]))
@@ -232,10 +232,10 @@ def _compared(
     """
     figures = []
     for name in runs["masked"]:
-        kept = _masks_of(name, masks)
+        kept = masks_of(name, masks)
         values = {run: found[name] for run, found in runs.items()}
         for run in ("plain", "masked", "rough"):
-            values[run] = [_kept(value, kept) for value in values[run]]
+            values[run] = [kept_of(value, kept) for value in values[run]]
         if alone:
             values["plain"] = [np.flip(value, tuple(kept)) for value in values["plain"]]
         step, dtype = step_of(analysis.graph, name) or (0.0, "")
@@ -244,9 +244,9 @@ def _compared(
             figures.append(
                 _Figure(
                     name,
-                    error=_difference(values["masked"], values["cut"]),
-                    noise=_difference(values["masked"], values["rough"]),
-                    power=_difference(values["masked"], values["plain"]),
+                    error=difference(values["masked"], values["cut"]),
+                    noise=difference(values["masked"], values["rough"]),
+                    power=difference(values["masked"], values["plain"]),
                     step=step / largest if largest else 0.0,
                     dtype=dtype,
                 )
@@ -254,17 +254,19 @@ def _compared(
     return figures
 
 
-def _masks_of(name: str, masks: Mapping[Axis, BoolArray]) -> dict[int, BoolArray]:
+def masks_of(name: str, masks: Mapping[Axis, BoolArray]) -> dict[int, BoolArray]:
+    """Return the masks of a tensor by its dimension."""
     return {axis.dim: mask for axis, mask in masks.items() if axis.ref == Ref(name)}
 
 
-def _kept(value: NDArray[Any], kept: Mapping[int, BoolArray]) -> NDArray[Any]:
+def kept_of(value: NDArray[Any], kept: Mapping[int, BoolArray]) -> NDArray[Any]:
+    """Return what masks leave of a value."""
     for axis, mask in kept.items():
         value = np.compress(mask, value, axis=axis)
     return value
 
 
-def _difference(reference: Sequence[NDArray[Any]], other: Sequence[NDArray[Any]]) -> float:
+def difference(reference: Sequence[NDArray[Any]], other: Sequence[NDArray[Any]]) -> float:
     """Return max|other - reference| / max|reference|; infinite where shapes or non-finite values differ."""
     largest, scale = 0.0, 0.0
     for a, b in zip(reference, other, strict=True):

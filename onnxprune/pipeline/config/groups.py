@@ -628,6 +628,17 @@ class Proving(Config):
             rare=True,
         ),
     )
+    oracle: str | None = field(
+        default=None,
+        metadata=option(
+            "Ask another runtime than onnxruntime too whether the cut and the written model are right.",
+            RUN,
+            choices=("reference", "openvino"),
+            rare=True,
+            more="reference: onnx's own implementations, for small networks; openvino: where it is installed. What it "
+            "does not agree to is not written (exit code 3).",
+        ),
+    )
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)

@@ -21,6 +21,7 @@ from onnxprune.graph.storage.mapped import on_disk
 from onnxprune.graph.storage.metadata import CLASSES, PROOF, interface_of
 from onnxprune.graph.storage.paths import data_names
 from onnxprune.graph.storage.staging import with_metadata
+from onnxprune.graph.storage.stored import StoredModel
 from onnxprune.pipeline.context import Run
 from onnxprune.pipeline.execution.store import put_in_place, stage
 from onnxprune.pipeline.planned import Planned
@@ -28,10 +29,12 @@ from onnxprune.recovery.run import obstacle
 from onnxprune.runtime import open_session
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.values.equality import Equality
+from onnxprune.values.opinion import Opinion
 from onnxprune.values.outcome import AfterStep
 from onnxprune.values.plan import Plan
 from onnxprune.verification.equality import check_equality, odd_outputs
 from onnxprune.verification.perturbed import perturbed_model
+from onnxprune.verification.second_opinion import confirm_written, second_opinion
 
 VERIFY_SAMPLES = 8
 """Calibration samples on which cut and mask are compared."""
@@ -45,6 +48,7 @@ class PrunedModel:
         cut: the model as it is by now; its values are in the files that will be the result.
         planned: what it was cut by.
         equality: what the check of the cut against the mask found.
+        opinion: what another runtime said of it, if it was asked.
         recovers: whether its weights are recovered.
         steps: how good it was after every step but the last.
         last: the last step's name; empty: the cut.
@@ -54,6 +58,7 @@ class PrunedModel:
     cut: Cut
     planned: Planned
     equality: Equality
+    opinion: Opinion | None = None
     recovers: bool = False
     steps: tuple[AfterStep, ...] = ()
     last: str = ""
@@ -96,12 +101,41 @@ def cut_and_verify(run: Run, planned: Planned) -> PrunedModel:
             "right, as --require-proof asks; nothing was written. Give other samples with --data.",
             "unproven",
         )
+    opinion = None if config.oracle is None else _asked(run, config.oracle, cut, equality)
     said = onnx.ModelProto()
     said.CopyFrom(cut.model)
     with_metadata(said, {PROOF: equality.proof})
     cut = put_in_place(cut, said, cut.weights, config.written, run.staging, lambda *_: None)
     plan = plan if planned.replayed else replace(plan, proof=equality.proof)
-    return PrunedModel(cut, replace(planned, plan=plan), equality, recovers, notes=notes)
+    return PrunedModel(cut, replace(planned, plan=plan), equality, opinion, recovers, notes=notes)
+
+
+def _asked(run: Run, oracle: str, cut: Cut, equality: Equality) -> Opinion:
+    """Return what another runtime says of a staged cut.
+
+    Raises:
+        As `second_opinion`.
+    """
+    run.working(f"Asking {oracle}")
+    feeds = verification_feeds(run.model, None if run.samples is None else run.samples.calibration, run.config.seed)
+    stored = StoredModel(cut.model, cut.weights)
+    worst, allowed = second_opinion(oracle, run.analysis, stored, cut.masks, cut.branches, feeds, equality)
+    return Opinion(oracle, worst, allowed)
+
+
+def confirmed(run: Run, pruned: PrunedModel) -> PrunedModel:
+    """Have another runtime run the model that will be written, where one was asked about the cut.
+
+    Raises:
+        As `confirm_written`.
+    """
+    if pruned.opinion is None:
+        return pruned
+    data = None if run.samples is None else run.samples.calibration
+    feeds = verification_feeds(run.model, data, run.config.seed)
+    stored = StoredModel(pruned.cut.model, pruned.cut.weights)
+    worst = confirm_written(pruned.opinion.oracle, stored, feeds, pruned.opinion.tolerance)
+    return replace(pruned, opinion=replace(pruned.opinion, written=worst))
 
 
 def _why_not_recovered(run: Run, plan: Plan) -> str | None:

@@ -51,6 +51,7 @@ def evaluate(run: Run, pruned: PrunedModel) -> Result:
         single_speedup=single["before"].faster(single["after"]) if single else None,
         quality=quality,
         equality=pruned.equality,
+        opinion=pruned.opinion,
         output=config.written,
         plan_output=None if pruned.planned.replayed else config.plan_written,
         labels_output=config.labels_written,

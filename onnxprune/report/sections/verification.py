@@ -18,6 +18,10 @@ _PLACES: Mapping[Place, str] = {
 def blocks(result: Result, detail: Detail) -> Iterator[Block | None]:
     """Return what the check found."""
     yield None if result.equality is None else verification_lines(result.equality)
+    if result.opinion is not None:
+        found = result.opinion
+        said = f"cut and mask differ by {found.cut:.1e}, the written model in both by {found.written:.1e}"
+        yield Lines((f"Second opinion of {found.oracle}: {said}, allowed {found.tolerance:.0e}.",))
 
 
 def verification_lines(equality: Equality) -> Lines:

@@ -1,0 +1,135 @@
+"""A second opinion, by a runtime that shares nothing with onnxruntime: so that a fault of one cannot bless a model.
+
+First the original is run in both, which have to agree, or the other one has no say. Then the cut is compared with the
+masked original, both run in the other one. At the end the model that is written, whatever weights it was given, is run
+in both once more.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from onnxprune.analysis.analysis import Analysis
+from onnxprune.errors import InputError, VerificationError
+from onnxprune.graph.storage.metadata import interface_of
+from onnxprune.graph.storage.stored import StoredModel
+from onnxprune.graph.storage.weights import is_external, stored_tensors
+from onnxprune.runtime.oracles import open_oracle
+from onnxprune.runtime.session import open_session
+from onnxprune.surgery.mask import masked_model
+from onnxprune.values.axes import Axis, BoolArray
+from onnxprune.values.branches import Branch
+from onnxprune.values.equality import Equality
+from onnxprune.values.interface import fitted
+from onnxprune.verification.equality import difference, kept_of, masks_of
+
+Values = Mapping[str, NDArray[Any]]
+
+TOLERANCE = 1e-4
+"""Kernels of two runtimes add up in other orders, see docs/benchmarks/runtimes.md."""
+
+
+def second_opinion(
+    name: str,
+    analysis: Analysis,
+    cut: StoredModel,
+    masks: Mapping[Axis, BoolArray],
+    branches: Sequence[Branch],
+    feeds: Sequence[Values],
+    first: Equality,
+) -> tuple[float, float]:
+    """Compare a cut with the masked original in another runtime.
+
+    Args:
+        name: of the runtime.
+        analysis: of the original.
+        cut: the cut model.
+        masks: what was removed, as `check_equality` takes it.
+        branches: those that were left out.
+        feeds: calls of the original.
+        first: what onnxruntime said, whose noise is allowed here too.
+
+    Returns:
+        The largest difference, relative to the largest value of an output, and what was allowed.
+
+    Raises:
+        InputError: the runtime is not installed, cannot run the model, or disagrees about the original.
+        VerificationError: cut and mask differ.
+    """
+    graph = analysis.graph
+    allowed = max(TOLERANCE, 10 * first.noise, first.tolerance)
+    original = StoredModel(graph.model, graph.weights)
+    worst, tensor = _between_runtimes(name, original, feeds)
+    if worst > allowed:
+        raise InputError(
+            f"--oracle {name} computes something else than onnxruntime from the original: {tensor!r} differs by "
+            f"{worst:.1e}, so that it cannot tell about the cut; name another runtime, or leave it out.",
+            "not-runnable",
+        )
+    masked = StoredModel(masked_model(analysis, masks, branches), graph.weights)
+    one, other = (_runner(name, model, what) for model, what in ((masked, "the masked original"), (cut, "the cut")))
+    worst, tensor = _worst([(one(call), other(call)) for call in feeds], masks)
+    if worst > allowed:
+        raise VerificationError(
+            f"The cut model does not equal the masked original in {name}, though it does in onnxruntime: {tensor!r} "
+            f"differs by {worst:.1e} (allowed {allowed:.1e}); nothing was written, please report this model.",
+            "cut-differs",
+        )
+    return worst, allowed
+
+
+def confirm_written(name: str, written: StoredModel, feeds: Sequence[Values], allowed: float) -> float:
+    """Run a model in another runtime and in onnxruntime, and return how much its outputs differ.
+
+    Raises:
+        InputError: the runtime cannot run it.
+        VerificationError: they differ by more than `allowed`.
+    """
+    worst, tensor = _between_runtimes(name, written, feeds)
+    if worst > allowed:
+        raise VerificationError(
+            f"The result computes something else in {name} than in onnxruntime: {tensor!r} differs by {worst:.1e} "
+            f"(allowed {allowed:.1e}); nothing was written.",
+            "cut-differs",
+        )
+    return worst
+
+
+def _between_runtimes(name: str, model: StoredModel, feeds: Sequence[Values]) -> tuple[float, str]:
+    session = open_session(model.proto, model.weights, name="the model", prepack=False, may_quantize=False)
+    run = _runner(name, model, "the model")
+    return _worst([(session.run(call), run(call)) for call in feeds], {})
+
+
+def _runner(name: str, model: StoredModel, what: str) -> Callable[[Values], Values]:
+    """Return what runs a model in another runtime, which takes feeds of the original's widths too."""
+    run, left = open_oracle(name, _whole(model), what), interface_of(model.proto)
+    return lambda feeds: run(fitted(feeds, left))
+
+
+def _whole(model: StoredModel) -> onnx.ModelProto:
+    """Return a model with all its weights inside."""
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model.proto)
+    for tensor in stored_tensors(whole):
+        if is_external(tensor):
+            tensor.CopyFrom(model.weights.embedded(tensor))
+    return whole
+
+
+def _worst(calls: Sequence[tuple[Values, Values]], masks: Mapping[Axis, BoolArray]) -> tuple[float, str]:
+    """Return the largest relative difference of an output that holds numbers, and its name.
+
+    Of the first values of each pair that is left which masks keep.
+    """
+    names = [name for name, value in calls[0][0].items() if value.dtype.kind in "fiub"]
+    found = {
+        name: difference(
+            [kept_of(one[name], masks_of(name, masks)) for one, _ in calls], [other[name] for _, other in calls]
+        )
+        for name in names
+    }
+    worst = max(found, key=lambda name: found[name], default="")
+    return found.get(worst, 0.0), worst
