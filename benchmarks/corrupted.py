@@ -1,6 +1,7 @@
 """Give broken models and broken data to the command line, each in a process of its own, and count how it ends.
 
     python benchmarks/corrupted.py [--models 10000] [--data 5000] [--seed 0] [--only KIND:NUMBER] [--rows FILE.jsonl]
+                                   [--page FILE.md]
 
 Faults are those of tests/corruptions.py. A run has to end with a documented exit code other than 70 and with one
 sentence, within 10 seconds of CPU time and 2 GB, with nothing written unless it ended well, and its input untouched.
@@ -27,6 +28,7 @@ from random_nets import draw_net  # noqa: E402
 
 from benchmarks.forked import forked  # noqa: E402
 from benchmarks.rows import Row, Rows  # noqa: E402
+from benchmarks.stamp import stamp  # noqa: E402
 from benchmarks.tables import table  # noqa: E402
 
 SAMPLES = Path(__file__).resolve().parents[1] / "sample_models"
@@ -87,6 +89,26 @@ def run(what: str, number: int, seed: int) -> Row:
 
 
 def page(rows: list[Row]) -> str:
+    """Return the page of all rows."""
+    models, data = (sum(row["what"] == what for row in rows) for what in ("model", "data"))
+    wrong = sum(bool(row["faults"]) for row in rows)
+    return "\n".join(
+        [
+            "# Broken models and broken data",
+            "",
+            "Written by `python benchmarks/corrupted.py`: files with faults that know what they break, each given to the",
+            "command line in a process of its own. Right is a documented exit code other than 70 and one sentence, within",
+            "10 seconds of CPU time and 2 GB, with the input as it was and nothing written unless it ended well.",
+            f"{stamp()}.",
+            "",
+            f"{models:,} models and {data:,} archives, {wrong:,} of them handled wrongly.",
+            "",
+            kinds(rows),
+        ]
+    )
+
+
+def kinds(rows: list[Row]) -> str:
     """Return a table of kinds: how many cases, how they ended, and what was wrong with them."""
     lines = []
     for what, kind in dict.fromkeys((row["what"], row["kind"]) for row in rows):
@@ -117,6 +139,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="draw this one case again, as model:12 or data:7")
     parser.add_argument("--rows", type=Path, default=Path("corrupted.jsonl"))
+    parser.add_argument("--page", type=Path)
     options = parser.parse_args()
     known = Rows(options.rows, KEY)
     known.mend()
@@ -132,7 +155,9 @@ def main() -> int:
         if row["faults"]:
             print(json.dumps(row), flush=True)
     rows = known.read()
-    print(page(rows))
+    print(kinds(rows))
+    if options.page is not None:
+        options.page.write_text(page(rows), encoding="utf-8")
     return int(any(row["faults"] for row in rows))
 
 

@@ -1,6 +1,6 @@
 """Have each call of a run that reaches its files fail once, or a signal come in front of it, and look at what is left.
 
-    python benchmarks/faults.py [--what fail,kill,term] [--every 1] [--only WHAT:CALL] [--rows FILE.jsonl]
+    python benchmarks/faults.py [--what fail,kill,term] [--every 1] [--only WHAT:CALL] [--rows FILE.jsonl] [--page FILE.md]
 
 Needs Linux and a C compiler: benchmarks/faults.c stands in front of the C library, and counts what reaches the input,
 the output and the scratch folder (open, read, write, rename, link, mkdir, chmod, fsync and their like). The run prunes
@@ -33,6 +33,7 @@ from large import NAMES, model, outside, packed  # noqa: E402
 
 from benchmarks.forked import Ended, forked  # noqa: E402
 from benchmarks.rows import Row, Rows  # noqa: E402
+from benchmarks.stamp import stamp  # noqa: E402
 from benchmarks.tables import table  # noqa: E402
 from onnxprune.pipeline.execution import evaluate  # noqa: E402
 
@@ -134,6 +135,23 @@ def _withdrawn(shown: Files, older: Files, new: Files) -> bool:
 
 
 def page(rows: list[Row]) -> str:
+    """Return the page of all rows."""
+    return "\n".join(
+        [
+            "# Runs that are disturbed",
+            "",
+            "Written by `python benchmarks/faults.py`: calls of a run that reach its files, counted behind the C library.",
+            "In front of each comes a fault (no space, no permission, a broken disk), a SIGKILL or a SIGTERM. Right is:",
+            "the model and its plan are the older ones or the new ones, both alike; what was read is as it was; the run",
+            "ends with a documented exit code and one sentence; nothing is left behind, by a killed run not after the next",
+            f"one, which ends with the bytes of an undisturbed one. {stamp()}.",
+            "",
+            ends(rows),
+        ]
+    )
+
+
+def ends(rows: list[Row]) -> str:
     """Return a table: what was done, how many calls, how the runs ended, and what was wrong."""
     lines = []
     for what in dict.fromkeys(row["what"] for row in rows):
@@ -168,6 +186,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="take one call of so many")
     parser.add_argument("--only", help="one call, such as fail:12")
     parser.add_argument("--rows", type=Path, default=Path("faults.jsonl"))
+    parser.add_argument("--page", type=Path)
     options = parser.parse_args()
     library = _preloaded()
     evaluate.SECONDS = 0.02  # of timing, which is not looked at here
@@ -196,7 +215,9 @@ def main() -> int:
             if row["faults"]:
                 print(json.dumps(row), flush=True)
     rows = known.read()
-    print(page(rows))
+    print(ends(rows))
+    if options.page is not None:
+        options.page.write_text(page(rows), encoding="utf-8")
     return int(any(row["faults"] for row in rows))
 
 
