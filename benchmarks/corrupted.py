@@ -96,9 +96,10 @@ def page(rows: list[Row]) -> str:
         [
             "# Broken models and broken data",
             "",
-            "Written by `python benchmarks/corrupted.py`: files with faults that know what they break, each given to the",
-            "command line in a process of its own. Right is a documented exit code other than 70 and one sentence, within",
-            "10 seconds of CPU time and 2 GB, with the input as it was and nothing written unless it ended well.",
+            "Written by `python benchmarks/corrupted.py`: files with faults that know what they break, each given",
+            "to the command line in a process of its own. Right is a documented exit code other than 70 and one",
+            "sentence, within 10 seconds of CPU time and 2 GB, with the input as it was and nothing written unless it",
+            "ended well.",
             f"{stamp()}.",
             "",
             f"{models:,} models and {data:,} archives, {wrong:,} of them handled wrongly.",

@@ -1,6 +1,7 @@
 """Have each call of a run that reaches its files fail once, or a signal come in front of it, and look at what is left.
 
-    python benchmarks/faults.py [--what fail,kill,term] [--every 1] [--only WHAT:CALL] [--rows FILE.jsonl] [--page FILE.md]
+    python benchmarks/faults.py [--what fail,kill,term] [--every 1] [--only WHAT:CALL] [--rows FILE.jsonl]
+                                [--page FILE.md]
 
 Needs Linux and a C compiler: benchmarks/faults.c stands in front of the C library, and counts what reaches the input,
 the output and the scratch folder (open, read, write, rename, link, mkdir, chmod, fsync and their like). The run prunes
@@ -140,11 +141,12 @@ def page(rows: list[Row]) -> str:
         [
             "# Runs that are disturbed",
             "",
-            "Written by `python benchmarks/faults.py`: calls of a run that reach its files, counted behind the C library.",
-            "In front of each comes a fault (no space, no permission, a broken disk), a SIGKILL or a SIGTERM. Right is:",
-            "the model and its plan are the older ones or the new ones, both alike; what was read is as it was; the run",
-            "ends with a documented exit code and one sentence; nothing is left behind, by a killed run not after the next",
-            f"one, which ends with the bytes of an undisturbed one. {stamp()}.",
+            "Written by `python benchmarks/faults.py`: calls of a run that reach its files, counted in front of the C",
+            "library. At each comes a fault (no space, no permission, a broken disk), a SIGKILL or a SIGTERM. Right",
+            "is: the model and its plan are the older ones or the new ones, both alike (by a killed run, no model,",
+            "until the next run puts the older one back); what was read is as it was; the run ends with a documented",
+            "exit code and one sentence; nothing is left behind, by a killed run not after the next one, which ends",
+            f"with the bytes of an undisturbed one. {stamp()}.",
             "",
             ends(rows),
         ]
