@@ -90,10 +90,10 @@ def cut_and_verify(run: Run, planned: Planned) -> PrunedModel:
     # From here on the values that the cut made are in the files that will be the result, and no more in memory.
     outputs = {**config.outputs, "the model": None, **({"the plan": None} if planned.replayed else {})}
     beside = [path for path in outputs.values() if path is not None]
+    folder = run.staging.folder(config.written)  # made first: it puts back what a killed run had withdrawn
     names = data_names(cut.model, cut.weights, config.written, beside, config.inputs)
     cut = stage(cut, config.written, run.staging, names if run.state is None else run.state.data_files(names))
     data = None if run.samples is None else run.samples.calibration
-    folder = run.staging.folder(config.written)
     equality = verify(model, run.analysis, cut, data, seed=config.seed, scratch=folder)
     if config.require_proof and equality.proof == "unproven":
         raise VerificationError(
