@@ -6,7 +6,7 @@ OUT ?= demo-output
 # The tests that the engine's coverage is measured by; the others run without the cost of measuring it.
 ENGINE := $(addprefix tests/,analysis breadth graph ops pains surgery values)
 
-.PHONY: demo test check format docs samples clean
+.PHONY: demo test check format docs samples sbom clean
 
 demo: $(VENV)/.installed  ## prune both sample models
 	@mkdir -p $(OUT)
@@ -59,3 +59,11 @@ $(VENV)/.dev: $(VENV)/.installed
 
 clean:  ## remove what the targets above made
 	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+
+sbom: $(VENV)/bin/python  ## dist/: the wheel, and what it brings along (CycloneDX)
+	$(BIN)/pip install -q --disable-pip-version-check build cyclonedx-bom
+	$(BIN)/python -m build -q --wheel
+	rm -rf .sbom && $(PYTHON) -m venv .sbom
+	.sbom/bin/pip install -q --disable-pip-version-check dist/onnxprune-*.whl
+	$(BIN)/cyclonedx-py environment .sbom/bin/python --output-format JSON --output-file dist/onnxprune.cdx.json
+	rm -rf .sbom

@@ -27,7 +27,7 @@ def test_the_names_of_a_result_in_json() -> None:
     assert list(found) == [
         "version", "model", "output", "plan", "labels", "curve", "method", "options", "requested", "reached", "before",
         "after", "foreseen", "layers", "quality", "promise", "speedup", "single_speedup", "quantized", "verification",
-        "groups", "frozen", "recovery", "classes", "search", "skipped", "warnings", "notes",
+            "opinion", "groups", "frozen", "recovery", "classes", "search", "skipped", "warnings", "notes",
     ]  # fmt: skip
     assert (found["output"], found["plan"], found["skipped"]) == ("b.onnx", None, ["broken.png"])
     assert found["groups"] == {"g": {"size": 4, "kept": 3}}
