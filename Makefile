@@ -58,7 +58,7 @@ $(VENV)/.dev: $(VENV)/.installed
 	@touch $@
 
 clean:  ## remove what the targets above made
-	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* .sbom dist
 
 sbom: $(VENV)/bin/python  ## dist/: the wheel, and what it brings along (CycloneDX)
 	$(BIN)/pip install -q --disable-pip-version-check build cyclonedx-bom

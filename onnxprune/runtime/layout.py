@@ -12,6 +12,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from onnxprune.runtime.failures import FAILURES
+
 _BLOCKED = "com.microsoft.nchwc"
 _WIDTH = 33
 """Filters of the convolution that is laid out: one more than blocks of 8, 16 and 32 hold."""
@@ -20,13 +22,23 @@ _SIDE, _INPUTS = 8, 32
 
 
 def layout_block() -> int | None:
-    """Return how many channels a block of the CPU kernels has; None where they have no such layout."""
+    """Return how many channels a block of the CPU kernels has; None where they have no such layout.
+
+    None too where it cannot be told, as on a disk that is full.
+    """
     with TemporaryDirectory(prefix="onnxprune-", ignore_cleanup_errors=True) as folder:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.optimized_model_filepath = str(Path(folder) / "laid_out.onnx")
-        onnxruntime.InferenceSession(_convolution().SerializeToString(), options, providers=["CPUExecutionProvider"])
-        laid_out = onnx.load(options.optimized_model_filepath).graph
+        try:
+            onnxruntime.InferenceSession(
+                _convolution().SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+            laid_out = onnx.load(options.optimized_model_filepath).graph
+        except OSError:
+            return None
+        except FAILURES:
+            return None
     blocked = {name for node in laid_out.node if node.domain == _BLOCKED for name in node.input}
     filters = [tensor.dims[0] for tensor in laid_out.initializer if tensor.name in blocked and len(tensor.dims) == 4]
     filled = filters[0] - (_WIDTH - 1) if filters else 0

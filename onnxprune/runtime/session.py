@@ -13,11 +13,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from onnxprune.errors import InputError
 from onnxprune.graph.storage.metadata import interface_left
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
+from onnxprune.runtime.failures import FAILURES
 from onnxprune.values.interface import TensorSpec, fitted
 
 Optimization = Literal["none", "basic", "extended", "all"]
@@ -30,21 +30,6 @@ _LEVELS = {
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
 _DTYPES = {"float": "float32", "double": "float64", "string": "str"}
-_FAILURES = (
-    ort_errors.EPFail,
-    ort_errors.EngineError,
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.ModelLoaded,
-    ort_errors.NoModel,
-    ort_errors.NoSuchFile,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
-    RuntimeError,
-    ValueError,
-)
 _FATAL_ONLY = 4
 _NO_PREPACKING = "session.disable_prepacking"
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -110,7 +95,7 @@ class Session:
             self._session = ort.InferenceSession(
                 source, options, providers=list(providers), disabled_optimizers=disabled
             )
-        except _FAILURES as error:
+        except FAILURES as error:
             raise InputError(
                 f"onnxruntime cannot load '{self.name}' ({_reason(error)}): {_advice(str(error))}",
                 "not-runnable",
@@ -142,7 +127,7 @@ class Session:
             values = self._session.run(
                 names, {name: np.asarray(value) for name, value in fitted(feeds, self.interface).items()}
             )
-        except _FAILURES as error:
+        except FAILURES as error:
             shapes = ", ".join(f"{name} {list(np.shape(value))}" for name, value in feeds.items())
             raise InputError(
                 f"onnxruntime cannot run '{self.name}' on inputs of shape {shapes} ({_reason(error)}): "

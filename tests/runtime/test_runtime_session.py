@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from refusals import refused
 
 from onnxprune.runtime import Session
+from onnxprune.runtime.layout import layout_block
 
 
 def model(text: str) -> bytes:
@@ -127,3 +129,13 @@ def test_failing_to_load_and_run_prints_nothing(capfd: pytest.CaptureFixture[str
     with refused("not-runnable"):
         Session(b"\x08\x08")
     assert capfd.readouterr().err == ""
+
+
+def test_whatever_the_system_refuses_onnxruntime_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise ort_errors.ModelRequiresCompilation("[ONNXRuntimeError] : 13 : Permission denied")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", denied)
+    with refused("not-runnable", "Permission denied"):
+        doubling("n")
+    assert layout_block() is None
