@@ -35,6 +35,7 @@ from onnxprune.pipeline.planning.widths import check_threshold, least_left, poli
 from onnxprune.pipeline.samples import open_samples, scale_pixels
 from onnxprune.pipeline.state import open_state, read_state
 from onnxprune.runtime import open_session
+from onnxprune.runtime.custom_ops import custom_ops
 from onnxprune.selection.loss_limits import MAX_DRIFT, MAX_DROP
 from onnxprune.values.plan import INPUT_SHAPE, PROTECT, Plan
 
@@ -162,6 +163,11 @@ def _opened(
     """Read and analyse the model, after making sure that nothing that is read would be overwritten."""
     check_input(config.model)
     check_outputs(outputs, config.inputs)
+    if config.custom_ops and config.goal.budget.latency is not None:
+        raise InputError(
+            "--latency times layers one by one, which does not go with --custom-ops; give another budget.",
+            "conflicting-options",
+        )
     listener.hear(Working("Reading the model"))
     model = load(config.model, config.input_shape)
     odd = odd_weight(model.graph)
@@ -169,7 +175,7 @@ def _opened(
         raise InputError(f"The original is broken: {odd}; train or export it again.", "invalid-model")
     analysis = inspect(model, allow=config.allow, trim_head=config.trim_head)
     listener.hear(Analysed(analysis))
-    with one_thread(), Staging() as staging:
+    with one_thread(), custom_ops(config.custom_ops), Staging() as staging:
         yield Run(config, config.goal, listener, extra, staging, model, analysis, method)
 
 

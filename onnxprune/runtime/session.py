@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnxprune.errors import InputError
 from onnxprune.graph.storage.metadata import interface_left
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights
+from onnxprune.runtime.custom_ops import register
 from onnxprune.runtime.failures import FAILURES
 from onnxprune.values.interface import TensorSpec, fitted
 
@@ -90,6 +91,7 @@ class Session:
         disabled = set() if may_quantize else {"WeightBiasQuantization"}
         if not may_quantize:
             options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+        register(options)
         source = str(model) if isinstance(model, Path) else model
         try:
             self._session = ort.InferenceSession(

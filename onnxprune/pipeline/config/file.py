@@ -14,7 +14,7 @@ from onnxprune.pipeline.config.method_settings import with_method_settings
 from onnxprune.pipeline.config.reading import settings
 from onnxprune.values.ordinary_file import read_text
 
-SHELL_ONLY = frozenset({"config", "debug", "json", "progress", "quiet", "steer", "verbose"})
+SHELL_ONLY = frozenset({"config", "custom-ops", "debug", "json", "progress", "quiet", "steer", "verbose"})
 """Options that are about what the command line prints and reads."""
 
 

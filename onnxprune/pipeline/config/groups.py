@@ -22,6 +22,7 @@ from onnxprune.pipeline.config.reading import (
     few,
     file,
     files,
+    libraries,
     multiple,
     names,
     natural,
@@ -637,6 +638,24 @@ class Proving(Config):
             rare=True,
             more="reference: onnx's own implementations, for small networks; openvino: where it is installed. What it "
             "does not agree to is not written (exit code 3).",
+        ),
+    )
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class Libraries(Config):
+    """Code that a run loads."""
+
+    custom_ops: tuple[Path, ...] = field(
+        default=(),
+        converter=libraries,
+        metadata=option(
+            "A library of custom operators for onnxruntime, whose code runs then.",
+            RUN,
+            metavar="FILE",
+            many=True,
+            rare=True,
+            more="Channels that reach such an operator stay. May be given several times.",
         ),
     )
 

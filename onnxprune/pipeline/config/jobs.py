@@ -26,6 +26,7 @@ from onnxprune.pipeline.config.groups import (
     Batches,
     Choosing,
     Classes,
+    Libraries,
     Output,
     Pixels,
     Proving,
@@ -77,6 +78,7 @@ class PruneConfig(
     Threads,
     Reported,
     Proving,
+    Libraries,
     Quantizing,
     Pixels,
     Training,
@@ -467,6 +469,7 @@ class PruneConfig(
     def inputs(self) -> "Inputs":
         """What a run reads."""
         files = {"the scores": self.scores, "the latency table": self.latency_table}
+        files |= {f"the operators {number}": library for number, library in enumerate(self.custom_ops, 1)}
         return self.read({"the sample data": self.data, "the test data": self.test, **files}, self.labels, self.teacher)
 
     @property
@@ -486,7 +489,7 @@ class PruneConfig(
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
-class ApplyConfig(Batches, Threads, Reported, Proving, Quantizing, Pixels, SampleData):
+class ApplyConfig(Batches, Threads, Reported, Proving, Libraries, Quantizing, Pixels, SampleData):
     """What `apply` can be told."""
 
     plan: Path = field(
@@ -501,7 +504,7 @@ class ApplyConfig(Batches, Threads, Reported, Proving, Quantizing, Pixels, Sampl
         """
         known = None if self.data is None else plan.data.get("preprocess")
         preprocess, scaling = self.treatment(None if known is None else Preprocess.from_json(known))
-        shared = parts(self, Quantizing, Pixels, SampleData, Batches, Threads, Reported, Proving)
+        shared = parts(self, Quantizing, Pixels, SampleData, Batches, Threads, Reported, Proving, Libraries)
         shared["also_read"] = {**self.also_read, "the plan": self.plan}
         shared["preprocess"] = preprocess if scaling == "explicit" else scaling
         return PruneConfig(**shared, seed=plan.seed)

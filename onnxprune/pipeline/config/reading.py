@@ -405,6 +405,16 @@ def files(value: Mapping[str, Any]) -> dict[str, Path]:
     return {str(name): path(each) for name, each in value.items()}
 
 
+def libraries(value: Any) -> tuple[Path, ...]:
+    """Read paths of files: one, or several.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    several = isinstance(value, Iterable) and not isinstance(value, str | os.PathLike)
+    return tuple(file(each) for each in (value if several else (value,)))
+
+
 def switch(value: bool) -> bool:
     """Take a switch.
 

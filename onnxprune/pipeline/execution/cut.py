@@ -84,7 +84,7 @@ def cut_and_verify(run: Run, planned: Planned) -> PrunedModel:
     recovers = bool(plan.recovery) and reason is None
     plan = plan if recovers or planned.replayed else replace(plan, recovery={})  # it says what was done
     cut, plan = apply(model, run.analysis, plan)
-    news = (*_head_notes(run.analysis, plan), *_state_notes(cut))
+    news = (*_head_notes(run.analysis, plan), *_state_notes(cut), *map(_library_note, config.custom_ops))
     notes = (*planned.notes, *news, *([] if reason is None else [reason]))
     with_metadata(cut.model, _metadata(plan))
     # From here on the values that the cut made are in the files that will be the result, and no more in memory.
@@ -155,6 +155,10 @@ def _head_notes(analysis: Analysis, plan: Plan) -> Iterator[str]:
             f"Output {analysis.head.ref.name!r} has {len(plan.classes)} of its {analysis.classes.size} classes left, "
             f"in their order: {', '.join(plan.classes)}; the mask is the original's scores of these classes{alone}."
         )
+
+
+def _library_note(library: Path) -> str:
+    return f"Operators of {library} were loaded, so its code ran."
 
 
 def _state_notes(cut: Cut) -> Iterator[str]:
