@@ -9,7 +9,7 @@ from typing import Any
 
 from onnxprune.data import Dataset
 from onnxprune.data.joined import joined
-from onnxprune.errors import InputError
+from onnxprune.errors import Code, InputError
 from onnxprune.graph.storage.mapped import on_disk
 from onnxprune.pipeline.context import Run
 from onnxprune.recovery.recovery import in_trials, steps
@@ -82,6 +82,10 @@ class Judged:
         return replace(self, stages=stages, best=stages[self.stages.index(self.best)])
 
 
+BROKEN: frozenset[Code] = frozenset({"unreadable-file", "not-writable"})
+"""What is wrong with the machine and not with the model: nothing goes on from there."""
+
+
 def stages_of(run: Run, cut: Cut, name: str, seed: int, notes: list[str], track: Track = silent) -> Iterator[Stage]:
     """Yield the cut and what each step of the recovery `name` made of it, as far as they come.
 
@@ -101,6 +105,8 @@ def stages_of(run: Run, cut: Cut, name: str, seed: int, notes: list[str], track:
                     yield Stage(cut, step.before)
                 yield Stage(cut, step.error, step, others)
         except InputError as error:
+            if error.code in BROKEN:
+                raise
             notes.append(f"Recovery {name} stopped where it was: {error}")
 
     if data.others is None:

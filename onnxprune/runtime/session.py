@@ -98,10 +98,10 @@ class Session:
                 source, options, providers=list(providers), disabled_optimizers=disabled
             )
         except FAILURES as error:
-            raise InputError(
-                f"onnxruntime cannot load '{self.name}' ({_reason(error)}): {_advice(str(error))}",
-                "not-runnable",
-            ) from error
+            told = f"onnxruntime cannot load '{self.name}' ({_reason(error)})"
+            if "SystemError : " in str(error):  # it is the system that refused to open a file
+                raise InputError(f"{told}: check that its files can be read.", "unreadable-file") from error
+            raise InputError(f"{told}: {_advice(str(error))}", "not-runnable") from error
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self.interface = interface_left(self._session.get_modelmeta().custom_metadata_map)

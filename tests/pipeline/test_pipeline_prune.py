@@ -220,6 +220,16 @@ def test_recovery_never_sees_what_is_measured_on(tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
+def test_a_recovery_that_cannot_read_its_files_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*args: Any, **more: Any) -> None:
+        raise InputError("the disk is broken", "unreadable-file")
+
+    monkeypatch.setattr("onnxprune.recovery.run.sample_calls", fails)
+    with refused("unreadable-file", "disk is broken"):
+        prune(RESNET, data=CALIB, macs=0.3, output=tmp_path / "out.onnx")
+    assert names(tmp_path) == []
+
+
 def test_a_recovery_that_cannot_run_leaves_the_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*args: Any, **more: Any) -> None:
         raise InputError("the runtime has no kernel", "not-runnable")
