@@ -162,12 +162,44 @@ def page(rows: Sequence[Row]) -> str:
         "behind refit, from 50 images of each of ten classes. Blind ways know of no classes, the others are given",
         "`--classes`. Means over the draws, and that of the paired differences from the best blind way with its 95 %",
         "range.",
+        "",
+        "## On the average",
+        "",
+        "Paired differences over all drawn subtasks of all nets that both ways have, means with their 95 % ranges.",
     ]
+    for macs in sorted({row["macs"] for row in rows}, reverse=True):
+        parts += [
+            "",
+            f"### {100 * macs:g} % of the MACs",
+            "",
+            _differences([row for row in rows if row["macs"] == macs]),
+        ]
     kinds = dict.fromkeys((row["classes"], row["macs"]) for row in rows)
     for count, macs in sorted(kinds, key=lambda kind: (kind[0], -kind[1])):
         part = [row for row in rows if (row["classes"], row["macs"]) == (count, macs)]
         parts += ["", f"## {count} classes, {100 * macs:g} % of the MACs", "", _table(part)]
     return "\n".join(parts)
+
+
+def _differences(rows: Sequence[Row]) -> str:
+    """Return a table: every way beside each of the blind ones."""
+    found: dict[str, dict[tuple[str, int, int], float]] = {}
+    for row in rows:
+        found.setdefault(row["way"], {})[row["net"], row["classes"], row["draw"]] = 100 * row["top1"]
+    blind = [name for name, (_, knows) in WAYS.items() if not knows and name in found]
+    lines = []
+    for way in (name for name in WAYS if name in found):
+        pairs = {
+            name: [top1 - found[name][key] for key, top1 in found[way].items() if key in found[name]] for name in blind
+        }
+        lines.append((way, str(len(found[way])), *("" if name == way else _mean_of(pairs[name]) for name in blind)))
+    return table(("way", "subtasks", *(f"from {name}" for name in blind)), lines)
+
+
+def _mean_of(pairs: Sequence[float]) -> str:
+    if len(pairs) < 2:
+        return ""
+    return f"{mean(pairs):+.2f} ± {Z95 * stdev(pairs) / len(pairs) ** 0.5:.2f}"
 
 
 def _table(rows: Sequence[Row]) -> str:
