@@ -14,7 +14,8 @@ from onnxprune.data import Dataset
 from onnxprune.errors import InputError
 from onnxprune.graph.layers.quantized import layout
 from onnxprune.graph.model import Graph, read_graph
-from onnxprune.graph.storage.weights import Weights, is_external, mark_changed, named_tensors, stored_tensors
+from onnxprune.graph.storage.stored import StoredModel
+from onnxprune.graph.storage.weights import is_external, mark_changed, named_tensors
 from onnxprune.linear.held import Calls, Held
 from onnxprune.recovery.products import Mixed, mixed_targets
 from onnxprune.recovery.recovery import MEMORY, Recovery, RecoveryTask, steps
@@ -102,7 +103,7 @@ def recover_steps(  # noqa: PLR0913 (every setting has its default)
     """
     todo: tuple[Recovery, ...] = steps(name)
     calls = calls_of(graph, (fit, judge), memory)
-    original, pruned = _inside(graph.model, graph.weights), _inside(cut.model, cut.weights)
+    original, pruned = StoredModel(graph.model, graph.weights).inside(), StoredModel(cut.model, cut.weights).inside()
     first = named_tensors(pruned.graph)
     judged = Judge(original, calls, range(calls.counts[0], len(calls)), cut.masks, memory)
     error = judged.error(pruned)
@@ -132,7 +133,7 @@ def calls_of(graph: Graph, parts: Sequence[Dataset], memory: int) -> SampleCalls
 def error_of(graph: Graph, cut: Cut, judge: Dataset, *, memory: int = MEMORY) -> float:
     """Return how far the outputs of a cut are from those of the model of `graph`, on samples, see `Judge.error`."""
     calls = calls_of(graph, (judge,), memory)
-    original, pruned = _inside(graph.model, graph.weights), _inside(cut.model, cut.weights)
+    original, pruned = StoredModel(graph.model, graph.weights).inside(), StoredModel(cut.model, cut.weights).inside()
     return Judge(original, calls, range(len(calls)), cut.masks, memory).error(pruned)
 
 
@@ -203,14 +204,3 @@ def with_values(cut: Cut, tensors: Mapping[str, onnx.TensorProto]) -> Cut:
         else:
             stored[name].CopyFrom(new)
     return replace(cut, model=model, weights=cut.weights.with_changed(moved))
-
-
-def _inside(model: onnx.ModelProto, weights: Weights) -> onnx.ModelProto:
-    """Return a copy of a model that holds its weights itself."""
-    whole = onnx.ModelProto()
-    whole.CopyFrom(model)
-    for tensor in stored_tensors(whole):
-        if is_external(tensor):
-            tensor.CopyFrom(weights.embedded(tensor))
-            tensor.data_location = onnx.TensorProto.DEFAULT
-    return whole

@@ -1,6 +1,6 @@
 """A recovered model is the cut model with new weights and nothing else, and it runs."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,31 +9,46 @@ from numpy.typing import NDArray
 
 from onnxprune.errors import VerificationError
 from onnxprune.graph.checking import check_structure
-from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights, clear_value, is_external, named_tensors, stored_tensors
+from onnxprune.graph.storage.stored import StoredModel
+from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights, clear_value, named_tensors
 from onnxprune.runtime.session import open_session
 
 
 def check_recovered(
     cut: onnx.ModelProto,
     recovered: onnx.ModelProto,
-    changed: Collection[str],
+    solved: Mapping[str, onnx.TensorProto],
     feeds: Sequence[Mapping[str, NDArray[Any]]],
     *,
     cut_weights: Weights = NO_WEIGHTS,
     weights: Weights = NO_WEIGHTS,
 ) -> None:
-    """Check that `recovered` is `cut` but for the values of the tensors `changed`, is valid, and computes numbers.
+    """Check that `recovered` is `cut` with the values that were solved for, is valid, and computes numbers.
+
+    Args:
+        cut: the cut model.
+        recovered: the same, as it is read back from its file.
+        solved: new values by tensor.
+        feeds: calls of the model.
+        cut_weights: what the cut model refers to.
+        weights: what the recovered one refers to.
 
     Raises:
         VerificationError: it does not.
     """
-    if _stripped(cut, cut_weights, changed) != _stripped(recovered, weights, changed):
+    if _stripped(cut, cut_weights, solved) != _stripped(recovered, weights, solved):
         raise VerificationError(
             "Recovery changed more of the model than its weights; please report this model.", "recovery-failed"
         )
     values = named_tensors(recovered.graph)
-    for name in sorted(changed):
-        if not np.isfinite(weights.array(values[name])).all():
+    for name, tensor in sorted(solved.items()):
+        found = weights.array(values[name])
+        if not np.array_equal(found, onnx.numpy_helper.to_array(tensor), equal_nan=True):
+            raise VerificationError(
+                f"The values of {name!r} are not those that recovery solved for; please report this model.",
+                "recovery-failed",
+            )
+        if not np.isfinite(found).all():
             raise VerificationError(
                 f"Recovery gave {name!r} values that are no numbers; use --recover none.", "recovery-failed"
             )
@@ -47,13 +62,9 @@ def check_recovered(
             )
 
 
-def _stripped(model: onnx.ModelProto, weights: Weights, changed: Collection[str]) -> bytes:
+def _stripped(model: onnx.ModelProto, weights: Weights, changed: Iterable[str]) -> bytes:
     """Return a model with its weights inside, but without the values of `changed`."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    for tensor in stored_tensors(bare):
-        if is_external(tensor):
-            tensor.CopyFrom(weights.embedded(tensor))
+    bare = StoredModel(model, weights).inside()
     tensors = named_tensors(bare.graph)
     for name in changed:
         clear_value(tensors[name])

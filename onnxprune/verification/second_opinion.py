@@ -8,14 +8,12 @@ in both once more.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import onnx
 from numpy.typing import NDArray
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.errors import InputError, VerificationError
 from onnxprune.graph.storage.metadata import interface_of
 from onnxprune.graph.storage.stored import StoredModel
-from onnxprune.graph.storage.weights import is_external, stored_tensors
 from onnxprune.runtime.oracles import open_oracle
 from onnxprune.runtime.session import open_session
 from onnxprune.surgery.mask import masked_model
@@ -105,18 +103,8 @@ def _between_runtimes(name: str, model: StoredModel, feeds: Sequence[Values]) ->
 
 def _runner(name: str, model: StoredModel, what: str) -> Callable[[Values], Values]:
     """Return what runs a model in another runtime, which takes feeds of the original's widths too."""
-    run, left = open_oracle(name, _whole(model), what), interface_of(model.proto)
+    run, left = open_oracle(name, model.inside(), what), interface_of(model.proto)
     return lambda feeds: run(fitted(feeds, left))
-
-
-def _whole(model: StoredModel) -> onnx.ModelProto:
-    """Return a model with all its weights inside."""
-    whole = onnx.ModelProto()
-    whole.CopyFrom(model.proto)
-    for tensor in stored_tensors(whole):
-        if is_external(tensor):
-            tensor.CopyFrom(model.weights.embedded(tensor))
-    return whole
 
 
 def _worst(calls: Sequence[tuple[Values, Values]], masks: Mapping[Axis, BoolArray]) -> tuple[float, str]:

@@ -83,7 +83,7 @@ def _replace(run: Run, cut: Cut, step: RecoveryStep, seed: int) -> Cut:
 
     def check(recovered: onnx.ModelProto, weights: Weights) -> None:
         feeds = verification_feeds(run.model, run.calibration_samples.calibration, seed)
-        check_recovered(before, recovered, frozenset(step.values), feeds, cut_weights=cut.weights, weights=weights)
+        check_recovered(before, recovered, step.values, feeds, cut_weights=cut.weights, weights=weights)
 
     return put_in_place(cut, after, step.cut.weights, run.config.written, run.staging, check)
 
