@@ -86,3 +86,20 @@ def test_what_makes_one_unit_of_all_channels_is_named() -> None:
         }""")
     tied = {group.name: group.tied for group in analysed(model).groups if group.tied}
     assert tied == {"d": "all 12 channels are one unit, tied by Conv (node 1) and Conv (node 2)"}
+
+
+def test_of_several_frozen_parts_the_first_is_explained() -> None:
+    analysis = analysed(
+        net("""(float[1, 3, 4, 4] x) => (float[1, 2, 4, 4] y, float[1, 5, 4, 4] second, float[1, 6, 4, 4] third)
+        <float[4, 3, 1, 1] w0, float[5, 3, 1, 1] w1, float[6, 3, 1, 1] w2, float[2, 15, 1, 1] w3> {
+            a = Conv(x, w0)
+            second = Conv(x, w1)
+            third = Conv(x, w2)
+            c = Concat<axis = 1>(a, second, third)
+            y = Conv(c, w3)
+        }""")
+    )
+    found = explain(analysis, "c:1")
+    assert found.frozen == 11
+    assert found.reason is not None
+    assert "second:1" in found.reason

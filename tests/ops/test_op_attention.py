@@ -122,3 +122,23 @@ def test_tokens_that_are_counted_stay() -> None:
         )
         assert group_sizes(model, approximate=True) == []
         assert frozen_reasons(model)["x1"].startswith("x1:2 meets")
+
+
+def test_tokens_of_keys_and_values_are_cut_only_where_inexact_results_may_be() -> None:
+    """Few tokens made of many, as Linformer has them: the softmax runs over those that are left."""
+    model = net(
+        """(float[1, 2, 5, 4] q, float[1, 2, 4, 9] x) => (float[1, 2, 5, 4] y)
+        <float[9, 6] w, float[4] s, float[4, 4] o> {
+            t = MatMul(x, w)
+            k = Transpose<perm = [0, 1, 3, 2]>(t)
+            v = Mul(k, s)
+            a = Attention(q, k, v)
+            y = MatMul(a, o)
+        }""",
+        opset=23,
+        ir=10,
+    )
+    assert 6 not in group_sizes(model)
+    assert frozen_reasons(model)["t"] == "k:2 meets Attention (node 3), which normalises over this axis"
+    assert 6 in group_sizes(model, approximate=True)
+    assert_cut_equals_mask(model, approximate=True)

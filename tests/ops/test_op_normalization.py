@@ -192,6 +192,19 @@ def test_instance_norm_is_exact_on_its_channels() -> None:
     assert checked.shape("s") == checked.shape("b") == (4,)
 
 
+def test_instance_norm_lets_channels_through_that_are_its_batch() -> None:
+    model = net("""(float[1, 3, 5, 5] x) => (float[1, 4, 5, 5] y)
+        <float[6, 3, 1, 1] w0, float[1] s, float[1] b, float[4, 6, 1, 1] w1> {
+            c = Conv(x, w0)
+            t = Transpose<perm = [1, 0, 2, 3]>(c)
+            d = InstanceNormalization(t, s, b)
+            e = Transpose<perm = [1, 0, 2, 3]>(d)
+            y = Conv(e, w1)
+        }""")
+    assert group_sizes(model) == [6]
+    assert_cut_equals_mask(model)
+
+
 def test_instance_norm_over_the_cut_axis_with_both_axes_cut() -> None:
     model = net("""(float[n, 3, 5] x) => (float[n, 4, 6] y)
         <float[8, 3, 1] w0, float[5, 10] w1, float[8] s, float[4, 8, 1] w2, float[10, 6] w3> {

@@ -108,3 +108,23 @@ def test_what_a_spatial_transformer_makes_of_its_channels_is_geometry() -> None:
     assert "AffineGrid (node 5), where it holds an affine transformation" in frozen_reasons(model)["t"]
     keep = {group.name: np.arange(group.size) < group.size - 2 for group in analysed(model).prunable}
     assert_cut_equals_mask(model, keep)
+
+
+def test_a_batch_of_channels_has_a_grid_for_each() -> None:
+    model = net(
+        """(float[1, 3, 5, 5] x, float[1, 3, 3, 2] z) => (float[1, 4, 1, 3] y)
+        <float[6, 3, 1, 1] w0, float[6, 3, 1, 1] w1, float[4, 6, 1, 1] w2> {
+            c = Conv(x, w0)
+            ct = Transpose<perm = [1, 0, 2, 3]>(c)
+            d = Conv(z, w1)
+            dt = Transpose<perm = [1, 0, 2, 3]>(d)
+            a = GridSample(ct, dt)
+            at = Transpose<perm = [1, 0, 2, 3]>(a)
+            y = Conv(at, w2)
+        }""",
+        opset=20,
+        ir=9,
+    )
+    assert group_sizes(model) == [6]
+    checked = assert_cut_equals_mask(model)
+    assert checked.shape("w1") == (3, 3, 1, 1)
