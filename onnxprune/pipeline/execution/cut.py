@@ -23,7 +23,7 @@ from onnxprune.graph.storage.paths import data_names
 from onnxprune.graph.storage.staging import with_metadata
 from onnxprune.graph.storage.stored import StoredModel
 from onnxprune.pipeline.context import Run
-from onnxprune.pipeline.execution.store import put_in_place, stage
+from onnxprune.pipeline.execution.store import relabelled, stage
 from onnxprune.pipeline.planned import Planned
 from onnxprune.recovery.run import obstacle
 from onnxprune.runtime import open_session
@@ -105,7 +105,7 @@ def cut_and_verify(run: Run, planned: Planned) -> PrunedModel:
     said = onnx.ModelProto()
     said.CopyFrom(cut.model)
     with_metadata(said, {PROOF: equality.proof})
-    cut = put_in_place(cut, said, cut.weights, config.written, run.staging, lambda *_: None)
+    cut = relabelled(cut, said, config.written, run.staging)
     plan = plan if planned.replayed else replace(plan, proof=equality.proof)
     return PrunedModel(cut, replace(planned, plan=plan), equality, opinion, recovers, notes=notes)
 
