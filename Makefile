@@ -62,8 +62,9 @@ clean:  ## remove what the targets above made
 
 sbom: $(VENV)/bin/python  ## dist/: the wheel, and what it brings along (CycloneDX)
 	$(BIN)/pip install -q --disable-pip-version-check build cyclonedx-bom
+	rm -rf dist .sbom
 	$(BIN)/python -m build -q --wheel
-	rm -rf .sbom && $(PYTHON) -m venv .sbom
+	$(PYTHON) -m venv .sbom
 	.sbom/bin/pip install -q --disable-pip-version-check dist/onnxprune-*.whl
 	$(BIN)/cyclonedx-py environment .sbom/bin/python --output-format JSON --output-file dist/onnxprune.cdx.json
 	rm -rf .sbom

@@ -127,7 +127,7 @@ def main() -> int:
                 known.append(block(options.seed, number))
     except FailedNetError:
         return 1
-    rows = known.read()
+    rows = [row for row in known.read() if row["seed"] == options.seed]
     if options.page is not None:
         options.page.write_text(page(rows), encoding="utf-8")
     drawn, checked, proven = (sum(row[name] for row in rows) for name in ("drawn", "checked", "proven"))

@@ -90,6 +90,8 @@ def _paired(values: Found, others: Found) -> str:
         [top1 - others[net][draw] for draw, top1 in draws.items() if draw in others[net]]
         for net, draws in values.items()
     ]
+    if not all(pairs):
+        return ""
     difference = mean(mean(found) for found in pairs)
     if min(map(len, pairs)) < 2:
         return f"{difference:+.2f}"

@@ -8,8 +8,8 @@ def main() -> NoReturn:
     """Run the command line."""
     try:
         from onnxprune.cli.program import main as run
-
-        run()
-    except KeyboardInterrupt:  # while modules are read; a command says so itself
-        print("onnxprune: interrupted; nothing was written", file=sys.stderr)
+    except KeyboardInterrupt:
+        if sys.stderr is not None:
+            print("onnxprune: interrupted; nothing was written", file=sys.stderr)
         sys.exit(130)
+    run()

@@ -1,6 +1,8 @@
 """How every command ends: an exit code, and where it failed one sentence on stderr, and a JSON object for programs."""
 
+import os
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any, NamedTuple
 import click
 
 from onnxprune.errors import Code, InputError, OnnxPruneError, UnreachableError
-from onnxprune.graph.storage.scratch import PREFIX
+from onnxprune.graph.storage.scratch import PREFIX, SUFFIX
 
 INTERRUPTED, TERMINATED = 130, 143
 UNEXPECTED = 70
@@ -84,7 +86,10 @@ def _failure(error: BaseException, *, debug: bool) -> Failure:
 
 def _is_own(name: Any) -> bool:
     """Whether a file lies in a temporary folder of a run, which somebody else may have removed."""
-    return isinstance(name, str) and any(part.startswith((PREFIX, "onnxprune-")) for part in Path(name).parts)
+    if not isinstance(name, str):
+        return False
+    beside = any(part.startswith(PREFIX) and part.endswith(SUFFIX) for part in Path(name).parts)
+    return beside or name.startswith(f"{tempfile.gettempdir()}{os.sep}onnxprune-")
 
 
 def _tell(failure: Failure, *, debug: bool, programs: Programs) -> None:

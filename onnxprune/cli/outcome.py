@@ -31,15 +31,18 @@ def report_of(path: Path | None) -> Extra:
 
 @contextmanager
 def told(written: Iterable[Path]) -> Iterator[None]:
-    """Print a result inside of this, behind whose back nothing is undone: what cannot be printed is written.
+    """Print a result inside of this: where that fails or is interrupted, it is said that the files are written.
 
     Raises:
         ToldError: standard output cannot be written to.
+        KeyboardInterrupt: it was interrupted.
     """
+    places = ", ".join(str(path) for path in written)
     try:
         yield
+    except KeyboardInterrupt as stopped:
+        raise type(stopped)(f"interrupted; the result is written: {places}") from None
     except UnprintableError as error:
-        places = ", ".join(str(path) for path in written)
         raise ToldError(f"{str(error).rstrip('.')}, but the result is written: {places}", "unprintable") from None
 
 

@@ -1,5 +1,6 @@
 """`-o -`: the model goes to standard output, for the next command of a pipe, and all that is said to stderr."""
 
+import io
 import os
 import sys
 import tempfile
@@ -35,7 +36,7 @@ def piped(config: C, talk: Talk) -> Iterator[tuple[C, Path | None]]:
         yield config, None
         return
     _check(config, talk)
-    with tempfile.TemporaryDirectory(prefix="onnxprune-") as folder:
+    with tempfile.TemporaryDirectory(prefix="onnxprune-", ignore_cleanup_errors=True) as folder:
         file = Path(folder) / config.model.name
         plan: dict[str, Any] = (
             {"plan_output": Path(os.devnull)} if getattr(config, "plan_output", config) is None else {}
@@ -76,13 +77,17 @@ def refuse_pipe(output: Path | None, command: str) -> None:
 
 def _content(file: Path) -> bytes:
     """Return a model in one piece, with the weights that it keeps in data files."""
-    import onnx
+    from google.protobuf.message import EncodeError
 
-    if not [other for other in file.parent.iterdir() if other != file and other.suffix != ".txt"]:
+    from onnxprune.graph.storage.load import open_model
+    from onnxprune.graph.storage.save import locations
+
+    stored = open_model(file)
+    if not locations(*stored):
         return file.read_bytes()
     try:
-        whole: bytes = onnx.load(file).SerializeToString()
-    except ValueError:
+        whole: bytes = stored.inside().SerializeToString(deterministic=True)
+    except (ValueError, EncodeError):
         raise InputError(
             "The pruned model keeps its weights in data files and is too large for standard output; name a file with "
             "-o in place of -.",
@@ -96,6 +101,12 @@ def _check(config: Quantizing, talk: Talk) -> None:
         raise _refused("-o - and --json would both go to standard output; leave one of the two out")
     if sys.stdout.isatty():
         raise _refused("-o - writes a model, which is no text, and standard output is a terminal; send it to a pipe")
+    try:
+        os.write(sys.stdout.fileno(), b"")
+    except io.UnsupportedOperation:  # it is no file
+        pass
+    except OSError as error:
+        raise UnprintableError(f"Standard output cannot be written to ({error.strerror})", "unprintable") from None
     if getattr(config, "dry_run", False):
         raise _refused("A dry run makes no model that could go to standard output; leave out -o -, or --dry-run")
     if config.quantize is not None and config.quantized_output is None:

@@ -8,6 +8,7 @@ import onnxruntime as ort
 
 from onnxprune.errors import InputError
 from onnxprune.runtime.failures import FAILURES
+from onnxprune.values.ordinary_file import open_ordinary
 
 _LOADED: list[Path] = []
 
@@ -21,6 +22,7 @@ def custom_ops(libraries: Sequence[Path]) -> Iterator[None]:
     """
     for library in libraries:
         try:
+            open_ordinary(library).close()
             ort.SessionOptions().register_custom_ops_library(str(library.resolve(strict=True)))
         except OSError as error:
             raise InputError(f"--custom-ops {library} cannot be read ({error.strerror}).", "missing-file") from None

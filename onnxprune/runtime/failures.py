@@ -1,4 +1,4 @@
-"""What onnxruntime raises. Where the system refuses it something, the class is whatever has the system's number."""
+"""What onnxruntime raises. It numbers its classes, and numbers of system errors (13: no permission) pass for theirs."""
 
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 

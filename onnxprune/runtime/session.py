@@ -3,6 +3,7 @@
 The only place (with its siblings in this package) that imports onnxruntime.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from onnxprune.values.interface import TensorSpec, fitted
 Optimization = Literal["none", "basic", "extended", "all"]
 Feeds = Mapping[str, NDArray[Any]]
 
+if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":  # told in time, unless somebody else imported it before
+    ort.disable_telemetry_events()
+
 _LEVELS = {
     "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -32,6 +36,7 @@ _LEVELS = {
 }
 _DTYPES = {"float": "float32", "double": "float64", "string": "str"}
 _FATAL_ONLY = 4
+_REFUSED = re.compile(r"(\[ONNXRuntimeError\] : \d+ : \w+ : )?SystemError : \d+")
 _NO_PREPACKING = "session.disable_prepacking"
 _DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 
@@ -99,7 +104,7 @@ class Session:
             )
         except FAILURES as error:
             told = f"onnxruntime cannot load '{self.name}' ({_reason(error)})"
-            if "SystemError : " in str(error):  # it is the system that refused to open a file
+            if _REFUSED.match(str(error)):  # it is the system that did not open a file
                 raise InputError(f"{told}: check that its files can be read.", "unreadable-file") from error
             raise InputError(f"{told}: {_advice(str(error))}", "not-runnable") from error
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())

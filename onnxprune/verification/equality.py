@@ -151,7 +151,7 @@ def computes_the_same(
         if any(value.dtype.kind not in "fiub" for value in values):
             continue
         floats = all(value.dtype.kind == "f" for value in values)
-        differ, least = (difference, tolerance) if floats else (_share_of_others, max(tolerance, FLIPPED))
+        differ, least = (difference, tolerance) if floats else (share_of_others, max(tolerance, FLIPPED))
         noise = differ(values, rough[name])
         if noise > UNCHECKABLE_NOISE or differ(values, found[name]) > max(least, NOISE_FACTOR * noise):
             return False
@@ -282,7 +282,7 @@ def difference(reference: Sequence[NDArray[Any]], other: Sequence[NDArray[Any]])
     return largest / scale if scale > 0 else (0.0 if largest == 0 else float("inf"))
 
 
-def _share_of_others(reference: Sequence[NDArray[Any]], other: Sequence[NDArray[Any]]) -> float:
+def share_of_others(reference: Sequence[NDArray[Any]], other: Sequence[NDArray[Any]]) -> float:
     """Return which share of the elements differ; 1 where shapes do."""
     if any(a.shape != b.shape for a, b in zip(reference, other, strict=True)):
         return 1.0

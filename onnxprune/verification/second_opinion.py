@@ -21,12 +21,18 @@ from onnxprune.values.axes import Axis, BoolArray
 from onnxprune.values.branches import Branch
 from onnxprune.values.equality import Equality
 from onnxprune.values.interface import fitted
-from onnxprune.verification.equality import difference, kept_of, masks_of
+from onnxprune.values.opinion import Opinion
+from onnxprune.verification.equality import difference, kept_of, masks_of, share_of_others
 
 Values = Mapping[str, NDArray[Any]]
 
 TOLERANCE = 1e-4
-"""Kernels of two runtimes add up in other orders, see docs/benchmarks/runtimes.md."""
+"""Kernels of two runtimes add up in other orders, see docs/benchmarks/runtimes.md.
+
+Of integers it is the share that may be others.
+"""
+MOST = 1e-2
+"""Where more than this had to be allowed, nothing could be told."""
 
 
 def second_opinion(
@@ -37,7 +43,7 @@ def second_opinion(
     branches: Sequence[Branch],
     feeds: Sequence[Values],
     first: Equality,
-) -> tuple[float, float]:
+) -> Opinion:
     """Compare a cut with the masked original in another runtime.
 
     Args:
@@ -50,14 +56,21 @@ def second_opinion(
         first: what onnxruntime said, whose noise is allowed here too.
 
     Returns:
-        The largest difference, relative to the largest value of an output, and what was allowed.
+        What was found, but for the written model.
 
     Raises:
-        InputError: the runtime is not installed, cannot run the model, or disagrees about the original.
+        InputError: the runtime is not installed, cannot run the model, or disagrees about the original, or rounding
+            moves its outputs too far for two runtimes to be compared.
         VerificationError: cut and mask differ.
     """
     graph = analysis.graph
     allowed = max(TOLERANCE, 10 * first.noise, first.tolerance)
+    if not allowed <= MOST:
+        raise InputError(
+            f"Rounding alone moves the outputs of this model by {first.noise:.1e}, so that --oracle {name} cannot tell "
+            "anything; leave it out.",
+            "not-runnable",
+        )
     original = StoredModel(graph.model, graph.weights)
     worst, tensor = _between_runtimes(name, original, feeds)
     if worst > allowed:
@@ -75,7 +88,9 @@ def second_opinion(
             f"differs by {worst:.1e} (allowed {allowed:.1e}); nothing was written, please report this model.",
             "cut-differs",
         )
-    return worst, allowed
+    whole = _runner(name, original, "the original")
+    power, _ = _worst([(whole(call), one(call)) for call in feeds], {})
+    return Opinion(name, worst, allowed, power)
 
 
 def confirm_written(name: str, written: StoredModel, feeds: Sequence[Values], allowed: float) -> float:
@@ -114,7 +129,7 @@ def _worst(calls: Sequence[tuple[Values, Values]], masks: Mapping[Axis, BoolArra
     """
     names = [name for name, value in calls[0][0].items() if value.dtype.kind in "fiub"]
     found = {
-        name: difference(
+        name: (difference if calls[0][0][name].dtype.kind == "f" else share_of_others)(
             [kept_of(one[name], masks_of(name, masks)) for one, _ in calls], [other[name] for _, other in calls]
         )
         for name in names

@@ -1,9 +1,5 @@
 """The whole job on models whose weights lie outside: the same cut, the same layout, nobody else's file touched."""
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -297,36 +293,3 @@ def test_after_a_failed_check_no_file_is_left(data: Path, tmp_path: Path, monkey
     with refused("cut-differs"):
         prune(path, data, tmp_path / "out" / "net.onnx")
     assert list((tmp_path / "out").iterdir()) == []
-
-
-KILLED = """
-import os, signal, sys
-from onnxprune.cli import main
-from onnxprune.graph.storage.staging import Staging
-
-put, calls = Staging._put, []
-
-def counted(*given):
-    calls.append(given)
-    if len(calls) > int(os.environ["LAST"]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    put(*given)
-
-Staging._put = counted
-main()
-"""
-
-
-@pytest.mark.parametrize("last", [0, 1, 2])
-def test_a_kill_while_a_result_is_replaced_is_made_good_by_the_next_run(data: Path, tmp_path: Path, last: int) -> None:
-    path, output = one_file(tmp_path / "in"), tmp_path / "out" / "small.onnx"
-    prune(path, data, output)
-    older = contents(output.parent)
-    more = ("--data", str(data), "--method", "random", "--ratio", "25%", "--round-to", "1", "-q", "-o", str(output))
-    command = [sys.executable, "-c", KILLED, str(path), *more]
-    ended = subprocess.run(command, check=False, env={**os.environ, "LAST": str(last)}, capture_output=True)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
-    assert not output.exists()
-    prune(path, data, tmp_path / "out" / "other.onnx")  # any run that writes there
-    assert {name: content for name, content in contents(output.parent).items() if name in older} == older
-    assert not [name for name in contents(output.parent) if name.startswith(".onnxprune-")]

@@ -11,8 +11,6 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from onnxprune.graph.storage.undo import roll_back
-
 PREFIX, SUFFIX = ".onnxprune-", ".part"
 
 
@@ -49,12 +47,11 @@ class Scratch:
 
 
 def sweep(parent: Path) -> None:
-    """Remove the folders in `parent` that killed processes left, and take back what these had half put in place."""
+    """Remove the folders in `parent` that killed processes left behind."""
     with suppress(OSError):
         for folder in sorted(parent.glob(f"{PREFIX}*{SUFFIX}")):
             lock = _locked(folder, wait=False)
             if lock is not None:
-                roll_back(folder)
                 shutil.rmtree(folder, ignore_errors=True)
                 os.close(lock)
 

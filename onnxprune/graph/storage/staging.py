@@ -2,7 +2,7 @@
 
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,6 @@ import onnx
 from onnxprune.errors import InputError
 from onnxprune.graph.storage.places import followed, is_null
 from onnxprune.graph.storage.scratch import Scratch
-from onnxprune.graph.storage.undo import end_log, write_log
 
 
 @dataclass(frozen=True)
@@ -91,49 +90,33 @@ class Staging:
         """Put every file in its place, `last` after all others; on failure everything is as it was.
 
         A model is `withdrawn` first whose data files are about to be replaced: whoever kills the process in between
-        leaves no model, and not one that reads another one's weights. The next process that makes a temporary folder
-        there puts the older files back.
+        leaves no model, and not one that reads another one's weights.
 
         Raises:
             InputError: a file cannot be put in its place.
         """
-        folders = [made for key, made in self._folders.items() if not is_null(key)]
-        staged = [(made, *pair) for made in folders for pair in made.files()]
+        staged = [pair for key, made in self._folders.items() if not is_null(key) for pair in made.files()]
         place = None if last is None else followed(last)
-        staged.sort(key=lambda entry: entry[2] == place)
+        staged.sort(key=lambda pair: pair[1] == place)
         try:
-            for made in folders:
-                with explained(made.parent):
-                    self._keep(made.scratch.folder, [(file, target) for of, file, target in staged if of is made])
             if withdrawn and last is not None and place is not None and place.is_file():
-                if place not in self._backups:
-                    self._backups[place] = self.folder(last) / "withdrawn.old"
-                    place.replace(self._backups[place])
-                else:
-                    place.unlink()
-            for _, file, target in staged:
+                backup = self.folder(last) / f"{len(self._backups)}.old"
+                place.replace(backup)
+                self._backups[place] = backup
+            for file, target in staged:
                 with explained(target):
                     self._put(file, target)
         except BaseException:
             self._undo()
             raise
-        for made in folders:
-            end_log(made.scratch.folder)
-
-    def _keep(self, folder: Path, files: Sequence[tuple[Path, Path]]) -> None:
-        """Keep the files that are about to be replaced, and log what it takes to put them back."""
-        kept = {}
-        for number, (_, target) in enumerate(files):
-            if target.is_file():
-                backup = folder / f"{number}.old"
-                with suppress(OSError):  # a file system without links: then there is no way back, but no file is lost
-                    backup.hardlink_to(target)
-                    kept[target] = backup
-        self._backups |= kept
-        write_log(folder, kept, {target: file.stat().st_ino for file, target in files})
 
     def _put(self, file: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_file():
+            backup = file.with_name(f"{len(self._backups)}.old")
+            with suppress(OSError):  # a file system without links: then there is no way back, but no file is lost
+                backup.hardlink_to(target)
+                self._backups[target] = backup
         existed = target.exists()
         known = self._backups.get(target, target)
         with suppress(OSError):  # there is none, or a file system without modes
@@ -144,12 +127,11 @@ class Staging:
 
     def _undo(self) -> None:
         for target in self._placed:
-            target.unlink(missing_ok=True)
+            with suppress(OSError):
+                target.unlink()
         for target, backup in self._backups.items():
             with suppress(OSError):
                 backup.replace(target)
-        for made in self._folders.values():
-            end_log(made.scratch.folder)
 
 
 def _scratch(target: Path) -> Scratch:

@@ -15,7 +15,7 @@ from onnxprune.pipeline.config.reading import settings
 from onnxprune.values.ordinary_file import read_text
 
 SHELL_ONLY = frozenset({"config", "custom-ops", "debug", "json", "progress", "quiet", "steer", "verbose"})
-"""Options that are about what the command line prints and reads."""
+"""Options of the command line itself, and what loads code, which a file from elsewhere must not."""
 
 
 def read_file(path: Path, config: type) -> dict[str, Any]:

@@ -557,12 +557,13 @@ class Output(Subject):
         default=None,
         converter=optional(file),
         metadata=option(
-            "The pruned model; - for standard output.",
+            "The pruned model.",
             OUTPUT,
             "-o --output",
             metavar="FILE",
             default="MODEL.pruned.onnx beside the model",
-            more="With -, all else is said on stderr, and a plan is written where --plan asks for one.",
+            more="Of prune and apply - is standard output: all else is said on stderr then, and a plan is written only "
+            "where --plan asks for one.",
         ),
     )
 

@@ -90,7 +90,7 @@ def cut_and_verify(run: Run, planned: Planned) -> PrunedModel:
     # From here on the values that the cut made are in the files that will be the result, and no more in memory.
     outputs = {**config.outputs, "the model": None, **({"the plan": None} if planned.replayed else {})}
     beside = [path for path in outputs.values() if path is not None]
-    folder = run.staging.folder(config.written)  # made first: it puts back what a killed run had withdrawn
+    folder = run.staging.folder(config.written)
     names = data_names(cut.model, cut.weights, config.written, beside, config.inputs)
     cut = stage(cut, config.written, run.staging, names if run.state is None else run.state.data_files(names))
     data = None if run.samples is None else run.samples.calibration
@@ -119,8 +119,7 @@ def _asked(run: Run, oracle: str, cut: Cut, equality: Equality) -> Opinion:
     run.working(f"Asking {oracle}")
     feeds = verification_feeds(run.model, None if run.samples is None else run.samples.calibration, run.config.seed)
     stored = StoredModel(cut.model, cut.weights)
-    worst, allowed = second_opinion(oracle, run.analysis, stored, cut.masks, cut.branches, feeds, equality)
-    return Opinion(oracle, worst, allowed)
+    return second_opinion(oracle, run.analysis, stored, cut.masks, cut.branches, feeds, equality)
 
 
 def confirmed(run: Run, pruned: PrunedModel) -> PrunedModel:

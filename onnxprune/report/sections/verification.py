@@ -21,7 +21,8 @@ def blocks(result: Result, detail: Detail) -> Iterator[Block | None]:
     if result.opinion is not None:
         found = result.opinion
         said = f"cut and mask differ by {found.cut:.1e}, the written model in both by {found.written:.1e}"
-        yield Lines((f"Second opinion of {found.oracle}: {said}, allowed {found.tolerance:.0e}.",))
+        blind = "" if found.has_power else "; on these samples masking changes too little for the cut to be told"
+        yield Lines((f"Second opinion of {found.oracle}: {said}, allowed {found.tolerance:.0e}{blind}.",))
 
 
 def verification_lines(equality: Equality) -> Lines:

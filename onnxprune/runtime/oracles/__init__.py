@@ -40,7 +40,7 @@ def open_oracle(name: str, model: onnx.ModelProto, what: str) -> Run:
             return work(*given)
         except ImportError as error:
             raise InputError(
-                f"--oracle {name} needs a package that is not there ({error}); pip install {name}, or name another.",
+                f"--oracle {name} needs a package that is not there ({error}); install it, or name another runtime.",
                 "not-installed",
             ) from None
         except Exception as error:  # what other runtimes die of has no common name

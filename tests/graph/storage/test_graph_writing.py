@@ -1,14 +1,13 @@
 """Files are written whole or not at all, and the input is never among them."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from folders import contents, names
+from folders import names
 from nets import net
 from refusals import refused
 
@@ -179,67 +178,3 @@ def test_files_are_written_where_folders_cannot_be_locked(tmp_path: Path, monkey
     (tmp_path / ".onnxprune-x.part").mkdir()
     write_bytes(tmp_path / "net.onnx", b"1")
     assert names(tmp_path) == [".onnxprune-x.part", "net.onnx"], "nobody knows whose it is"
-
-
-HALF_PUT = """
-import os, pathlib, signal, sys
-from onnxprune.graph.storage.staging import Staging
-
-folder, last = pathlib.Path(sys.argv[1]), int(sys.argv[2])
-calls = 0
-
-def counted(real):
-    def work(*args, **more):
-        global calls
-        if calls == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        calls += 1
-        return real(*args, **more)
-    return work
-
-with Staging() as staging:
-    for name in ("weights.bin", "net.plan.json", "extra.csv", "net.onnx"):
-        staging.write(folder / name, b"new")
-    for name in ("replace", "unlink"):
-        setattr(pathlib.Path, name, counted(getattr(pathlib.Path, name)))
-    staging.commit(last=folder / "net.onnx", withdrawn=True)
-"""
-OLDER = {"net.onnx": b"old", "net.plan.json": b"old", "weights.bin": b"old"}
-
-
-@pytest.mark.parametrize("last", range(6))
-def test_the_older_files_are_back_after_a_kill_while_they_were_replaced(tmp_path: Path, last: int) -> None:
-    for name, content in OLDER.items():
-        (tmp_path / name).write_bytes(content)
-    ended = subprocess.run([sys.executable, "-c", HALF_PUT, str(tmp_path), str(last)], check=False)
-    assert ended.returncode == -signal.SIGKILL
-    half = {name: content for name, content in contents(tmp_path).items() if "/" not in name}
-    assert "net.onnx" not in half or set(half.values()) in ({b"old"}, {b"new"}), (
-        "no model has other weights than its own"
-    )
-    write_bytes(tmp_path / "mine.txt", b"1")
-    assert contents(tmp_path) == OLDER | {"mine.txt": b"1"}
-
-
-def test_what_somebody_changed_after_a_kill_stays(tmp_path: Path) -> None:
-    for name, content in OLDER.items():
-        (tmp_path / name).write_bytes(content)
-    subprocess.run([sys.executable, "-c", HALF_PUT, str(tmp_path), "4"], check=False)
-    other = tmp_path / "mended"
-    other.write_bytes(b"mended")
-    other.replace(tmp_path / "weights.bin")
-    write_bytes(tmp_path / "mine.txt", b"1")
-    assert contents(tmp_path) == OLDER | {"mine.txt": b"1", "weights.bin": b"mended"}
-
-
-@pytest.mark.parametrize(
-    "text", ["{", "[]", '{"new": {"../x": 1}, "kept": {"../x": "0.old"}}', '{"new": 1, "kept": {}}']
-)
-def test_a_log_without_sense_changes_nothing(tmp_path: Path, text: str) -> None:
-    folder = tmp_path / "out"
-    left = folder / ".onnxprune-x.part"
-    left.mkdir(parents=True)
-    (left / "undo.json").write_text(text)
-    (left / "0.old").write_bytes(b"planted")
-    write_bytes(folder / "mine.txt", b"1")
-    assert contents(tmp_path) == {"out/mine.txt": b"1"}
