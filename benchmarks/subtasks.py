@@ -223,7 +223,9 @@ def _cell(rows: Sequence[Row], net: str, way: str) -> str:
     if not found:
         return ""
     blind = {name: _by_draw(rows, net, name) for name, (_, knows) in WAYS.items() if not knows}
-    best = max((name for name in blind if blind[name]), key=lambda name: mean(blind[name].values()), default=None)
+    most = max(map(len, blind.values()))  # a way that has fewer draws is compared with, but is not the best
+    whole = [name for name in blind if blind[name] and len(blind[name]) == most]
+    best = max(whole, key=lambda name: mean(blind[name].values()), default=None)
     said = f"{100 * mean(found.values()):.1f}"
     if best is None or best == way:
         return said
