@@ -1,6 +1,6 @@
 """Rows of a benchmark in a file of JSON lines, so that a run that was cut off goes on where it was.
 
-The long ones go on from `benchmarks/rows`: a copy of promise.jsonl, methods.jsonl or subtasks.jsonl there, given with --rows.
+The long ones go on from `benchmarks/rows`: a copy of a file there, given with --rows.
 """
 
 import argparse
