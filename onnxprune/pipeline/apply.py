@@ -41,6 +41,8 @@ def open_plan(path: Path) -> Plan:
     except FileNotFoundError:
         raise InputError(f"No such plan: {path}; make one with --dry-run.", "missing-file") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); name a plan.", "unreadable-file") from None
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); make a plan with --dry-run.", "unreadable-file"
+        ) from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not a plan; make one with --dry-run.", "unreadable-file") from None
