@@ -469,7 +469,7 @@ class PruneConfig(
     def inputs(self) -> "Inputs":
         """What a run reads."""
         files = {"the scores": self.scores, "the latency table": self.latency_table}
-        files |= {f"the operators {number}": library for number, library in enumerate(self.custom_ops, 1)}
+        files |= {f"library {number} of --custom-ops": library for number, library in enumerate(self.custom_ops, 1)}
         return self.read({"the sample data": self.data, "the test data": self.test, **files}, self.labels, self.teacher)
 
     @property
