@@ -101,7 +101,8 @@ class Staging:
         try:
             if withdrawn and last is not None and place is not None and place.is_file():
                 backup = self.folder(last) / f"{len(self._backups)}.old"
-                place.replace(backup)
+                with explained(last):
+                    place.replace(backup)
                 self._backups[place] = backup
             for file, target in staged:
                 with explained(target):
