@@ -14,7 +14,6 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,7 +26,7 @@ from PIL import Image  # noqa: E402
 from random_nets import draw_net  # noqa: E402
 
 from benchmarks.forked import forked  # noqa: E402
-from benchmarks.rows import Row, Rows  # noqa: E402
+from benchmarks.rows import Row, Rows, survey  # noqa: E402
 from benchmarks.stamp import stamp  # noqa: E402
 from benchmarks.tables import table  # noqa: E402
 
@@ -124,15 +123,6 @@ def _counted(found: Counter[Any]) -> str:
     return ", ".join(f"{name}: {count}" for name, count in sorted(found.items(), key=str))
 
 
-def _numbers(options: argparse.Namespace) -> Iterator[tuple[str, int]]:
-    if options.only:
-        what, _, number = options.only.partition(":")
-        yield what, int(number)
-        return
-    for what, count in (("model", options.models), ("data", options.data)):
-        yield from ((what, number) for number in range(count))
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--models", type=int, default=10_000)
@@ -142,20 +132,17 @@ def main() -> int:
     parser.add_argument("--rows", type=Path, default=Path("corrupted.jsonl"))
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
-    known = Rows(options.rows, KEY)
-    known.mend()
-    done = set() if options.only else known.done()
-    for what, number in _numbers(options):
-        if known.key({"what": what, "number": number, "seed": options.seed}) in done:
-            continue
-        row = run(what, number, options.seed)
-        if options.only:
-            print(json.dumps(row, indent=1))
-            continue
-        known.append(row)
-        if row["faults"]:
-            print(json.dumps(row), flush=True)
-    rows = known.read()
+    if options.only:
+        what, _, number = options.only.partition(":")
+        print(json.dumps(run(what, int(number), options.seed), indent=1))
+        return 0
+    counts = {"model": options.models, "data": options.data}
+    cells = (
+        {"what": what, "number": number, "seed": options.seed}
+        for what, count in counts.items()
+        for number in range(count)
+    )
+    rows = survey(Rows(options.rows, KEY), cells, lambda cell: run(**cell))
     print(kinds(rows))
     if options.page is not None:
         options.page.write_text(page(rows), encoding="utf-8")

@@ -33,7 +33,7 @@ import numpy as np  # noqa: E402
 from large import NAMES, model, outside, packed  # noqa: E402
 
 from benchmarks.forked import Ended, forked  # noqa: E402
-from benchmarks.rows import Row, Rows  # noqa: E402
+from benchmarks.rows import Row, Rows, survey  # noqa: E402
 from benchmarks.stamp import stamp  # noqa: E402
 from benchmarks.tables import table  # noqa: E402
 from onnxprune.pipeline.execution import evaluate  # noqa: E402
@@ -205,18 +205,9 @@ def main() -> int:
         what, _, call = options.only.partition(":")
         print(json.dumps(disturbed(library, what, int(call), read, new), indent=1))
         return 0
-    known = Rows(options.rows, KEY)
-    known.mend()
-    done = known.done()
-    for what in options.what.split(","):
-        for call in range(1, count + 1, options.every):
-            if known.key({"what": what, "call": call}) in done:
-                continue
-            row = disturbed(library, what, call, read, new)
-            known.append(row)
-            if row["faults"]:
-                print(json.dumps(row), flush=True)
-    rows = known.read()
+    calls = range(1, count + 1, options.every)
+    cells = ({"what": what, "call": call} for what in options.what.split(",") for call in calls)
+    rows = survey(Rows(options.rows, KEY), cells, lambda cell: disturbed(library, **cell, read=read, new=new))
     print(ends(rows))
     if options.page is not None:
         options.page.write_text(page(rows), encoding="utf-8")

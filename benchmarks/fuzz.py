@@ -79,9 +79,15 @@ def one(seed: int, number: int, *, show: bool = False) -> tuple[bool | None, set
     return None if found is None else found.proven, {node.op_type for node in model.graph.node}
 
 
+def totals(rows: Sequence[Row]) -> tuple[int, int, int]:
+    """Return how many nets were drawn, how many of these checked, and how many of these with power."""
+    drawn, checked, proven = (sum(row[name] for row in rows) for name in ("drawn", "checked", "proven"))
+    return drawn, checked, proven
+
+
 def page(rows: Sequence[Row]) -> str:
     """Return the page of all rows."""
-    drawn, checked, proven = (sum(row[name] for row in rows) for name in ("drawn", "checked", "proven"))
+    drawn, checked, proven = totals(rows)
     ops: Counter[str] = Counter()
     for row in rows:
         ops.update(row["ops"])
@@ -130,7 +136,7 @@ def main() -> int:
     rows = [row for row in known.read() if row["seed"] == options.seed]
     if options.page is not None:
         options.page.write_text(page(rows), encoding="utf-8")
-    drawn, checked, proven = (sum(row[name] for row in rows) for name in ("drawn", "checked", "proven"))
+    drawn, checked, proven = totals(rows)
     print(f"{drawn} nets drawn, {checked} checked, {proven} with power, no failure")
     return 0 if checked else 1
 

@@ -73,3 +73,17 @@ def fill(known: Rows, rows: Iterable[Row]) -> None:
     for row in rows:
         known.append(row)
         print(row, flush=True)
+
+
+def survey(known: Rows, cells: Iterable[Row], attempt: Callable[[Row], Row]) -> list[Row]:
+    """Make the row of every cell that is not there yet, print those that have faults, and return all rows."""
+    known.mend()
+    done = known.done()
+    for cell in cells:
+        if known.key(cell) in done:
+            continue
+        row = attempt(cell)
+        known.append(row)
+        if row["faults"]:
+            print(json.dumps(row), flush=True)
+    return known.read()

@@ -27,6 +27,18 @@ from onnxprune.values.branches import left_out
 
 Array = NDArray[Any]
 
+CLASSIFIER = """(float[n, 3, 8, 8] x) => (float[n, 4] y)
+    <float[16, 3, 3, 3] w, float[12, 16, 3, 3] v, float[12] b, float[4, 12] u> {
+        c = Conv<pads = [1, 1, 1, 1]>(x, w)
+        r = Relu(c)
+        d = Conv<pads = [1, 1, 1, 1]>(r, v, b)
+        e = Relu(d)
+        g = GlobalAveragePool(e)
+        f = Flatten(g)
+        y = Gemm<transB = 1>(f, u)
+    }"""
+"""Two convolutions and a classifier of four classes, as `net` takes it."""
+
 # The error always granted, as a share of the largest output; ten times the runtime's own noise where that is more.
 TOLERANCE = 1e-5
 # How much further than the tolerance the masked network has to be from the whole one, or the check proves nothing.

@@ -1,7 +1,5 @@
 """`onnxprune apply MODEL PLAN`: replay a plan."""
 
-import sys
-
 from onnxprune.cli.options import Talk, job
 from onnxprune.pipeline.config.jobs import ApplyConfig
 
@@ -21,14 +19,12 @@ def apply(config: ApplyConfig, talk: Talk) -> None:
     scores did not see, with the plan's preprocessing unless options say otherwise.
     """
     from onnxprune.cli.listening import open_listener
-    from onnxprune.cli.outcome import deliver, report_of
-    from onnxprune.cli.piped import piped, send
+    from onnxprune.cli.outcome import report_of
+    from onnxprune.cli.piped import hand_over, piped
     from onnxprune.pipeline.apply import apply_plan, open_plan
 
     plan = open_plan(config.plan)
     with piped(config, talk) as (told, pipe):
         with open_listener(talk) as listener:
             result = apply_plan(told.replaying(plan), plan, listener, report_of(config.report))
-        if pipe is not None:
-            result = send(result, pipe)
-    deliver(result, talk, config.report, None if pipe is None else sys.stderr)
+        hand_over(result, talk, config.report, pipe)

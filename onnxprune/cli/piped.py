@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import attrs
 
 from onnxprune.cli.options import Talk
+from onnxprune.cli.outcome import deliver
 from onnxprune.cli.standard_streams import UnprintableError
 from onnxprune.errors import InputError
 from onnxprune.pipeline.config.groups import Quantizing
@@ -42,6 +43,18 @@ def piped(config: C, talk: Talk) -> Iterator[tuple[C, Path | None]]:
             {"plan_output": Path(os.devnull)} if getattr(config, "plan_output", config) is None else {}
         )
         yield attrs.evolve(config, output=file, **plan), file
+
+
+def hand_over(result: Result, talk: Talk, report: Path | None, pipe: Path | None) -> None:
+    """Print a result; one whose model is at `pipe` sends that to standard output first.
+
+    Raises:
+        As `deliver` and `send`.
+    """
+    if pipe is None:
+        deliver(result, talk, report)
+    else:
+        deliver(send(result, pipe), talk, report, sys.stderr)
 
 
 def send(result: Result, file: Path) -> Result:

@@ -1,7 +1,5 @@
 """`onnxprune MODEL --data PATH`: the main job."""
 
-import sys
-
 from onnxprune.cli.options import Talk, job
 from onnxprune.pipeline.config.jobs import PruneConfig
 
@@ -24,8 +22,8 @@ def prune(config: PruneConfig, talk: Talk) -> None:
     Exit codes: 0 done, 1 the request cannot be met, 2 bad input or usage, 3 the result failed its check.
     """
     from onnxprune.cli.listening import open_listener
-    from onnxprune.cli.outcome import deliver, report_of
-    from onnxprune.cli.piped import piped, send
+    from onnxprune.cli.outcome import report_of
+    from onnxprune.cli.piped import hand_over, piped
     from onnxprune.pipeline.prune import prune as run
 
     with piped(config, talk) as (told, pipe):
@@ -37,6 +35,4 @@ def prune(config: PruneConfig, talk: Talk) -> None:
                     raise
                 kept = f"interrupted; the steps that were finished are in {config.journal}, go on with --resume"
                 raise type(stopped)(kept) from None
-        if pipe is not None:
-            result = send(result, pipe)
-    deliver(result, talk, config.report, None if pipe is None else sys.stderr)
+        hand_over(result, talk, config.report, pipe)

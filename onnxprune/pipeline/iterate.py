@@ -415,10 +415,9 @@ def _write(
     quality = Evaluator(config.pruning, original, measured, listener.track).quality(session)
     written = config.written
     with Staging() as staging:
-        folder = staging.folder(written)
         with explained(written):
             names = data_names(final.proto, final.weights, written, inputs=config.inputs)
-            write_model(final.proto, final.weights, folder / written.name, names)
+            write_model(final.proto, final.weights, staging.folder(written) / written.name, names)
         staging.commit(last=written)
     return Iterated(
         config.model,

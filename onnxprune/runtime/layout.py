@@ -5,6 +5,7 @@ with zeros to whole blocks when a model is loaded, which the model that it saves
 widths are not laid out so, and several times slower.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,19 +27,16 @@ def layout_block() -> int | None:
 
     None too where it cannot be told, as on a disk that is full.
     """
-    with TemporaryDirectory(prefix="onnxprune-", ignore_cleanup_errors=True) as folder:
+    laid_out = onnx.GraphProto()
+    with (
+        suppress(OSError, *FAILURES),
+        TemporaryDirectory(prefix="onnxprune-", ignore_cleanup_errors=True) as folder,
+    ):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.optimized_model_filepath = str(Path(folder) / "laid_out.onnx")
-        try:
-            onnxruntime.InferenceSession(
-                _convolution().SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-            laid_out = onnx.load(options.optimized_model_filepath).graph
-        except OSError:
-            return None
-        except FAILURES:
-            return None
+        onnxruntime.InferenceSession(_convolution().SerializeToString(), options, providers=["CPUExecutionProvider"])
+        laid_out = onnx.load(options.optimized_model_filepath).graph
     blocked = {name for node in laid_out.node if node.domain == _BLOCKED for name in node.input}
     filters = [tensor.dims[0] for tensor in laid_out.initializer if tensor.name in blocked and len(tensor.dims) == 4]
     filled = filters[0] - (_WIDTH - 1) if filters else 0

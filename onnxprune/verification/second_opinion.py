@@ -5,7 +5,7 @@ masked original, both run in the other one. At the end the model that is written
 in both once more.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -71,8 +71,7 @@ def second_opinion(
             "anything; leave it out.",
             "not-runnable",
         )
-    original = StoredModel(graph.model, graph.weights)
-    worst, tensor = _between_runtimes(name, original, feeds)
+    plain, worst, tensor = _between_runtimes(name, StoredModel(graph.model, graph.weights), feeds)
     if worst > allowed:
         raise InputError(
             f"--oracle {name} computes something else than onnxruntime from the original: {tensor!r} differs by "
@@ -80,16 +79,15 @@ def second_opinion(
             "not-runnable",
         )
     masked = StoredModel(masked_model(analysis, masks, branches), graph.weights)
-    one, other = (_runner(name, model, what) for model, what in ((masked, "the masked original"), (cut, "the cut")))
-    worst, tensor = _worst([(one(call), other(call)) for call in feeds], masks)
+    zeroed = _answers(name, masked, "the masked original", feeds)
+    worst, tensor = _worst(zeroed, _answers(name, cut, "the cut", feeds), masks)
     if worst > allowed:
         raise VerificationError(
             f"The cut model does not equal the masked original in {name}, though it does in onnxruntime: {tensor!r} "
             f"differs by {worst:.1e} (allowed {allowed:.1e}); nothing was written, please report this model.",
             "cut-differs",
         )
-    whole = _runner(name, original, "the original")
-    power, _ = _worst([(whole(call), one(call)) for call in feeds], {})
+    power, _ = _worst(plain, zeroed, {})
     return Opinion(name, worst, allowed, power)
 
 
@@ -100,7 +98,7 @@ def confirm_written(name: str, written: StoredModel, feeds: Sequence[Values], al
         InputError: the runtime cannot run it.
         VerificationError: they differ by more than `allowed`.
     """
-    worst, tensor = _between_runtimes(name, written, feeds)
+    _, worst, tensor = _between_runtimes(name, written, feeds)
     if worst > allowed:
         raise VerificationError(
             f"The result computes something else in {name} than in onnxruntime: {tensor!r} differs by {worst:.1e} "
@@ -110,27 +108,28 @@ def confirm_written(name: str, written: StoredModel, feeds: Sequence[Values], al
     return worst
 
 
-def _between_runtimes(name: str, model: StoredModel, feeds: Sequence[Values]) -> tuple[float, str]:
+def _between_runtimes(name: str, model: StoredModel, feeds: Sequence[Values]) -> tuple[list[Values], float, str]:
+    """Return what another runtime makes of a model, how far that is from onnxruntime's, and in which output."""
     session = open_session(model.proto, model.weights, name="the model", prepack=False, may_quantize=False)
-    run = _runner(name, model, "the model")
-    return _worst([(session.run(call), run(call)) for call in feeds], {})
+    found = _answers(name, model, "the model", feeds)
+    return found, *_worst([session.run(call) for call in feeds], found, {})
 
 
-def _runner(name: str, model: StoredModel, what: str) -> Callable[[Values], Values]:
-    """Return what runs a model in another runtime, which takes feeds of the original's widths too."""
+def _answers(name: str, model: StoredModel, what: str, feeds: Sequence[Values]) -> list[Values]:
+    """Return what another runtime makes of a model, which is given feeds of the original's widths."""
     run, left = open_oracle(name, model.inside(), what), interface_of(model.proto)
-    return lambda feeds: run(fitted(feeds, left))
+    return [run(fitted(call, left)) for call in feeds]
 
 
-def _worst(calls: Sequence[tuple[Values, Values]], masks: Mapping[Axis, BoolArray]) -> tuple[float, str]:
+def _worst(one: Sequence[Values], other: Sequence[Values], masks: Mapping[Axis, BoolArray]) -> tuple[float, str]:
     """Return the largest relative difference of an output that holds numbers, and its name.
 
-    Of the first values of each pair that is left which masks keep.
+    Of the values in `one` that is left which masks keep.
     """
-    names = [name for name, value in calls[0][0].items() if value.dtype.kind in "fiub"]
+    names = [name for name, value in one[0].items() if value.dtype.kind in "fiub"]
     found = {
-        name: (difference if calls[0][0][name].dtype.kind == "f" else share_of_others)(
-            [kept_of(one[name], masks_of(name, masks)) for one, _ in calls], [other[name] for _, other in calls]
+        name: (difference if one[0][name].dtype.kind == "f" else share_of_others)(
+            [kept_of(call[name], masks_of(name, masks)) for call in one], [call[name] for call in other]
         )
         for name in names
     }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from nets import net, save_samples
+from nets import CLASSIFIER, net, save_samples
 from program import call, refused, save
 
 from onnxprune.runtime.custom_ops import custom_ops
@@ -16,17 +16,7 @@ LIBRARY = extensions.get_library_path()
 
 CUT = ("--method", "l1", "--ratio", "50%", "--round-to", "1")
 
-TEXT = """(float[n, 3, 8, 8] x) => (float[n, 4] y)
-    <float[16, 3, 3, 3] w, float[12, 16, 3, 3] v, float[12] b, float[4, 12] u> {
-        c = Conv<pads = [1, 1, 1, 1]>(x, w)
-        r = Relu(c)
-        d = Conv<pads = [1, 1, 1, 1]>(r, v, b)
-        less, more = ai.onnx.contrib.NegPos(d)
-        e = Sub(more, less)
-        g = GlobalAveragePool(e)
-        f = Flatten(g)
-        y = Gemm<transB = 1>(f, u)
-    }"""
+TEXT = CLASSIFIER.replace("e = Relu(d)", "less, more = ai.onnx.contrib.NegPos(d) e = Sub(more, less)")
 
 
 @pytest.fixture

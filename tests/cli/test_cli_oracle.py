@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from large import one_file
-from nets import net, save_samples
+from nets import CLASSIFIER, net, save_samples
 from program import Ended, call, refused, save
 
 from onnxprune.runtime import oracles
@@ -18,21 +18,10 @@ from onnxprune.runtime import oracles
 CUT = ("--method", "l1", "--ratio", "50%", "--round-to", "1")
 SCALE = 3.0
 
-TEXT = """(float[n, 3, 8, 8] x) => (float[n, 4] y)
-    <float[16, 3, 3, 3] w, float[12, 16, 3, 3] v, float[12] b, float[4, 12] u> {
-        c = Conv<pads = [1, 1, 1, 1]>(x, w)
-        r = Relu(c)
-        d = Conv<pads = [1, 1, 1, 1]>(r, v, b)
-        e = Relu(d)
-        g = GlobalAveragePool(e)
-        f = Flatten(g)
-        y = Gemm<transB = 1>(f, u)
-    }"""
-
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    return save(net(TEXT), tmp_path / "net.onnx")
+    return save(net(CLASSIFIER), tmp_path / "net.onnx")
 
 
 @pytest.fixture
@@ -110,7 +99,7 @@ def test_one_that_disagrees_about_the_original_has_no_say(model: Path, wrong: Ca
 
 
 def test_one_that_cannot_run_the_model(tmp_path: Path) -> None:
-    fused = net(TEXT.replace("r = Relu(c)", "r = com.microsoft.Gelu(c)"))
+    fused = net(CLASSIFIER.replace("r = Relu(c)", "r = com.microsoft.Gelu(c)"))
     fused.opset_import.add(domain="com.microsoft", version=1)
     refused(asked(save(fused, tmp_path / "fused.onnx"), "-q"), "--oracle reference cannot run", "Gelu")
 

@@ -59,11 +59,7 @@ def load_model(path: Path | str) -> onnx.ModelProto:
     Raises:
         InputError: as `open_model`.
     """
-    model, weights = open_model(path)
-    for tensor in stored_tensors(model):
-        if is_external(tensor):
-            tensor.CopyFrom(weights.embedded(tensor))
-    return model
+    return open_model(path).inside()
 
 
 def _parse(path: Path) -> StoredModel:

@@ -90,10 +90,10 @@ def cut_and_verify(run: Run, planned: Planned) -> PrunedModel:
     # From here on the values that the cut made are in the files that will be the result, and no more in memory.
     outputs = {**config.outputs, "the model": None, **({"the plan": None} if planned.replayed else {})}
     beside = [path for path in outputs.values() if path is not None]
-    folder = run.staging.folder(config.written)
     names = data_names(cut.model, cut.weights, config.written, beside, config.inputs)
     cut = stage(cut, config.written, run.staging, names if run.state is None else run.state.data_files(names))
     data = None if run.samples is None else run.samples.calibration
+    folder = run.staging.folder(config.written)
     equality = verify(model, run.analysis, cut, data, seed=config.seed, scratch=folder)
     if config.require_proof and equality.proof == "unproven":
         raise VerificationError(
@@ -117,9 +117,8 @@ def _asked(run: Run, oracle: str, cut: Cut, equality: Equality) -> Opinion:
         As `second_opinion`.
     """
     run.working(f"Asking {oracle}")
-    feeds = verification_feeds(run.model, None if run.samples is None else run.samples.calibration, run.config.seed)
     stored = StoredModel(cut.model, cut.weights)
-    return second_opinion(oracle, run.analysis, stored, cut.masks, cut.branches, feeds, equality)
+    return second_opinion(oracle, run.analysis, stored, cut.masks, cut.branches, _feeds_of(run), equality)
 
 
 def confirmed(run: Run, pruned: PrunedModel) -> PrunedModel:
@@ -130,11 +129,13 @@ def confirmed(run: Run, pruned: PrunedModel) -> PrunedModel:
     """
     if pruned.opinion is None:
         return pruned
-    data = None if run.samples is None else run.samples.calibration
-    feeds = verification_feeds(run.model, data, run.config.seed)
     stored = StoredModel(pruned.cut.model, pruned.cut.weights)
-    worst = confirm_written(pruned.opinion.oracle, stored, feeds, pruned.opinion.tolerance)
+    worst = confirm_written(pruned.opinion.oracle, stored, _feeds_of(run), pruned.opinion.tolerance)
     return replace(pruned, opinion=replace(pruned.opinion, written=worst))
+
+
+def _feeds_of(run: Run) -> Sequence[dict[str, Any]]:
+    return verification_feeds(run.model, None if run.samples is None else run.samples.calibration, run.config.seed)
 
 
 def _why_not_recovered(run: Run, plan: Plan) -> str | None:

@@ -1,4 +1,4 @@
-"""Runtimes that share nothing with onnxruntime, for a second opinion: one file each, and a line here."""
+"""Runtimes that share nothing with onnxruntime: one file each, a line here, and a choice of `--oracle`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
