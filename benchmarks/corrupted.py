@@ -25,7 +25,7 @@ from corruptions import corrupt_arrays, corrupt_model  # noqa: E402
 from PIL import Image  # noqa: E402
 from random_nets import draw_net  # noqa: E402
 
-from benchmarks.forked import forked  # noqa: E402
+from benchmarks.forked import forked, import_as  # noqa: E402
 from benchmarks.rows import Row, Rows, survey  # noqa: E402
 from benchmarks.stamp import stamp  # noqa: E402
 from benchmarks.tables import table  # noqa: E402
@@ -35,6 +35,7 @@ KEY = ("what", "number", "seed")
 SECONDS, BYTES = 10.0, 2 << 30
 DOCUMENTED = frozenset((0, 1, 2, 3))
 IMAGES = 40
+WAY = ("--macs", "60%", "--threads", "1", "--method")
 
 
 def case(what: str, number: int, seed: int, folder: Path) -> tuple[str, list[str]]:
@@ -46,11 +47,11 @@ def case(what: str, number: int, seed: int, folder: Path) -> tuple[str, list[str
         whole = draw_net(rng).SerializeToString() if rng.random() < 0.5 else _sample_model(rng)
         kind, broken = corrupt_model(rng, whole)
         model.write_bytes(broken)
-        return kind, [str(model), "--macs", "60%", "--method", "l1", "--threads", "1"]
+        return kind, [str(model), *WAY, "l1"]
     model.write_bytes(_sample_model(rng))
     kind, broken = corrupt_arrays(rng, arrays)
     data.write_bytes(broken)
-    return kind, [str(model), "--data", str(data), "--macs", "60%", "--method", "entropy", "--threads", "1"]
+    return kind, [str(model), "--data", str(data), *WAY, "entropy"]
 
 
 def _sample_model(rng: Random) -> bytes:
@@ -132,6 +133,10 @@ def main() -> int:
     parser.add_argument("--rows", type=Path, default=Path("corrupted.jsonl"))
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        whole = [str(SAMPLES / "digits_convnet.onnx"), "--data", str(SAMPLES / "calib"), *WAY, "entropy"]
+        import_as([*whole, "-o", str(folder / "out.onnx")], folder / "said", 4 * SECONDS)
     if options.only:
         what, _, number = options.only.partition(":")
         print(json.dumps(run(what, int(number), options.seed), indent=1))

@@ -22,9 +22,8 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in ("", "tests")]
@@ -32,7 +31,7 @@ sys.path[:0] = [str(ROOT / folder) for folder in ("", "tests")]
 import numpy as np  # noqa: E402
 from large import NAMES, model, outside, packed  # noqa: E402
 
-from benchmarks.forked import Ended, forked  # noqa: E402
+from benchmarks.forked import Ended, at_exit, forked  # noqa: E402
 from benchmarks.rows import Row, Rows, survey  # noqa: E402
 from benchmarks.stamp import stamp  # noqa: E402
 from benchmarks.tables import table  # noqa: E402
@@ -78,7 +77,7 @@ class Place:
         def prepare() -> None:
             tempfile.tempdir = str(self.root / "tmp")
             library.fault_arm(folders.encode(), ctypes.c_long(call), WHAT[what])
-            _at_exit(lambda: told.write_text(f"{library.fault_count()} {library.fault_last().decode()}"))
+            at_exit(lambda: told.write_text(f"{library.fault_count()} {library.fault_last().decode()}"))
 
         ended = forked(self.command(), self.root / "said", PATIENCE, prepare)
         return ended, told.read_text() if told.exists() else ""
@@ -87,17 +86,6 @@ class Place:
         """Return what is in a folder, by the paths of the files in it."""
         place = self.root / folder
         return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
-
-
-def _at_exit(work: Callable[[], object]) -> None:
-    """Do `work` in front of os._exit, which a forked command ends with."""
-    leave = os._exit
-
-    def left(code: int) -> Any:
-        work()
-        leave(code)
-
-    os._exit = left  # type: ignore[assignment]
 
 
 def disturbed(library: ctypes.CDLL, what: str, call: int, read: Files, new: Files) -> Row:

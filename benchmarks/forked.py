@@ -1,5 +1,6 @@
-"""The command line in processes of their own, which begin with everything read."""
+"""The command line in processes of their own, which begin with the modules of this one."""
 
+import importlib
 import io
 import os
 import resource
@@ -55,6 +56,25 @@ def forked(
         if time.monotonic() - began > patience:
             os.kill(child, signal.SIGKILL)
         time.sleep(0.01)
+
+
+def at_exit(work: Callable[[], object]) -> None:
+    """Do `work` in front of os._exit, which a forked command ends with."""
+    leave = os._exit
+
+    def left(code: int) -> Any:
+        work()
+        leave(code)
+
+    os._exit = left  # type: ignore[assignment]
+
+
+def import_as(arguments: Sequence[str], said: Path, patience: float) -> None:
+    """Import what a command imports as it runs, so that forks from here on have it."""
+    names = said.with_name("modules")
+    forked(arguments, said, patience, lambda: at_exit(lambda: names.write_text("\n".join(sys.modules))))
+    for name in names.read_text().splitlines():
+        importlib.import_module(name)
 
 
 def _child(arguments: Sequence[str], said: Path, patience: float, prepare: Callable[[], object]) -> None:
