@@ -5,6 +5,9 @@ being the masked network at two optimisation levels of the runtime. The check ha
 outputs by 100 times the tolerance. Where an output says nothing (chaotic or constant), the layers inside are compared,
 kept channels against kept channels.
 
+Where something is ranked, chosen or compared, a difference in the last bit can turn what comes after; networks that
+differ are compared once more with the masked network's choices in both, and up to 1 % of each may be others.
+
 Quantized tensors are compared step by step. Integer kernels add up exactly, so cut and mask usually agree in every bit.
 Where they do not, a float sum in front of a rounding came out on its other side: one step is then allowed, and masking
 has to change the tensor by 10 steps.
@@ -31,9 +34,11 @@ from onnxprune.values.branches import Branch
 from onnxprune.values.equality import Equality, Place, Status
 from onnxprune.verification.overflow import with_half_weights
 from onnxprune.verification.random_ops import with_seeds
-from onnxprune.verification.segments import fed, quantized_tensors, segmented
+from onnxprune.verification.segments import decisions, fed, quantized_tensors, segmented
 
 Values = Mapping[str, NDArray[Any]]
+Runs = Mapping[str, Mapping[str, list[NDArray[Any]]]]
+"""By network and tensor: the values on every feed."""
 
 BASE_TOLERANCE = 1e-5
 NOISE_FACTOR = 10.0
@@ -41,6 +46,8 @@ POWER_FACTOR = 100.0
 UNCHECKABLE_NOISE = 1e-3
 FLIPPED = 1e-3
 POWER_STEPS = 10.0
+TURNED = 1e-2
+"""Which share of a ranking or a comparison may come out otherwise, where all that it reads agrees."""
 _ONE_STEP = 1.01  # floats of neighbouring integers may differ by a hair more than their scale
 
 
@@ -117,12 +124,18 @@ def check_equality(
         return decided
     integers = quantized_tensors(analysis.graph, cut)
     if integers:
-        return _decide(_layer_by_layer(analysis, models, masks, feeds, integers), "layers")
+        runs = _by_stretch(analysis, models, masks, feeds, integers, [*integers, *outputs])
+        return _decide(_compared(analysis, runs, masks, alone=models.alone), "layers")
     inner = _inner_tensors(analysis, cut, masks)
-    looser = decided.status == "unproven" or decided.noise > UNCHECKABLE_NOISE
-    if not looser or not inner:
+    if inner and (decided.status == "unproven" or decided.noise > UNCHECKABLE_NOISE):
+        decided = _decide(_figures(analysis, models, masks, feeds, inner), "layers")
+    choices = decisions(analysis.graph, cut) if decided.status == "different" else {}
+    if not choices:
         return decided
-    return _decide(_figures(analysis, models, masks, feeds, inner), "layers")
+    read = [name for node in analysis.graph.nodes if choices.keys() & set(node.outputs) for name in node.inputs]
+    runs = _by_stretch(analysis, models, masks, feeds, choices, [*inner, *read, *choices, *outputs])
+    figures = _compared(analysis, runs, masks, alone=models.alone)
+    return _decide([*figures, *_turned(runs, masks, choices)], "layers")
 
 
 def odd_outputs(graph: Graph, feeds: Sequence[Values]) -> list[str]:
@@ -190,16 +203,17 @@ def _figures(
     return _compared(analysis, runs, masks, alone=models.alone)
 
 
-def _layer_by_layer(
+def _by_stretch(
     analysis: Analysis,
     models: _Models,
     masks: Mapping[Axis, BoolArray],
     feeds: Sequence[Values],
     integers: Mapping[str, int],
-) -> list[_Figure]:
-    """Compare every stretch between two quantizations by itself, fed with the integers of the masked network.
+    tensors: Sequence[str],
+) -> Runs:
+    """Run the four networks with every stretch between two `integers` by itself, fed with those of the masked network.
 
-    A value that was rounded to the other side would otherwise be handed on and grow from layer to layer.
+    A value that was rounded or ranked to the other side would otherwise be handed on and grow from layer to layer.
     """
     weights = analysis.graph.weights
     masked, (cut, cut_weights) = models.masked, models.cut
@@ -209,19 +223,28 @@ def _layer_by_layer(
         fed(call, {name: kept_of(found[name][i], masks_of(name, masks)) for name in found})
         for i, call in enumerate(feeds)
     ]
-    tensors = list(dict.fromkeys([*integers, *(spec.name for spec in analysis.graph.output_specs)]))
-    runs = {
+    tensors = list(dict.fromkeys(tensors))
+    return {
         "plain": _outputs(segmented(models.whole, integers), weights, whole, tensors),
         "masked": _outputs(segmented(masked, integers), weights, whole, tensors),
         "rough": _outputs(segmented(masked, integers), weights, whole, tensors, optimize=False),
         "cut": _outputs(segmented(cut, integers), cut_weights, slim, tensors),
     }
-    return _compared(analysis, runs, masks, alone=models.alone)
+
+
+def _turned(runs: Runs, masks: Mapping[Axis, BoolArray], choices: Mapping[str, int]) -> list[_Figure]:
+    """Return a figure for each of the `choices` of which more turned than near ties do."""
+    figures = []
+    for name in choices.keys() & runs["masked"].keys():
+        share = share_of_others([kept_of(v, masks_of(name, masks)) for v in runs["masked"][name]], runs["cut"][name])
+        if share > TURNED:
+            figures.append(_Figure(name, error=share, noise=0.0, power=0.0))
+    return figures
 
 
 def _compared(
     analysis: Analysis,
-    runs: Mapping[str, Mapping[str, list[NDArray[Any]]]],
+    runs: Runs,
     masks: Mapping[Axis, BoolArray],
     *,
     alone: bool,

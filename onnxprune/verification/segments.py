@@ -1,4 +1,4 @@
-"""A quantized network taken apart at its integers, so that every stretch between two quantizations runs by itself."""
+"""A network taken apart at its integers, so that every stretch between two roundings or decisions runs by itself."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +11,9 @@ from onnxprune.graph.model import Graph
 
 Values = Mapping[str, NDArray[Any]]
 
+_FLOATS = frozenset((onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16))
+_DECIDED = frozenset((onnx.TensorProto.BOOL, onnx.TensorProto.INT32, onnx.TensorProto.INT64))
+
 
 def quantized_tensors(graph: Graph, cut: onnx.ModelProto) -> dict[str, int]:
     """Return the integer activations that quantizing nodes make in both networks, with their element types."""
@@ -22,6 +25,27 @@ def quantized_tensors(graph: Graph, cut: onnx.ModelProto) -> dict[str, int]:
         if about is not None and about.result.scale >= 0 and name in remaining - graph.constant_derived:
             found[name] = graph.facts.types[0][name].tensor_type.elem_type
     return found
+
+
+def decisions(graph: Graph, cut: onnx.ModelProto) -> dict[str, int]:
+    """Return the integers and truth values that both networks make of floats, with their element types.
+
+    They rank, choose or compare: a difference in the last bit can turn one, and with it all that comes after.
+    """
+    remaining = {name for node in cut.graph.node for name in node.output}
+    types = graph.facts.types[0]
+
+    def kind(name: str) -> int:
+        return types[name].tensor_type.elem_type if name in types else onnx.TensorProto.UNDEFINED
+
+    return {
+        name: kind(name)
+        for node in graph.nodes
+        if node.op not in ("Shape", "Size") and not graph.is_folded(node)
+        if any(kind(read) in _FLOATS and read not in graph.constant_derived for read in node.inputs)
+        for name in node.outputs
+        if kind(name) in _DECIDED and name in remaining - graph.constant_derived
+    }
 
 
 def segmented(model: onnx.ModelProto, tensors: Mapping[str, int]) -> onnx.ModelProto:

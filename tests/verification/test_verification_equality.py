@@ -1,6 +1,7 @@
 """Cut equals mask: a right cut passes, every tampered one is caught, and a check without power says so."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,55 @@ def test_chaotic_outputs_are_checked_layer_by_layer() -> None:
 def test_tampering_behind_chaotic_outputs_is_caught_in_the_layers(change: Change) -> None:
     found = decided(net(CHAOTIC), {"a": KEEP["a"]}, lambda model: edited(model, "w1", change))
     assert (found.status, found.where, found.tensor) == ("different", "layers", "c")
+
+
+# The first two of 256 places tie, and the order in which they are taken shows in the output.
+RANKING = f"""(float[n, 3, 18, 18] x) => (float[n, 4, 200] y)
+    <float[8, 3, 3, 3] w0, float[4, 8, 1, 1] w1, float[256] marks = {{{"5, 5, " + ", ".join("4" * 254)}}},
+     float[256] late = {{{", ".join("0" * 256)}}}, int64[3] flat = {{0, 4, 256}}, int64[1] k = {{200}}> {{
+        a = Conv(x, w0)
+        r = Relu(a)
+        c = Conv(r, w1)
+        f = Reshape(c, flat)
+        n0 = ReduceMean<keepdims = 0>(x)
+        n1 = Mul(n0, late)
+        m = Add(marks, n1)
+        v, i = TopK(m, k)
+        y = Gather<axis = 2>(f, i)
+    }}"""
+
+
+def lowered(count: int) -> Change:
+    """Lower the marks of the first places by rounding."""
+
+    def change(value: Array) -> None:
+        value[:count] = -1e-5 / np.mean(random_feed(net(RANKING))["x"])
+
+    return change
+
+
+def turned_round(value: Array) -> None:
+    value[:] = value[::-1].copy()
+
+
+def test_a_tie_that_is_ranked_the_other_way_is_no_difference() -> None:
+    keep = {"a": KEEP["a"]}
+    found = decided(net(RANKING), keep, lambda model: edited(model, "late", lowered(1)))
+    assert (found.status, found.where) == ("equal", "layers")
+
+
+@pytest.mark.parametrize(("tensor", "change"), [("w1", one_weight), ("w1", swapped), ("marks", turned_round)])
+def test_tampering_with_what_is_ranked_or_taken_by_rank_is_caught(tensor: str, change: Change) -> None:
+    found = decided(net(RANKING), {"a": KEEP["a"]}, lambda model: edited(model, tensor, change))
+    assert found.status == "different"
+
+
+def test_more_turned_places_than_ties_have_are_a_difference() -> None:
+    """All marks are within rounding of each other, so that only how many places turned can tell."""
+    text = re.sub(r"marks = \{[^}]*\}", f"marks = {{{', '.join('4' * 256)}}}", RANKING)
+
+    found = decided(net(text), {"a": KEEP["a"]}, lambda model: edited(model, "late", lowered(100)))
+    assert (found.status, found.tensor) == ("different", "i")
 
 
 def test_inner_tensors_are_compared_on_the_kept_channels_alone() -> None:
