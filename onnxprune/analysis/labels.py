@@ -115,12 +115,8 @@ class _Labeller:
             frozen_axes=tuple(self.frozen_axes),
             produces=tuple(seeds),
             sums=tuple((f, n) for f, n in every if isinstance(f, Sums) and self._is_masked(f)),
-            counts=tuple((f, n) for f, n in every if isinstance(f, Count) and self._is_counted(f)),
-            renumbers=tuple(
-                (f, n if f.node is None else f.node)
-                for f, n in every
-                if isinstance(f, Renumber) and f.axis in self.sizes
-            ),
+            counts=tuple((f, _reader(f, n)) for f, n in every if isinstance(f, Count) and self._is_counted(f)),
+            renumbers=tuple((f, _reader(f, n)) for f, n in every if isinstance(f, Renumber) and f.axis in self.sizes),
             pins=tuple((f, n) for f, n in every if isinstance(f, Pin) and f.axis in self.sizes),
             macs=tuple((f, n) for f, n in every if isinstance(f, Macs)),
             carriers=tuple(dict.fromkeys(self.carrier.values())),
@@ -271,6 +267,11 @@ class _Labeller:
         self._reach(other, size, period)
         ends = (axis, other, first, second) if axis == fact.a else (other, axis, second, first)
         self.applied_ties.append(AppliedTie(node.index, *ends, columns=fact.columns))
+
+
+def _reader(fact: Count | Renumber, node: int) -> int:
+    """Return the number of the node that reads a number."""
+    return node if fact.node is None else fact.node
 
 
 def _stride(fact: Tie) -> int:

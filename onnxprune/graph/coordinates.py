@@ -43,16 +43,18 @@ class Unpooling:
     """Indices into a flat tensor: the first place of a channel, and the place in it that a pooling found.
 
     Attributes:
-        base: where the first places are read, as node and input.
         channels: how many there are.
         read: places of a channel before.
         made: places of a channel behind.
+        base: where the first places are read, as node and input, where they are stored.
+        counted: where the number of channels is read, where the first places are computed from it and from the batch.
     """
 
-    base: tuple[int, int]
     channels: int
     read: int
     made: int
+    base: tuple[int, int] | None = None
+    counted: tuple[int, int] | None = None
 
 
 def coordinates(graph: Graph, name: str, depth: int) -> tuple[Coordinate | None, ...]:
@@ -140,36 +142,95 @@ def _only_sized(graph: Graph, names: Sequence[str]) -> bool:
 
 def unpooling(graph: Graph, node: Node) -> Unpooling | None:
     """Return what the indices of a ScatterND into a flat tensor are made of, where these are places of a pooling."""
-    data, indices, updates, made = (_shape(graph, name) for name in (*node.inputs[:3], node.outputs[0]))
-    if (len(data), len(indices), len(updates)) != (1, 2, 1) or indices[1] != 1 or _is_free(graph, node):
+    first, second = (_unpooling(graph, node, trial) for trial in (0, 1))
+    same = first is not None and second is not None and (first.read, first.made) == (second.read, second.made)
+    return first if same else None
+
+
+def _unpooling(graph: Graph, node: Node, trial: int) -> Unpooling | None:
+    data, indices, updates, made = (_shape(graph, name, trial) for name in (*node.inputs[:3], node.outputs[0]))
+    if (len(data), len(indices), len(updates)) != (1, 2, 1) or indices[1] != 1:
         return None
-    name = node.inputs[1]
+    name, maker = _unflattened(graph, node.inputs[1])
+    if maker is None or maker.op != "Add" or not graph.is_read_once(name):
+        return None
+    pools = [_pooling(graph, read) for read in maker.inputs]
+    shape = _shape(graph, name, trial)
+    if sum(pool is not None for pool in pools) != 1 or len(shape) < 3:
+        return None
+    slot = pools.index(None)
+    read, images = math.prod(shape[2:]), math.prod(shape[:2])
+    plane, rest = divmod(made[0], images)
+    whole = _shape(graph, next(pool for pool in pools if pool is not None).inputs[0], trial)
+    if rest or plane < math.prod(whole[2:]) or read * images != updates[0]:
+        return None
+    if graph.is_leaf(maker.inputs[slot]):
+        known = graph.facts.known[maker.inputs[slot]]
+        base = (known.first, known.second)[trial]
+        first = (np.arange(images) * plane).reshape(shape[:2] + (1,) * (len(shape) - 2))
+        fits = np.issubdtype(base.dtype, np.integer) and base.shape == first.shape and bool((base == first).all())
+        return Unpooling(shape[1], read, plane, base=(maker.index, slot)) if fits and known.fixed.all() else None
+    counted = _counted_planes(graph, maker.inputs[slot], shape[1], plane)
+    return None if counted is None else Unpooling(shape[1], read, plane, counted=counted)
+
+
+def _unflattened(graph: Graph, name: str) -> tuple[str, Node | None]:
+    """Return what a tensor is a reshaped copy of, and its maker, as far as nothing else reads the copies."""
     maker = graph.maker(name)
     while maker is not None and maker.op in _FLATTENED and graph.is_read_once(name):
         name = maker.inputs[0]
         maker = graph.maker(name)
-    if maker is None or maker.op != "Add" or not graph.is_read_once(name):
-        return None
-    leaves = [slot for slot in (0, 1) if graph.is_leaf(maker.inputs[slot])]
-    if len(leaves) != 1:
-        return None
-    pool = _pooling(graph, maker.inputs[1 - leaves[0]])
-    shape = _shape(graph, name)
-    if pool is None or len(shape) < 3:
-        return None
-    base = graph.facts.known[maker.inputs[leaves[0]]].first
-    read, images = math.prod(shape[2:]), math.prod(shape[:2])
-    plane, rest = divmod(made[0], images)
-    whole = _shape(graph, pool.inputs[0])
-    first = (np.arange(images) * plane).reshape(shape[:2] + (1,) * (len(shape) - 2))
-    fits = np.issubdtype(base.dtype, np.integer) and base.shape == first.shape and bool((base == first).all())
-    if rest or not fits or plane < math.prod(whole[2:]) or read * images != updates[0]:
-        return None
-    return Unpooling((maker.index, leaves[0]), shape[1], read, plane)
+    return name, maker
 
 
-def _is_free(graph: Graph, node: Node) -> bool:
-    return any(_shape(graph, name, 0) != _shape(graph, name, 1) for name in (*node.inputs, *node.outputs))
+def _counted_planes(graph: Graph, name: str, channels: int, plane: int) -> tuple[int, int] | None:
+    """Return where the width is read of channels that are numbered through all images, and multiplied by `plane`."""
+    name, times = _unflattened(graph, name)
+    factor = None if times is None or times.op != "Mul" else _by_constant(graph, times, plane)
+    if factor is None or not graph.is_read_once(name):
+        return None
+    assert times is not None
+    _, numbers = _unflattened(graph, times.inputs[1 - factor])
+    return None if numbers is None else _numbering(graph, numbers, channels)
+
+
+def _numbering(graph: Graph, node: Node, channels: int) -> tuple[int, int] | None:
+    """Return where the width is read of a Range that numbers the channels of all images."""
+    first, limit, step = (
+        (graph.facts.known.get(name) for name in node.inputs[:3]) if node.op == "Range" else (None,) * 3
+    )
+    if first is None or limit is None or step is None or not graph.is_read_once(node.outputs[0]):
+        return None
+    if [(int(known.first), int(known.second)) for known in (first, step)] != [(0, 0), (1, 1)]:
+        return None
+    product = graph.producers.get(node.inputs[1])
+    if product is None or product.op != "Mul" or not graph.is_read_once(node.inputs[1]):
+        return None
+    slot = _by_constant(graph, product, channels)
+    return None if slot is None else (product.index, slot)
+
+
+def _by_constant(graph: Graph, node: Node, number: int) -> int | None:
+    """Return which of two inputs is a constant of one number, and this one."""
+    for slot, name in enumerate(node.inputs):
+        known = graph.facts.known.get(name)
+        if known is not None and known.is_constant and known.first.size == 1 and int(known.first.ravel()[0]) == number:
+            return slot
+    return None
+
+
+def numbered_channels(graph: Graph, node: Node) -> int | None:
+    """Return how many channels a Range numbers that serves an `unpooling` alone; None where it serves anything else."""
+    name = node.outputs[0]
+    while graph.is_read_once(name) and name not in graph.outputs:
+        (reader,) = graph.readers[name]
+        if reader.op == "ScatterND":
+            found = unpooling(graph, reader)
+            return found.channels if found is not None and found.counted is not None else None
+        if reader.domain or reader.op not in (*_FLATTENED, "Mul", "Add"):
+            return None
+        name = reader.outputs[0]
+    return None
 
 
 def _pooling(graph: Graph, name: str) -> Node | None:

@@ -94,7 +94,8 @@ class Count:
     """A number that carries a size: element `element` of an operand or attribute is a count of kept positions.
 
     `slot` is an input's number or an attribute's name; `at` are the counted positions of `axis` (None: all); `under` is
-    the alternative by which it counts (None: any).
+    the alternative by which it counts (None: any). `node` is the number of the node that reads it, where it is another
+    one than the rule speaks of.
     """
 
     slot: int | str
@@ -102,6 +103,7 @@ class Count:
     axis: Axis
     at: IntArray | None = None
     under: Tie | None = None
+    node: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from onnxprune.ops.facts import Count, Fact, Free, Freeze
+from onnxprune.ops.facts import Count, Cycle, Fact, Free, Freeze
 from onnxprune.ops.rules import rule
 from onnxprune.ops.view import NodeView
 
@@ -26,7 +26,17 @@ def random(node: NodeView) -> Iterator[Fact]:
         yield from (Freeze(operand.axis(axis), "gets random numbers") for axis in range(operand.rank))
 
 
-@rule("EyeLike", "Range", "BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix")
+@rule("Range")
+def numbers(node: NodeView) -> Iterator[Fact]:
+    """Each number says its place, which a cut would move, but for those of channels that unpooling multiplies."""
+    channels, y = node.numbered_channels(), node.output
+    if channels is None:
+        yield from table(node)
+    else:
+        yield from (Cycle(y.axis(0), channels), Free(y.axis(0)))
+
+
+@rule("EyeLike", "BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix")
 def table(node: NodeView) -> Iterator[Fact]:
     """Each number says its place, which a cut would move."""
     for operand in node:

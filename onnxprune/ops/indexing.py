@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxprune.graph.coordinates import Coordinate, Unpooling
 from onnxprune.ops.common import pass_through, span
-from onnxprune.ops.facts import Count, Fact, Freeze, Renumber, Tie
+from onnxprune.ops.facts import Count, Cycle, Fact, Freeze, Renumber, Tie
 from onnxprune.ops.rules import rule
 from onnxprune.ops.view import NodeView, Operand, RefusedError
 from onnxprune.values.axes import Axis, IntArray, Ref
@@ -66,7 +66,13 @@ def scatter_nd(node: NodeView) -> Iterator[Fact]:
 def _unpooled(found: Unpooling, indices: Operand, updates: Operand, y: Operand) -> Iterator[Fact]:
     """Every place of a flat tensor goes with its channel; the first places of the channels are renumbered."""
     yield Freeze(indices.axis(1), "holds the coordinates of an index")
-    read, made = span(updates.shape[0]), span(y.shape[0])
+    rows = []
+    for operand, plane in ((updates, found.read), (y, found.made)):
+        size = found.channels * plane
+        if not operand.is_static(0):
+            yield Cycle(operand.axis(0), size)
+        rows.append(span(operand.shape[0] if operand.is_static(0) else size))
+    read, made = rows
     yield Tie(
         updates.axis(0),
         y.axis(0),
@@ -74,8 +80,12 @@ def _unpooled(found: Unpooling, indices: Operand, updates: Operand, y: Operand) 
         np.concatenate([read // found.read % found.channels * found.made, made]),
         periods=((found.read, found.channels), (found.made, found.channels)),
     )
-    node, slot = found.base
-    yield Renumber(slot, y.axis(0), node)
+    if found.base is not None:
+        node, slot = found.base
+        yield Renumber(slot, y.axis(0), node)
+    if found.counted is not None:
+        node, slot = found.counted
+        yield Count(slot, 0, y.axis(0), span(found.channels) * found.made, node=node)
 
 
 @rule("GatherND")

@@ -12,7 +12,7 @@ from typing import Any, SupportsIndex, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxprune.graph.coordinates import Coordinate, Unpooling, coordinates, places_within, unpooling
+from onnxprune.graph.coordinates import Coordinate, Unpooling, coordinates, numbered_channels, places_within, unpooling
 from onnxprune.graph.layers.quantized import Layout, layout
 from onnxprune.graph.model import Graph, Node
 from onnxprune.values.axes import Axis, IntArray, Ref
@@ -195,6 +195,10 @@ class NodeView:
     def unpooling(self) -> Unpooling | None:
         """Return what the indices of this scatter are made of, where they are places of a pooling."""
         return unpooling(self._graph, self._node)
+
+    def numbered_channels(self) -> int | None:
+        """Return how many channels this Range numbers that serves an unpooling alone."""
+        return numbered_channels(self._graph, self._node)
 
     def places_within_channels(self) -> bool:
         """Whether the indices of this pooling serve as places within one channel alone."""

@@ -103,7 +103,7 @@ def plan_edits(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> Edits:
             by_use.setdefault(axis.ref, {})[axis.dim] = mask
     draft = _Draft()
     needs: dict[str, list[Need]] = {}
-    for node in _working_nodes(graph):
+    for node in graph.nodes:
         for need in _needs(graph, node, by_use, numbers):
             needs.setdefault(graph.root(need.name), []).append(need)
     moved = _hand_up(graph, needs)
@@ -120,13 +120,6 @@ def plan_edits(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> Edits:
     widths.update(_computed_widths(graph, draft, recomputed))
     stale = _stale_shapes(graph, widths) if masks else frozenset()
     return Edits(draft.tensors, draft.operands, draft.added, attributes, draft.copies, widths, stale)
-
-
-def _working_nodes(graph: Graph) -> Iterator[Node]:
-    """Yield the nodes that work on activations, as opposed to arithmetic on constants and sizes."""
-    for node in graph.nodes:
-        if not graph.is_folded(node):
-            yield node
 
 
 def _counted(
@@ -174,10 +167,14 @@ def _needs(
     by_use: Mapping[Ref, Mapping[int, BoolArray]],
     numbers: Mapping[tuple[int, int], Mapping[int, int]],
 ) -> Iterator[Need]:
-    """Yield what every known operand of `node` has to be after the cut."""
+    """Yield what every known operand of `node` has to be after the cut.
+
+    Arithmetic on constants and sizes is settled where its results are used, but for numbers in it that are counts.
+    """
+    folded = graph.is_folded(node)
     for slot, name in enumerate(node.inputs):
         known = graph.facts.known.get(name) if name else None
-        if known is None:
+        if known is None or (folded and (node.index, slot) not in numbers):
             continue
         cuts = by_use.get(Ref(name, node.index, slot), {})
         changed = {

@@ -106,6 +106,64 @@ def test_unpooling_as_a_scatter_into_a_flat_tensor(batch: int) -> None:
         assert checked.value("whole").tolist() == [batch, left, 6, 4], "no zeros are written down"
 
 
+FREE_BATCH = UNPOOLED.replace("float[1,", "float[n,").replace(
+    ", int64[1, 8, 1, 1] base = {0, 24, 48, 72, 96, 120, 144, 168}",
+    ", int64 zero = {0}, int64 one = {1}, int64 width = {8}, int64[4] column = {-1, 8, 1, 1}, int64 plane = {24}, "
+    "int64[1] planes = {8}, int64[2] sides = {6, 4}, int64[4] back = {-1, 8, 6, 4}",
+)
+for _old, _new in (
+    (
+        "places = Add(within, base)",
+        """n = Shape<start = 0, end = 1>(x)
+        images = Squeeze(n)
+        limit = Mul(images, width)
+        numbers = Range(zero, limit, one)
+        listing = Reshape(numbers, column)
+        base = Mul(listing, plane)
+        places = Add(within, base)""",
+    ),
+    ("ConstantOfShape(whole)", "ConstantOfShape(sizes)"),
+    ("zeros = ", "sizes = Concat<axis = 0>(n, planes, sides)\n        zeros = "),
+    ("Reshape(s, whole)", "Reshape(s, back)"),
+    (",\n     int64[4] whole = {1, 8, 6, 4}", ""),
+):
+    assert _old in FREE_BATCH, _old
+    FREE_BATCH = FREE_BATCH.replace(_old, _new)
+
+
+def test_unpooling_of_a_free_batch() -> None:
+    """The first places of the channels are computed then: channels are numbered through all images."""
+    model = net(FREE_BATCH)
+    assert group_sizes(model) == [8]
+    for images in (1, 3):
+        checked = assert_cut_equals_mask(model, ratio=0.6, free={"n": images})
+        left = checked.shape("w0")[0]
+        assert int(checked.value(checked.node("limit").input[1])) == left
+        assert checked.value(checked.node("sizes").input[1]).tolist() == [left]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("int64 zero = {0}", "int64 zero = {1}"),
+        ("int64 one = {1}", "int64 one = {2}"),
+        ("plane = {24}", "plane = {48}"),
+        ("base = Mul(listing, plane)", "base = Mul(listing, plane)\n z = Identity(listing)"),
+        ("limit = Mul(images, width)", "limit = Mul(images, width)\n z = Identity(limit)"),
+        ("base = Mul(listing, plane)", "doubled = Add(listing, listing)\n base = Mul(doubled, plane)"),
+    ],
+)
+def test_channels_that_are_numbered_otherwise_stay(old: str, new: str) -> None:
+    """They begin elsewhere, go by twos or by other planes, or are read by others too."""
+    assert old in FREE_BATCH
+    text = FREE_BATCH.replace(old, new)
+    if "z = " in new:
+        kind = "int64" if "limit" in new else "int64[m, 8, 1, 1]"
+        text = text.replace("=> (float[n, 4, 6, 4] y)", f"=> (float[n, 4, 6, 4] y, {kind} z)")
+    reasons = frozen_reasons(net(text))
+    assert "c" in reasons, reasons
+
+
 OTHER_POOL = "g = Relu(c)\n same, j = MaxPool<kernel_shape = [1, 1], strides = [1, 1]>(g)"
 
 
