@@ -252,10 +252,11 @@ def assert_cut_equals_mask(  # noqa: PLR0913 (every setting has its default)
     feed: Mapping[str, Array] | None = None,
     powerful: bool = True,
     approximate: bool = False,
+    analysis: Analysis | None = None,
 ) -> Checked:
     """Cut `model` and check the result: equal to the masked network, and in every other respect the user's graph."""
     before = model.SerializeToString(deterministic=True)
-    analysis = analysed(model, approximate=approximate)
+    analysis = analysed(model, approximate=approximate) if analysis is None else analysis
     keep = random_keep(analysis, ratio, seed) if keep is None else keep
     assert keep, "nothing to cut, so nothing to check"
     result = cut(analysis, keep)

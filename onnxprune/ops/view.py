@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, SupportsIndex, overload
 
 import numpy as np
@@ -55,7 +56,7 @@ class Operand:
     fixed: NDArray[np.bool_] | None
     is_constant: bool
 
-    @property
+    @cached_property
     def shape(self) -> Sizes:
         """The shape with batch 1 and nominal free sizes.
 
