@@ -53,7 +53,9 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 	$(BIN)/pip install -q --disable-pip-version-check -e .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.installed
+# The tools that judge are told apart by their hashes; what is tested takes the newest versions that it allows.
+$(VENV)/.dev: $(VENV)/.installed .ci/tools.txt
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r .ci/tools.txt
 	$(BIN)/pip install -q --disable-pip-version-check -e ".[dev]"
 	@touch $@
 
