@@ -106,6 +106,21 @@ def test_the_same_inputs_give_the_same_bytes(halved: onnxprune.Result, tmp_path:
         assert first.read_bytes() == second.read_bytes()
 
 
+def test_other_names_places_and_threads_give_the_same_bytes(tmp_path: Path) -> None:
+    """Of the model; the plan, with its widths rounded as told, but for the model's own name."""
+    runs = []
+    for number, (name, threads) in enumerate((("net", 1), ("another model", 2))):
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        source = folder / f"{name}.onnx"
+        shutil.copyfile(CONVNET, source)
+        output = folder / f"{name} (small).onnx"
+        result = onnxprune.prune(source, data=CALIB, macs=0.5, round_to=1, threads=threads, output=output)
+        model, plan = written(result)
+        runs.append((model.read_bytes(), plan.read_bytes().replace(source.name.encode(), b"")))
+    assert runs[0] == runs[1]
+
+
 def test_the_input_stays_byte_for_byte(tmp_path: Path) -> None:
     source = tmp_path / "net.onnx"
     shutil.copyfile(RESNET, source)
