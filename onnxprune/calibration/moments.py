@@ -92,6 +92,7 @@ class _LayerMoments:
 
     def _take(self, x: NDArray[Any], samples: int) -> None:
         """Hold the rows of some samples, the same number of each, until their products are worth the while."""
+        x = x.astype(np.promote_types(x.dtype, np.float32), copy=False)  # half precision has no room for products
         self._pending.append(x.reshape(samples, -1, *x.shape[1:]))
         if sum(x.shape[0] * x.shape[1] for x in self._pending) >= PENDING_ROWS:
             self._multiply()

@@ -1,6 +1,6 @@
 """Which output of a model holds the class scores, and reading scores from it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,9 @@ from onnxprune.data import Dataset
 from onnxprune.errors import InputError
 from onnxprune.runtime import Session
 from onnxprune.values.interface import TensorSpec
+
+_LOOKED_AT = 32
+"""Samples by which probabilities are told from other scores."""
 
 _FLOATS = ("float16", "float32", "float64")
 
@@ -42,13 +45,9 @@ def class_output(session: Session, dataset: Dataset, output: str | None = None) 
     Raises:
         InputError: there is no such output, or the named one is none.
     """
-    first = next(dataset.batches(1))
     wanted = [spec for spec in session.outputs if output in (None, spec.name)]
-    for spec in wanted:
-        if spec.dtype not in _FLOATS:
-            continue
-        if (scores := _first_scores(session, first.feeds, spec.name)) is not None:
-            return spec.name, scores.shape[1]
+    for found in _score_outputs(session, dataset, wanted):
+        return found
     shapes = ", ".join(f"'{spec.name}' {_shape(spec)}" for spec in session.outputs)
     if output is not None and not wanted:
         raise InputError(f"'{session.name}' has no output '{output}': its outputs are {shapes}", "unknown-name")
@@ -59,6 +58,18 @@ def class_output(session: Session, dataset: Dataset, output: str | None = None) 
         "the samples without labels",
         "wrong-outputs",
     )
+
+
+def could_be_another(session: Session, dataset: Dataset) -> bool:
+    """Whether several outputs have the form of class scores, so that only labels can tell which holds them."""
+    return dataset.labels is None and len(list(_score_outputs(session, dataset, session.outputs))) > 1
+
+
+def _score_outputs(session: Session, dataset: Dataset, specs: Iterable[TensorSpec]) -> Iterator[tuple[str, int]]:
+    first = next(dataset.batches(1))
+    for spec in specs:
+        if spec.dtype in _FLOATS and (scores := _first_scores(session, first.feeds, spec.name)) is not None:
+            yield spec.name, scores.shape[1]
 
 
 def as_scores(value: NDArray[Any], samples: int) -> NDArray[np.float64] | None:
@@ -75,12 +86,22 @@ def log_probabilities(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     Rows that are probabilities already (within [0, 1], summing to 1) are taken as they are; others go
     through a softmax.
     """
-    sums = scores.sum(axis=1)
-    if scores.min() >= 0 and np.allclose(sums, 1, rtol=0, atol=1e-3):
+    if _are_probabilities(scores):
         return np.log(np.maximum(scores, 1e-12))
     shifted = scores - scores.max(axis=1, keepdims=True)
     logs: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return logs
+
+
+def gives_probabilities(session: Session, dataset: Dataset, output: str) -> bool:
+    """Whether an output holds probabilities of classes, as far as the first samples tell."""
+    first = next(dataset.batches(_LOOKED_AT))
+    scores = as_scores(session.run_samples(first.feeds, [output])[output], len(first))
+    return scores is not None and _are_probabilities(scores)
+
+
+def _are_probabilities(scores: NDArray[np.float64]) -> bool:
+    return bool(scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, rtol=0, atol=1e-3))
 
 
 def _first_scores(session: Session, feeds: dict[str, NDArray[Any]], name: str) -> NDArray[np.float64] | None:

@@ -9,7 +9,6 @@ from torch.nn import functional
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.data import Dataset
-from onnxprune.errors import InputError
 from onnxprune.finetune.interpreter.module import GraphModule
 from onnxprune.finetune.passes import answers_of, passes
 from onnxprune.finetune.training.objective import Answers
@@ -39,17 +38,12 @@ def with_fisher(
     draw each. Of a subtask these are the probabilities among its classes. No labels are used.
 
     Raises:
-        InputError: a model without class scores, or one that cannot be differentiated.
+        InputError: a model whose class scores are not known, or one that cannot be differentiated.
     """
     graph = analysis.graph
-    try:
-        answers = answers_of(graph, dataset)
-    except InputError:
-        raise InputError(
-            "Method fisher goes by class scores of shape [N, classes], which no output of the model is; take "
-            "reconstruction instead.",
-            "wrong-outputs",
-        ) from None
+    answers = answers_of(graph, dataset)
+    if not statistics.consumers:
+        return statistics
     module = GraphModule(graph).eval()
     layers = {layer.output: layer for layer in find_layers(graph, solvable=False)[0]}
     readers = {consumer.layer: layers[consumer.layer] for consumer in statistics.consumers}

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from onnxprune.data import Batch, Dataset
-from onnxprune.evaluation import class_output
+from onnxprune.errors import InputError
+from onnxprune.evaluation import class_output, could_be_another, gives_probabilities
 from onnxprune.finetune.interpreter.module import GraphModule
-from onnxprune.finetune.training.objective import Answers, ends_in_softmax
+from onnxprune.finetune.training.objective import Answers
 from onnxprune.graph.model import Graph
 from onnxprune.runtime import open_session
 from onnxprune.values.axes import IntArray
@@ -19,11 +20,25 @@ def answers_of(graph: Graph, dataset: Dataset) -> Answers:
     """Return where a model has its class scores of the samples.
 
     Raises:
-        InputError: no output has such.
+        InputError: no output has such, or several may and no labels tell which.
     """
     session = open_session(graph.model, graph.weights, name="the model")
-    output, _ = class_output(session, dataset)
-    return Answers(list(graph.outputs).index(output), ends_in_softmax(graph, output), dataset.outputs)
+    try:
+        output, _ = class_output(session, dataset)
+    except InputError:
+        raise InputError(
+            "The method goes by class scores of shape [N, classes], which no output of the model is; take "
+            "reconstruction instead.",
+            "wrong-outputs",
+        ) from None
+    if could_be_another(session, dataset):
+        raise InputError(
+            "The method goes by class scores, and several outputs of the model have the form of such; give labelled "
+            "samples, which tell, or take reconstruction instead.",
+            "wrong-outputs",
+        )
+    place = list(graph.outputs).index(output)
+    return Answers(place, gives_probabilities(session, dataset, output), dataset.outputs)
 
 
 def passes(

@@ -215,7 +215,7 @@ def scale_pixels(samples: Samples, config: PruneConfig, session: Session, track:
     if whole.labels is not None and config.check_accuracy:
         answers = predict(session, whole, batch_size=config.batch_size, track=track)
         if is_near_chance_level(answers.accuracy):
-            raise InputError(chance_level_message(answers.accuracy), "chance-level")
+            raise InputError(chance_level_message(answers.accuracy, answers.output), "chance-level")
     samples = replace(samples, scaling=scaling, presets=presets, answers=answers, alike=said)
     if whole is samples.whole:
         return samples

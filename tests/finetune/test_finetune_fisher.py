@@ -60,8 +60,17 @@ def test_it_is_that_of_the_probabilities_carried_back(outputs: tuple[int, ...] |
     np.testing.assert_allclose(found["c"][0], behind, atol=0.05 * np.abs(behind).max())
 
 
-def test_probabilities_and_scores_say_the_same() -> None:
-    ended = NET.replace("y = MatMul(f, v)", "s = MatMul(f, v) y = Softmax(s)")
+AT_ONCE = "y = Softmax(s)"
+WRITTEN_OUT = """h = ReduceMax<axes = [1], keepdims = 1>(s) d = Sub(s, h) e = Exp(d)
+    t = ReduceSum(e, last) y = Div(e, t)"""
+
+
+@pytest.mark.parametrize(
+    "end",
+    [AT_ONCE, "q = Softmax(s) y = Dropout(q)", "q = Softmax(s) u = Unsqueeze(q, last) y = Flatten(u)", WRITTEN_OUT],
+)  # fmt: skip
+def test_probabilities_and_scores_say_the_same(end: str) -> None:
+    ended = NET.replace("y = MatMul(f, v)", f"s = MatMul(f, v) {end}").replace("v>", "v, int64[1] last = {1}>")
     one, two = (gathered(text).consumers[0].fisher for text in (NET, ended))
     assert one is not None
     assert two is not None
@@ -77,8 +86,20 @@ def test_groups_of_a_convolution_have_a_block_each() -> None:
 
 
 def test_a_model_without_class_scores_is_refused() -> None:
-    with refused("wrong-outputs", "fisher", "reconstruction"):
+    with refused("wrong-outputs", "class scores", "reconstruction"):
         gathered(NET.replace("float[N,4] y", "float[N,3,4,4] c").split("p = ")[0] + "}")
+
+
+def test_where_several_outputs_may_hold_the_scores_labels_have_to_tell() -> None:
+    with refused("wrong-outputs", "several outputs", "labelled"):
+        gathered(NET.replace("=> (float[N,4] y)", "=> (float[N,3] f, float[N,4] y)"))
+
+
+def test_layers_that_cannot_be_measured_are_left_out() -> None:
+    """No layer that reads the only group has a weight of its own."""
+    text = """(float[N,2,4,4] x) => (float[N,4] y) <float[4,2,1,1] w0> {
+        a = Conv(x, w0) r = Relu(a) p = GlobalAveragePool(r) y = Flatten(p) }"""
+    assert gathered(text).consumers == ()
 
 
 def test_the_same_data_give_the_same_bytes_and_some_of_the_classes_others(tmp_path: Path) -> None:

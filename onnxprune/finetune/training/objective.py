@@ -9,7 +9,6 @@ from torch.nn import functional
 from onnxprune.finetune.training.recipe import Recipe
 from onnxprune.graph.model import Graph
 
-PASSES_ON = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze"})
 TINY = 1e-12
 
 
@@ -36,14 +35,6 @@ class Answers:
         own = not taught or self.taught_probabilities is None
         found = found.clamp_min(TINY).log() if (self.probabilities if own else self.taught_probabilities) else found
         return found if self.columns is None or len(self.columns) == found.shape[1] else found[:, list(self.columns)]
-
-
-def ends_in_softmax(graph: Graph, output: str) -> bool:
-    """Whether an output holds probabilities as far as the graph says."""
-    name = output
-    while name in graph.producers and graph.producers[name].op in PASSES_ON:
-        name = graph.producers[name].inputs[0]
-    return name in graph.producers and graph.producers[name].op == "Softmax"
 
 
 def sample_losses(

@@ -19,9 +19,10 @@ SHELL_ONLY = frozenset({"config", "custom-ops", "debug", "json", "progress", "qu
 
 
 def read_file(path: Path, config: type) -> dict[str, Any]:
-    """Return what a file says, by the fields of `config`; the values are as they stand there.
+    """Return what a file says, by the fields of `config`.
 
-    Keys are the names of the options, or of the arguments, with `-` or `_`.
+    Keys are the names of the options, or of the arguments, with `-` or `_`. A number is the text that stands for it on
+    the shell, as `max-drop = 1` is one point there too.
 
     Raises:
         InputError: it cannot be read, or has a key that is no option.
@@ -47,8 +48,13 @@ def read_file(path: Path, config: type) -> dict[str, Any]:
         name, turned = names[plain]
         if name in found:
             raise InputError(f"'{path}' says {plain!r} twice, with - and with _; leave one out.", "conflicting-options")
-        found[name] = not value if turned and isinstance(value, bool) else value
+        found[name] = not value if turned and isinstance(value, bool) else _as_on_the_shell(value)
     return found
+
+
+def _as_on_the_shell(value: Any) -> Any:
+    """Return a number as text; other values as they are."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def joined(first: Mapping[str, Any], then: Mapping[str, Any], config: type) -> dict[str, Any]:

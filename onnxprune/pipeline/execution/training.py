@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxprune.data import Dataset
 from onnxprune.errors import InputError, VerificationError
-from onnxprune.evaluation import class_output
+from onnxprune.evaluation import class_output, gives_probabilities
 from onnxprune.finetune.installed import require_torch
 from onnxprune.finetune.training.recipe import Recipe
 from onnxprune.graph.model import Graph, with_outputs
@@ -140,13 +140,12 @@ def _answers(graph: Graph, teacher: Graph | None, data: Dataset) -> Any:
     Raises:
         InputError: the teacher has other outputs, or labels come with a model that is no classifier.
     """
-    from onnxprune.finetune.training.objective import Answers, ends_in_softmax
+    from onnxprune.finetune.training.objective import Answers
 
     session = open_session(graph.model, graph.weights, name="the model")
-    first = next(data.batches(1))
-    if teacher is not None:
-        other = open_session(teacher.model, teacher.weights, name="the teacher")
-        _check_alike(session, other, first.feeds, data.outputs or ())
+    other = None if teacher is None else open_session(teacher.model, teacher.weights, name="the teacher")
+    if other is not None:
+        _check_alike(session, other, next(data.batches(1)).feeds, data.outputs or ())
     try:
         output, _ = class_output(session, data)
     except InputError:
@@ -154,8 +153,8 @@ def _answers(graph: Graph, teacher: Graph | None, data: Dataset) -> Any:
             raise
         return Answers(None)
     place = [spec.name for spec in session.outputs].index(output)
-    taught = None if teacher is None else ends_in_softmax(teacher, teacher.outputs[place])
-    return Answers(place, ends_in_softmax(graph, output), data.outputs, taught)
+    taught = None if other is None else gives_probabilities(other, data, other.outputs[place].name)
+    return Answers(place, gives_probabilities(session, data, output), data.outputs, taught)
 
 
 def _check_alike(one: Session, other: Session, feeds: Mapping[str, Any], classes: Sequence[int]) -> None:

@@ -13,7 +13,6 @@ from onnxprune.finetune.interpreter.parameters import trained_constants  # noqa:
 from onnxprune.finetune.training.objective import (  # noqa: E402
     Answers,
     block_losses,
-    ends_in_softmax,
     orthogonality,
     penalty,
     sample_losses,
@@ -83,12 +82,6 @@ def test_without_classes_the_relative_distance_of_all_float_outputs_counts() -> 
     losses = sample_losses(Recipe(), Answers(None), outputs, taught, None)
     first = [(1 + 0 + 1) / 8, (0.25 + 1 + 0) / 1]
     np.testing.assert_allclose(losses.numpy(), [(value + 4 / 16) / 2 for value in first], rtol=1e-6)
-
-
-def test_where_a_graph_ends_in_a_softmax_is_known() -> None:
-    ended = CONVNET.replace("y = Gemm", "z = Gemm").replace("bf)\n}", "bf)\n s = Softmax(z)\n y = Identity(s)\n}")
-    assert ends_in_softmax(graph(ended), "y")
-    assert not ends_in_softmax(graph(), "y")
 
 
 def test_orthogonal_filters_cost_nothing_and_others_their_overlaps() -> None:

@@ -13,7 +13,7 @@ from onnxprune.cli.options import Talk, job
 from onnxprune.cli.program import program
 from onnxprune.errors import InputError
 from onnxprune.importance.method import find_method
-from onnxprune.pipeline.config.base import keywords_of, option, options_of, read_fields
+from onnxprune.pipeline.config.base import flags_of, keywords_of, option, options_of, read_fields
 from onnxprune.pipeline.config.file import joined, read_file
 from onnxprune.pipeline.config.groups import BUDGET, budget_names, policy_names, recovery_names
 from onnxprune.pipeline.config.jobs import IterateConfig, PruneConfig
@@ -141,6 +141,25 @@ def test_a_file_holds_everything(tmp_path: Path) -> None:
         "m.onnx", macs=0.4, max_drop=0.01, recovery="fold", check_accuracy=False, allow="approximate",
         classes=("a", "b"), keep=("x*", "z"), ratio_for={"y*": 0.5, "w": 0.1}, options={"q": 0.5},
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", ["0", "1", "0.5", "3"])
+def test_a_number_in_a_file_is_what_it_is_on_the_shell(tmp_path: Path, number: str) -> None:
+    """`max-drop = 1` is one point; in Python, 1 is the whole."""
+    file = tmp_path / "a.toml"
+    agreed = set()
+    for name, (field, option) in options_of(PruneConfig).items():
+        if option.many or name == "model":
+            continue
+        file.write_text(f"{flags_of(field)[-1].removeprefix('--')} = {number}\n")
+        try:
+            (read,) = read_file(file, PruneConfig).values()
+            found, wanted = (PruneConfig("m.onnx", **{field.alias or name: value}) for value in (read, number))
+        except InputError:
+            continue
+        assert found == wanted, name
+        agreed.add(name)
+    assert {"max_drop", "max_class_drop"} <= agreed
 
 
 def test_a_key_that_is_no_option_is_named_with_the_nearest(tmp_path: Path) -> None:
