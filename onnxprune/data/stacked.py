@@ -3,6 +3,7 @@
 The names of the model's inputs come first. Labels are `y`; where an input has that name, `labels`, then `targets`.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,11 @@ def open_stacked(request: DataRequest, arrays: Arrays) -> Dataset:
     own = {spec.name for spec in inputs}
     key = next((name for name in LABELS if name not in own), "")
     labels = _labels(arrays[key], key, total, path) if key in arrays else None
-    names = request.names or (() if "class_names" in own else _names(arrays, path))
-    count = classes if classes is not None else len(names) or None
+    own_names = () if "class_names" in own else _names(arrays, path)
+    names = request.names or own_names
+    rows = np.arange(total, dtype=np.int64)
+    some = labels is not None and {*names} < {*own_names}  # the labels number more classes than the model has
+    count = len(own_names) if some else classes if classes is not None else len(names) or None
     if labels is not None and (labels.min() < 0 or (count is not None and labels.max() >= count)):
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise InputError(
@@ -54,11 +58,16 @@ def open_stacked(request: DataRequest, arrays: Arrays) -> Dataset:
             f"{'...' if count is None else count - 1}: number the classes like the model's outputs",
             "bad-labels",
         )
+    if some and labels is not None:
+        place = np.array([names.index(name) if name in names else -1 for name in own_names])
+        rows = np.flatnonzero(place[labels] >= 0)
+        labels = place[labels[rows]]
+        if not len(rows):
+            raise InputError(f"'{path}' holds no sample of the model's classes ({', '.join(names)})", "no-data")
     numbers = choose_classes(request.only, names, labels, classes, f"'{path}'") if request.only else None
-    rows = np.arange(total, dtype=np.int64)
     if numbers is not None and labels is not None:
-        rows = np.flatnonzero(np.isin(labels, numbers))
-        labels = labels[rows]
+        chosen = np.flatnonzero(np.isin(labels, numbers))
+        rows, labels = rows[chosen], labels[chosen]
     opened = Dataset(reader, rows, labels, names, skipped=(), source=f"{len(rows)} samples of '{path}'")
     return opened if numbers is None else of_classes(opened, numbers)
 
@@ -94,6 +103,7 @@ def _labels(y: NDArray[Any], key: str, total: int, path: Path) -> Labels:
 
 
 def _names(arrays: Arrays, path: Path) -> tuple[str, ...]:
+    """Return the names of the classes; those of equal names have their numbers behind them."""
     names = arrays.get("class_names")
     if names is None:
         return ()
@@ -101,4 +111,6 @@ def _names(arrays: Arrays, path: Path) -> tuple[str, ...]:
         raise InputError(
             f"'class_names' of '{path}' must be a list of strings, one per class: store it so", "bad-labels"
         )
-    return tuple(str(name) for name in names)
+    found = [str(name) for name in names]
+    often = Counter(found)
+    return tuple(f"{name} ({place})" if often[name] > 1 else name for place, name in enumerate(found))

@@ -27,8 +27,9 @@ def chance_level_message(accuracy: Accuracy, output: str = "") -> str:
     """What to tell the user when `is_near_chance_level`: the numbers, the likely causes, what to set for each."""
     read = f" by its output {output!r}" if output else ""
     return (
-        f"the original model has {accuracy.correct} of {accuracy.total} samples right{read} ({percent(accuracy.top1)}), "
-        f"about what guessing among {accuracy.classes} classes gives ({100 / accuracy.classes:.1f} %), so it is "
+        f"the original model has {accuracy.correct} of {accuracy.total} samples right{read} "
+        f"({percent(accuracy.top1)}), about what guessing among {accuracy.classes} classes gives "
+        f"({100 / accuracy.classes:.1f} %), so it is "
         "probably fed wrongly: check the order of the classes (--labels FILE, one name per line in the order "
         "of the model's outputs), the scaling of pixels (--preprocess auto tries the presets; or --mean, --std "
         "and --scale) and the order of channels (--channel-order bgr), or pass --no-accuracy-check to go on"

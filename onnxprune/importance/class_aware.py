@@ -67,7 +67,7 @@ register(
         needs=lambda options: frozenset({COUNTED[options["score"]], MOMENTS}),
         score=class_aware_scores,
         options={
-            "threshold": Setting(0.3, "share of the classes that a filter has to matter for", low=0.0, high=1.0),
+            "threshold": Setting(0.3, "share of the classes that a filter has to matter for", low=1e-4, high=1.0),
             "score": Setting(
                 "forward",
                 "whether a channel counts where it is active, or where the gradient of the loss reaches it (torch)",

@@ -26,6 +26,7 @@ class Evaluator:
         """Measure against `model`, of whose answers those on the data may be `known`."""
         self._config, self._model, self._track = config, model, track
         self._data, self._known = samples.measured, known
+        self._unmeasured = samples.unmeasured
         self._answers: WeakKeyDictionary[Session, Predictions] = WeakKeyDictionary()
         self._drifts: WeakKeyDictionary[Session, Drift] = WeakKeyDictionary()
 
@@ -119,7 +120,8 @@ class Evaluator:
         if self._config.max_class_drop is not None and old.labels is not None:
             labels = np.unique(old.labels).tolist()
             each = 1 - (1 - confidence) / len(labels)  # so that all of them hold at once
-            bounds[CLASS_DROP] = max(paired(old, new, label).most_lost(each) for label in labels)
+            most = max(paired(old, new, label).most_lost(each) for label in labels)
+            bounds[CLASS_DROP] = 1.0 if self._unmeasured else most
         return bounds
 
     def _change(self, pruned: Session, than: Session | None, *, needed: bool) -> Drift:

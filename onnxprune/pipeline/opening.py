@@ -98,7 +98,7 @@ def open_replay(config: PruneConfig, plan: Plan, listener: Listener, extra: Extr
         _check_training_and_quantizing(run)
         if config.data is not None:  # limits were held on a part of the data that no score saw, as here
             chosen = bool({MAX_DROP, MAX_DRIFT} & set(plan.request))
-            run = _with_samples(run, chosen_by_loss=chosen, limit=plan.request.get(MAX_DROP))
+            run = _with_samples(run, chosen_by_loss=chosen, limit=plan.request.get(MAX_DROP), planned=True)
             if run.classes != plan.classes:
                 raise InputError(
                     f"The plan's classes are the outputs {_listed(plan.classes)} of the model, in this data "
@@ -184,10 +184,10 @@ def _has_data(config: PruneConfig) -> bool:
     return config.data is not None or config.test is not None or bool(config.classes or config.protect)
 
 
-def _with_samples(run: Run, *, chosen_by_loss: bool, limit: float | None) -> Run:
+def _with_samples(run: Run, *, chosen_by_loss: bool, limit: float | None, planned: bool = False) -> Run:
     """Open the data, and part them, before anything is run on them."""
     run.working("Opening the data")
-    samples = open_samples(run.config, run.model, chosen_by_loss=chosen_by_loss, limit=limit)
+    samples = open_samples(run.config, run.model, chosen_by_loss=chosen_by_loss, limit=limit, planned=planned)
     return _with_sizes_of(replace(run, samples=samples))
 
 

@@ -1,7 +1,7 @@
 """Opening the data of a run: what the scores see, what is measured on, and how pixels are scaled."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -49,6 +49,7 @@ class Samples:
         seed: of the choice of samples.
         alike: in what way the outputs of the original hardly vary over the samples; None: they do.
         protected: classes, as the data number them, whose samples count `COUNTED` times in what is fitted.
+        unprotected: why classes that a plan protects are not protected here; empty: they are, or there are none.
         others: samples of classes that were not chosen, which recovery may take in as well; None: there are none.
         without: why there are none, where the data have such classes; empty: they have none, or they are there.
     """
@@ -64,6 +65,7 @@ class Samples:
     seed: int = 0
     alike: str | None = None
     protected: tuple[int, ...] = ()
+    unprotected: str = ""
     others: Dataset | None = None
     without: str = ""
 
@@ -102,8 +104,18 @@ class Samples:
     @property
     def protected_names(self) -> tuple[str, ...]:
         """The protected classes by name, or by number where they have none."""
+        return self._named(self.protected)
+
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """The classes of the data, by name or number, that nothing is measured of: none of their samples is there."""
+        if self.whole.labels is None or self.measured.labels is None:
+            return ()
+        return self._named(np.setdiff1d(self.whole.labels, self.measured.labels).tolist())
+
+    def _named(self, numbers: Sequence[int]) -> tuple[str, ...]:
         names = self.whole.class_names
-        return tuple(names[number] if number < len(names) else str(number) for number in self.protected)
+        return tuple(names[number] if number < len(names) else str(number) for number in numbers)
 
     @property
     def judge(self) -> Dataset:
@@ -162,12 +174,18 @@ HELD_OUT = 0.2
 
 
 def open_samples(
-    config: PruneConfig, model: Model, *, chosen_by_loss: bool = False, limit: float | None = None
+    config: PruneConfig,
+    model: Model,
+    *,
+    chosen_by_loss: bool = False,
+    limit: float | None = None,
+    planned: bool = False,
 ) -> Samples:
     """Open the data and part them; nothing is run on them yet, see `scale_pixels`.
 
     Where plans are to be chosen by what they lose, a part of `--data` is held out for that beside `--test`; it is half
-    of them, or all but `ENOUGH`, where so many can show that no more than `limit` of top-1 is lost.
+    of them, or all but `ENOUGH`, where so many can show that no more than `limit` of top-1 is lost. Classes that are to
+    be protected because a plan says so (`planned`) need not be there.
 
     Raises:
         InputError: data that cannot be used.
@@ -189,18 +207,30 @@ def open_samples(
         )
     whole = _opened(config, model, config.data, config.pixels)
     share = _held_share(config, whole, limit if chosen_by_loss else None)
-    of = f"the choice of --classes in '{config.data}'" if config.classes else f"'{config.data}'"
-    protected = (
-        numbers_of(config.protect, whole.class_names, whole.labels, None, of, "--protect") if config.protect else ()
-    )
+    protected, unprotected = _protected(config, whole, planned=planned)
     others, without = _others(config, model, config.data, whole)
-    opened = partial(Samples, whole, seed=config.seed, protected=protected, others=others, without=without)
+    opened = partial(Samples, whole, seed=config.seed, others=others, without=without)
+    opened = partial(opened, protected=protected, unprotected=unprotected)
     if config.test is None:
         calibration, held = split(whole, share, config.seed)
         return opened(calibration=calibration, measured=held)
     test = open_test(config, model, config.test, whole)
     calibration, tried_on = _split_to_try(whole, config, share) if chosen_by_loss else (whole, None)
     return opened(calibration=calibration, measured=test, held=tried_on, test=test)
+
+
+def _protected(config: PruneConfig, whole: Dataset, *, planned: bool) -> tuple[tuple[int, ...], str]:
+    """Return the numbers of the classes to protect, or none and why."""
+    if not config.protect:
+        return (), ""
+    of = f"the choice of --classes in '{config.data}'" if config.classes else f"'{config.data}'"
+    try:
+        numbers = numbers_of(config.protect, whole.class_names, whole.labels, None, of, "--protect")
+    except InputError as reason:
+        if not planned:
+            raise
+        return (), str(reason)
+    return numbers, ""
 
 
 def scale_pixels(samples: Samples, config: PruneConfig, session: Session, track: Track) -> Samples:

@@ -128,3 +128,26 @@ def test_classes_without_labels_or_without_samples_are_refused(tmp_path: Path) -
     path = arrays(tmp_path, [0, 0, 2])
     with refused("too-few-samples", "'1'", "--classes"):
         open_data(path, ROW, RAW, classes=3, only=["0", "1"])
+
+
+def test_arrays_of_more_classes_than_the_model_has_are_read_by_their_names(tmp_path: Path) -> None:
+    """So a classifier that was trimmed to some of its classes takes the data of all."""
+    path = arrays(tmp_path, [0, 1, 2, 3, 1], ["a", "b", "c", "d"])
+    data = open_data(path, ROW, RAW, classes=2, names=("d", "b"))
+    assert (data.class_names, data.rows.tolist()) == (("d", "b"), [1, 3, 4])
+    assert data.labels is not None
+    assert data.labels.tolist() == [1, 0, 1]
+    again = open_data(path, ROW, RAW, classes=2, names=("d", "b"), only=("d", "b"))
+    assert (again.labels is not None, again.outputs) == (True, (0, 1))
+    with refused("bad-labels", "label 4"):
+        open_data(arrays(tmp_path, [0, 4], ["a", "b", "c", "d"]), ROW, RAW, classes=2, names=("d", "b"))
+    with refused("no-data", "d, b"):
+        open_data(arrays(tmp_path, [0, 2], ["a", "b", "c", "d"]), ROW, RAW, classes=2, names=("d", "b"))
+
+
+def test_classes_of_equal_names_are_told_apart_by_their_numbers(tmp_path: Path) -> None:
+    path = arrays(tmp_path, [0, 1, 2, 2], ["cat", "crane", "crane"])
+    assert open_data(path, ROW, RAW).class_names == ("cat", "crane (1)", "crane (2)")
+    assert open_data(path, ROW, RAW, only=("cat", "crane (2)")).outputs == (0, 2)
+    with refused("unknown-name", "crane (2)"):
+        open_data(path, ROW, RAW, only=("cat", "crane"))

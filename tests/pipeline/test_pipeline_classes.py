@@ -271,3 +271,23 @@ def test_a_class_that_is_not_chosen_cannot_be_protected(few: Path, tmp_path: Pat
         onnxprune.prune(RESNET, few, protect=("3",), **more)
     made = onnxprune.prune(RESNET, few, protect=("4",), **more)
     assert made.plan.request["protect"] == ["4"]
+
+
+def test_the_only_sample_of_a_protected_class_is_fitted_to(few: Path, tmp_path: Path) -> None:
+    lone = shutil.copytree(few, tmp_path / "lone")
+    for image in sorted((lone / "8").iterdir())[1:]:
+        image.unlink()
+    for seed in range(12):
+        labels = np.asarray(opened(lone, protect=("8",), seed=seed).fit.labels)
+        assert np.count_nonzero(labels == 8) == 5
+
+
+def test_a_plan_is_applied_to_data_that_its_protected_classes_are_not_of(few: Path, tmp_path: Path) -> None:
+    made = onnxprune.prune(RESNET, few, macs=0.04, output=tmp_path / "a.onnx", preprocess="unit", protect=("8",))
+    without = shutil.copytree(few, tmp_path / "without")
+    shutil.rmtree(without / "8")
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"{name}\n" for name in range(10)))
+    config = PruneConfig(RESNET, data=without, labels=names, output=tmp_path / "b.onnx", preprocess="unit")
+    result = replay(config, made.plan)
+    assert any("not protected here" in note and "'8'" in note for note in result.notes)

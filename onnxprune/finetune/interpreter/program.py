@@ -195,8 +195,8 @@ def _build_all(graph: Graph, nodes: Sequence[Node], known: Mapping[str, Array]) 
     if refused:
         more = f" (and {len(refused) - 5} more)" if len(refused) > 5 else ""
         raise InputError(
-            f"The model cannot be trained: {'; '.join(refused[:5])}{more}. Prune and recover it without training, or "
-            "train it with the code that it comes from.",
+            f"No gradient can be taken through the model: {'; '.join(refused[:5])}{more}. Prune it by a method that "
+            "takes none, such as reconstruction, and without training, or train it with the code that it comes from.",
             "unsupported-model",
         )
     return built

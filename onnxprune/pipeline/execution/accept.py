@@ -45,6 +45,9 @@ def accept(run: Run, result: Result, planned: Planned) -> Result:
     notes = result.notes
     if limit is not None and (quality is None or not quality.classes):
         notes = (*notes, f"No accuracy by class was measured, so the limit of {100 * limit:g} points is unchecked.")
+    elif limit is not None and run.samples is not None and run.samples.unmeasured:
+        named = ", ".join(run.samples.unmeasured)
+        notes = (*notes, f"Nothing was measured of {named}, so what classes may lose is unchecked there.")
     result = with_promise(run, result, replayed=planned.replayed)
     collapsed = collapses(quality)
     if not (planned.replayed or planned.given or run.config.explicit or run.config.force):

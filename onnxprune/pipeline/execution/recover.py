@@ -49,6 +49,8 @@ def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
     best, notes = judged.best, [*notes, *judged.notes]
     if data.without:
         notes.append(f"Samples of other classes took no part in the recovery: {data.without}")
+    if data.unprotected:
+        notes.append(f"What the plan protects is not protected here: {data.unprotected}")
     if plan.data and any(run.data_facts.get(name) != plan.data.get(name) for name in ("digest", "others")):
         notes.append("The weights were recovered with other data than the plan's scores were computed from.")
     placed = pruned.cut if best.step is None else _replace(run, pruned.cut, best.step, plan.seed)

@@ -2,6 +2,7 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -143,18 +144,22 @@ def test_a_file_holds_everything(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def _made(**settings: Any) -> PruneConfig:
+    return PruneConfig("m.onnx", **settings)
+
+
 @pytest.mark.parametrize("number", ["0", "1", "0.5", "3"])
 def test_a_number_in_a_file_is_what_it_is_on_the_shell(tmp_path: Path, number: str) -> None:
     """`max-drop = 1` is one point; in Python, 1 is the whole."""
     file = tmp_path / "a.toml"
     agreed = set()
-    for name, (field, option) in options_of(PruneConfig).items():
-        if option.many or name == "model":
+    for name, (field, about) in options_of(PruneConfig).items():
+        if about.many or name == "model":
             continue
         file.write_text(f"{flags_of(field)[-1].removeprefix('--')} = {number}\n")
         try:
             (read,) = read_file(file, PruneConfig).values()
-            found, wanted = (PruneConfig("m.onnx", **{field.alias or name: value}) for value in (read, number))
+            found, wanted = (_made(**{field.alias or name: value}) for value in (read, number))
         except InputError:
             continue
         assert found == wanted, name

@@ -1,5 +1,6 @@
 """The most that a class may lose: measured on the final result, refused with the worst class by name."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,17 @@ def test_what_cannot_be_measured_is_refused_before_any_work(
         pruned(None, tmp_path / "out.onnx", 0.05, test=None, preprocess=None)
     with refused("no-labels", "check_accuracy=False"):
         pruned(few, tmp_path / "out.onnx", 0.05, check_accuracy=False)
+
+
+def test_a_class_that_is_not_measured_is_said_and_nothing_is_promised_of_it(few: Path, tmp_path: Path) -> None:
+    test = shutil.copytree(TEST, tmp_path / "test")
+    shutil.rmtree(test / "7")
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"{name}\n" for name in range(10)))
+    result = pruned(few, tmp_path / "out.onnx", 1.0, test=test, labels=names, macs=None, max_drop=0.9, confidence=0.6)
+    assert "Nothing was measured of 7, so what classes may lose is unchecked there." in result.notes
+    assert result.quality is not None
+    assert result.quality.bounds["max_class_drop"] == 1.0
+    whole = pruned(few, tmp_path / "whole.onnx", 1.0, macs=None, max_drop=0.9, confidence=0.6)
+    assert whole.quality is not None
+    assert whole.quality.bounds["max_class_drop"] < 1.0
