@@ -133,7 +133,8 @@ def _bound(analysis: Analysis, *, exact: bool = False) -> float:
 
 
 def _interface(model: onnx.ModelProto) -> tuple[Any, ...]:
-    values = (*model.graph.input, *model.graph.output)
+    stored = {tensor.name for tensor in model.graph.initializer}  # older files have weights among the inputs
+    values = (*(value for value in model.graph.input if value.name not in stored), *model.graph.output)
     return (
         [value.SerializeToString() for value in values],
         [(entry.domain, entry.version) for entry in model.opset_import],

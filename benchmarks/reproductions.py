@@ -134,12 +134,13 @@ def loop(study: Study, macs: float | None) -> Row:
         except UnreachableError as reason:
             return {"note": str(reason)}
     assert found.quality is not None
+    assert found.quality.before is not None
     assert found.quality.after is not None
     kept = [turn for turn in found.iterations if turn.kept]
     return {
         "macs": kept[-1].macs if kept else 1.0,
         "params": kept[-1].params if kept else 1.0,
-        "before": found.before,
+        "before": found.quality.before.top1,
         "turns": [{"macs": turn.macs, "top1": turn.trained, "kept": turn.kept} for turn in found.iterations],
         "trained": found.quality.after.top1,
         "note": found.ended,
@@ -207,7 +208,7 @@ _HEAD = ("net", "setting", "parameters gone %", "MACs left %", "before", "cut", 
 
 def _line(row: Row) -> tuple[str, ...]:
     trained = f"{row['images']} images, {row['epochs']} epochs a turn. " if "epochs" in row else ""
-    turns = "".join(
+    turns = "On validation images: " * bool(row.get("turns")) + "".join(
         f"{100 * turn['macs']:.0f} % of the MACs: {100 * turn['top1']:.1f}{'' if turn['kept'] else ' (undone)'}; "
         for turn in row.get("turns", ())
     )

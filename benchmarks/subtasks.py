@@ -161,7 +161,7 @@ def page(rows: Sequence[Row]) -> str:
         "Written by `python -m benchmarks.subtasks`: top-1 in percent among drawn classes on all their test images,",
         "behind refit, from 50 images of each of ten classes. Blind ways know of no classes, the others are given",
         "`--classes`. Means over the draws, and that of the paired differences from the best blind way with its 95 %",
-        "range.",
+        "range; where a way has fewer draws than others of the net, how many.",
         "",
         "## On the average",
         "",
@@ -226,7 +226,10 @@ def _cell(rows: Sequence[Row], net: str, way: str) -> str:
     most = max(map(len, blind.values()))  # a way that has fewer draws is compared with, but is not the best
     whole = [name for name in blind if blind[name] and len(blind[name]) == most]
     best = max(whole, key=lambda name: mean(blind[name].values()), default=None)
+    every = {row["draw"] for row in rows if row["net"] == net}
     said = f"{100 * mean(found.values()):.1f}"
+    if len(found) < len(every):
+        said += f" of {len(found)} draw{'s' * (len(found) > 1)}"
     if best is None or best == way:
         return said
     pairs = [100 * (found[draw] - blind[best][draw]) for draw in found if draw in blind[best]]
