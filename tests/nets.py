@@ -132,6 +132,20 @@ def quantized_weights(name: str, shape: list[int], kind: int, part: str, *, seed
     return rng.integers(-spread, spread, shape) + (half if unsigned else 0)
 
 
+def in_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with its floats in half precision."""
+    floats = onnx.TensorProto.FLOAT
+    for tensor in model.graph.initializer:
+        if tensor.data_type == floats:
+            value = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
+    for end in (*model.graph.input, *model.graph.output):
+        if end.type.tensor_type.elem_type == floats:
+            end.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    del model.graph.value_info[:]
+    return model
+
+
 def analysed(model: onnx.ModelProto, *, approximate: bool = False) -> Analysis:
     """Analyse a model."""
     return analyse(read_graph(model), approximate=approximate)

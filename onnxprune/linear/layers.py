@@ -157,9 +157,8 @@ class _Finder:
         graph = self.graph
         if not graph.is_leaf(name) or not graph.facts.known[name].is_constant:
             raise _UnsolvableError("its weight is computed at run time")
-        looked_at = () if self.solvable else (np.float16,)
-        if graph.facts.known[name].first.dtype not in (*looked_at, np.float32, np.float64):
-            raise _UnsolvableError("its weight is not stored in single precision")
+        if graph.facts.known[name].first.dtype not in (np.float16, np.float32, np.float64):
+            raise _UnsolvableError("its weight is not stored in half, single or double precision")
         if not self.solvable:
             return name
         root = graph.root(name)

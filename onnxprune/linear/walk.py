@@ -28,6 +28,11 @@ MOST_AGAIN = 6
 """Layers that are computed again, at most, for want of a place between them where little is alive."""
 
 
+def _single(value: Array) -> Array:
+    """Return half precision as single, which there is room in for sums; other values as they are."""
+    return value.astype(np.float32) if value.dtype == np.float16 else value
+
+
 class Walk:
     """A model, what it refers to, the samples (feeds call by call), and how far the model was run over them."""
 
@@ -92,7 +97,7 @@ class Walk:
             everything = {**held, **found}
             if settles:
                 self._held[number] = {name: everything[name] for name in alive}
-            yield {name: everything[name] for name in (*reach, *peek)}
+            yield {name: _single(everything[name]) for name in (*reach, *peek)}
         if settles:
             self._have, self._done, self._again = alive | fed, done, 0
 

@@ -28,7 +28,7 @@ class WeightEditor:
         tensor = self._tensors[name]
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
         self._tensors[name].raw_data = np.ascontiguousarray(value, dtype=dtype).tobytes()
-        for field in ("float_data", "double_data"):
+        for field in ("float_data", "double_data", "int32_data"):  # int32 holds half precision
             tensor.ClearField(field)
 
 
@@ -44,7 +44,7 @@ def sole_constant(graph: Graph, name: str) -> str | None:
             return None
         name = graph.producers[name].inputs[0]
     known = graph.facts.known[root].first
-    return root if _reads(graph, root) == 1 and known.dtype in (np.float32, np.float64) else None
+    return root if _reads(graph, root) == 1 and known.dtype in (np.float16, np.float32, np.float64) else None
 
 
 def _reads(graph: Graph, name: str) -> int:

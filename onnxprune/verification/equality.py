@@ -8,6 +8,9 @@ kept channels against kept channels.
 Where something is ranked, chosen or compared, a difference in the last bit can turn what comes after; networks that
 differ are compared once more with the masked network's choices in both, and up to 1 % of each may be others.
 
+Half precision has steps too: sums that round to other sides differ by a few of them, and masking has to change ten
+times as much.
+
 Quantized tensors are compared step by step. Integer kernels add up exactly, so cut and mask usually agree in every bit.
 Where they do not, a float sum in front of a rounding came out on its other side: one step is then allowed, and masking
 has to change the tensor by 10 steps.
@@ -46,6 +49,9 @@ POWER_FACTOR = 100.0
 UNCHECKABLE_NOISE = 1e-3
 FLIPPED = 1e-3
 POWER_STEPS = 10.0
+HALF_STEPS = 4 * 2.0**-10
+"""Steps of half precision, as a share of the largest value, that sums which round to other sides come to."""
+
 TURNED = 1e-2
 """Which share of a ranking or a comparison may come out otherwise, where all that it reads agrees."""
 _ONE_STEP = 1.01  # floats of neighbouring integers may differ by a hair more than their scale
@@ -53,7 +59,10 @@ _ONE_STEP = 1.01  # floats of neighbouring integers may differ by a hair more th
 
 @dataclass(frozen=True)
 class _Figure:
-    """How one tensor compares; `step` is the size of a step in the same measure, 0 where it is not quantized."""
+    """How one tensor compares; `step` is what rounding may come to in the same measure, 0 in single precision.
+
+    `dtype` is the type of integers that stand for it, empty where it is not quantized.
+    """
 
     tensor: str
     error: float
@@ -64,13 +73,13 @@ class _Figure:
 
     @property
     def is_checkable(self) -> bool:
-        return self.step > 0 or self.noise <= UNCHECKABLE_NOISE
+        return bool(self.dtype) or self.noise <= max(UNCHECKABLE_NOISE, self.step)
 
     @property
     def tolerance(self) -> float:
-        if not self.step:
-            return max(BASE_TOLERANCE, NOISE_FACTOR * self.noise)
-        return max(BASE_TOLERANCE, self.step * _ONE_STEP) if self.error > BASE_TOLERANCE else BASE_TOLERANCE
+        noise = 0.0 if self.dtype else NOISE_FACTOR * self.noise
+        step = self.step * _ONE_STEP if self.error > BASE_TOLERANCE else 0.0
+        return max(BASE_TOLERANCE, noise, step)
 
     @property
     def has_power(self) -> bool:
@@ -264,6 +273,8 @@ def _compared(
         step, dtype = step_of(analysis.graph, name) or (0.0, "")
         if dtype or all(value.dtype.kind == "f" for value in values["masked"]):
             largest = max(float(np.abs(value.astype(np.float64)).max(initial=0.0)) for value in values["masked"])
+            if not dtype and any(value.dtype == np.float16 for value in values["masked"]):
+                step = HALF_STEPS * largest
             figures.append(
                 _Figure(
                     name,

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from maps import dataset, full_maps
-from nets import Array, analysed, net
+from nets import Array, analysed, in_half, net
 
 from onnxprune.analysis.analysis import Analysis
 from onnxprune.calibration.collect import COARSE_IMAGES, collect
@@ -32,23 +32,13 @@ def unfolded(x: Array, kernel: int, stride: int, dilation: int, pad: int, groups
     return np.stack(rows)
 
 
-def halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model in half precision."""
-    for tensor in model.graph.initializer:
-        value = onnx.numpy_helper.to_array(tensor).astype(np.float16)
-        tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
-    for end in (*model.graph.input, *model.graph.output):
-        end.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
-    return model
-
-
 def test_moments_in_half_precision_are_added_up_in_single(tmp_path: Path) -> None:
     """The sums are beyond what 16 bits hold."""
     text = """(float[n, 2, 16, 16] x) => (float[n, 4, 16, 16] y)
         <float[6, 2, 1, 1] w0, float[6] b0 = {90.0, 90.0, 90.0, 90.0, 90.0, 90.0}, float[4, 6, 1, 1] w1> {
             a = Conv(x, w0, b0) s = Mul(a, a) r = Relu(s) y = Conv(r, w1) }"""
     both = []
-    for model in (net(text), halved(net(text))):
+    for model in (net(text), in_half(net(text))):
         analysis = analysed(model)
         both.append(consumers(analysis, dataset(tmp_path, analysis, 11))["y"].moments)
     assert np.isfinite(both[1]).all()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from nets import Array, analysed, kept, net, random_feed
+from nets import Array, analysed, in_half, kept, net, random_feed
 from refusals import refused
 
 from onnxprune.analysis.analysis import Analysis
@@ -186,6 +186,23 @@ def test_chaotic_outputs_are_checked_layer_by_layer() -> None:
 def test_tampering_behind_chaotic_outputs_is_caught_in_the_layers(change: Change) -> None:
     found = decided(net(CHAOTIC), {"a": KEEP["a"]}, lambda model: edited(model, "w1", change))
     assert (found.status, found.where, found.tensor) == ("different", "layers", "c")
+
+
+def test_sums_in_half_precision_may_round_to_the_other_side() -> None:
+    model = in_half(net(CHAIN))
+    value = onnx.numpy_helper.to_array(next(tensor for tensor in model.graph.initializer if tensor.name == "b2"))
+
+    def nudged(bias: Array) -> None:
+        bias[:] = np.nextafter(value, np.float16(np.inf))
+
+    def moved(bias: Array) -> None:
+        bias[:] = value + np.float16(0.05)
+
+    right = decided(model, KEEP, untouched)
+    near = decided(model, KEEP, lambda slim: edited(slim, "b2", nudged))
+    wrong = decided(model, KEEP, lambda slim: edited(slim, "b2", moved))
+    assert (right.status, near.status, wrong.status) == ("equal", "equal", "different")
+    assert 1e-5 < near.error < near.tolerance < 5e-3
 
 
 # The first two of 256 places tie, and the order in which they are taken shows in the output.
