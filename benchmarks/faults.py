@@ -29,12 +29,15 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in ("", "tests")]
 
 import numpy as np  # noqa: E402
+import onnx  # noqa: E402
 from large import NAMES, model, outside, packed  # noqa: E402
 
 from benchmarks.forked import Ended, at_exit, forked  # noqa: E402
 from benchmarks.rows import Row, Rows, survey  # noqa: E402
 from benchmarks.stamp import stamp  # noqa: E402
 from benchmarks.tables import table  # noqa: E402
+from onnxprune.graph.storage.standing_in import OLDER  # noqa: E402
+from onnxprune.graph.storage.weights import is_external, location, set_entries, stored_tensors  # noqa: E402
 from onnxprune.pipeline.execution import evaluate  # noqa: E402
 
 KEY = ("what", "call")
@@ -43,6 +46,7 @@ PATIENCE = 60.0
 FOLLOWED = 10
 """After one of so many runs that left everything as it was there is another; after all others there always is."""
 FOLDERS = ("in", "out", "tmp")
+MODEL = "small.onnx"
 
 Files = Mapping[str, bytes]
 
@@ -58,7 +62,7 @@ class Place:
         outside(model(), root / "in", packed(model(), NAMES, "weights.bin"))
         rng = np.random.default_rng(0)
         np.savez(root / "in" / "data.npz", x=rng.normal(size=(40, 1, 8, 8)).astype(np.float32))
-        outside(model(), root / "out", packed(model(), NAMES, "weights.bin"), name="small.onnx")
+        outside(model(), root / "out", packed(model(), NAMES, "weights.bin"), name=MODEL)
         (root / "out" / "small.plan.json").write_text("{}")
         self.older = self.files("out")
 
@@ -105,7 +109,7 @@ def disturbed(library: ctypes.CDLL, what: str, call: int, read: Files, new: File
         "exit": ended.code not in good,
         "sentence": ended.code > 0 and len(ended.errors) != 1,
         "traceback": "Traceback (most recent" in ended.said,
-        "half": shown not in (place.older, new) and not (what == "kill" and _withdrawn(shown, place.older, new)),
+        "half": shown not in (place.older, new) and not (what == "kill" and _stands_in(left, place.older, new)),
         "not new": ended.code == 0 and shown != new,
         "input": not untouched,
         "left behind": rests and what != "kill",
@@ -117,10 +121,19 @@ def disturbed(library: ctypes.CDLL, what: str, call: int, read: Files, new: File
     return {**row, "said": (ended.errors or ended.said.splitlines()[-1:] or [""])[0][:300]} if faults else row
 
 
-def _withdrawn(shown: Files, older: Files, new: Files) -> bool:
-    """Whether a killed run left no model, since its data file was being replaced: better none than wrong weights."""
-    sound = all(content in (older.get(name), new.get(name)) for name, content in shown.items())
-    return sound and "small.onnx" not in shown
+def _stands_in(left: Files, older: Files, new: Files) -> bool:
+    """Whether a killed run left the older model, reading copies of data files that were being replaced."""
+    kept = {OLDER + name: content for name, content in older.items()}
+    beside = [name for name in left if name != MODEL and ".part" not in name]
+    if not all(left[name] in (part[name] for part in (older, new, kept) if name in part) for name in beside):
+        return False
+    found = onnx.load_from_string(left.get(MODEL, b""))
+    for tensor in stored_tensors(found):
+        if is_external(tensor):
+            if left.get(location(tensor)) != kept.get(location(tensor)):
+                return False
+            set_entries(tensor, {"location": location(tensor).removeprefix(OLDER)})
+    return found == onnx.load_from_string(older[MODEL])
 
 
 def page(rows: list[Row]) -> str:
@@ -132,9 +145,9 @@ def page(rows: list[Row]) -> str:
             "Written by `python benchmarks/faults.py`: calls of a run that reach its files, counted in front of the C",
             "library. At each comes a fault (no space, no permission, a broken disk), a SIGKILL or a SIGTERM. Right",
             "is: the model and its plan are the older ones or the new ones, both alike (by a run that is killed while",
-            "it replaces them, no model); what was read is as it was; the run ends with a documented exit code and one",
-            "sentence; nothing is left behind, by a killed run not after the next one, which ends with the bytes of an",
-            f"undisturbed one. {stamp()}.",
+            "it replaces them, a model that computes what the older did); what was read is as it was; the run ends",
+            "with a documented exit code and one sentence; nothing is left behind, by a killed run not after the next",
+            f"one, which ends with the bytes of an undisturbed one. {stamp()}.",
             "",
             ends(rows),
         ]

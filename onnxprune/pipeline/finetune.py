@@ -138,6 +138,6 @@ def _write(
         session = open_session(proto, weights, name="the trained model", threads=config.threads)
         check_trained(trained, session, samples.calibration)
         quality = Evaluator(config.opening, model, samples, listener.track).quality(session)
-        staging.commit(last=written)
+        staging.commit(last=written, kept=bool(names))
     remove(config.checkpoint_written)
     return replace(found, quality=quality, output=written)

@@ -418,7 +418,7 @@ def _write(
         with explained(written):
             names = data_names(final.proto, final.weights, written, inputs=config.inputs)
             write_model(final.proto, final.weights, staging.folder(written) / written.name, names)
-        staging.commit(last=written)
+        staging.commit(last=written, kept=bool(names))
     return Iterated(
         config.model,
         config.method,

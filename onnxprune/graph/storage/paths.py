@@ -12,6 +12,7 @@ from onnxprune.errors import InputError
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.places import followed, is_null
 from onnxprune.graph.storage.save import locations
+from onnxprune.graph.storage.standing_in import copy_name
 from onnxprune.graph.storage.weights import Weights
 
 
@@ -238,7 +239,8 @@ def _is_free(output: Path, name: str, used: Collection[Path]) -> bool:
     if not target.exists():
         return not target.is_symlink()
     neighbours = {file for folder in (output.parent, target.parent) for file in folder.glob("*.onnx")}
-    return {file.resolve() for file in neighbours if _refers(file, target)} == {output.resolve()}
+    owners = {file.resolve() for file in neighbours if _refers(file, target) or _refers(file, copy_name(target))}
+    return owners == {output.resolve()}
 
 
 def _refers(model: Path, target: Path) -> bool:

@@ -1,5 +1,6 @@
 """Writing files so that nothing is ever half written: in temporary folders beside their places, then put there."""
 
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import onnx
 from onnxprune.errors import InputError
 from onnxprune.graph.storage.places import followed, is_null
 from onnxprune.graph.storage.scratch import Scratch
+from onnxprune.graph.storage.standing_in import Copies, remove, stand_in
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Staging:
         self._backups: dict[Path, Path] = {}
         self._placed: list[Path] = []
         self._aside: list[Scratch] = []
+        self._copies = Copies()
 
     def __enter__(self) -> "Staging":
         return self
@@ -86,11 +89,11 @@ class Staging:
         with explained(target):
             (self.folder(target) / target.name).write_bytes(content)
 
-    def commit(self, last: Path | None = None, *, withdrawn: bool = False) -> None:
+    def commit(self, last: Path | None = None, *, kept: bool = False) -> None:
         """Put every file in its place, `last` after all others; on failure everything is as it was.
 
-        A model is `withdrawn` first whose data files are about to be replaced: whoever kills the process in between
-        leaves no model, and not one that reads another one's weights.
+        A model is `kept` whose data files are about to be replaced: whoever kills the process in between leaves one
+        that computes what the older did, or where there is no space, none, and not one that reads another's weights.
 
         Raises:
             InputError: a file cannot be put in its place.
@@ -99,21 +102,36 @@ class Staging:
         place = None if last is None else followed(last)
         staged.sort(key=lambda pair: pair[1] == place)
         try:
-            if withdrawn and last is not None and place is not None and place.is_file():
-                backup = self.folder(last) / f"{len(self._backups)}.old"
+            if kept and last is not None and place is not None and place.is_file():
                 with explained(last):
-                    place.replace(backup)
-                self._backups[place] = backup
+                    self._keep(place, self.folder(last), [target for _, target in staged])
             for file, target in staged:
                 with explained(target):
                     self._put(file, target)
         except BaseException:
             self._undo()
             raise
+        remove((*self._copies.made.values(), *self._copies.left))
+
+    def _keep(self, model: Path, folder: Path, replaced: list[Path]) -> None:
+        """Put a copy in a model's place that reads copies of its data files, or take it away."""
+        copy, backup = folder / f"{len(self._backups)}.copy", folder / f"{len(self._backups)}.old"
+        copies = stand_in(model, replaced, copy)
+        if copies is None:
+            model.replace(backup)
+            self._backups[model] = backup
+            return
+        self._copies = copies
+        self._backups.update(copies.made)
+        if copy.exists():
+            copy.chmod(stat.S_IMODE(model.stat().st_mode))
+            shutil.copyfile(model, backup)
+            self._backups[model] = backup
+            copy.replace(model)
 
     def _put(self, file: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_file():
+        if target.is_file() and target not in self._backups:
             backup = file.with_name(f"{len(self._backups)}.old")
             with suppress(OSError):  # a file system without links: then there is no way back, but no file is lost
                 backup.hardlink_to(target)
@@ -133,6 +151,7 @@ class Staging:
         for target, backup in self._backups.items():
             with suppress(OSError):
                 backup.replace(target)
+        remove(self._copies.made.values())
 
 
 def _scratch(target: Path) -> Scratch:

@@ -8,7 +8,7 @@ import onnx
 
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.paths import Inputs, check_outputs, data_names
-from onnxprune.graph.storage.save import write_model
+from onnxprune.graph.storage.save import locations, write_model
 from onnxprune.graph.storage.staging import Staging, explained
 from onnxprune.graph.storage.weights import Weights
 from onnxprune.surgery.cut import Cut
@@ -25,7 +25,7 @@ def save(result: Cut, path: Path | str) -> None:
     check_outputs({"the model": path}, Inputs(data_files))
     with Staging() as staging:
         stage(result, path, staging)
-        staging.commit(last=path)
+        staging.commit(last=path, kept=bool(locations(result.model, result.weights)))
 
 
 def stage(

@@ -19,8 +19,8 @@ def write(run: Run, pruned: PrunedModel, result: Result) -> Result:
     Raises:
         InputError: a file cannot be written.
     """
-    withdrawn = bool(locations(pruned.cut.model, pruned.cut.weights))
-    _publish(run, result, pruned.planned.files or {}, withdrawn=withdrawn)
+    kept = bool(locations(pruned.cut.model, pruned.cut.weights))
+    _publish(run, result, pruned.planned.files or {}, kept=kept)
     return result
 
 
@@ -32,11 +32,11 @@ def write_plan(run: Run, planned: Planned) -> Result:
     """
     result = with_promise(run, outlined(run, planned))
     with removed_once_written(run.state):
-        _publish(run, result, planned.files or {}, withdrawn=False)
+        _publish(run, result, planned.files or {}, kept=False)
     return result
 
 
-def _publish(run: Run, result: Result, files: Mapping[Path, bytes], *, withdrawn: bool) -> None:
+def _publish(run: Run, result: Result, files: Mapping[Path, bytes], *, kept: bool) -> None:
     """Add the plan and whatever else is to be written, and put everything in its place."""
     if result.plan_output is not None:
         run.staging.write(result.plan_output, result.plan.to_text().encode())
@@ -44,4 +44,4 @@ def _publish(run: Run, result: Result, files: Mapping[Path, bytes], *, withdrawn
         run.staging.write(result.labels_output, "".join(f"{name}\n" for name in result.plan.classes).encode())
     for path, content in {**run.extra(result), **files}.items():
         run.staging.write(path, content)
-    run.staging.commit(last=run.config.written, withdrawn=withdrawn)
+    run.staging.commit(last=run.config.written, kept=kept)

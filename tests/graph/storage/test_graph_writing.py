@@ -180,7 +180,7 @@ def test_files_are_written_where_folders_cannot_be_locked(tmp_path: Path, monkey
     assert names(tmp_path) == [".onnxprune-x.part", "net.onnx"], "nobody knows whose it is"
 
 
-def test_a_model_that_cannot_be_withdrawn_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_cannot_be_kept_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -188,6 +188,6 @@ def test_a_model_that_cannot_be_withdrawn_stays(tmp_path: Path, monkeypatch: pyt
     with Staging() as staging, refused("not-writable", "net.onnx", "Permission denied"):
         staging.write(tmp_path / "net.onnx", b"new")
         monkeypatch.setattr(Path, "replace", denied)
-        staging.commit(last=tmp_path / "net.onnx", withdrawn=True)
+        staging.commit(last=tmp_path / "net.onnx", kept=True)
     assert names(tmp_path) == ["net.onnx"]
     assert (tmp_path / "net.onnx").read_bytes() == b"old"
