@@ -15,6 +15,7 @@ place and what stands there. Exit code 1 where any other survived.
 
 import argparse
 import ast
+import hashlib
 import json
 import os
 import shutil
@@ -41,7 +42,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("ops", "analysis", "surgery", "verification", "recovery")
 COPIED = ("onnxprune", "tests", "sample_models", "benchmarks", "docs", "pyproject.toml", "README.md", "Makefile")
 ARGUED = Path(__file__).with_name("mutants_argued.json")
-KEY = ("file", "operator", "occurrence")
+KEY = ("file", "operator", "occurrence", "code")
+NOTICED = (1, 2)
+"""Exit codes of pytest: tests failed, or could not be read."""
+
 PATIENCE = 60.0
 SECONDS, ENDED = 3.0, 900.0
 """A test may take so many times what it took, and all of a change so long."""
@@ -124,12 +128,23 @@ def _pytest(tree: Path, arguments: Sequence[str], patience: float | None = None)
     return done.returncode
 
 
+def version(tree: Path) -> str:
+    """Return a digest of the code and of the tests."""
+    files = sorted(file for folder in ("onnxprune", "tests") for file in (tree / folder).rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
 def reach(tree: Path, work: Path) -> Reach:
     """Run all tests once where that was not done yet, and return what they reach."""
-    data, report = work / ".coverage", work / "tests.xml"
+    data, report = work / f"{version(tree)}.coverage", work / f"{version(tree)}.xml"
     if not (data.exists() and report.exists()):
         sources = [f"--cov=onnxprune.{package}" for package in PACKAGES]
-        _pytest(tree, ["-n", "2", *sources, "--cov-context=test", "--cov-report=", f"--junitxml={report}", "tests"])
+        code = _pytest(
+            tree, ["-n", "2", *sources, "--cov-context=test", "--cov-report=", f"--junitxml={report}", "tests"]
+        )
+        if code:
+            report.unlink(missing_ok=True)
+            sys.exit(f"The tests end with {code} where nothing is changed, so they cannot tell.")
         shutil.move(tree / ".coverage", data)
     found = CoverageData(str(data))
     found.read()
@@ -163,8 +178,10 @@ def attempt(tree: Path, known: Reach, cell: Row) -> Row:
         code = _pytest(tree, ["-x", f"@{listed}"], patience)
     finally:
         file.write_text(before, encoding="utf-8")
-    if code:
+    if code in NOTICED:
         return {**row, "end": "killed", "faults": []}
+    if code:
+        sys.exit(f"pytest ends with {code} for {cell}, so the tests were not run.")
     return {**row, "end": "survived", "faults": ["survived"]}
 
 
@@ -223,7 +240,7 @@ def main() -> int:
     work = options.work.resolve()
     tree = copied(work)
     known = reach(tree, work)
-    cells = drawn(options.count, options.seed)
+    cells = [{**cell, "code": version(tree)} for cell in drawn(options.count, options.seed)]
     rows = survey(Rows(options.rows or work / "mutants.jsonl", KEY), cells, lambda cell: attempt(tree, known, cell))
     text = page(rows)
     print(text)

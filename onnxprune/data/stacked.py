@@ -49,7 +49,8 @@ def open_stacked(request: DataRequest, arrays: Arrays) -> Dataset:
     own_names = () if "class_names" in own else _names(arrays, path)
     names = request.names or own_names
     rows = np.arange(total, dtype=np.int64)
-    some = labels is not None and {*names} < {*own_names}  # the labels number more classes than the model has
+    # The labels may number more classes than the model has, or number them in another order.
+    some = labels is not None and names != own_names and {*names} <= {*own_names}
     count = len(own_names) if some else classes if classes is not None else len(names) or None
     if labels is not None and (labels.min() < 0 or (count is not None and labels.max() >= count)):
         wrong = labels.min() if labels.min() < 0 else labels.max()
@@ -113,4 +114,5 @@ def _names(arrays: Arrays, path: Path) -> tuple[str, ...]:
         )
     found = [str(name) for name in names]
     often = Counter(found)
-    return tuple(f"{name} ({place})" if often[name] > 1 else name for place, name in enumerate(found))
+    told = [f"{name} ({place})" if often[name] > 1 else name for place, name in enumerate(found)]
+    return tuple(told if len({*told}) == len(told) else (f"{name} ({place})" for place, name in enumerate(found)))

@@ -61,8 +61,14 @@ def class_output(session: Session, dataset: Dataset, output: str | None = None) 
 
 
 def could_be_another(session: Session, dataset: Dataset) -> bool:
-    """Whether several outputs have the form of class scores, so that only labels can tell which holds them."""
-    return dataset.labels is None and len(list(_score_outputs(session, dataset, session.outputs))) > 1
+    """Whether several outputs have the form of class scores and name different classes, and no labels tell."""
+    if dataset.labels is not None:
+        return False
+    names = [name for name, _ in _score_outputs(session, dataset, session.outputs)]
+    first = next(dataset.batches(_LOOKED_AT))
+    found = session.run_samples(first.feeds, names) if len(names) > 1 else {}
+    said = {value.reshape(len(first), -1).argmax(axis=1).tobytes() for value in found.values()}
+    return len(said) > 1
 
 
 def _score_outputs(session: Session, dataset: Dataset, specs: Iterable[TensorSpec]) -> Iterator[tuple[str, int]]:

@@ -1,5 +1,6 @@
 """Measuring a pruned model against the original: top-1 where there are labels, else the drift of the outputs."""
 
+import math
 from dataclasses import replace
 from functools import cached_property
 from weakref import WeakKeyDictionary
@@ -120,8 +121,8 @@ class Evaluator:
         if self._config.max_class_drop is not None and old.labels is not None:
             labels = np.unique(old.labels).tolist()
             each = 1 - (1 - confidence) / len(labels)  # so that all of them hold at once
-            most = max(paired(old, new, label).most_lost(each) for label in labels)
-            bounds[CLASS_DROP] = 1.0 if self._unmeasured else most
+            lost = (paired(old, new, label).most_lost(each) for label in labels)
+            bounds[CLASS_DROP] = math.inf if self._unmeasured else max(lost)
         return bounds
 
     def _change(self, pruned: Session, than: Session | None, *, needed: bool) -> Drift:

@@ -221,16 +221,20 @@ def open_samples(
 
 def _protected(config: PruneConfig, whole: Dataset, *, planned: bool) -> tuple[tuple[int, ...], str]:
     """Return the numbers of the classes to protect, or none and why."""
-    if not config.protect:
-        return (), ""
     of = f"the choice of --classes in '{config.data}'" if config.classes else f"'{config.data}'"
-    try:
-        numbers = numbers_of(config.protect, whole.class_names, whole.labels, None, of, "--protect")
-    except InputError as reason:
-        if not planned:
-            raise
-        return (), str(reason)
-    return numbers, ""
+
+    def numbers(names: Sequence[str]) -> tuple[int, ...]:
+        return numbers_of(names, whole.class_names, whole.labels, None, of, "--protect")
+
+    if not planned:
+        return numbers(config.protect) if config.protect else (), ""
+    found, missing = list[int](), list[str]()
+    for name in config.protect:
+        try:
+            found += numbers((name,))
+        except InputError:
+            missing.append(name)
+    return tuple(sorted({*found})), f"of {', '.join(missing)} there are no samples here" if missing else ""
 
 
 def scale_pixels(samples: Samples, config: PruneConfig, session: Session, track: Track) -> Samples:

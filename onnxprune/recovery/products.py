@@ -176,6 +176,8 @@ def _sides(
     """
     tensors = {tensor: layer.channels for tensor, layer in made.values()}
     values = _session(graph, tensors).run(feeds)
+    made = {place: side for place, side in made.items() if values[side[0]].dtype != np.float16}  # too few digits
+    tensors = {tensor: layer.channels for tensor, layer in made.values()}
     model = _with_outputs(graph, [graph.nodes[index].inputs[slot] for index, slot in made])
     numbers, ones = {}, {}
     for number, (name, channels) in enumerate(tensors.items()):

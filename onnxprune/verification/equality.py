@@ -37,7 +37,7 @@ from onnxprune.values.branches import Branch
 from onnxprune.values.equality import Equality, Place, Status
 from onnxprune.verification.overflow import with_half_weights
 from onnxprune.verification.random_ops import with_seeds
-from onnxprune.verification.segments import decisions, fed, quantized_tensors, segmented
+from onnxprune.verification.segments import decisions, fed, half_precision, quantized_tensors, segmented
 
 Values = Mapping[str, NDArray[Any]]
 Runs = Mapping[str, Mapping[str, list[NDArray[Any]]]]
@@ -141,7 +141,9 @@ def check_equality(
     choices = decisions(analysis.graph, cut) if decided.status == "different" else {}
     if not choices:
         return decided
-    read = [name for node in analysis.graph.nodes if choices.keys() & set(node.outputs) for name in node.inputs]
+    made = {name for node in cut.graph.node for name in node.output} - analysis.graph.constant_derived
+    deciding = (node for node in analysis.graph.nodes if choices.keys() & set(node.outputs))
+    read = [name for node in deciding for name in node.inputs if name in made and not analysis.graph.is_leaf(name)]
     runs = _by_stretch(analysis, models, masks, feeds, choices, [*inner, *read, *choices, *outputs])
     figures = _compared(analysis, runs, masks, alone=models.alone)
     return _decide([*figures, *_turned(runs, masks, choices)], "layers")
@@ -262,7 +264,7 @@ def _compared(
 
     Where classes alone go, the plain network gives its scores in reverse: would other classes have been noticed?
     """
-    figures = []
+    figures, half = [], half_precision(analysis.graph)
     for name in runs["masked"]:
         kept = masks_of(name, masks)
         values = {run: found[name] for run, found in runs.items()}
@@ -273,7 +275,7 @@ def _compared(
         step, dtype = step_of(analysis.graph, name) or (0.0, "")
         if dtype or all(value.dtype.kind == "f" for value in values["masked"]):
             largest = max(float(np.abs(value.astype(np.float64)).max(initial=0.0)) for value in values["masked"])
-            if not dtype and any(value.dtype == np.float16 for value in values["masked"]):
+            if not dtype and name in half:
                 step = HALF_STEPS * largest
             figures.append(
                 _Figure(

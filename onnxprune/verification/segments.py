@@ -11,7 +11,11 @@ from onnxprune.graph.model import Graph
 
 Values = Mapping[str, NDArray[Any]]
 
+_HALF = onnx.TensorProto.FLOAT16
 _FLOATS = frozenset((onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16))
+_NUMBERED = frozenset(("MaxPool", "Shape", "Size"))
+"""Ops whose integers depend on how many channels there are."""
+
 _DECIDED = frozenset((onnx.TensorProto.BOOL, onnx.TensorProto.INT32, onnx.TensorProto.INT64))
 
 
@@ -41,11 +45,20 @@ def decisions(graph: Graph, cut: onnx.ModelProto) -> dict[str, int]:
     return {
         name: kind(name)
         for node in graph.nodes
-        if node.op not in ("Shape", "Size") and not graph.is_folded(node)
+        if node.op not in _NUMBERED and not graph.is_folded(node)
         if any(kind(read) in _FLOATS and read not in graph.constant_derived for read in node.inputs)
         for name in node.outputs
         if kind(name) in _DECIDED and name in remaining - graph.constant_derived
     }
+
+
+def half_precision(graph: Graph) -> frozenset[str]:
+    """Return the tensors that are computed in half precision, or from what is."""
+    half = {name for name, known in graph.facts.types[0].items() if known.tensor_type.elem_type == _HALF}
+    for node in graph.nodes:
+        if half & {*node.inputs, *node.captured}:
+            half.update(node.outputs)
+    return frozenset(half)
 
 
 def segmented(model: onnx.ModelProto, tensors: Mapping[str, int]) -> onnx.ModelProto:

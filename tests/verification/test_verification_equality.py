@@ -205,6 +205,20 @@ def test_sums_in_half_precision_may_round_to_the_other_side() -> None:
     assert 1e-5 < near.error < near.tolerance < 5e-3
 
 
+def test_what_half_precision_made_may_be_handed_out_in_single() -> None:
+    model = in_half(net(CHAIN))
+    value = onnx.numpy_helper.to_array(next(tensor for tensor in model.graph.initializer if tensor.name == "b2"))
+    model.graph.node.append(onnx.helper.make_node("Cast", ["y"], ["z"], to=onnx.TensorProto.FLOAT))
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, ["n", 4]))
+
+    def nudged(bias: Array) -> None:
+        bias[:] = np.nextafter(value, np.float16(np.inf))
+
+    found = decided(model, KEEP, lambda slim: edited(slim, "b2", nudged))
+    assert (found.status, found.tensor) == ("equal", "z")
+    assert found.error > 1e-5
+
+
 # The first two of 256 places tie, and the order in which they are taken shows in the output.
 RANKING = f"""(float[n, 3, 18, 18] x) => (float[n, 4, 200] y)
     <float[8, 3, 3, 3] w0, float[4, 8, 1, 1] w1, float[256] marks = {{{"5, 5, " + ", ".join("4" * 254)}}},
@@ -244,6 +258,23 @@ def test_a_tie_that_is_ranked_the_other_way_is_no_difference() -> None:
 def test_tampering_with_what_is_ranked_or_taken_by_rank_is_caught(tensor: str, change: Change) -> None:
     found = decided(net(RANKING), {"a": KEEP["a"]}, lambda model: edited(model, tensor, change))
     assert found.status == "different"
+
+
+def test_choices_by_a_constant_that_loses_channels_and_inputs_that_are_left_out() -> None:
+    """A threshold of every channel is cut with it; the last input of the suppression is not given."""
+    gate = """(float[n, 3, 6, 6] x, float[1, 4, 4] boxes, float[1, 1, 4] marks) => (float[n, 4, 4, 4] y, int64[m, 3] kept)
+        <float[8, 3, 3, 3] w0, float[4, 8, 1, 1] w1, float[1, 8, 1, 1] limits, float[8] scale, int64 most = {4}> {
+            a = Conv(x, w0)
+            g = Greater(a, limits)
+            b = Cast<to = 1>(g)
+            r = Mul(a, b)
+            y = Conv(r, w1)
+            kept = NonMaxSuppression(boxes, marks, most)
+        }"""
+    keep = {"a": KEEP["a"]}
+    assert decided(net(gate), keep, untouched).status == "equal"
+    found = decided(net(gate), keep, lambda model: edited(model, "w1", one_weight))
+    assert (found.status, found.tensor) == ("different", "y")
 
 
 def test_more_turned_places_than_ties_have_are_a_difference() -> None:

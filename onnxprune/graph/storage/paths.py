@@ -12,7 +12,7 @@ from onnxprune.errors import InputError
 from onnxprune.graph.storage.load import open_model
 from onnxprune.graph.storage.places import followed, is_null
 from onnxprune.graph.storage.save import locations
-from onnxprune.graph.storage.standing_in import copy_name
+from onnxprune.graph.storage.standing_in import OLDER, copy_name
 from onnxprune.graph.storage.weights import Weights
 
 
@@ -222,6 +222,7 @@ def data_names(
 
 
 def _candidates(place: str, output: Path, count: int) -> Iterator[str]:
+    place = str(Path(place).with_name(Path(place).name.removeprefix(OLDER))) if OLDER in place else place
     yield place
     base = f"{output.name}.data" if count == 1 else f"{output.name}.{Path(place).name}"
     yield base

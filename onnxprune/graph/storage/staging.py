@@ -14,7 +14,7 @@ import onnx
 from onnxprune.errors import InputError
 from onnxprune.graph.storage.places import followed, is_null
 from onnxprune.graph.storage.scratch import Scratch
-from onnxprune.graph.storage.standing_in import Copies, remove, stand_in
+from onnxprune.graph.storage.standing_in import OLDER, Copies, remove, stand_in
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,8 @@ class Staging:
         place = None if last is None else followed(last)
         staged.sort(key=lambda pair: pair[1] == place)
         try:
-            if kept and last is not None and place is not None and place.is_file():
+            stands_in = place is not None and any(place.parent.glob(f"{OLDER}*"))  # a killed run left it
+            if (kept or stands_in) and last is not None and place is not None and place.is_file():
                 with explained(last):
                     self._keep(place, self.folder(last), [target for _, target in staged])
             for file, target in staged:
@@ -148,8 +149,13 @@ class Staging:
         for target in self._placed:
             with suppress(OSError):
                 target.unlink()
+        copies = {*self._copies.made.values()}
         for target, backup in self._backups.items():
             with suppress(OSError):
+                if backup in copies:  # the model that stands in still reads it
+                    again = backup.with_name(f"{backup.name}.again")
+                    shutil.copyfile(backup, again)
+                    backup = again
                 backup.replace(target)
         remove(self._copies.made.values())
 

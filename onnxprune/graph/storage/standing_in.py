@@ -47,17 +47,15 @@ def stand_in(model: Path, replaced: Collection[Path], copy: Path) -> Copies | No
     Returns:
         The copies; None where there can be none: it is no model, or there is no space.
     """
+    made: dict[Path, Path] = {}
     try:
-        proto = onnx.load(model, load_external_data=False)
-    except (DecodeError, OSError, ValueError):
-        return None
-    tensors = [tensor for tensor in stored_tensors(proto) if is_external(tensor)]
-    files = {place: model.parent / place for place in dict.fromkeys(map(location, tensors))}
-    targets = {os.path.realpath(path): path for path in replaced}
-    mine = {place: path for place, path in files.items() if os.path.realpath(path) in targets}
-    made = {targets[os.path.realpath(path)]: copy_name(path) for path in mine.values()}
-    try:
+        proto = onnx.load_from_string(model.read_bytes())
+        tensors = [tensor for tensor in stored_tensors(proto) if is_external(tensor)]
+        files = {place: model.parent / place for place in dict.fromkeys(map(location, tensors))}
+        targets = {os.path.realpath(path): path for path in replaced}
+        mine = {place: path for place, path in files.items() if os.path.realpath(path) in targets}
         for path in mine.values():
+            made[targets[os.path.realpath(path)]] = copy_name(path)
             copy_name(path).unlink(missing_ok=True)
             shutil.copyfile(path, copy_name(path))
             shutil.copymode(path, copy_name(path))
@@ -67,10 +65,28 @@ def stand_in(model: Path, replaced: Collection[Path], copy: Path) -> Copies | No
                 set_entries(tensor, {"location": str(place.with_name(OLDER + place.name))})
         if mine:
             copy.write_bytes(proto.SerializeToString())
-    except (OSError, ValueError):
+        left = [path for place, path in files.items() if path.name.startswith(OLDER) and place not in mine]
+        return Copies(made, tuple(path for path in left if not _is_read_beside(model, path)))
+    except (DecodeError, OSError, ValueError):
         remove(made.values())
         return None
-    return Copies(made, tuple(path for path in files.values() if path.name.startswith(OLDER)))
+    except BaseException:  # interrupted
+        remove(made.values())
+        raise
+
+
+def _is_read_beside(model: Path, data: Path) -> bool:
+    """Whether another model beside this one may read a data file."""
+    for other in model.parent.glob("*.onnx"):
+        try:
+            if other != model and any(
+                is_external(tensor) and model.parent / location(tensor) == data
+                for tensor in stored_tensors(onnx.load_from_string(other.read_bytes()))
+            ):
+                return True
+        except (DecodeError, OSError, ValueError):
+            return True
+    return False
 
 
 def remove(copies: Iterable[Path]) -> None:

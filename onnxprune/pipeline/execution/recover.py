@@ -50,7 +50,7 @@ def recover(run: Run, pruned: PrunedModel) -> PrunedModel:
     if data.without:
         notes.append(f"Samples of other classes took no part in the recovery: {data.without}")
     if data.unprotected:
-        notes.append(f"What the plan protects is not protected here: {data.unprotected}")
+        notes.append(f"Not all that the plan protects is protected: {data.unprotected}.")
     if plan.data and any(run.data_facts.get(name) != plan.data.get(name) for name in ("digest", "others")):
         notes.append("The weights were recovered with other data than the plan's scores were computed from.")
     placed = pruned.cut if best.step is None else _replace(run, pruned.cut, best.step, plan.seed)

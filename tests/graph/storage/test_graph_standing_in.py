@@ -133,3 +133,56 @@ def test_a_model_that_reads_nothing_that_goes_stays_as_it_is(tmp_path: Path) -> 
     assert not (tmp_path / "copy").exists()
     (tmp_path / "text").write_text("no model")
     assert stand_in(tmp_path / "text", [tmp_path / "a" / "net.data"], tmp_path / "copy") is None
+
+
+def test_what_was_made_of_a_model_that_stands_in_keeps_its_data(tmp_path: Path) -> None:
+    """Its data file does not keep the name of a copy, and if it has such a name it is not taken for a copy."""
+    (tmp_path / "a").mkdir()
+    path, output = tmp_path / "a" / "net.onnx", tmp_path / "b" / "net.onnx"
+    place = ".onnxprune-older-net.data"
+    onnx.save(model(1.0), path, save_as_external_data=True, location=place, size_threshold=0)
+    output.parent.mkdir()
+    for _ in range(2):
+        put(path, output)
+        assert names(output.parent) == ["net.data", "net.onnx"]
+        assert weights(output)[0, 0] == 1.0
+    for _ in range(2):
+        stored = open_model(path)
+        with Staging() as staging:
+            write_model(*stored, staging.folder(output) / output.name, {place: place})
+            staging.commit(last=output, kept=True)
+        assert weights(output)[0, 0] == 1.0
+
+
+def test_copies_that_another_model_reads_stay(tmp_path: Path) -> None:
+    older, newer = source(tmp_path / "a", 1.0), source(tmp_path / "b", 2.0)
+    output = tmp_path / "out" / "net.onnx"
+    output.parent.mkdir()
+    for call in range(1, 40):
+        put(older, output)
+        killed(newer, output, call)
+        if ".onnxprune-older-net.data" in output.read_bytes().decode("latin1"):
+            break
+    other = output.with_name("kept.onnx")
+    shutil.copyfile(output, other)
+    put(newer, output)
+    assert (weights(output)[0, 0], weights(other)[0, 0]) == (2.0, 1.0)
+
+
+def test_an_interruption_while_data_are_copied_leaves_no_part_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, newer = source(tmp_path / "a", 1.0), source(tmp_path / "b", 2.0)
+    output = tmp_path / "out" / "net.onnx"
+    output.parent.mkdir()
+    put(older, output)
+
+    def interrupted(_: Path, target: Path) -> None:
+        target.write_bytes(b"a part")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copyfile", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        put(newer, output)
+    assert names(output.parent) == ["net.data", "net.onnx"]
+    assert weights(output)[0, 0] == 1.0

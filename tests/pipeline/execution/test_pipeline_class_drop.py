@@ -1,5 +1,6 @@
 """The most that a class may lose: measured on the final result, refused with the worst class by name."""
 
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -113,7 +114,10 @@ def test_a_class_that_is_not_measured_is_said_and_nothing_is_promised_of_it(few:
     result = pruned(few, tmp_path / "out.onnx", 1.0, test=test, labels=names, macs=None, max_drop=0.9, confidence=0.6)
     assert "Nothing was measured of 7, so what classes may lose is unchecked there." in result.notes
     assert result.quality is not None
-    assert result.quality.bounds["max_class_drop"] == 1.0
+    assert result.quality.bounds["max_class_drop"] == math.inf
+    assert result.promise is not None
+    assert result.promise.state == "careful"
+    assert any("not measured" in warning for warning in result.warnings)
     whole = pruned(few, tmp_path / "whole.onnx", 1.0, macs=None, max_drop=0.9, confidence=0.6)
     assert whole.quality is not None
     assert whole.quality.bounds["max_class_drop"] < 1.0
