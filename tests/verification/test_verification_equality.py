@@ -262,7 +262,8 @@ def test_tampering_with_what_is_ranked_or_taken_by_rank_is_caught(tensor: str, c
 
 def test_choices_by_a_constant_that_loses_channels_and_inputs_that_are_left_out() -> None:
     """A threshold of every channel is cut with it; the last input of the suppression is not given."""
-    gate = """(float[n, 3, 6, 6] x, float[1, 4, 4] boxes, float[1, 1, 4] marks) => (float[n, 4, 4, 4] y, int64[m, 3] kept)
+    gate = """(float[n, 3, 6, 6] x, float[1, 4, 4] boxes, float[1, 1, 4] marks)
+        => (float[n, 4, 4, 4] y, int64[m, 3] kept)
         <float[8, 3, 3, 3] w0, float[4, 8, 1, 1] w1, float[1, 8, 1, 1] limits, float[8] scale, int64 most = {4}> {
             a = Conv(x, w0)
             g = Greater(a, limits)
