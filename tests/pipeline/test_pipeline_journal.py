@@ -17,6 +17,7 @@ from refusals import refused
 
 import onnxprune
 from onnxprune.errors import InputError, UnreachableError
+from onnxprune.graph.storage.load import load_model
 from onnxprune.graph.storage.staging import Staging
 from onnxprune.pipeline import prune as pruning
 from onnxprune.pipeline.config.jobs import PruneConfig
@@ -293,16 +294,21 @@ def test_no_model_ever_reads_the_weights_of_another(few: Path, tmp_path: Path, m
     job = evolve(plain, method="l1", recovery="none")
     wider = replace(job.goal, budget=onnxprune.Budget(macs=0.5))
     old = run(evolve(job, goal=wider))
-    moments: list[str] = []
+    moments: list[bytes] = []
     put = Staging._put
+
+    def read() -> bytes:
+        return load_model(tmp_path / "out" / "a.onnx").SerializeToString(deterministic=True)
 
     def seen(staging: Staging, file: Path, target: Path) -> None:
         put(staging, file, target)
-        moments.append(target.name if not (tmp_path / "out" / "a.onnx").exists() else "model")
+        moments.append(read())
 
+    older = read()
     monkeypatch.setattr(Staging, "_put", seen)
     new = run(job)
-    assert moments == ["a.plan.json", "net.bin", "model"]
+    assert moments == [older, older, read()]
+    assert older != read()
     assert old.plan != new.plan
     before = contents(tmp_path / "out")
     moments.clear()

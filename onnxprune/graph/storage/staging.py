@@ -127,6 +127,7 @@ class Staging:
         if copy.exists():
             copy.chmod(stat.S_IMODE(model.stat().st_mode))
             shutil.copyfile(model, backup)
+            shutil.copymode(model, backup)
             self._backups[model] = backup
             copy.replace(model)
 

@@ -14,6 +14,9 @@ from onnxprune.pipeline.config.method_settings import with_method_settings
 from onnxprune.pipeline.config.reading import settings
 from onnxprune.values.ordinary_file import read_text
 
+POINTS = "POINTS"
+"""What stands for a number of percentage points in the help."""
+
 SHELL_ONLY = frozenset({"config", "custom-ops", "debug", "json", "progress", "quiet", "steer", "verbose"})
 """Options of the command line itself, and what loads code, which a file from elsewhere must not."""
 
@@ -21,8 +24,8 @@ SHELL_ONLY = frozenset({"config", "custom-ops", "debug", "json", "progress", "qu
 def read_file(path: Path, config: type) -> dict[str, Any]:
     """Return what a file says, by the fields of `config`.
 
-    Keys are the names of the options, or of the arguments, with `-` or `_`. A number is the text that stands for it on
-    the shell, as `max-drop = 1` is one point there too.
+    Keys are the names of the options, or of the arguments, with `-` or `_`. A number of points is what it is on the
+    shell: `max-drop = 1` is one point.
 
     Raises:
         InputError: it cannot be read, or has a key that is no option.
@@ -48,13 +51,10 @@ def read_file(path: Path, config: type) -> dict[str, Any]:
         name, turned = names[plain]
         if name in found:
             raise InputError(f"'{path}' says {plain!r} twice, with - and with _; leave one out.", "conflicting-options")
-        found[name] = not value if turned and isinstance(value, bool) else _as_on_the_shell(value)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        points = is_number and options_of(config)[name][1].metavar == POINTS  # in Python a number is a share
+        found[name] = str(value) if points else not value if turned and isinstance(value, bool) else value
     return found
-
-
-def _as_on_the_shell(value: Any) -> Any:
-    """Return a number as text; other values as they are."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def joined(first: Mapping[str, Any], then: Mapping[str, Any], config: type) -> dict[str, Any]:
