@@ -111,13 +111,13 @@ def test_a_class_that_is_not_measured_is_said_and_nothing_is_promised_of_it(few:
     shutil.rmtree(test / "7")
     names = tmp_path / "names.txt"
     names.write_text("".join(f"{name}\n" for name in range(10)))
-    result = pruned(few, tmp_path / "out.onnx", 1.0, test=test, labels=names, macs=None, max_drop=0.9, confidence=0.6)
+    result = pruned(few, tmp_path / "out.onnx", 1.0, test=test, labels=names, recovery="none")
     assert "Nothing was measured of 7, so what classes may lose is unchecked there." in result.notes
     assert result.quality is not None
     assert result.quality.bounds["max_class_drop"] == math.inf
     assert result.promise is not None
     assert result.promise.state == "careful"
     assert any("not measured" in warning for warning in result.warnings)
-    whole = pruned(few, tmp_path / "whole.onnx", 1.0, macs=None, max_drop=0.9, confidence=0.6)
+    whole = pruned(few, tmp_path / "whole.onnx", 1.0, recovery="none")
     assert whole.quality is not None
     assert whole.quality.bounds["max_class_drop"] < 1.0
