@@ -196,10 +196,10 @@ def _counted_planes(graph: Graph, name: str, channels: int, plane: int) -> tuple
 
 def _numbering(graph: Graph, node: Node, channels: int) -> tuple[int, int] | None:
     """Return where the width is read of a Range that numbers the channels of all images."""
-    first, limit, step = (
-        (graph.facts.known.get(name) for name in node.inputs[:3]) if node.op == "Range" else (None,) * 3
-    )
-    if first is None or limit is None or step is None or not graph.is_read_once(node.outputs[0]):
+    if node.op != "Range" or not graph.is_read_once(node.outputs[0]):
+        return None
+    first, limit, step = (graph.facts.known.get(name) for name in node.inputs[:3])
+    if first is None or limit is None or step is None:
         return None
     if [(int(known.first), int(known.second)) for known in (first, step)] != [(0, 0), (1, 1)]:
         return None
