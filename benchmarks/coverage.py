@@ -11,7 +11,7 @@ model runs in a process of its own. The columns: channels that can be pruned, gr
 reason, MACs and params as original over pruned, the exact bound and the bound, the cut-equals-mask error, seconds of
 CPU time of analysis + plan + cut with shape inference and checker (no onnxruntime session). The bound is the MACs ratio
 with every width halved that is not one of an input or output. The exact bound leaves out what only an inexact result
-could cut, and takes one factor alone of an axis that has several, as heads and the channels in each.
+could cut, and factors of an axis along which nothing goes since it is cut along others.
 
 Status: ok (cut equals mask, proven), unproven (no tensor could tell), frozen (nothing to prune), exact (nothing that
 only an inexact result could cut), refused (one clear sentence), error.
@@ -197,8 +197,8 @@ def page(rows: Sequence[Row]) -> str:
         "(torchvision and timm; `ts17` is the TorchScript exporter at opset 17, `dyn18` the dynamo exporter at",
         f"opset 18) and {len(zoo)} trained models found in public repositories. Random scores, widths not rounded.",
         "MACs and params are original over pruned; *bound* is the MACs ratio with every width halved that is not",
-        "one of an input or output; *exact bound* leaves out what only an inexact result could cut, and takes one",
-        "factor alone of an axis that has several, as heads and the channels in each; *error* is cut equals mask,",
+        "one of an input or output; *exact bound* leaves out what only an inexact result could cut, and factors of an",
+        "axis along which nothing goes since it is cut along others; *error* is cut equals mask,",
         "relative; *seconds* is the CPU time of analysis + plan + cut with checker and shape inference.",
         f"{stamp()}.",
         "",

@@ -2,9 +2,10 @@
 
     python benchmarks/fuzz.py [--count 100000] [--seed 0] [--only NUMBER] [--rows FILE.jsonl] [--page FILE.md]
 
-The networks are those of the property test (tests/random_nets.py), the masks its own and not the project's. Net number
-N of seed S depends on S and N alone, so that `--seed S --only N` draws a failing one again; it prints the net as ONNX
-text. Rows are kept by blocks of nets, and a run goes on where an earlier one stopped.
+The networks are those of the property test (tests/random_nets.py). All groups of a net are cut at once and compared
+with masks of the tests' own making (tests/own_mask.py), then one of them alone with the project's. Net number N of
+seed S depends on S and N alone, so that `--seed S --only N` draws a failing one again; it prints the net as ONNX text.
+Rows are kept by blocks of nets, and a run goes on where an earlier one stopped.
 
 Printed at the end: the number of nets checked (the others have nothing to cut), the number with power (the masks change
 an output by far more than the tolerance, so that a wrong cut would have been seen) and, by op, how many had it. Exit
@@ -95,8 +96,9 @@ def page(rows: Sequence[Row]) -> str:
         [
             "# Random nets",
             "",
-            "Written by `python benchmarks/fuzz.py`: random small networks, cut at random, and compared with masks of",
-            "the test suite's own making. Of those with power a wrong cut would have been seen: the masks change an",
+            "Written by `python benchmarks/fuzz.py`: random small networks, all groups cut at random and compared with",
+            "masks of the tests' own making, then one of them alone with the project's own. Of those with power a",
+            "wrong cut would have been seen: the masks change an",
             f"output by far more than the tolerance. {rows[-1]['stamp']}.",
             "",
             table(

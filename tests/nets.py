@@ -6,7 +6,7 @@ numbers, so a net needs no weights in its text.
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from onnxprune.graph.layers.quantized import layout
 from onnxprune.graph.model import read_graph
 from onnxprune.surgery.cut import Cut, cut
 from onnxprune.surgery.mask import masked_model
-from onnxprune.values.axes import BoolArray
+from onnxprune.values.axes import Axis, BoolArray
 from onnxprune.values.branches import left_out
 
 Array = NDArray[Any]
@@ -267,8 +267,12 @@ def assert_cut_equals_mask(  # noqa: PLR0913 (every setting has its default)
     powerful: bool = True,
     approximate: bool = False,
     analysis: Analysis | None = None,
+    masked_by: Callable[[onnx.ModelProto, Mapping[Axis, BoolArray]], onnx.ModelProto] | None = None,
 ) -> Checked:
-    """Cut `model` and check the result: equal to the masked network, and in every other respect the user's graph."""
+    """Cut `model` and check the result: equal to the masked network, and in every other respect the user's graph.
+
+    `masked_by` makes the masked network, in place of the project.
+    """
     before = model.SerializeToString(deterministic=True)
     analysis = analysed(model, approximate=approximate) if analysis is None else analysis
     keep = random_keep(analysis, ratio, seed) if keep is None else keep
@@ -277,7 +281,10 @@ def assert_cut_equals_mask(  # noqa: PLR0913 (every setting has its default)
     assert model.SerializeToString(deterministic=True) == before, "the cut changed the original model"
     assert_still_the_users_graph(model, result)
     feed = random_feed(model, free=free, seed=seed) if feed is None else feed
-    masked = masked_model(analysis, analysis.axis_masks(keep), left_out(analysis.branches, keep))
+    if masked_by is None:
+        masked = masked_model(analysis, analysis.axis_masks(keep), left_out(analysis.branches, keep))
+    else:
+        masked = masked_by(model, result.masks)
     expected, plain, whole = run(masked, feed), run(masked, feed, optimised=False), run(model, feed)
     changed = False
     for slimmed, mask, unoptimised, original in zip(run(result.model, feed), expected, plain, whole, strict=True):

@@ -6,9 +6,11 @@ Every choice comes from one `Random`: hypothesis hands in one whose draws it can
 import re
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 import onnx
 from nets import Checked, analysed, assert_cut_equals_mask, net
+from own_mask import own_masked
 
 SIDE = 4
 WIDTHS = (2, 3, 4, 6, 8, 12)
@@ -150,6 +152,10 @@ def draw_step(rng: Random, draft: Draft) -> None:  # noqa: C901 (a branch for ea
         draw_group_norm(rng, draft, source)
     elif kind == "integers":
         draw_integers(rng, draft, source)
+    elif kind == "heads":
+        draw_heads(rng, draft, source)
+    elif kind == "flat":
+        draw_flat(rng, draft, source)
 
 
 def draw_group_norm(rng: Random, draft: Draft, source: str) -> None:
@@ -168,6 +174,52 @@ def draw_group_norm(rng: Random, draft: Draft, source: str) -> None:
         f"b{number} = InstanceNormalization(a{number}, {ones}, {zeros})",
         f"c{number} = Reshape(b{number}, {back})",
         f"{draft.new(width)} = Mul(c{number}, {scale})",
+    ]
+
+
+def draw_heads(rng: Random, draft: Draft, source: str) -> None:
+    """Add an attention over all places of the map: heads and their dimensions share an axis."""
+    width, number, places = draft.widths[source], len(draft.lines), SIDE * SIDE
+    heads, wide = rng.choice([1, 2, 3]), rng.choice([2, 4, 5])
+    rows = draft.constant(f"rows{number}", "int64[3]", f" = {{0, {width}, {places}}}")
+    split = draft.constant(f"split{number}", "int64[4]", f" = {{0, {places}, {heads}, {wide}}}")
+    flat = draft.constant(f"flat{number}", "int64[3]", f" = {{0, {places}, {heads * wide}}}")
+    back = draft.constant(f"back{number}", "int64[4]", f" = {{0, {width}, {SIDE}, {SIDE}}}")
+    draft.lines += [f"x{number} = Reshape({source}, {rows})", f"h{number} = Transpose<perm = [0, 2, 1]>(x{number})"]
+    for letter, order in (("q", "0, 2, 1, 3"), ("k", "0, 2, 3, 1"), ("v", "0, 2, 1, 3")):
+        weight = draft.constant(f"w{letter}{number}", f"float[{width}, {heads * wide}]")
+        draft.lines += [
+            f"m{letter}{number} = MatMul(h{number}, {weight})",
+            f"r{letter}{number} = Reshape(m{letter}{number}, {split})",
+            f"{letter}{number} = Transpose<perm = [{order}]>(r{letter}{number})",
+        ]
+    projection = draft.constant(f"wo{number}", f"float[{heads * wide}, {width}]")
+    draft.lines += [
+        f"s{number} = MatMul(q{number}, k{number})",
+        f"p{number} = Softmax<axis = -1>(s{number})",
+        f"mo{number} = MatMul(p{number}, v{number})",
+        f"to{number} = Transpose<perm = [0, 2, 1, 3]>(mo{number})",
+        f"fo{number} = Reshape(to{number}, {flat})",
+        f"o{number} = MatMul(fo{number}, {projection})",
+        f"u{number} = Transpose<perm = [0, 2, 1]>(o{number})",
+        f"{draft.new(width)} = Reshape(u{number}, {back})",
+    ]
+
+
+def draw_flat(rng: Random, draft: Draft, source: str) -> None:
+    """Add a layer over places and one over all channels at all of them: both share the axis in front of the second."""
+    width, number, places, out = draft.widths[source], len(draft.lines), rng.choice([2, 3]), rng.choice(WIDTHS)
+    rows = draft.constant(f"rows{number}", "int64[3]", f" = {{0, {width}, {SIDE * SIDE}}}")
+    flat = draft.constant(f"flat{number}", "int64[2]", f" = {{0, {width * places}}}")
+    back = draft.constant(f"back{number}", "int64[4]", f" = {{0, {out}, {SIDE}, {SIDE}}}")
+    first = draft.constant(f"first{number}", f"float[{SIDE * SIDE}, {places}]")
+    second = draft.constant(f"second{number}", f"float[{width * places}, {out * SIDE * SIDE}]")
+    draft.lines += [
+        f"x{number} = Reshape({source}, {rows})",
+        f"a{number} = MatMul(x{number}, {first})",
+        f"f{number} = Reshape(a{number}, {flat})",
+        f"b{number} = MatMul(f{number}, {second})",
+        f"{draft.new(out)} = Reshape(b{number}, {back})",
     ]
 
 
@@ -216,6 +268,7 @@ def draw_product(rng: Random, draft: Draft, source: str) -> None:
 
 STEPS = ["one channel", "group norm", *"""
     conv conv conv grouped depthwise unary merge merge norm concat split slice pad shuffle gate last styled integers
+    heads flat
 """.split()]  # fmt: skip
 
 
@@ -236,15 +289,19 @@ def draw_net(rng: Random) -> onnx.ModelProto:
 
 
 def check_net(rng: Random, model: onnx.ModelProto) -> Checked | None:
-    """Cut all groups of `model` at random, then one of them alone; None where there is nothing to cut."""
+    """Cut all groups of `model` at random, then one of them alone; None where there is nothing to cut.
+
+    The first cut is compared with masks of the tests' own making, the second with those of the project.
+    """
     analysis = analysed(model)
     if not analysis.prunable:
         return None
     ratio = rng.choice([0.25, 0.5, 0.8])
     seed = rng.randint(0, 99)
     # A random net may well hide the cut channels behind dead units, so power is not asked of every single one.
-    checked = assert_cut_equals_mask(model, ratio=ratio, seed=seed, powerful=False, analysis=analysis)
+    settings: dict[str, Any] = {"seed": seed, "powerful": False, "analysis": analysis}
+    checked = assert_cut_equals_mask(model, ratio=ratio, masked_by=own_masked, **settings)
     assert analysis.macs(checked.keep) == analysed(checked.model).macs()
     alone = rng.choice(sorted(checked.keep))
-    assert_cut_equals_mask(model, {alone: checked.keep[alone]}, seed=seed, powerful=False, analysis=analysis)
+    assert_cut_equals_mask(model, {alone: checked.keep[alone]}, **settings)
     return checked

@@ -12,6 +12,7 @@ from onnxprune.analysis.groups import build_groups, connect
 from onnxprune.analysis.head import binding_freezes
 from onnxprune.analysis.interface import lifted, of_states
 from onnxprune.analysis.labels import FrozenAxis, label
+from onnxprune.analysis.other_factors import with_other_factors
 from onnxprune.analysis.reading import read_facts
 from onnxprune.analysis.sizes import frozen_by_sizes
 from onnxprune.analysis.stored_blocks import block_ties
@@ -19,6 +20,7 @@ from onnxprune.analysis.unread import unread_layers
 from onnxprune.graph.model import Graph
 from onnxprune.ops.facts import Tie
 from onnxprune.values.axes import Axis
+from onnxprune.values.costs import NO_COSTS
 
 
 def analyse(graph: Graph, *, approximate: bool = False, interface: bool = False, head: Axis | None = None) -> Analysis:
@@ -26,7 +28,7 @@ def analyse(graph: Graph, *, approximate: bool = False, interface: bool = False,
 
     With `approximate`, channels that a normalisation runs over may be cut as well; with `interface` those of states
     that come in and go out; and so may the positions of `head`, an axis of a graph output. Where channels could go
-    along one of several factors of an axis, `factors` says which.
+    along one of several factors of an axis, `factors` says which, and `other_factors` whether along others beside it.
     """
     reading = with_closed_axes(read_facts(graph, head), approximate=approximate, interface=interface)
 
@@ -42,10 +44,8 @@ def analyse(graph: Graph, *, approximate: bool = False, interface: bool = False,
         labelled = replace(labelled, frozen_axes=frozen_axes)
         binding = binding_freezes(graph, components, frozen_axes, head)
         groups = build_groups(labelled, components, binding, approximate=approximate, states=states)
-        costs = cost_table(graph, labelled, groups)
-        return Analysis(graph, labelled, components, groups, costs, approximate, interface, head=head)
+        return Analysis(graph, labelled, components, groups, NO_COSTS, approximate, interface, head=head)
 
-    found = with_what_ties(best_factors(reading, attempt))
+    found = with_other_factors(with_what_ties(best_factors(reading, attempt)), reading, attempt)
     branches = find_branches(graph, found.labelled, found.groups)
-    costs = cost_table(graph, found.labelled, found.groups, branches) if branches else found.costs
-    return replace(found, unread=tuple(unread_layers(reading)), branches=branches, costs=costs)
+    return replace(found, unread=tuple(unread_layers(reading)), branches=branches, costs=cost_table(found, branches))

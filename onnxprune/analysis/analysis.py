@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,10 +12,43 @@ from onnxprune.analysis.groups import Components
 from onnxprune.analysis.head import binding_freezes, head_group
 from onnxprune.analysis.labels import Labelled
 from onnxprune.graph.model import Graph
-from onnxprune.values.axes import Axis, BoolArray, frozen_array
+from onnxprune.ops.facts import Count, Pin, Renumber, Sums
+from onnxprune.values.axes import Axis, BoolArray, IntArray, frozen_array
 from onnxprune.values.branches import Branch, groups_of, left_out, unfit
 from onnxprune.values.costs import CostTable
 from onnxprune.values.groups import ChannelGroup
+
+
+@dataclass(frozen=True, eq=False)
+class Labelling:
+    """One way to label the axes, the channels that it tells apart, and the names of the groups that are of these."""
+
+    labelled: Labelled
+    components: Components
+    groups: frozenset[str]
+
+    def channels(self, group: ChannelGroup) -> IntArray:
+        """Return the components that are the channels of a group."""
+        member = group.members[0]
+        return self.components.labels(member.axis)[member.positions[:, 0]]
+
+    def masks(self, keep: Mapping[str, BoolArray], groups: Mapping[str, ChannelGroup]) -> Mapping[Axis, BoolArray]:
+        """Return the keep mask of every axis that loses positions by the groups of this labelling."""
+        mine = self.groups & keep.keys()
+        if not mine:
+            return {}
+        kept = np.ones(self.components.count, dtype=bool)
+        for name in mine:
+            kept[self.channels(groups[name])] = keep[name]
+        masks = {axis: kept[self.components.labels(axis)] for axis in self.components.axes}
+        return {axis: mask for axis, mask in masks.items() if not mask.all()}
+
+    def alone(self, axis: Axis, mask: BoolArray) -> BoolArray:
+        """Return what a keep mask would be, were the channels of this labelling all that goes: a row stays whole."""
+        labels = self.components.labels(axis)
+        kept = np.zeros(self.components.count, dtype=bool)
+        kept[labels[mask]] = True
+        return kept[labels]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +58,7 @@ class Analysis:
     `approximate` says whether channels that a normalisation runs over count as prunable, `interface` whether those of
     states that come in and go out do; `unread` which layers are in no group because nothing could be said of them, and
     why; `head` is the axis of the classes where it was opened; `branches` are what can be left out as a whole.
+    `others` are the labellings by other factors of the same axes, with groups of their own, see `other_factors`.
     """
 
     graph: Graph
@@ -36,6 +71,43 @@ class Analysis:
     unread: tuple[str, ...] = ()
     head: Axis | None = None
     branches: tuple[Branch, ...] = ()
+    others: tuple[Labelling, ...] = ()
+
+    @cached_property
+    def labellings(self) -> tuple[Labelling, ...]:
+        """All labellings, the first one with the groups that are of no other."""
+        elsewhere = {name for other in self.others for name in other.groups}
+        own = frozenset(group.name for group in self.groups if group.name not in elsewhere)
+        return (Labelling(self.labelled, self.components, own), *self.others)
+
+    @cached_property
+    def sizes(self) -> Mapping[Axis, int]:
+        """How many labels every axis has that any labelling reaches."""
+        return {axis: size for each in reversed(self.labellings) for axis, size in each.labelled.sizes.items()}
+
+    @cached_property
+    def sums(self) -> tuple[tuple[Sums, int], ...]:
+        """What adds up over axes, by all labellings, with the numbers of the nodes."""
+        return _together(each.labelled.sums for each in self.labellings)
+
+    @cached_property
+    def renumbers(self) -> tuple[tuple[Renumber, int], ...]:
+        """The tables that point at positions, by all labellings, with the numbers of the nodes."""
+        return _together(each.labelled.renumbers for each in self.labellings)
+
+    @cached_property
+    def pins(self) -> tuple[tuple[Pin, int], ...]:
+        """The attributes that stand for widths, by all labellings, with the numbers of the nodes."""
+        return _together(each.labelled.pins for each in self.labellings)
+
+    @cached_property
+    def counts(self) -> tuple[tuple[Count, int, Labelling], ...]:
+        """The numbers that carry sizes, with the numbers of the nodes and the first labelling that they hold in."""
+        found: dict[tuple[Count, int], Labelling] = {}
+        for each in self.labellings:
+            for fact in each.labelled.counts:
+                found.setdefault(fact, each)
+        return tuple((*fact, each) for fact, each in found.items())
 
     @property
     def allowed(self) -> tuple[str, ...]:
@@ -62,24 +134,20 @@ class Analysis:
         """The groups by name."""
         return {group.name: group for group in self.groups}
 
-    def kept_components(self, keep: Mapping[str, BoolArray]) -> BoolArray:
-        """Turn keep masks by group name into the kept components."""
-        kept = np.ones(self.components.count, dtype=bool)
-        for name, mask in keep.items():
-            member = self.by_name[name].members[0]
-            kept[self.components.labels(member.axis)[member.positions[:, 0]]] = mask
-        return kept
-
     def axis_masks(self, keep: Mapping[str, BoolArray]) -> Mapping[Axis, BoolArray]:
         """Return the keep mask of every axis that loses positions; what lies in a branch that goes has none."""
-        kept, gone = self.kept_components(keep), self._axes_left_out(keep)
-        masks = {axis: kept[self.components.labels(axis)] for axis in self.components.axes if axis not in gone}
-        return {axis: frozen_array(mask) for axis, mask in masks.items() if not mask.all()}
+        gone = self._axes_left_out(keep)
+        masks: dict[Axis, BoolArray] = {}
+        for labelling in self.labellings:
+            for axis, mask in labelling.masks(keep, self.by_name).items():
+                if axis not in gone:
+                    masks[axis] = masks[axis] & mask if axis in masks else mask
+        return {axis: frozen_array(mask) for axis, mask in masks.items()}
 
     def _axes_left_out(self, keep: Mapping[str, BoolArray]) -> frozenset[Axis]:
         """Return the axes of what nodes make and read that go with their branches."""
         nodes = {number for branch in left_out(self.branches, keep) for number in branch.nodes}
-        return frozenset(axis for axis in self.components.axes if nodes and lies_in(self.graph, axis.ref, nodes))
+        return frozenset(axis for axis in self.sizes if nodes and lies_in(self.graph, axis.ref, nodes))
 
     def emptied(self, groups: Iterable[str]) -> dict[str, BoolArray]:
         """Return the keep masks of groups that lose every channel."""
@@ -120,6 +188,14 @@ class Analysis:
     def params(self, keep: Mapping[str, BoolArray] | None = None) -> float:
         """Return the number of weights with these keep masks (None: nothing cut)."""
         return self.costs.params_at(counts(keep or {}))
+
+
+_Fact = TypeVar("_Fact", Sums, Renumber, Pin)
+
+
+def _together(found: Iterable[tuple[tuple[_Fact, int], ...]]) -> tuple[tuple[_Fact, int], ...]:
+    """Return all of them, each once."""
+    return tuple(dict.fromkeys(fact for facts in found for fact in facts))
 
 
 def counts(keep: Mapping[str, BoolArray]) -> dict[str, int]:

@@ -68,6 +68,8 @@ def find_blocks(analysis: Analysis) -> Blocks:
     found = {}
     outside = {*analysis.graph.inputs, *analysis.graph.outputs}
     for group in analysis.prunable:
+        if group.name not in analysis.labellings[0].groups:  # columns are those of the first labelling
+            continue
         if group.approximate:  # what frees it may go by the places of channels, as a window over them does
             continue
         if any(member.axis.ref.name in outside for member in group.members):

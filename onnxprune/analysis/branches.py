@@ -73,13 +73,13 @@ def _of_concats(graph: Graph, operand: str, layers: Layers, free: Sequence[Chann
     part = _working_for(graph, operand)
     inside = [group for group in free if _inside(graph, group, part)]
     leaving = [group for group in free if group not in inside and _made_in(graph, group, part)]
-    brought = [
+    brought = {
         position
         for group in leaving
         for member in group.members
         if member.axis == Axis(Ref(operand), min(axes))
         for position in member.positions.ravel().tolist()
-    ]
+    }
     if len(axes) == 1 and len(brought) == pair[0][min(axes)]:  # else something of it would have to stay
         joins = tuple((reader.index, reader.inputs.index(operand)) for reader in readers)
         yield from _branch(operand, joins, part, layers, [*inside, *leaving])

@@ -1,35 +1,38 @@
 """Collect the cost terms of a graph: which widths every layer's MACs and every weight's size depend on."""
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from onnxprune.analysis.labels import Labelled
+from onnxprune.analysis.analysis import Analysis
+from onnxprune.analysis.other_factors import common_positions
 from onnxprune.graph.layers.quantized import numbers_each
 from onnxprune.graph.model import Graph
 from onnxprune.graph.storage.measures import element_size
 from onnxprune.values.axes import Axis, FloatArray, Ref
 from onnxprune.values.branches import Branch
 from onnxprune.values.costs import CostTable, Term
-from onnxprune.values.groups import ChannelGroup
+from onnxprune.values.groups import ChannelGroup, Member
 
 
-def cost_table(
-    graph: Graph, labelled: Labelled, groups: tuple[ChannelGroup, ...], branches: Sequence[Branch] = ()
-) -> CostTable:
-    """Return the costs of `graph` in terms of the channels that `groups` keep, all of them gone where a branch goes."""
+def cost_table(analysis: Analysis, branches: Sequence[Branch] = ()) -> CostTable:
+    """Return the costs of a graph in terms of the channels that groups keep, all of them gone where a branch goes."""
+    graph, groups, reached = analysis.graph, analysis.groups, analysis.sizes
     sizes = np.asarray([group.size for group in groups], dtype=np.float64)
-    numbers, widths, multiplicity = _columns(labelled, groups)
+    overlaps = _overlaps(analysis) if analysis.others else {}
+    numbers, widths, multiplicity = _columns(reached, groups, overlaps)
     needs = _needs(branches, groups, widths, multiplicity)
 
     def term(node: int, factor: float, axes: tuple[Axis, ...]) -> Term:
         found = []
         for axis in axes:
             factor *= _size(graph, axis)
-            if axis in labelled.sizes:
+            if axis in reached:
                 found.append(numbers[axis])
                 # What is left of the size is how often the channels come round on a free axis.
-                factor /= max(1, labelled.sizes[axis])
+                factor /= max(1, reached[axis])
         return Term(node, factor, tuple(found), needs.get(node, ()))
 
     stored = [(ref, tuple(Axis(ref, i) for i in range(rank))) for ref, rank in _weights(graph)]
@@ -45,30 +48,56 @@ def cost_table(
         sizes=sizes,
         widths=widths,
         multiplicity=multiplicity,
-        macs=tuple(term(node, fact.factor, fact.axes) for fact, node in labelled.macs),
+        macs=tuple(term(node, fact.factor, fact.axes) for fact, node in analysis.labelled.macs),
         params=tuple(term(ref.node, _numbers_each(graph, ref), axes) for ref, axes in stored),
         bytes=tuple(term(ref.node, _element_size(graph, ref.name), axes) for ref, axes in stored),
         numbers=numbers,
         made=_together(term(node, 1.0, axes) for node, axes in written),
+        overlaps=tuple({(numbers[axis], *each): None for axis, found in overlaps.items() for each in found}),
     )
 
 
-def _columns(labelled: Labelled, groups: tuple[ChannelGroup, ...]) -> tuple[dict[Axis, int], FloatArray, FloatArray]:
+Overlaps = Mapping[Axis, tuple[tuple[int, int, int], ...]]
+"""By axis (group, group, positions) of groups that lie along two of its factors."""
+
+
+def _overlaps(analysis: Analysis) -> Overlaps:
+    """Return in how many positions the channels of groups meet that can be cut along two factors of an axis."""
+    lying: dict[Axis, list[tuple[int, int, Member]]] = {}
+    for number, labelling in enumerate(analysis.labellings):
+        for column, group in enumerate(analysis.groups):
+            if group.name in labelling.groups and group.prunable:
+                for member in group.members:
+                    lying.setdefault(member.axis, []).append((number, column, member))
+    found = {}
+    for axis, members in lying.items():
+        pairs = [(a, b) for a, b in itertools.combinations(members, 2) if a[0] != b[0]]
+        common = ((a[1], b[1], common_positions(a[2], b[2]) or 0) for a, b in pairs)
+        overlaps = tuple(each for each in common if each[2])
+        if overlaps:
+            found[axis] = overlaps
+    return found
+
+
+def _columns(
+    sizes: Mapping[Axis, int], groups: Sequence[ChannelGroup], overlaps: Overlaps
+) -> tuple[dict[Axis, int], FloatArray, FloatArray]:
     """Number the axes, those that are as wide and change with the same groups alike; return their widths and groups."""
-    reached: dict[Axis, list[tuple[int, int]]] = {axis: [] for axis in labelled.sizes}
+    reached: dict[Axis, list[tuple[int, int]]] = {axis: [] for axis in sizes}
     for column, group in enumerate(groups):
         for member in group.members:
             if member.axis in reached:
                 reached[member.axis].append((column, member.positions.shape[1]))
-    kinds: dict[tuple[int, tuple[tuple[int, int], ...]], int] = {}
+    kinds: dict[tuple[Any, ...], int] = {}
     numbers = {
-        axis: kinds.setdefault((labelled.sizes[axis], tuple(found)), len(kinds)) for axis, found in reached.items()
+        axis: kinds.setdefault((sizes[axis], tuple(found), overlaps.get(axis)), len(kinds))
+        for axis, found in reached.items()
     }
     multiplicity = np.zeros((len(kinds), len(groups)))
-    for (_, found), number in kinds.items():
+    for (_, found, _), number in kinds.items():
         for column, times in found:
             multiplicity[number, column] = times
-    return numbers, np.asarray([size for size, _ in kinds], dtype=np.float64), multiplicity
+    return numbers, np.asarray([size for size, _, _ in kinds], dtype=np.float64), multiplicity
 
 
 def _needs(

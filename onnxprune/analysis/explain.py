@@ -8,10 +8,11 @@ from difflib import get_close_matches
 import numpy as np
 from scipy.sparse.csgraph import breadth_first_order
 
-from onnxprune.analysis.analysis import Analysis
+from onnxprune.analysis.analysis import Analysis, Labelling
 from onnxprune.analysis.groups import joined, tie_matrix
 from onnxprune.analysis.labels import AppliedTie
 from onnxprune.errors import InputError
+from onnxprune.graph.model import Graph
 from onnxprune.values.axes import Axis, IntArray
 from onnxprune.values.groups import ChannelGroup
 
@@ -102,7 +103,7 @@ def find_axis(analysis: Analysis, text: str) -> tuple[str, int, Axis | None]:
     if not -rank <= int(number) < rank:
         raise InputError(f"Tensor {tensor!r} has {rank} axes, so there is no axis {number}; count from 0.", "bad-value")
     dim = int(number) % rank
-    reached = [a for a in analysis.components.axes if a.dim == dim and a.ref.name == tensor]
+    reached = [a for a in analysis.sizes if a.dim == dim and a.ref.name == tensor]
     return tensor, dim, reached[0] if reached else None
 
 
@@ -117,20 +118,27 @@ def explain(analysis: Analysis, text: str) -> Explanation:
     if axis is None:
         reason = "no prunable layer's channels reach this axis, so it stays as it is"
         return Explanation(name, None, reason, (), 0, ())
-    walk = _Walk(analysis)
+    found = [_explained(analysis.graph, each, axis) for each in analysis.labellings if axis in each.components.index]
+    return next((each for each in found if each.reason is None), found[0])
+
+
+def _explained(graph: Graph, labelling: Labelling, axis: Axis) -> Explanation:
+    """Explain an axis as one labelling has it."""
+    name, of = str(axis), labelling.components.of
+    walk = _Walk(graph, labelling)
     labels = walk.labels(axis)
     frozen_labels, reasons = walk.frozen_labels()
-    frozen = np.isin(analysis.components.of[labels], analysis.components.of[frozen_labels])
+    frozen = np.isin(of[labels], of[frozen_labels])
     size = len(labels)
     if frozen.any():
         chain, end = walk.path(int(labels[np.flatnonzero(frozen)[0]]), frozen_labels)
         return Explanation(name, size, reasons[end], chain, int(frozen.sum()), ())
     coupled = []
-    for produced, _ in analysis.labelled.produces:
+    for produced, _ in labelling.labelled.produces:
         targets = walk.labels(produced)
-        targets = targets[np.isin(analysis.components.of[targets], analysis.components.of[labels])]
+        targets = targets[np.isin(of[targets], of[labels])]
         if targets.size and produced != axis:
-            sources = labels[np.isin(analysis.components.of[labels], analysis.components.of[targets])]
+            sources = labels[np.isin(of[labels], of[targets])]
             coupled.append((produced.ref.name, walk.path(int(sources[0]), targets)[0]))
     return Explanation(name, size, None, (), 0, tuple(coupled))
 
@@ -138,22 +146,22 @@ def explain(analysis: Analysis, text: str) -> Explanation:
 class _Walk:
     """Shortest paths over the ties, label by label."""
 
-    def __init__(self, analysis: Analysis) -> None:
-        self._analysis = analysis
-        self._matrix = tie_matrix(analysis.labelled, analysis.components)
+    def __init__(self, graph: Graph, labelling: Labelling) -> None:
+        self._graph, self._labelled, self._components = graph, labelling.labelled, labelling.components
+        self._matrix = tie_matrix(labelling.labelled, labelling.components)
         self._matrix = (self._matrix + self._matrix.T).tocsr()
-        self._nodes = {(tie.a, tie.b): tie.node for tie in reversed(analysis.labelled.applied_ties)}
+        self._nodes = {(tie.a, tie.b): tie.node for tie in reversed(labelling.labelled.applied_ties)}
 
     def labels(self, axis: Axis) -> IntArray:
         """Return the labels of an axis."""
-        place = self._analysis.components.index[axis]
-        starts = self._analysis.components.starts
+        place = self._components.index[axis]
+        starts = self._components.starts
         return np.arange(starts[place], starts[place + 1], dtype=np.int64)
 
     def frozen_labels(self) -> tuple[IntArray, dict[int, str]]:
         """Return all labels that a freeze names, and its reason by label."""
         reasons: dict[int, str] = {}
-        for frozen in self._analysis.labelled.frozen_axes:
+        for frozen in self._labelled.frozen_axes:
             labels = self.labels(frozen.axis)
             for label in labels if frozen.at is None else labels[frozen.at]:
                 reasons.setdefault(int(label), f"{frozen.axis} {joined(frozen.reason)}")
@@ -169,7 +177,7 @@ class _Walk:
         return tuple(self._steps(labels[::-1])), end
 
     def _steps(self, labels: list[int]) -> Iterator[TieStep]:
-        components, graph = self._analysis.components, self._analysis.graph
+        components, graph = self._components, self._graph
         axes = [components.axes[place] for place in components.axis_of(np.asarray(labels, dtype=np.int64))]
         for a, b in itertools.pairwise(axes):
             node = self._nodes.get((a, b), self._nodes.get((b, a)))

@@ -69,14 +69,20 @@ class Goal:
 
 
 def _slow(group: ChannelGroup, slow: frozenset[int]) -> frozenset[int]:
-    """Return how many channels of `group` make a slow width on an activation axis that they reach."""
-    times = {member.positions.shape[1] for member in group.members if member.role != "weight"}
+    """Return how many channels of `group` make a slow width on an activation axis that they alone reach."""
+    own = (member for member in group.members if member.role != "weight" and member.axis not in group.crossed)
+    times = {member.positions.shape[1] for member in own}
     return frozenset(width // each for width in slow for each in times if width % each == 0 and width // each)
 
 
 def _block(group: ChannelGroup, round_to: int) -> int:
-    """Return how many channels of `group` fill whole blocks on every activation axis that they reach."""
+    """Return how many channels of `group` fill whole blocks on every activation axis that they reach.
+
+    Of an axis that is cut along another factor too, each channel may keep any number of its positions.
+    """
     blocks = [
-        round_to // gcd(round_to, member.positions.shape[1]) for member in group.members if member.role != "weight"
+        round_to // gcd(round_to, 1 if member.axis in group.crossed else member.positions.shape[1])
+        for member in group.members
+        if member.role != "weight"
     ]
     return lcm(*blocks) if blocks else 1

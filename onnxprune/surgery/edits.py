@@ -95,7 +95,7 @@ def plan_edits(analysis: Analysis, masks: Mapping[Axis, BoolArray]) -> Edits:
     graph = analysis.graph
     numbers, attributes = _counted(analysis, masks)
     numbers.update(_renumbered(analysis, masks))
-    attributes.update({(n, pin.attribute): pin.value for pin, n in analysis.labelled.pins if pin.axis in masks})
+    attributes.update({(n, pin.attribute): pin.value for pin, n in analysis.pins if pin.axis in masks})
     kept = {(axis.ref.name, axis.dim): _share(mask) for axis, mask in masks.items() if not axis.ref.is_use}
     by_use: dict[Ref, dict[int, BoolArray]] = {}
     for axis, mask in masks.items():
@@ -133,13 +133,15 @@ def _counted(
     """
     counted: dict[tuple[int, int | str], dict[int, int]] = {}
     changed: dict[tuple[int, int | str], dict[int, int]] = {}
-    for count, index in analysis.labelled.counts:
+    for count, index, labelling in analysis.counts:
         place, mask = (index, count.slot), masks.get(count.axis)
+        if mask is not None and count.under is not None:
+            mask = labelling.alone(count.axis, mask)
         if mask is not None:
             kept = int(np.count_nonzero(mask if count.at is None else mask[count.at])) * _turns(analysis, count.axis)
             changed.setdefault(place, {})[count.element] = kept
         else:
-            kept = len(count.at) if count.at is not None else analysis.labelled.sizes[count.axis]
+            kept = len(count.at) if count.at is not None else analysis.sizes[count.axis]
             kept *= _turns(analysis, count.axis)
         counted.setdefault(place, {})[count.element] = kept
     numbers: dict[tuple[int, int], dict[int, int]] = {}
@@ -189,7 +191,7 @@ def _renumbered(
     analysis: Analysis, masks: Mapping[Axis, BoolArray]
 ) -> Iterator[tuple[tuple[int, int], dict[int, int]]]:
     """Yield (node, slot) and the new numbers of every table that points at positions of a cut axis."""
-    for fact, index in analysis.labelled.renumbers:
+    for fact, index in analysis.renumbers:
         mask = masks.get(fact.axis)
         if mask is not None:
             table = analysis.graph.facts.known[analysis.graph.nodes[index].inputs[fact.slot]].first
@@ -203,7 +205,7 @@ def _share(mask: BoolArray) -> Fraction:
 
 def _turns(analysis: Analysis, axis: Axis) -> int:
     """Return how often the labels of `axis` come round with the nominal sizes: once, unless its size is free."""
-    return analysis.graph.facts.shapes[0][axis.ref.name][axis.dim] // max(1, analysis.labelled.sizes[axis])
+    return analysis.graph.facts.shapes[0][axis.ref.name][axis.dim] // max(1, analysis.sizes[axis])
 
 
 def _holds_value(graph: Graph, root: str) -> bool:

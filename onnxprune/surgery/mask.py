@@ -70,7 +70,7 @@ class _Oracle:
         """Multiply every masked operand of a sum by its mask."""
         nodes = self.analysis.graph.nodes
         summed: dict[tuple[int, str, str], dict[int, BoolArray]] = {}
-        for fact, index in self.analysis.labelled.sums:
+        for fact, index in self.analysis.sums:
             if fact.axis in self.masks:
                 zero = "" if fact.zero is None else nodes[index].inputs[fact.zero]
                 place = (index, fact.axis.ref.name, zero)
@@ -101,7 +101,7 @@ class _Oracle:
             return
         nodes = self.analysis.graph.nodes
         masks = self.analysis.axis_masks(self.analysis.emptied(branch.groups))
-        for fact, index in self.analysis.labelled.sums:
+        for fact, index in self.analysis.sums:
             for slot, name in enumerate(nodes[index].inputs):
                 if fact.axis in masks and name == fact.axis.ref.name:
                     rank, dtype = len(self.analysis.graph.facts.shapes[0][name]), self._dtype(name)

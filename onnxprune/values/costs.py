@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from onnxprune.values.axes import Axis, FloatArray
+from onnxprune.values.axes import Axis, FloatArray, IntArray
 
 Kind: TypeAlias = Literal["macs", "params", "bytes", "latency"]
 """What is counted: multiply-adds of one sample, weights, bytes of the file, milliseconds for one sample."""
@@ -60,6 +60,8 @@ class CostTable:
         numbers: which column of `widths` an axis has; axes that always change together share one.
         made: terms of the numbers that all nodes together write for one sample.
         latency_model: what predicts the latency.
+        overlaps: (axis, group, group, positions) of groups that lie along two factors of an axis, by number: in how
+            many positions a channel of one meets one of the other.
     """
 
     groups: tuple[str, ...]
@@ -74,6 +76,7 @@ class CostTable:
     numbers: Mapping[Axis, int] = field(default_factory=dict)
     made: tuple[Term, ...] = ()
     latency_model: LatencyModel | None = None
+    overlaps: tuple[tuple[int, int, int, int], ...] = ()
 
     @cached_property
     def whole(self) -> float:
@@ -88,7 +91,16 @@ class CostTable:
         """Return the width of every axis when group `name` keeps `counts[name]` channels; absent: as given, or all."""
         counts = {**self.given, **counts}
         kept = np.asarray([counts.get(name, size) for name, size in zip(self.groups, self.sizes, strict=True)])
-        return np.asarray(self.widths - self.multiplicity @ (self.sizes - kept), dtype=np.float64)
+        lost = self.sizes - kept
+        found = np.asarray(self.widths - self.multiplicity @ lost, dtype=np.float64)
+        if self.overlaps:
+            axes, a, b, positions = self._overlaps
+            np.add.at(found, axes, positions * lost[a] * lost[b])  # what went by both was counted twice
+        return found
+
+    @cached_property
+    def _overlaps(self) -> IntArray:
+        return np.asarray(self.overlaps, dtype=np.int64).T
 
     def cost_at(self, kind: Kind, counts: Mapping[str, int]) -> float:
         """Return a cost at these counts."""
@@ -135,6 +147,10 @@ class CostTable:
         for term in self.macs:
             found[term.node] = found.get(term.node, 0.0) + term.at(widths)
         return found
+
+
+NO_COSTS = CostTable((), np.zeros(0), np.zeros(0), np.zeros((0, 0)), (), ())
+"""Of what nothing is known."""
 
 
 class Products:

@@ -34,6 +34,7 @@ class ChannelGroup:
         approximate: whether it could be cut if an inexact result were allowed.
         state: whether it could be cut if both ends of a state, an input and an output, were to change alike.
         tied: why its positions go together or not at all, where they are one channel.
+        crossed: the axes that channels of another factor lie on too, which may be cut as well.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ChannelGroup:
     approximate: bool = False
     state: bool = False
     tied: str | None = None
+    crossed: frozenset[Axis] = frozenset()
 
     @property
     def prunable(self) -> bool:

@@ -355,7 +355,7 @@ def _outputs(
 
 def _inner_tensors(analysis: Analysis, cut: onnx.ModelProto, masks: Mapping[Axis, BoolArray]) -> list[str]:
     """Return the outputs of the layers that read a masked tensor, as far as both networks have them."""
-    readers = {index for fact, index in analysis.labelled.sums if fact.axis in masks}
+    readers = {index for fact, index in analysis.sums if fact.axis in masks}
     remaining = {name for node in cut.graph.node for name in node.output}
     names = [analysis.graph.nodes[index].outputs[0] for index in sorted(readers)]
     return [name for name in names if name in remaining]

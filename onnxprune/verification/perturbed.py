@@ -66,7 +66,7 @@ def _fitted(value: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
 
 def _stored_weights(analysis: Analysis) -> set[str]:
     graph: Graph = analysis.graph
-    used = {axis.ref for axis in analysis.labelled.sizes if axis.ref.is_use}
+    used = {axis.ref for axis in analysis.sizes if axis.ref.is_use}
     return {graph.stored(ref.name) for ref in used if ref.slot in graph.weight_slots(graph.nodes[ref.node])}
 
 

@@ -66,11 +66,11 @@ def test_attention_cuts_the_columns_of_the_heads(scores: str, mix: str, permuted
             f = Reshape(m, flat)
             y = MatMul(f, wo)
         }}""")
-    assert group_sizes(model) == [4, 4]
+    assert group_sizes(model) == [3, 4, 4]
     for tokens in (3, 7):
         checked = assert_cut_equals_mask(model, free={"t": tokens})
-    assert checked.shape("wq") == checked.shape("wk") == checked.shape("wv") == (6, 6)
-    assert checked.shape("wo") == (6, 5)
+    assert checked.shape("wq") == checked.shape("wk") == checked.shape("wv") == (6, 2)
+    assert checked.shape("wo") == (2, 5)
     # Copies where the targets of two groups differ, else the shared target itself; both hold two columns.
     assert checked.analysis.macs(checked.keep) == analysed(checked.model).macs()
 

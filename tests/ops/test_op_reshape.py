@@ -113,7 +113,7 @@ def test_a_shuffle_between_grouped_layers_ties_the_blocks_of_the_second() -> Non
     assert_cut_equals_mask(model)
 
 
-def test_cutting_along_two_factors_of_one_axis_is_refused() -> None:
+def test_an_axis_is_cut_along_both_of_its_factors() -> None:
     model = net("""(float[1, 3, 4] x) => (float[1, 5, 4] y)
         <float[6, 3, 1] w0, int64[4] t = {1, 2, 3, 4}, float[2, 2] w1, int64[3] back = {1, 6, 4}, float[5, 6, 1] w2> {
             c = Conv(x, w0)
@@ -124,17 +124,22 @@ def test_cutting_along_two_factors_of_one_axis_is_refused() -> None:
             b = Reshape(r, back)
             y = Conv(b, w2)
         }""")
-    # b:1 holds the 2 columns that w1 makes and the 3 positions of c in each: it follows one of the two.
-    # The 3 let more go: 6 filters of w0 and 6 of w2 go with them.
-    assert group_sizes(model) == [3]
-    assert (
-        frozen_reasons(model)["q"]
-        == "r:1 meets Reshape (node 5), where it is cut along another factor of the same axis"
-    )
+    # b:1 holds the 2 columns that w1 makes and the 3 positions of c in each; w1 sums over the 2 rows of c.
+    assert group_sizes(model) == [2, 2, 3]
+    assert frozen_reasons(model).keys() == {"y"}
     keep = {"c": np.array([True, False, True])}
     checked = assert_cut_equals_mask(model, keep)
     assert list(checked.value("t")) == [1, 2, 2, 4]
     assert list(checked.value("back")) == [1, 4, 4]
+    one = np.array([True, False])
+    checked = assert_cut_equals_mask(model, {**keep, "q": one, "c#2": ~one})
+    assert list(checked.value("t")) == [1, 1, 2, 4]
+    assert list(checked.value("back")) == [1, 2, 4]
+    assert checked.shape("w0") == (2, 3, 1)
+    assert checked.shape("w1") == (1, 1)
+    assert checked.shape("w2") == (5, 2, 1)
+    assert checked.analysis.macs(checked.keep) == analysed(checked.model).macs()
+    assert checked.analysis.params(checked.keep) == analysed(checked.model).params()
 
 
 def test_channels_that_are_whole_groups_stay_so_on_the_way_back() -> None:

@@ -143,7 +143,7 @@ def test_nni_5449_chunks_that_go_different_ways_are_cut_apart() -> None:
         }""",
         opset=18,
     )
-    assert group_sizes(model) == [3, 4, 5]
+    assert group_sizes(model) == [2, 3, 4, 5]
     checked = assert_cut_equals_mask(model, ratio=0.34)
     assert checked.shape("w2") == (4, 2, 1, 1)
     assert checked.shape("w3") == (4, 3, 1, 1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnxprune.analysis.analysis import Analysis, counts
+from onnxprune.analysis.analysis import Analysis, Labelling, counts
 from onnxprune.analysis.inspect import inspect
 from onnxprune.errors import UnreachableError
 from onnxprune.graph.loaded import Model
@@ -102,33 +102,41 @@ def origins_of(whole: Analysis, keep: Keep, present: Analysis) -> Origins:
     Raises:
         UnreachableError: the groups of the cut network are not those of the original without what went.
     """
-    owner = np.full(whole.components.count, -1, dtype=np.int64)
-    channel = np.zeros(whole.components.count, dtype=np.int64)
-    for number, group in enumerate(whole.free):
-        member = group.members[0]
-        components = whole.components.labels(member.axis)[member.positions[:, 0]]
-        owner[components], channel[components] = number, np.arange(group.size)
     masks = whole.axis_masks(keep)
+    known = [(labelling, *_owners(whole, labelling)) for labelling in whole.labellings]
     found: dict[str, tuple[str, IntArray]] = {}
     for group in present.free:
         member = group.members[0]
-        if member.axis not in whole.components.index:
+        for labelling, owner, channel in known:
+            if member.axis not in labelling.components.index:
+                continue
+            labels = labelling.components.labels(member.axis)
+            kept = np.flatnonzero(masks.get(member.axis, np.ones(len(labels), dtype=bool)))
+            if member.positions.max() >= len(kept):
+                continue
+            components = labels[kept[member.positions]]
+            original, channels = whole.free[owner[components[0, 0]]], channel[components[:, 0]]
+            same = owner[components[0, 0]] >= 0 and (components == components[:, :1]).all()
+            if same and np.array_equal(np.sort(channels), np.flatnonzero(keep[original.name])):
+                found[group.name] = (original.name, channels)
+        if group.name not in found:
             raise UnreachableError(_other_groups(group.name), "other-groups")
-        labels = whole.components.labels(member.axis)
-        kept = np.flatnonzero(masks.get(member.axis, np.ones(len(labels), dtype=bool)))
-        if member.positions.max() >= len(kept):
-            raise UnreachableError(_other_groups(group.name), "other-groups")
-        components = labels[kept[member.positions[:, 0]]]
-        original, channels = whole.free[owner[components[0]]], channel[components]
-        same = owner[components[0]] >= 0 and (owner[components] == owner[components[0]]).all()
-        if not same or not np.array_equal(np.sort(channels), np.flatnonzero(keep[original.name])):
-            raise UnreachableError(_other_groups(group.name), "other-groups")
-        found[group.name] = (original.name, channels)
     covered = {name for name, _ in found.values()}
     for group in whole.free:
         if group.name not in covered and keep[group.name].sum() > 1:
             raise UnreachableError(_other_groups(group.name), "other-groups")
     return found
+
+
+def _owners(whole: Analysis, labelling: Labelling) -> tuple[IntArray, IntArray]:
+    """Return by component of a labelling the number of its group among those that are free (-1: none), and channel."""
+    owner = np.full(labelling.components.count, -1, dtype=np.int64)
+    channel = np.zeros(labelling.components.count, dtype=np.int64)
+    for number, group in enumerate(whole.free):
+        if group.name in labelling.groups:
+            components = labelling.channels(group)
+            owner[components], channel[components] = number, np.arange(group.size)
+    return owner, channel
 
 
 def _other_groups(name: str) -> str:

@@ -1,0 +1,156 @@
+"""Groups along the other factors of axes that are cut along one: heads beside head dimensions.
+
+A reshape that splits an axis in two lets channels go along either factor. One labelling holds those of one factor, see
+`factors`; another, without the factors taken, holds those of the next. A position goes where its channel in any of the
+labellings goes: what holds in each of them, that both ends of a tie go together, holds of all. Every channel of one
+group has to meet every channel of another in as many positions of an axis, so that widths follow from how many stay.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from onnxprune.analysis.analysis import Analysis, Labelling
+from onnxprune.analysis.closed import dead_ends
+from onnxprune.analysis.reading import Reading
+from onnxprune.ops.facts import Tie
+from onnxprune.values.axes import Axis, BoolArray
+from onnxprune.values.groups import ChannelGroup, Member
+
+_FACTORS = 3
+"""How many factors of one axis may carry channels."""
+
+
+def with_other_factors(found: Analysis, reading: Reading, attempt: Callable[[frozenset[Tie]], Analysis]) -> Analysis:
+    """Return the analysis with the groups of further labellings in it that can be cut exactly beside its own.
+
+    What is frozen because its axis is cut along another factor is no group any more where such a group has its
+    channels. Costs are those of the groups before.
+    """
+    ending, vain = dead_ends(reading)
+    banned = frozenset(found.labelled.carriers) | ending
+    for _ in range(1, _FACTORS):
+        if not _is_open(reading, found.labelled.carriers, banned | vain):
+            break
+        trial = attempt(banned)
+        new = tuple(_new_groups(found, trial))
+        if not new:
+            break
+        before = tuple(group for group in found.groups if not _is_covered(group, new))
+        names = {group.name for group in before}
+        new = tuple(_named(group, names) for group in new)
+        reached = {member.axis for group in new for member in group.members}
+        before = tuple(_crossed(group, reached) for group in before)
+        labelling = Labelling(trial.labelled, trial.components, frozenset(group.name for group in new))
+        found = replace(found, groups=(*before, *new), others=(*found.others, labelling))
+        banned |= frozenset(trial.labelled.carriers)
+    return found
+
+
+def _is_open(reading: Reading, carriers: tuple[Tie, ...], banned: frozenset[Tie]) -> bool:
+    """Whether an axis that is cut along one factor can be cut along another one that is not `banned`."""
+    taken = frozenset(carriers)
+    return any(not taken.isdisjoint(ties) and not banned.issuperset(ties) for ties in reading.alternatives.values())
+
+
+def _new_groups(found: Analysis, trial: Analysis) -> Iterator[ChannelGroup]:
+    """Yield the groups of `trial` that are none of those found, and can be cut whatever is cut of these."""
+    known = [(labelling, _free(labelling, found)) for labelling in found.labellings]
+    lying = _by_axis(found)
+    for group in trial.free:
+        if group.approximate or group.state or any(_is_known(group, *each) for each in known):
+            continue
+        sizes = {member.axis: trial.labelled.sizes[member.axis] for member in group.members}
+        alike = all(found.sizes.get(axis, size) == size for axis, size in sizes.items())  # of free sizes: the cycles
+        if alike and all(_crosses(found, member, lying.get(member.axis, ())) for member in group.members):
+            yield group
+
+
+def _by_axis(found: Analysis) -> Mapping[Axis, list[tuple[int, Member]]]:
+    """Return by axis what lies on it of the groups that can be cut, with the number of their labelling."""
+    lying: dict[Axis, list[tuple[int, Member]]] = {}
+    for number, labelling in enumerate(found.labellings):
+        for group in found.free:
+            if group.name in labelling.groups:
+                for member in group.members:
+                    lying.setdefault(member.axis, []).append((number, member))
+    return lying
+
+
+def _free(labelling: Labelling, found: Analysis) -> BoolArray:
+    """Return which components of a labelling are channels that can be cut."""
+    free = np.zeros(labelling.components.count, dtype=bool)
+    for group in found.free:
+        if group.name in labelling.groups:
+            free[labelling.channels(group)] = True
+    return free
+
+
+def _is_known(group: ChannelGroup, labelling: Labelling, free: BoolArray) -> bool:
+    """Whether the channels of a group are ones that can be cut in another labelling, as the layer makes them."""
+    axis, positions = group.members[0].axis, group.members[0].positions
+    if axis not in labelling.components.index:
+        return False
+    labels = labelling.components.labels(axis)
+    channels = labels[positions]
+    many = np.bincount(labels, minlength=labelling.components.count)[channels[:, 0]]
+    whole = (channels == channels[:, :1]).all() and (many == positions.shape[1]).all()
+    return bool(whole and free[channels[:, 0]].all())
+
+
+def _crosses(found: Analysis, new: Member, others: Sequence[tuple[int, Member]]) -> bool:
+    """Whether channels meet those of each other group on an axis like rows and columns, if at all.
+
+    What a normalisation runs over is cut along one factor alone, and no position lies along three.
+    """
+    met = {number: other for number, other in others if np.isin(new.positions, other.positions).any()}
+    if not met:
+        return True
+    (number, *more) = met
+    labelled = found.labellings[number].labelled
+    fixed = found.graph.facts.is_fixed(new.axis.ref.name, new.axis.dim) or new.axis.ref.is_use
+    inexact = any(frozen.approximate and frozen.axis == new.axis for frozen in labelled.frozen_axes)
+    pairs = (other for _, other in others)
+    return fixed and not more and not inexact and all(common_positions(new, other) is not None for other in pairs)
+
+
+def common_positions(a: Member, b: Member) -> int | None:
+    """Return in how many positions of their axis a channel of one group meets one of another; None: it depends."""
+    owner = np.full(1 + max(int(a.positions.max()), int(b.positions.max())), -1, dtype=np.int64)
+    owner[b.positions] = np.arange(len(b.positions))[:, None]
+    met = owner[a.positions]
+    wide = len(b.positions)
+    pairs = (np.arange(len(met))[:, None] * wide + met)[met >= 0]
+    many = np.bincount(pairs, minlength=len(met) * wide)
+    return int(many[0]) if (many == many[0]).all() else None
+
+
+def _is_covered(group: ChannelGroup, new: tuple[ChannelGroup, ...]) -> bool:
+    """Whether a frozen group has no channels but those of other groups."""
+    if group.prunable:
+        return False
+    made = [member for member in group.members if member.role == "produces"]
+    return all(any(_contains(member, other) for other in new) for member in made)
+
+
+def _contains(member: Member, group: ChannelGroup) -> bool:
+    return any(
+        own.axis == member.axis and bool(np.isin(member.positions, own.positions).all()) for own in group.members
+    )
+
+
+def _crossed(group: ChannelGroup, reached: set[Axis]) -> ChannelGroup:
+    """Return the group with the axes that it shares with others along another factor."""
+    shared = group.crossed.union(member.axis for member in group.members if member.axis in reached)
+    return replace(group, crossed=shared) if group.prunable and shared else group
+
+
+def _named(group: ChannelGroup, names: set[str]) -> ChannelGroup:
+    """Return the group under a name that none of `names` is, which is added to them."""
+    name, number = group.name, 1
+    while name in names:
+        number += 1
+        name = f"{group.layers[0]}#{number}"
+    names.add(name)
+    return replace(group, name=name)
