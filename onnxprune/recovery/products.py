@@ -281,9 +281,10 @@ def _answering(other: FloatArray, kept: BoolArray) -> FloatArray:
 
 
 def _placed(before: FloatArray, mask: BoolArray, places: IntArray, kept: BoolArray, combined: FloatArray) -> FloatArray:
-    """Return a matrix [channels, kept channels] with what the kept dimensions of each head are made of."""
+    """Return a matrix [channels, kept channels] with what the kept dimensions of each head that stays are made of."""
     column = np.cumsum(mask) - 1
     matrix = before.copy()
     for channels, head in zip(places, combined, strict=True):
-        matrix[np.ix_(channels, column[channels[kept]])] = head
+        if mask[channels[kept]].all():
+            matrix[np.ix_(channels, column[channels[kept]])] = head
     return matrix

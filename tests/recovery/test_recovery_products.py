@@ -1,5 +1,7 @@
 """Attention that loses dimensions of its heads: what is left of queries and keys keeps the scores."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 import pytest
@@ -66,9 +68,12 @@ def low_rank(text: str, *names: str, rank: int = 4) -> onnx.ModelProto:
     return model
 
 
-def halved(model: onnx.ModelProto) -> Case:
-    """Half the dimensions of the heads gone, those of V only where they are the same."""
-    return case(model, (6, 12), n=80)
+def halved(model: onnx.ModelProto, heads: Sequence[bool] = (True, True)) -> Case:
+    """Half the dimensions of the heads gone, and of the heads what is said."""
+    groups = analysed(model).prunable
+    keep = {group.name: np.arange(group.size) < group.size // 2 for group in groups}
+    keep.update({group.name: np.array(heads) for group in groups if group.size == len(heads)})
+    return case(model, (6, 12), keep=keep, n=80)
 
 
 def mixed(found: Case) -> dict[str, Mixed]:
@@ -95,12 +100,26 @@ def test_scores_of_low_rank_lose_nothing(thin: str) -> None:
     for biased, plain in BIASED.items():
         text = text.replace(biased, plain)
     model = low_rank(text, thin)
-    groups = analysed(model).prunable
-    keep = {group.name: np.arange(group.size) < group.size // (1 if group.name == "v0" else 2) for group in groups}
-    found = case(model, (6, 12), keep=keep, n=80)
+    half = np.arange(8) < 4
+    found = case(model, (6, 12), keep={"q0": half}, n=80)
     assert found.error(found.result.model) > 1e-3
     for way in ("fold", "refit"):
         assert found.error(found.recovered(way).model) < 1e-5
+
+
+@pytest.mark.parametrize("heads", [(True, False), (False, True)])
+def test_a_head_that_goes_as_well_leaves_the_other_as_it_would_be(heads: tuple[bool, bool]) -> None:
+    """Where half of the dimensions are enough, what is lost is what the head alone loses."""
+    text = APART
+    for biased, plain in BIASED.items():
+        text = text.replace(biased, plain)
+    model = low_rank(text, "wq")
+    alone = case(model, (6, 12), keep={"q0#2": np.array(heads)}, n=80)
+    both = case(model, (6, 12), keep={"q0#2": np.array(heads), "q0": np.arange(8) < 4}, n=80)
+    for way in ("fold", "refit"):
+        expected = alone.error(alone.recovered(way).model)
+        assert both.error(both.recovered(way).model) == pytest.approx(expected, rel=1e-3)
+    assert both.error(both.result.model) > 1.05 * alone.error(alone.result.model)
 
 
 @pytest.mark.parametrize("text", [APART, FUSED])
