@@ -123,8 +123,10 @@ class _Oracle:
 
     def slice_around_norms(self) -> None:
         """Give ops that a cut changes inexactly the kept positions alone, and spread their results out again."""
-        frozen_axes = [f for f in self.analysis.labelled.frozen_axes if f.approximate and f.axis in self.masks]
-        for index in sorted({frozen.node for frozen in frozen_axes}):
+        first = self.analysis.labellings[0]  # no other labelling has groups that are cut inexactly
+        frozen_axes = [f for f in first.labelled.frozen_axes if f.approximate and f.axis in self.masks]
+        cut = [f for f in frozen_axes if not first.alone(f.axis, self.masks[f.axis]).all()]
+        for index in sorted({frozen.node for frozen in cut}):
             node = self.analysis.graph.nodes[index]
             for slot, name in enumerate(node.inputs):
                 for ref in (Ref(name), Ref(name, index, slot)):
