@@ -23,7 +23,8 @@ def cost_table(analysis: Analysis, branches: Sequence[Branch] = ()) -> CostTable
     sizes = np.asarray([group.size for group in groups], dtype=np.float64)
     overlaps = _overlaps(analysis) if analysis.others else {}
     numbers, widths, multiplicity = _columns(reached, groups, overlaps)
-    needs = _needs(branches, groups, widths, multiplicity)
+    crossed = {numbers[axis] for axis in overlaps}
+    needs = _needs(branches, groups, widths, multiplicity * ~np.isin(np.arange(len(widths)), list(crossed))[:, None])
 
     def term(node: int, factor: float, axes: tuple[Axis, ...]) -> Term:
         found = []

@@ -119,7 +119,12 @@ def explain(analysis: Analysis, text: str) -> Explanation:
         reason = "no prunable layer's channels reach this axis, so it stays as it is"
         return Explanation(name, None, reason, (), 0, ())
     found = [_explained(analysis.graph, each, axis) for each in analysis.labellings if axis in each.components.index]
-    return next((each for each in found if each.reason is None), found[0])
+    free = [each for each in found if each.reason is None]
+    if not free:
+        return found[0]
+    coupled = {layer: chain for each in reversed(free) for layer, chain in each.coupled}
+    layers = dict.fromkeys(produced.ref.name for produced, _ in analysis.labelled.produces)
+    return replace(free[0], coupled=tuple((layer, coupled[layer]) for layer in layers if layer in coupled))
 
 
 def _explained(graph: Graph, labelling: Labelling, axis: Axis) -> Explanation:

@@ -40,8 +40,7 @@ def with_other_factors(found: Analysis, reading: Reading, attempt: Callable[[fro
         before = tuple(group for group in found.groups if not _is_covered(group, new))
         names = {group.name for group in before}
         new = tuple(_named(group, names) for group in new)
-        reached = {member.axis for group in new for member in group.members}
-        before = tuple(_crossed(group, reached) for group in before)
+        new, before = _crossed(new, before, uneven=False), _crossed(before, new, uneven=True)
         labelling = Labelling(trial.labelled, trial.components, frozenset(group.name for group in new))
         found = replace(found, groups=(*before, *new), others=(*found.others, labelling))
         banned |= frozenset(trial.labelled.carriers)
@@ -140,10 +139,23 @@ def _contains(member: Member, group: ChannelGroup) -> bool:
     )
 
 
-def _crossed(group: ChannelGroup, reached: set[Axis]) -> ChannelGroup:
-    """Return the group with the axes that it shares with others along another factor."""
-    shared = group.crossed.union(member.axis for member in group.members if member.axis in reached)
-    return replace(group, crossed=shared) if group.prunable and shared else group
+def _crossed(
+    groups: tuple[ChannelGroup, ...], others: tuple[ChannelGroup, ...], *, uneven: bool
+) -> tuple[ChannelGroup, ...]:
+    """Return groups with the axes on which they meet others along another factor."""
+    lying: dict[Axis, list[Member]] = {}
+    for other in others:
+        for member in other.members if other.prunable else ():
+            lying.setdefault(member.axis, []).append(member)
+    found = []
+    for group in groups:
+        met = frozenset(
+            member.axis
+            for member in group.members
+            if group.prunable and any(common_positions(member, other) for other in lying.get(member.axis, ()))
+        )
+        found.append(replace(group, crossed=group.crossed | met, uneven=group.uneven | met if uneven else group.uneven))
+    return tuple(found)
 
 
 def _named(group: ChannelGroup, names: set[str]) -> ChannelGroup:

@@ -78,10 +78,10 @@ def _slow(group: ChannelGroup, slow: frozenset[int]) -> frozenset[int]:
 def _block(group: ChannelGroup, round_to: int) -> int:
     """Return how many channels of `group` fill whole blocks on every activation axis that they reach.
 
-    Of an axis that is cut along another factor too, each channel may keep any number of its positions.
+    Of an axis that is cut along another factor too, a channel of one of both may keep any number of its positions.
     """
     blocks = [
-        round_to // gcd(round_to, 1 if member.axis in group.crossed else member.positions.shape[1])
+        round_to // gcd(round_to, 1 if member.axis in group.uneven else member.positions.shape[1])
         for member in group.members
         if member.role != "weight"
     ]

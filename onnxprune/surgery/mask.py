@@ -33,7 +33,7 @@ def masked_model(
     oracle = _Oracle(analysis, masks)
     oracle.zero_before_sums()
     oracle.zero_branches(branches)
-    oracle.slice_around_norms()
+    oracle.slice_around_norms(frozenset(node for branch in branches for node in branch.nodes))
     return oracle.build()
 
 
@@ -121,12 +121,15 @@ class _Oracle:
             result = f"{read}/onnxprune_gated_{index}"
             self.inputs[index, slot] = self._put(index, "Mul", [read, factor], result)
 
-    def slice_around_norms(self) -> None:
-        """Give ops that a cut changes inexactly the kept positions alone, and spread their results out again."""
+    def slice_around_norms(self, gone: frozenset[int]) -> None:
+        """Give ops that a cut changes inexactly the kept positions alone, and spread their results out again.
+
+        Nodes that are `gone` with a branch stay as they are: what they make is multiplied by zero.
+        """
         first = self.analysis.labellings[0]  # no other labelling has groups that are cut inexactly
         frozen_axes = [f for f in first.labelled.frozen_axes if f.approximate and f.axis in self.masks]
-        cut = [f for f in frozen_axes if not first.alone(f.axis, self.masks[f.axis]).all()]
-        for index in sorted({frozen.node for frozen in cut}):
+        cut = {f.node for f in frozen_axes if not first.alone(f.axis, self.masks[f.axis]).all()}
+        for index in sorted(cut - gone):
             node = self.analysis.graph.nodes[index]
             for slot, name in enumerate(node.inputs):
                 for ref in (Ref(name), Ref(name, index, slot)):

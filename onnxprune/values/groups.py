@@ -34,7 +34,8 @@ class ChannelGroup:
         approximate: whether it could be cut if an inexact result were allowed.
         state: whether it could be cut if both ends of a state, an input and an output, were to change alike.
         tied: why its positions go together or not at all, where they are one channel.
-        crossed: the axes that channels of another factor lie on too, which may be cut as well.
+        crossed: the axes on which its channels meet channels of another factor, which may be cut as well.
+        uneven: those among them where any number of a channel's positions may stay; of the others, whole blocks.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ChannelGroup:
     state: bool = False
     tied: str | None = None
     crossed: frozenset[Axis] = frozenset()
+    uneven: frozenset[Axis] = frozenset()
 
     @property
     def prunable(self) -> bool:

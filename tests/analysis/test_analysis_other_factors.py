@@ -8,7 +8,9 @@ from nets import analysed, assert_cut_equals_mask, group_sizes, net
 
 from onnxprune.analysis.explain import explain
 from onnxprune.analysis.other_factors import common_positions
-from onnxprune.selection.goal import _block
+from onnxprune.pipeline.planning.steps import origins_of
+from onnxprune.selection.goal import _block, _slow
+from onnxprune.surgery.cut import cut
 from onnxprune.values.axes import Axis, Ref
 from onnxprune.values.groups import Member
 
@@ -84,6 +86,7 @@ def test_both_factors_are_explained() -> None:
         assert explain(analysis, axis).reason is None
     assert {layer for layer, _ in explain(analysis, "q1:2").coupled} == {"q0", "k0", "v0"}
     assert {layer for layer, _ in explain(analysis, "q1:3").coupled} == {"q0", "k0"}
+    assert {layer for layer, _ in explain(analysis, "q0:2").coupled} == {"k0", "v0"}
 
 
 @pytest.mark.parametrize("round_to", [4, 8, 12])
@@ -97,6 +100,51 @@ def test_widths_fill_whole_blocks_whatever_goes_of_the_other_factor(round_to: in
         for name, dim in (("q0", 2), ("v0", 2), ("f", 2)):
             mask = masks.get(Axis(Ref(name), dim))
             assert mask is None or mask.sum() % round_to == 0
+
+
+def test_slow_widths_go_by_axes_that_one_group_has_alone() -> None:
+    heads, *dimensions = sorted(analysed(net(attention())).prunable, key=lambda group: group.size)
+    assert _slow(heads, frozenset({2, 16})) == {2, 16}, "16 columns are not one head"
+    assert all(_slow(group, frozenset({2, 6})) == {2, 6} for group in dimensions)
+    assert {Axis(Ref(name), 2) for name in ("q0", "k0", "v0", "f")} <= heads.crossed
+    assert Axis(Ref("q1"), 2) not in heads.crossed
+    assert not heads.uneven
+    assert all(group.uneven == group.crossed for group in dimensions)
+
+
+def test_channels_beside_those_of_two_factors_are_not_crossed() -> None:
+    text = attention("u0 = MatMul(x, wu) u = Relu(u0) j = Concat<axis = -1>(f, u) y = MatMul(j, wo)", 55)
+    groups = analysed(net(text.replace("{0, 5, 48}", "{0, 5, 48}, float[6, 7] wu"))).by_name
+    assert not groups["u0"].crossed
+    assert Axis(Ref("j"), 2) in groups["v0"].crossed
+
+
+GROUPED = """(float[n, 5, 6] x) => (float[n, 4] y)
+    <float[6, 32] we, float[32, 32] wq, float[32, 16] wk, float[32, 16] wv, float[32, 32] wo, float[32, 4] wy,
+     int64[4] sh = {0, 5, 4, 8}, int64[4] kh = {0, 5, 2, 8}, int64[5] u5 = {0, 2, 1, 5, 8},
+     int64[5] ex = {1, 2, 2, 5, 8}, int64[4] back = {0, 4, 5, 8}, int64[3] flat = {0, 5, 32}> {
+        e = MatMul(x, we) q0 = MatMul(e, wq) k0 = MatMul(e, wk) v0 = MatMul(e, wv)
+        q1 = Reshape(q0, sh) q = Transpose<perm = [0, 2, 1, 3]>(q1)
+        k1 = Reshape(k0, kh) k2 = Transpose<perm = [0, 2, 1, 3]>(k1) k3 = Reshape(k2, u5) k4 = Expand(k3, ex)
+        k5 = Reshape(k4, back) k = Transpose<perm = [0, 1, 3, 2]>(k5)
+        v1 = Reshape(v0, kh) v2 = Transpose<perm = [0, 2, 1, 3]>(v1) v3 = Reshape(v2, u5) v4 = Expand(v3, ex)
+        v = Reshape(v4, back)
+        s = MatMul(q, k) p = Softmax<axis = -1>(s) m0 = MatMul(p, v) m = Transpose<perm = [0, 2, 1, 3]>(m0)
+        f = Reshape(m, flat) o = MatMul(f, wo) z = Add(e, o) z3 = ReduceMean<axes = [1], keepdims = 0>(z)
+        y = MatMul(z3, wy)
+    }"""
+
+
+def test_a_later_step_leaves_out_groups_that_a_cut_has_made() -> None:
+    """Queries that share one head of keys can go one by one once it is the only one."""
+    model = net(GROUPED)
+    whole = analysed(model)
+    keep = {group.name: np.arange(group.size) < (group.size + 1) // 2 for group in whole.prunable}
+    assert sorted(group.size for group in whole.prunable) == [2, 8, 8, 32]
+    present = analysed(cut(whole, keep).model)
+    origins = origins_of(whole, keep, present)
+    assert set(origins) < {group.name for group in present.free}
+    assert {name for name, _ in origins.values()} == {name for name, mask in keep.items() if mask.sum() > 1}
 
 
 def test_channels_meet_in_as_many_positions_or_it_depends() -> None:

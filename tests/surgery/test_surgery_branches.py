@@ -159,3 +159,17 @@ def test_of_branches_with_the_same_channels_the_inner_one_goes() -> None:
     assert [branch.name for branch in analysed(model).branches] == ["d1", "d2"]
     found = assert_cut_equals_mask(model, without(model, "d1"))
     assert set(made(model)) - set(made(found.model)) == {"c1", "a1", "d1"}
+
+
+def test_a_stream_that_is_cut_inexactly_loses_a_branch_with_its_norm() -> None:
+    model = net("""(float[n, 5, 3] x) => (float[n, 5, 4] y)
+        <float[3, 8] we, float[8] g, float[8, 6] w1, float[6, 8] w2, float[8, 4] w3> {
+            e = MatMul(x, we) l = LayerNormalization(e, g) a = MatMul(l, w1) b = Relu(a) o = MatMul(b, w2)
+            z = Add(e, o) y = MatMul(z, w3)
+        }""")
+    analysis = analysed(model, approximate=True)
+    (branch,) = analysis.branches
+    keep = {"e": np.arange(8) < 5, **analysis.emptied(branch.groups)}
+    checked = assert_cut_equals_mask(model, keep, approximate=True)
+    assert checked.shape("w3") == (5, 4)
+    assert not any(node.op_type == "LayerNormalization" for node in checked.model.graph.node)

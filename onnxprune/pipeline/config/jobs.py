@@ -787,6 +787,12 @@ class IterateConfig(
         """
         if self.macs is not None and not self.macs:
             raise InputError("--macs is a share above 0 and up to 100%, not 0%.", "bad-value")
+        if not self.check_accuracy:
+            raise InputError(
+                "Iterations are kept by top-1 on the validation data, which --no-accuracy-check leaves unmeasured; "
+                "leave that out, and give data with right labels.",
+                "bad-value",
+            )
         self._check_effort()
         self.treatment()
 

@@ -99,8 +99,10 @@ def _scores_after(run: Run, state: Progress) -> Scores:
 def origins_of(whole: Analysis, keep: Keep, present: Analysis) -> Origins:
     """Find out which channels of the original those of the cut network are, by their places on the tensors.
 
+    Groups that the cut network alone has, such as queries whose keys are down to one head, are left out.
+
     Raises:
-        UnreachableError: the groups of the cut network are not those of the original without what went.
+        UnreachableError: a group of the original that has channels left is none of the cut network.
     """
     masks = whole.axis_masks(keep)
     known = [(labelling, *_owners(whole, labelling)) for labelling in whole.labellings]
@@ -119,8 +121,6 @@ def origins_of(whole: Analysis, keep: Keep, present: Analysis) -> Origins:
             same = owner[components[0, 0]] >= 0 and (components == components[:, :1]).all()
             if same and np.array_equal(np.sort(channels), np.flatnonzero(keep[original.name])):
                 found[group.name] = (original.name, channels)
-        if group.name not in found:
-            raise UnreachableError(_other_groups(group.name), "other-groups")
     covered = {name for name, _ in found.values()}
     for group in whole.free:
         if group.name not in covered and keep[group.name].sum() > 1:
@@ -153,6 +153,8 @@ def carried_back(scores: Scores, origins: Origins, keep: Keep) -> Scores:
     curves = {name: np.zeros(len(mask) + 1) for name, mask in keep.items()} if scores.curves else {}
     inverse = {original: (name, channels) for name, (original, channels) in origins.items()}
     for name, found in scores.values.items():
+        if name not in origins:
+            continue
         original, channels = origins[name]
         values[original][channels] = found
         if name in scores.ties:

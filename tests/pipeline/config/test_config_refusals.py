@@ -76,3 +76,8 @@ def test_files_of_windows_and_keys_of_the_shell(tmp_path: Any) -> None:
     file.write_text("round-to = 8\nround_to = 16\n")
     with refused("conflicting-options", "round-to"):
         read_file(file, PruneConfig)
+
+
+def test_iterations_go_by_top1() -> None:
+    with pytest.raises(InputError, match="by top-1 on the validation data"):
+        IterateConfig("m.onnx", data="d", macs=0.5, check_accuracy=False)
