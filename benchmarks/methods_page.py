@@ -43,7 +43,7 @@ def page(rows: Sequence[Row]) -> str:
         mine = [row for row in cells if row["net"] == original["net"]]
         if mine:
             parts += _net(original, mine)
-    parts.append("![Top-1 against MACs left](methods.svg)\n")
+    parts.append("![Points of top-1 lost against MACs left](methods.svg)\n")
     return "\n".join(parts)
 
 

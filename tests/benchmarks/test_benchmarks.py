@@ -119,7 +119,10 @@ def test_the_page_says_spread_worst_class_and_paired_differences(tmp_path: Path)
     write_page(rows, tmp_path)
     assert (tmp_path / "methods.md").read_text() == text
     drawn = (tmp_path / "methods.svg").read_text()
-    assert all(label in drawn for label in ("n, refit", "random", "l1", "MACs left"))
+    assert all(
+        label in drawn
+        for label in ("n, refit", "n, match: not measured", "random", "l1", "MACs left", "points of top-1 lost")
+    )
     assert drawn.count('<g id="line ') == 3
 
 
