@@ -16,7 +16,7 @@ from onnxprune.ops.facts import Count, Pin, Renumber, Sums
 from onnxprune.values.axes import Axis, BoolArray, IntArray, frozen_array
 from onnxprune.values.branches import Branch, groups_of, left_out, unfit
 from onnxprune.values.costs import CostTable
-from onnxprune.values.groups import ChannelGroup
+from onnxprune.values.groups import ChannelGroup, Member
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +79,16 @@ class Analysis:
         elsewhere = {name for other in self.others for name in other.groups}
         own = frozenset(group.name for group in self.groups if group.name not in elsewhere)
         return (Labelling(self.labelled, self.components, own), *self.others)
+
+    @cached_property
+    def lying(self) -> Mapping[Axis, tuple[tuple[int, ChannelGroup, Member], ...]]:
+        """What lies on every axis of the groups that can be cut, with the number of the labelling that they are of."""
+        found: dict[Axis, list[tuple[int, ChannelGroup, Member]]] = {}
+        for number, labelling in enumerate(self.labellings):
+            for group in self.free:
+                for member in group.members if group.name in labelling.groups else ():
+                    found.setdefault(member.axis, []).append((number, group, member))
+        return {axis: tuple(members) for axis, members in found.items()}
 
     @cached_property
     def sizes(self) -> Mapping[Axis, int]:

@@ -14,7 +14,7 @@ from onnxprune.graph.storage.measures import element_size
 from onnxprune.values.axes import Axis, FloatArray, Ref
 from onnxprune.values.branches import Branch
 from onnxprune.values.costs import CostTable, Term
-from onnxprune.values.groups import ChannelGroup, Member
+from onnxprune.values.groups import ChannelGroup
 
 
 def cost_table(analysis: Analysis, branches: Sequence[Branch] = ()) -> CostTable:
@@ -64,16 +64,11 @@ Overlaps = Mapping[Axis, tuple[tuple[int, int, int], ...]]
 
 def _overlaps(analysis: Analysis) -> Overlaps:
     """Return in how many positions the channels of groups meet that can be cut along two factors of an axis."""
-    lying: dict[Axis, list[tuple[int, int, Member]]] = {}
-    for number, labelling in enumerate(analysis.labellings):
-        for column, group in enumerate(analysis.groups):
-            if group.name in labelling.groups and group.prunable:
-                for member in group.members:
-                    lying.setdefault(member.axis, []).append((number, column, member))
+    column = {group.name: place for place, group in enumerate(analysis.groups)}
     found = {}
-    for axis, members in lying.items():
-        pairs = [(a, b) for a, b in itertools.combinations(members, 2) if a[0] != b[0]]
-        common = ((a[1], b[1], common_positions(a[2], b[2]) or 0) for a, b in pairs)
+    for axis, members in analysis.lying.items():
+        pairs = ((a, b) for a, b in itertools.combinations(members, 2) if a[0] != b[0])
+        common = ((column[a[1].name], column[b[1].name], common_positions(a[2], b[2]) or 0) for a, b in pairs)
         overlaps = tuple(each for each in common if each[2])
         if overlaps:
             found[axis] = overlaps

@@ -6,7 +6,7 @@ labellings goes: what holds in each of them, that both ends of a tie go together
 group has to meet every channel of another in as many positions of an axis, so that widths follow from how many stay.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -56,25 +56,13 @@ def _is_open(reading: Reading, carriers: tuple[Tie, ...], banned: frozenset[Tie]
 def _new_groups(found: Analysis, trial: Analysis) -> Iterator[ChannelGroup]:
     """Yield the groups of `trial` that are none of those found, and can be cut whatever is cut of these."""
     known = [(labelling, _free(labelling, found)) for labelling in found.labellings]
-    lying = _by_axis(found)
     for group in trial.free:
         if group.approximate or group.state or any(_is_known(group, *each) for each in known):
             continue
         sizes = {member.axis: trial.labelled.sizes[member.axis] for member in group.members}
         alike = all(found.sizes.get(axis, size) == size for axis, size in sizes.items())  # of free sizes: the cycles
-        if alike and all(_crosses(found, member, lying.get(member.axis, ())) for member in group.members):
+        if alike and all(_crosses(found, member) for member in group.members):
             yield group
-
-
-def _by_axis(found: Analysis) -> Mapping[Axis, list[tuple[int, Member]]]:
-    """Return by axis what lies on it of the groups that can be cut, with the number of their labelling."""
-    lying: dict[Axis, list[tuple[int, Member]]] = {}
-    for number, labelling in enumerate(found.labellings):
-        for group in found.free:
-            if group.name in labelling.groups:
-                for member in group.members:
-                    lying.setdefault(member.axis, []).append((number, member))
-    return lying
 
 
 def _free(labelling: Labelling, found: Analysis) -> BoolArray:
@@ -98,20 +86,21 @@ def _is_known(group: ChannelGroup, labelling: Labelling, free: BoolArray) -> boo
     return bool(whole and free[channels[:, 0]].all())
 
 
-def _crosses(found: Analysis, new: Member, others: Sequence[tuple[int, Member]]) -> bool:
+def _crosses(found: Analysis, new: Member) -> bool:
     """Whether channels meet those of each other group on an axis like rows and columns, if at all.
 
     What a normalisation runs over is cut along one factor alone, and no position lies along three.
     """
-    met = {number: other for number, other in others if np.isin(new.positions, other.positions).any()}
+    others = found.lying.get(new.axis, ())
+    met = {number for number, _, other in others if np.isin(new.positions, other.positions).any()}
     if not met:
         return True
     (number, *more) = met
     labelled = found.labellings[number].labelled
     fixed = found.graph.facts.is_fixed(new.axis.ref.name, new.axis.dim) or new.axis.ref.is_use
     inexact = any(frozen.approximate and frozen.axis == new.axis for frozen in labelled.frozen_axes)
-    pairs = (other for _, other in others)
-    return fixed and not more and not inexact and all(common_positions(new, other) is not None for other in pairs)
+    regular = all(common_positions(new, other) is not None for _, _, other in others)
+    return fixed and not more and not inexact and regular
 
 
 def common_positions(a: Member, b: Member) -> int | None:
