@@ -36,6 +36,11 @@ class Draft:
         self.constants[name] = f"{kind} {name}{value}"
         return name
 
+    def target(self, name: str, *dims: int) -> str:
+        """Declare the target of a reshape that leaves the batch as it is."""
+        sizes = ", ".join(map(str, (0, *dims)))
+        return self.constant(name, f"int64[{1 + len(dims)}]", f" = {{{sizes}}}")
+
     def conv(self, source: str, width: int, *, group: int = 1, size: int = 1, bias: str = "") -> str:
         inner = self.widths[source] // group
         name = self.new(width)
@@ -120,8 +125,8 @@ def draw_step(rng: Random, draft: Draft) -> None:  # noqa: C901 (a branch for ea
         if groups:
             group = rng.choice(groups)
             number = len(draft.lines)
-            there = draft.constant(f"there{number}", "int64[5]", f" = {{0, {group}, {width // group}, {SIDE}, {SIDE}}}")
-            back = draft.constant(f"back{number}", "int64[4]", f" = {{0, {width}, {SIDE}, {SIDE}}}")
+            there = draft.target(f"there{number}", group, width // group, SIDE, SIDE)
+            back = draft.target(f"back{number}", width, SIDE, SIDE)
             draft.lines += [
                 f"s{number} = Reshape({source}, {there})",
                 f"u{number} = Transpose<perm = [0, 2, 1, 3, 4]>(s{number})",
@@ -129,7 +134,7 @@ def draw_step(rng: Random, draft: Draft) -> None:  # noqa: C901 (a branch for ea
             ]
     elif kind == "gate":
         number = len(draft.lines)
-        back = draft.constant(f"gate{number}", "int64[4]", f" = {{0, {width}, 1, 1}}")
+        back = draft.target(f"gate{number}", width, 1, 1)
         matrix = draft.constant(f"m{number}", f"float[{width}, {width}]")
         draft.lines += [
             f"p{number} = GlobalAveragePool({source})",
@@ -162,8 +167,8 @@ def draw_group_norm(rng: Random, draft: Draft, source: str) -> None:
     """Add a normalisation over groups of channels, as exporters write it out."""
     width, number = draft.widths[source], len(draft.lines)
     group = rng.choice([g for g in (1, 2, 3, 4, 6) if width % g == 0])
-    there = draft.constant(f"grouped{number}", "int64[3]", f" = {{0, {group}, -1}}")
-    back = draft.constant(f"back{number}", "int64[4]", f" = {{0, {width}, {SIDE}, {SIDE}}}")
+    there = draft.target(f"grouped{number}", group, -1)
+    back = draft.target(f"back{number}", width, SIDE, SIDE)
     ones, zeros = (
         draft.constant(f"{word}{group}", f"float[{group}]", f" = {{{', '.join([text] * group)}}}")
         for word, text in (("ones", "1"), ("zeros", "0"))
@@ -181,10 +186,10 @@ def draw_heads(rng: Random, draft: Draft, source: str) -> None:
     """Add an attention over all places of the map: heads and their dimensions share an axis."""
     width, number, places = draft.widths[source], len(draft.lines), SIDE * SIDE
     heads, wide = rng.choice([1, 2, 3]), rng.choice([2, 4, 5])
-    rows = draft.constant(f"rows{number}", "int64[3]", f" = {{0, {width}, {places}}}")
-    split = draft.constant(f"split{number}", "int64[4]", f" = {{0, {places}, {heads}, {wide}}}")
-    flat = draft.constant(f"flat{number}", "int64[3]", f" = {{0, {places}, {heads * wide}}}")
-    back = draft.constant(f"back{number}", "int64[4]", f" = {{0, {width}, {SIDE}, {SIDE}}}")
+    rows = draft.target(f"rows{number}", width, places)
+    split = draft.target(f"split{number}", places, heads, wide)
+    flat = draft.target(f"flat{number}", places, heads * wide)
+    back = draft.target(f"back{number}", width, SIDE, SIDE)
     draft.lines += [f"x{number} = Reshape({source}, {rows})", f"h{number} = Transpose<perm = [0, 2, 1]>(x{number})"]
     for letter, order in (("q", "0, 2, 1, 3"), ("k", "0, 2, 3, 1"), ("v", "0, 2, 1, 3")):
         weight = draft.constant(f"w{letter}{number}", f"float[{width}, {heads * wide}]")
@@ -209,9 +214,9 @@ def draw_heads(rng: Random, draft: Draft, source: str) -> None:
 def draw_flat(rng: Random, draft: Draft, source: str) -> None:
     """Add a layer over places and one over all channels at all of them: both share the axis in front of the second."""
     width, number, places, out = draft.widths[source], len(draft.lines), rng.choice([2, 3]), rng.choice(WIDTHS)
-    rows = draft.constant(f"rows{number}", "int64[3]", f" = {{0, {width}, {SIDE * SIDE}}}")
-    flat = draft.constant(f"flat{number}", "int64[2]", f" = {{0, {width * places}}}")
-    back = draft.constant(f"back{number}", "int64[4]", f" = {{0, {out}, {SIDE}, {SIDE}}}")
+    rows = draft.target(f"rows{number}", width, SIDE * SIDE)
+    flat = draft.target(f"flat{number}", width * places)
+    back = draft.target(f"back{number}", out, SIDE, SIDE)
     first = draft.constant(f"first{number}", f"float[{SIDE * SIDE}, {places}]")
     second = draft.constant(f"second{number}", f"float[{width * places}, {out * SIDE * SIDE}]")
     draft.lines += [
@@ -247,8 +252,8 @@ def draw_product(rng: Random, draft: Draft, source: str) -> None:
     shape = (out, width) if kind in ("Conv", "MatMul reversed") else (width, out)
     square = kind.startswith("Conv")
     draft.styled(weight, *shape, *([1, 1] if square else []), along=along)
-    flat = draft.constant(f"flat{number}", "int64[3]", f" = {{0, {width}, {SIDE * SIDE}}}")
-    back = draft.constant(f"back{number}", "int64[4]", f" = {{0, {out}, {SIDE}, {SIDE}}}")
+    flat = draft.target(f"flat{number}", width, SIDE * SIDE)
+    back = draft.target(f"back{number}", out, SIDE, SIDE)
     for end, data in (("a", source), ("b", constant)):
         if square:
             draft.lines.append(f"{end}{number} = {kind}({data}, {weight})")

@@ -32,6 +32,14 @@ class Labelling:
         member = group.members[0]
         return self.components.labels(member.axis)[member.positions[:, 0]]
 
+    def reached(self, groups: Iterable[ChannelGroup]) -> BoolArray:
+        """Return which components are channels of those among some groups that are of this labelling."""
+        found = np.zeros(self.components.count, dtype=bool)
+        for group in groups:
+            if group.name in self.groups:
+                found[self.channels(group)] = True
+        return found
+
     def masks(self, keep: Mapping[str, BoolArray], groups: Mapping[str, ChannelGroup]) -> Mapping[Axis, BoolArray]:
         """Return the keep mask of every axis that loses positions by the groups of this labelling."""
         mine = self.groups & keep.keys()

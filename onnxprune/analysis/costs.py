@@ -1,13 +1,12 @@
 """Collect the cost terms of a graph: which widths every layer's MACs and every weight's size depend on."""
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from onnxprune.analysis.analysis import Analysis
-from onnxprune.analysis.other_factors import common_positions
+from onnxprune.analysis.other_factors import Overlaps, overlaps
 from onnxprune.graph.layers.quantized import numbers_each
 from onnxprune.graph.model import Graph
 from onnxprune.graph.storage.measures import element_size
@@ -21,10 +20,11 @@ def cost_table(analysis: Analysis, branches: Sequence[Branch] = ()) -> CostTable
     """Return the costs of a graph in terms of the channels that groups keep, all of them gone where a branch goes."""
     graph, groups, reached = analysis.graph, analysis.groups, analysis.sizes
     sizes = np.asarray([group.size for group in groups], dtype=np.float64)
-    overlaps = _overlaps(analysis) if analysis.others else {}
-    numbers, widths, multiplicity = _columns(reached, groups, overlaps)
-    crossed = {numbers[axis] for axis in overlaps}
-    needs = _needs(branches, groups, widths, multiplicity * ~np.isin(np.arange(len(widths)), list(crossed))[:, None])
+    met = overlaps(analysis) if analysis.others else {}
+    numbers, widths, multiplicity = _columns(reached, groups, met)
+    column = {group.name: place for place, group in enumerate(groups)}
+    crossed = {(numbers[axis], column[a], column[b], many): None for axis, of in met.items() for a, b, many in of}
+    needs = _needs(branches, groups, widths, multiplicity, [number for number, *_ in crossed])
 
     def term(node: int, factor: float, axes: tuple[Axis, ...]) -> Term:
         found = []
@@ -54,29 +54,12 @@ def cost_table(analysis: Analysis, branches: Sequence[Branch] = ()) -> CostTable
         bytes=tuple(term(ref.node, _element_size(graph, ref.name), axes) for ref, axes in stored),
         numbers=numbers,
         made=_together(term(node, 1.0, axes) for node, axes in written),
-        overlaps=tuple({(numbers[axis], *each): None for axis, found in overlaps.items() for each in found}),
+        overlaps=tuple(crossed),
     )
 
 
-Overlaps = Mapping[Axis, tuple[tuple[int, int, int], ...]]
-"""By axis (group, group, positions) of groups that lie along two of its factors."""
-
-
-def _overlaps(analysis: Analysis) -> Overlaps:
-    """Return in how many positions the channels of groups meet that can be cut along two factors of an axis."""
-    column = {group.name: place for place, group in enumerate(analysis.groups)}
-    found = {}
-    for axis, members in analysis.lying.items():
-        pairs = ((a, b) for a, b in itertools.combinations(members, 2) if a[0] != b[0])
-        common = ((column[a[1].name], column[b[1].name], common_positions(a[2], b[2]) or 0) for a, b in pairs)
-        overlaps = tuple(each for each in common if each[2])
-        if overlaps:
-            found[axis] = overlaps
-    return found
-
-
 def _columns(
-    sizes: Mapping[Axis, int], groups: Sequence[ChannelGroup], overlaps: Overlaps
+    sizes: Mapping[Axis, int], groups: Sequence[ChannelGroup], met: Overlaps
 ) -> tuple[dict[Axis, int], FloatArray, FloatArray]:
     """Number the axes, those that are as wide and change with the same groups alike; return their widths and groups."""
     reached: dict[Axis, list[tuple[int, int]]] = {axis: [] for axis in sizes}
@@ -86,7 +69,7 @@ def _columns(
                 reached[member.axis].append((column, member.positions.shape[1]))
     kinds: dict[tuple[Any, ...], int] = {}
     numbers = {
-        axis: kinds.setdefault((sizes[axis], tuple(found), overlaps.get(axis)), len(kinds))
+        axis: kinds.setdefault((sizes[axis], tuple(found), met.get(axis)), len(kinds))
         for axis, found in reached.items()
     }
     multiplicity = np.zeros((len(kinds), len(groups)))
@@ -97,11 +80,15 @@ def _columns(
 
 
 def _needs(
-    branches: Sequence[Branch], groups: Sequence[ChannelGroup], widths: FloatArray, multiplicity: FloatArray
+    branches: Sequence[Branch],
+    groups: Sequence[ChannelGroup],
+    widths: FloatArray,
+    multiplicity: FloatArray,
+    crossed: Sequence[int],
 ) -> dict[int, tuple[int, ...]]:
     """Return by node the axes whose widths say whether the smallest branch that it lies in is there.
 
-    An axis says so of a group where it holds the channels of that group and of no other.
+    An axis says so of a group where it holds the channels of that group and of no other; none of those `crossed` does.
     """
     place = {group.name: column for column, group in enumerate(groups)}
     found: dict[int, tuple[int, ...]] = {}
@@ -109,6 +96,7 @@ def _needs(
         axes = []
         for column in (place[name] for name in branch.groups):
             own = (multiplicity[:, column] > 0) & (multiplicity[:, column] * groups[column].size == widths)
+            own[crossed] = False
             axes += np.flatnonzero(own)[:1].tolist()
         if len(axes) == len(branch.groups):
             found.update(dict.fromkeys(branch.nodes, tuple(axes)))

@@ -120,10 +120,7 @@ def _idle_sharing(analysis: Analysis) -> frozenset[Tie]:
 
 def _in_vain(analysis: Analysis, ties: Iterable[Tie]) -> frozenset[Tie]:
     """Return the ties along which nothing can be cut."""
-    components = analysis.components
-    cut = np.zeros(components.count, dtype=bool)
-    for group in analysis.free:
-        cut[components.labels(group.members[0].axis)[group.members[0].positions[:, 0]]] = True
+    components, cut = analysis.components, analysis.labellings[0].reached(analysis.free)
 
     def in_vain(tie: Tie) -> bool:
         end, at = (tie.a, tie.a_at) if tie.a in components.index else (tie.b, tie.b_at)

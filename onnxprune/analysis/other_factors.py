@@ -6,7 +6,8 @@ labellings goes: what holds in each of them, that both ends of a tie go together
 group has to meet every channel of another in as many positions of an axis, so that widths follow from how many stay.
 """
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,12 @@ from onnxprune.ops.facts import Tie
 from onnxprune.values.axes import Axis, BoolArray
 from onnxprune.values.groups import ChannelGroup, Member
 
+Overlaps = Mapping[Axis, tuple[tuple[str, str, int], ...]]
+"""By axis (group, group, positions): in how many positions a channel of one meets one of the other.
+
+The second group is of a later labelling.
+"""
+
 _FACTORS = 3
 """How many factors of one axis may carry channels."""
 
@@ -26,7 +33,7 @@ def with_other_factors(found: Analysis, reading: Reading, attempt: Callable[[fro
     """Return the analysis with the groups of further labellings in it that can be cut exactly beside its own.
 
     What is frozen because its axis is cut along another factor is no group any more where such a group has its
-    channels. Costs are those of the groups before.
+    channels. Costs are not counted yet.
     """
     ending, vain = dead_ends(reading)
     banned = frozenset(found.labelled.carriers) | ending
@@ -40,11 +47,10 @@ def with_other_factors(found: Analysis, reading: Reading, attempt: Callable[[fro
         before = tuple(group for group in found.groups if not _is_covered(group, new))
         names = {group.name for group in before}
         new = tuple(_named(group, names) for group in new)
-        new, before = _crossed(new, before, uneven=False), _crossed(before, new, uneven=True)
         labelling = Labelling(trial.labelled, trial.components, frozenset(group.name for group in new))
         found = replace(found, groups=(*before, *new), others=(*found.others, labelling))
         banned |= frozenset(trial.labelled.carriers)
-    return found
+    return _with_crossed_axes(found) if found.others else found
 
 
 def _is_open(reading: Reading, carriers: tuple[Tie, ...], banned: frozenset[Tie]) -> bool:
@@ -55,7 +61,7 @@ def _is_open(reading: Reading, carriers: tuple[Tie, ...], banned: frozenset[Tie]
 
 def _new_groups(found: Analysis, trial: Analysis) -> Iterator[ChannelGroup]:
     """Yield the groups of `trial` that are none of those found, and can be cut whatever is cut of these."""
-    known = [(labelling, _free(labelling, found)) for labelling in found.labellings]
+    known = [(labelling, labelling.reached(found.free)) for labelling in found.labellings]
     for group in trial.free:
         if group.approximate or group.state or any(_is_known(group, *each) for each in known):
             continue
@@ -63,15 +69,6 @@ def _new_groups(found: Analysis, trial: Analysis) -> Iterator[ChannelGroup]:
         alike = all(found.sizes.get(axis, size) == size for axis, size in sizes.items())  # of free sizes: the cycles
         if alike and all(_crosses(found, member) for member in group.members):
             yield group
-
-
-def _free(labelling: Labelling, found: Analysis) -> BoolArray:
-    """Return which components of a labelling are channels that can be cut."""
-    free = np.zeros(labelling.components.count, dtype=bool)
-    for group in found.free:
-        if group.name in labelling.groups:
-            free[labelling.channels(group)] = True
-    return free
 
 
 def _is_known(group: ChannelGroup, labelling: Labelling, free: BoolArray) -> bool:
@@ -128,23 +125,32 @@ def _contains(member: Member, group: ChannelGroup) -> bool:
     )
 
 
-def _crossed(
-    groups: tuple[ChannelGroup, ...], others: tuple[ChannelGroup, ...], *, uneven: bool
-) -> tuple[ChannelGroup, ...]:
-    """Return groups with the axes on which they meet others along another factor."""
-    lying: dict[Axis, list[Member]] = {}
-    for other in others:
-        for member in other.members if other.prunable else ():
-            lying.setdefault(member.axis, []).append(member)
-    found = []
-    for group in groups:
-        met = frozenset(
-            member.axis
-            for member in group.members
-            if group.prunable and any(common_positions(member, other) for other in lying.get(member.axis, ()))
-        )
-        found.append(replace(group, crossed=group.crossed | met, uneven=group.uneven | met if uneven else group.uneven))
-    return tuple(found)
+def overlaps(found: Analysis) -> Overlaps:
+    """Return where channels of groups of two labellings meet."""
+    met: dict[Axis, tuple[tuple[str, str, int], ...]] = {}
+    for axis, members in found.lying.items():
+        pairs = ((a, b) for a, b in itertools.combinations(members, 2) if a[0] != b[0])
+        common = ((a[1].name, b[1].name, common_positions(a[2], b[2]) or 0) for a, b in pairs)
+        those = tuple(each for each in common if each[2])
+        if those:
+            met[axis] = those
+    return met
+
+
+def _with_crossed_axes(found: Analysis) -> Analysis:
+    """Return the analysis with the axes in each group on which it meets others along another factor."""
+    crossed: dict[str, set[Axis]] = {group.name: set() for group in found.groups}
+    uneven: dict[str, set[Axis]] = {group.name: set() for group in found.groups}
+    for axis, pairs in overlaps(found).items():
+        for first, second, _ in pairs:
+            crossed[first].add(axis)
+            crossed[second].add(axis)
+            uneven[first].add(axis)
+    groups = (
+        replace(group, crossed=frozenset(crossed[group.name]), uneven=frozenset(uneven[group.name]))
+        for group in found.groups
+    )
+    return replace(found, groups=tuple(groups))
 
 
 def _named(group: ChannelGroup, names: set[str]) -> ChannelGroup:
