@@ -67,7 +67,7 @@ MOST = 100
 
 @dataclass(frozen=True)
 class Iterations:
-    """Where the run stands: `before` is the original's top-1, `data` the digest of what was scored on."""
+    """Where the run stands: `before` is the original's top-1, `data` the digests of what was read."""
 
     run: Mapping[str, Any]
     before: float | None = None
@@ -193,7 +193,7 @@ def _check(config: IterateConfig) -> None:
     policy_of(method, method.settle(config.options), config.policy)
     check_input(config.model)
     check_outputs({"the model": config.written}, config.inputs)
-    for data in (config.data, config.test):
+    for data in (config.data, config.val, config.test):
         if data is not None:
             refuse_missing(data)
     folder = config.work_folder
@@ -279,21 +279,26 @@ def _samples(config: IterateConfig, original: Model, state: Iterations, listener
     listener.hear(Working("Opening the data"))
     session = open_session(original.proto, original.weights, name=str(original.path), threads=config.threads)
     samples = scale_pixels(open_samples(opening, original), opening, session, listener.track)
-    if samples.calibration.labels is None:
+    if samples.calibration.labels is None or samples.measured.labels is None:
         raise InputError(
             "Iterations need labels, to see what they lose; give one sub-folder per class, or y.", "no-labels"
         )
-    if state.data is not None and samples.calibration.digest() != state.data:
+    if state.data is not None and _digest(samples) != state.data:
         raise InputError("The data is another than these iterations were begun with; give the same.", "other-run")
     if samples.presets:
         listener.hear(DataOpened(samples))
     return samples, measured_on(config.test, samples, opening, original)
 
 
+def _digest(samples: Samples) -> str:
+    """Return the digest of the data, and of the validation data where they are of their own."""
+    return " ".join(data.digest() for data in (samples.calibration, samples.test) if data is not None)
+
+
 def _begun(config: IterateConfig, state: Iterations, samples: Samples) -> Iterations:
     """Make the work folder and record what was found of the data, so that all iterations see the same."""
     data = samples.calibration
-    state = replace(state, data=data.digest(), preprocess=None if data.preprocessed else data.preprocess.to_json())
+    state = replace(state, data=_digest(samples), preprocess=None if data.preprocessed else data.preprocess.to_json())
     with explained(config.work_folder):
         config.work_folder.mkdir(parents=True)
     _save(config.work_folder / STATE, state)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -158,6 +159,27 @@ def test_an_iteration_under_the_floor_is_undone(tmp_path: Path) -> None:
     assert not (tmp_path / "a.iterations" / "002.onnx").exists()
 
 
+def test_the_floor_is_held_on_the_data_that_is_given_for_it(tmp_path: Path) -> None:
+    """A net looks better than it is on what it was trained on: here half of the labels are wrong."""
+    val, images = tmp_path / "val", sorted(TEST.glob("*/*"))
+    for number, image in enumerate(images):
+        label = (int(image.parent.name) + number % 2) % 10
+        (val / str(label)).mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, val / str(label) / f"{number}{image.suffix}")
+    args = ("--method", "l1", "--macs", "50%", "--iterations", 1, "--floor", 5)
+    ended = iterate(tmp_path / "a.onnx", *args, "--val", val, "--test", TEST, "--json", data=few())
+    assert ended.code == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["before"] == pytest.approx(0.5, abs=0.02)
+    assert found["quality"]["before"]["top1"] > 0.95
+    assert found["quality"]["samples"] == len(images)
+    other = iterate(tmp_path / "a.onnx", *args, "--val", TEST, "--resume", data=few())
+    assert "The data is another" in other.sentence
+    unlabelled = iterate(tmp_path / "b.onnx", *args, "--val", val / "0", data=few())
+    assert (unlabelled.code, "need labels" in unlabelled.sentence) == (2, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.iterations", "a.onnx", "val"]
+
+
 def test_a_threshold_decides_by_itself_when_it_is_enough(tmp_path: Path) -> None:
     ended = iterate(
         tmp_path / "a.onnx", "--method", "class-aware", "--score", "gradient", "--alpha", 1.5, "--option", "cap=1",
@@ -196,6 +218,7 @@ def test_what_took_more_than_its_ratio_leaves_less_to_the_next() -> None:
     [
         (("--data", "nowhere"), 2, "nowhere"),
         (("--test", "nowhere"), 2, "nowhere"),
+        (("--val", "nowhere"), 2, "nowhere"),
         (("--augment", "mixup"), 2, "no augmentation 'mixup'"),
         (("--device", "tpu"), 2, "--device"),
         (("--macs", "0.000001%", "--iterations", "1"), 1, "cannot be met"),

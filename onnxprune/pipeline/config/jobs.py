@@ -746,6 +746,17 @@ class IterateConfig(
     """What `iterate` can be told."""
 
     data: Path = field(converter=path, metadata=option("Labelled data to score and to train on.", DATA, metavar="PATH"))
+    val: Path | None = field(
+        default=None,
+        converter=optional(path),
+        metadata=option(
+            "Hold the floor on this data instead of a part of --data.",
+            DATA,
+            metavar="PATH",
+            more="Give it where the model was trained on --data: there it looks better than it is, and what a cut "
+            "costs looks more.",
+        ),
+    )
     iterations: int = field(
         default=5,
         converter=positive,
@@ -798,11 +809,11 @@ class IterateConfig(
 
     @cached_property
     def pruning(self) -> PruneConfig:
-        """What each iteration is told; its budget is that of all together."""
+        """What each iteration is told; its budget is that of all together, its test data are the validation data."""
         shared = parts(
             self, Output, Ranking, Classes, Choosing, Allowing, SingleLayers, Recovering, Pixels, Seeded, Threads
         )
-        return PruneConfig(**{**shared, "test": None}, training=self.recipe, device=self.device)
+        return PruneConfig(**{**shared, "test": self.val}, training=self.recipe, device=self.device)
 
     @property
     def work_folder(self) -> Path:
@@ -812,7 +823,8 @@ class IterateConfig(
     @property
     def inputs(self) -> "Inputs":
         """What is read."""
-        return self.read({"the sample data": self.data, "the test data": self.test}, self.labels)
+        data = {"the sample data": self.data, "the validation data": self.val, "the test data": self.test}
+        return self.read(data, self.labels)
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
