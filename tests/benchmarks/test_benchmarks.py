@@ -240,7 +240,8 @@ def test_subtasks_are_drawn_measured_and_resumed(drawn_from: recovery.Net, tmp_p
     assert len(x) > 10 * len(asked)
     page = (tmp_path / "page.md").read_text()
     assert "## 2 classes, 50 % of the MACs" in page
-    assert "±" in page
+    before, blind = ([100 * row[name] for row in rows if row["way"] == "blind l1"] for name in ("before", "top1"))
+    assert f"| none: the original | 4 | {np.mean(before) - np.mean(blind):+.2f} ± " in page
 
 
 def test_arranged_models_are_compared_with_plain_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
