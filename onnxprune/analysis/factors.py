@@ -7,6 +7,7 @@ Blocks are told apart by their ties alone, so one block's choice does not touch 
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -16,7 +17,7 @@ from onnxprune.analysis.analysis import Analysis
 from onnxprune.analysis.closed import dead_ends
 from onnxprune.analysis.reading import Reading
 from onnxprune.ops.facts import Tie
-from onnxprune.values.axes import Axis
+from onnxprune.values.axes import Axis, BoolArray
 
 # How often a block's bans are extended where an alternative ran into a reshape that is cut along the first one.
 _ROUNDS = 3
@@ -122,10 +123,16 @@ def _in_vain(analysis: Analysis, ties: Iterable[Tie]) -> frozenset[Tie]:
     """Return the ties along which nothing can be cut."""
     components, cut = analysis.components, analysis.labellings[0].reached(analysis.free)
 
+    @cache
+    def places(axis: Axis) -> BoolArray:
+        """Return which positions of an axis are cut; an empty array stands for none."""
+        found = cut[components.labels(axis)]
+        return found if found.any() else found[:0]
+
     def in_vain(tie: Tie) -> bool:
         end, at = (tie.a, tie.a_at) if tie.a in components.index else (tie.b, tie.b_at)
-        labels = components.labels(end)
-        return not cut[labels if at is None else labels[at]].any()
+        found = places(end)
+        return not found.size or not (at is None or found[at].any())
 
     return frozenset(tie for tie in ties if in_vain(tie))
 

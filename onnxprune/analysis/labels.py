@@ -261,7 +261,8 @@ class _Labeller:
             self._freeze(axis, f"{node.title} ties it to {other}, which has another size", own_at)
             return
         if size > _LARGE and other in self.reading.closed and other not in self.sizes:
-            self._freeze(axis, self.reading.closed[other], own_at)
+            whole = fact.periods is not None  # such a tie names every position, in the millions where this is met
+            self._freeze(axis, self.reading.closed[other], None if whole else own_at)
             return
         period = self.periods.get(axis) if own_at is None and other_at is None else fact.period(other)
         self._reach(other, size, period)

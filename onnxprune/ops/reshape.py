@@ -87,9 +87,7 @@ def _ties(x: Operand, y: Operand, factors: Sequence[Factor]) -> Iterator[Fact]:
         if fixed and sources[factor.source] == factor.size == targets[factor.target]:
             yield Tie(x.axis(factor.source), y.axis(factor.target))
         else:
-            yield _factor_tie(
-                x, y, factor, span(sources[factor.source]), span(targets[factor.target]), exclusive=shared
-            )
+            yield _factor_tie(x, y, factor, sources[factor.source], targets[factor.target], exclusive=shared)
 
 
 def _extents(operand: Operand, reaches: Sequence[tuple[int, int]]) -> dict[int, int]:
@@ -100,22 +98,29 @@ def _extents(operand: Operand, reaches: Sequence[tuple[int, int]]) -> dict[int, 
     return found
 
 
-def _factor_tie(x: Operand, y: Operand, factor: Factor, source: IntArray, target: IntArray, *, exclusive: bool) -> Tie:
+def _factor_tie(x: Operand, y: Operand, factor: Factor, source: int, target: int, *, exclusive: bool) -> Tie:
     """Tie every position of either axis to the first position of the other that has the same coordinate."""
-    to_target = source // factor.source_stride % factor.size * factor.target_stride
-    to_source = target // factor.target_stride % factor.size * factor.source_stride
+    inner, outer = factor.source_stride, factor.target_stride
+    a_at, b_at = (np.empty(source + target, dtype=np.int64) for _ in range(2))
+    a_at[:source], b_at[source:] = span(source), span(target)
+    _repeat(span(factor.size) * inner, outer, a_at[source:])
+    _repeat(span(factor.size) * outer, inner, b_at[:source])
     return Tie(
         x.axis(factor.source),
         y.axis(factor.target),
-        _join(source, to_source),
-        _join(to_target, target),
+        a_at,
+        b_at,
         exclusive=exclusive,
-        periods=((factor.source_stride, factor.size), (factor.target_stride, factor.size)),
+        periods=((inner, factor.size), (outer, factor.size)),
     )
 
 
-def _join(a: IntArray, b: IntArray) -> IntArray:
-    return np.concatenate([a, b])
+def _repeat(values: IntArray, each: int, into: IntArray) -> None:
+    """Fill an array: each value `each` times in turn, and all of them again and again."""
+    times, rest = divmod(into.size, values.size * each)
+    whole = into[: into.size - rest].reshape(times, values.size, each)
+    whole[:] = values[:, None]
+    into[into.size - rest :] = np.repeat(values[: rest // each + 1], each)[:rest]
 
 
 def common_factors(source: Sequence[int], target: Sequence[int]) -> list[Factor]:

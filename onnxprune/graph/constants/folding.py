@@ -8,9 +8,10 @@ which numbers of the operands: an op that moves elements is run once more on the
 """
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any
 
 import numpy as np
@@ -238,7 +239,8 @@ def _sources_of(known: Known) -> NDArray[np.object_]:
     return known.sources if known.sources is not None else _uniform(known.first.shape, NO_SOURCES)
 
 
-_union = np.frompyfunc(lambda a, b: a | b, 2, 1)
+# Large tables hold the same few sets again and again.
+_union = np.frompyfunc(lru_cache(maxsize=1 << 12)(operator.or_), 2, 1)
 
 
 def _union_of(labels: Any) -> Sources:
