@@ -124,16 +124,17 @@ def fold(
         return None
     if node.op_type == "Identity":  # the reference copies, which would read large weights into memory
         return tuple(data)
-    evaluate = _Evaluator(node, opset, inputs)
+    evaluate = _evaluator(node, opset, inputs)
     first = evaluate([_first(known) for known in inputs])
     if first is None or constant:
         return None if first is None else tuple(Known(value, value) for value in first)
     second = evaluate([None if known is None else known.second for known in inputs])
     if second is None or any(a.shape != b.shape or a.size > MAX_ELEMENTS for a, b in zip(first, second, strict=True)):
         return None
-    sources = _moved(node.op_type, evaluate, inputs) if node.op_type in _MOVING else None
+    shapes = [value.shape for value in first]
+    sources = _moved(node.op_type, evaluate, inputs, shapes) if node.op_type in _MOVING else None
     if sources is None:
-        sources = [_merged(data, value.shape, aligned=node.op_type in _ELEMENTWISE) for value in first]
+        sources = [_merged(data, shape, aligned=node.op_type in _ELEMENTWISE) for shape in shapes]
     return tuple(Known(*each) for each in zip(first, second, sources, strict=True))
 
 
@@ -176,20 +177,31 @@ def _first(known: Known | None) -> Array | None:
     return None if known is None else known.first
 
 
-class _Evaluator:
-    """The reference implementation of one node."""
+def _evaluator(node: onnx.NodeProto, opset: int, inputs: Sequence[Known | None]) -> "_Evaluator":
+    """Return what evaluates a node: most of the nodes that a graph computes its sizes with are alike but for names."""
+    like = onnx.NodeProto(op_type=node.op_type, attribute=node.attribute)
+    like.input.extend(f"input {slot}" if name else "" for slot, name in enumerate(node.input))
+    like.output.extend(f"output {slot}" if name else "" for slot, name in enumerate(node.output))
+    kinds = [0 if known is None else onnx.helper.np_dtype_to_tensor_dtype(known.first.dtype) for known in inputs]
+    return _evaluator_of(like.SerializeToString(deterministic=True), opset, tuple(kinds))
 
-    def __init__(self, node: onnx.NodeProto, opset: int, inputs: Sequence[Known | None]) -> None:
+
+@lru_cache(maxsize=256)
+def _evaluator_of(node: bytes, opset: int, kinds: tuple[int, ...]) -> "_Evaluator":
+    return _Evaluator(onnx.NodeProto.FromString(node), opset, kinds)
+
+
+class _Evaluator:
+    """The reference implementation of one node, for inputs of these kinds (0: left out)."""
+
+    def __init__(self, node: onnx.NodeProto, opset: int, kinds: Sequence[int]) -> None:
         model = onnx.ModelProto(ir_version=10)
         model.opset_import.add(version=opset)
         model.graph.name = "constants"
         model.graph.node.append(node)
-        model.graph.node[0].domain = ""
-        self.names = [f"input {slot}" if name else "" for slot, name in enumerate(node.input)]
-        model.graph.node[0].input[:] = self.names
-        for name, known in zip(self.names, inputs, strict=True):
-            if known is not None:
-                kind = onnx.helper.np_dtype_to_tensor_dtype(known.first.dtype)
+        self.names = list(node.input)
+        for name, kind in zip(self.names, kinds, strict=True):
+            if kind:
                 model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, None))
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in node.output if name)
         self.model = model
@@ -208,10 +220,16 @@ class _Evaluator:
         return [np.asarray(value) for value in found] if arrays else None
 
 
-def _moved(op: str, evaluate: _Evaluator, inputs: Sequence[Known | None]) -> list[NDArray[np.object_]] | None:
-    """Return the sources of what an op moves: it is run on the positions of its elements."""
+def _moved(
+    op: str, evaluate: _Evaluator, inputs: Sequence[Known | None], shapes: Sequence[tuple[int, ...]]
+) -> list[NDArray[np.object_]] | None:
+    """Return the sources of what an op moves into results of these shapes: it is run on its elements' positions."""
     count = len(inputs) if op == "Concat" else 1
     labels = [_sources_of(known) for known in inputs[:count] if known]
+    # Where a size says how far the elements go, every one of them is there because of it.
+    reach = _union_of(known.sources for known in inputs[count:] if known and known.sources is not None)
+    if len({label.flat[0] for label in labels if label.size}) == 1 and all(map(_is_uniform, labels)):
+        return [_uniform(shape, _union_of(labels) | reach) for shape in shapes]
     starts = np.cumsum([0, *(label.size for label in labels)])
     places = [
         np.arange(start, start + label.size, dtype=np.int64).reshape(label.shape)
@@ -221,8 +239,6 @@ def _moved(op: str, evaluate: _Evaluator, inputs: Sequence[Known | None]) -> lis
     if found is None:
         return None
     every = np.concatenate([label.ravel() for label in labels])
-    # Where a size says how far the elements go, every one of them is there because of it.
-    reach = _union_of(known.sources for known in inputs[count:] if known and known.sources is not None)
     return [_reached(every[place], reach) for place in found]
 
 
@@ -245,27 +261,25 @@ _union = np.frompyfunc(lru_cache(maxsize=1 << 12)(operator.or_), 2, 1)
 
 def _union_of(labels: Any) -> Sources:
     """Return all sources of some arrays of them."""
-    return NO_SOURCES.union(*(source for label in labels for source in label.ravel()))
+    every = (label.flat[:1] if _is_uniform(label) else label.ravel() for label in labels)
+    return NO_SOURCES.union(*(source for label in every for source in label))
 
 
 def _uniform(shape: tuple[int, ...], sources: Sources) -> NDArray[np.object_]:
-    everything = np.empty(shape, dtype=object)
-    everything.fill(sources)
-    return everything
+    """Return the same sources for every element; they lie in memory once."""
+    one = np.empty((), dtype=object)
+    one[()] = sources
+    return np.broadcast_to(one, shape)
 
 
 def _merged(data: Sequence[Known], shape: tuple[int, ...], *, aligned: bool) -> NDArray[np.object_]:
     """Return the sources of a computed value: place by place where the operands are `aligned`, else all of them."""
     labels = [_sources_of(known) for known in data]
-    if all(map(_is_uniform, labels)):
-        return _uniform(shape, _union_of(label.ravel()[:1] for label in labels))
-    if aligned:
+    if aligned and not all(map(_is_uniform, labels)):
         return np.broadcast_to(np.asarray(reduce(_union, labels), dtype=object), shape).copy()
     return _uniform(shape, _union_of(labels))
 
 
 def _is_uniform(labels: NDArray[np.object_]) -> bool:
     """Whether all numbers of a value have the same sources, as in most large tables."""
-    same = np.empty((), dtype=object)
-    same[()] = labels.flat[0] if labels.size else NO_SOURCES
-    return bool(np.all(labels == same))
+    return not any(labels.strides) or bool(np.all(labels == labels[(slice(1),) * labels.ndim]))
