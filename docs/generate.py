@@ -13,6 +13,7 @@ from onnxprune.errors import CODES
 from onnxprune.importance.method import METHODS
 from onnxprune.ops.rules import RULES
 from onnxprune.report.methods import needs
+from onnxprune.values.measures import MEASURES
 
 HERE = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py; change the code, not this page. -->\n\n"
@@ -73,12 +74,26 @@ def errors_page() -> str:
     return NOTE + "\n".join(lines) + "\n"
 
 
+def measures_page() -> str:
+    """Return the table of what conditions can ask for."""
+    lines = [
+        "# Measures\n",
+        "What `--fail-if` can ask for; `measures` in the JSON of a result has them. `before` is the original, or",
+        "the first of two models, `after` the pruned or the second one. What was not measured is not there.\n",
+        "| measure | meaning |",
+        "|---|---|",
+        *(f"| `{name}` | {meaning} |" for name, meaning in MEASURES.items()),
+    ]
+    return NOTE + "\n".join(lines) + "\n"
+
+
 def pages() -> dict[Path, str]:
     """Return every generated page by its place."""
     return {
         HERE / "ops.md": ops_page(),
         HERE / "methods.md": methods_page(),
         HERE / "errors.md": errors_page(),
+        HERE / "measures.md": measures_page(),
         HERE / "cli.md": NOTE + reference().rstrip() + "\n",
     }
 

@@ -12,12 +12,14 @@ from onnxprune._version import __version__
 if TYPE_CHECKING:
     from onnxprune.api import (
         Budget,
+        Compared,
         Model,
         Plan,
         Result,
         Steering,
         apply,
         collect,
+        compare,
         inspect,
         load,
         load_plan,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Budget",
+    "Compared",
     "Model",
     "Plan",
     "Result",
@@ -39,6 +42,7 @@ __all__ = [
     "__version__",
     "apply",
     "collect",
+    "compare",
     "inspect",
     "load",
     "load_plan",

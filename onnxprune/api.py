@@ -8,8 +8,9 @@ from onnxprune import data
 from onnxprune.analysis.inspect import inspect
 from onnxprune.graph.loaded import Model, load
 from onnxprune.pipeline.apply import open_plan
+from onnxprune.pipeline.compare import compare as side_by_side
 from onnxprune.pipeline.config.base import in_keywords, keywords_of, read_fields
-from onnxprune.pipeline.config.jobs import PruneConfig
+from onnxprune.pipeline.config.jobs import CompareConfig, PruneConfig
 from onnxprune.pipeline.events import NullListener
 from onnxprune.pipeline.execution import cut, store
 from onnxprune.pipeline.execution import recover as recovering
@@ -17,18 +18,21 @@ from onnxprune.pipeline.planning import plans, scoring
 from onnxprune.pipeline.prune import prune as run
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.steering import Steering
+from onnxprune.values.compared import Compared
 from onnxprune.values.plan import Plan
 from onnxprune.values.progress import Track, silent
 from onnxprune.values.results import Result
 
 __all__ = [
     "Budget",
+    "Compared",
     "Model",
     "Plan",
     "Result",
     "Steering",
     "apply",
     "collect",
+    "compare",
     "inspect",
     "load",
     "load_plan",
@@ -68,6 +72,18 @@ def prune(config: PruneCall) -> Result:
         InputError, UnreachableError, VerificationError: see `onnxprune.errors`; nothing is written then.
     """
     return run(config, _Tracking(config.track))
+
+
+@keywords_of(CompareConfig)
+def compare(config: CompareConfig) -> Compared:
+    """Measure `other` against `model` on the same data: accuracy, outputs, size, multiply-adds and latency.
+
+    {arguments}
+
+    Raises:
+        InputError, UnreachableError: see `onnxprune.errors`.
+    """
+    return side_by_side(config)
 
 
 class _Tracking(NullListener):

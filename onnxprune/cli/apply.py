@@ -26,5 +26,5 @@ def apply(config: ApplyConfig, talk: Talk) -> None:
     plan = open_plan(config.plan)
     with piped(config, talk) as (told, pipe):
         with open_listener(talk) as listener:
-            result = apply_plan(told.replaying(plan), plan, listener, report_of(config.report))
-        hand_over(result, talk, config.report, pipe)
+            result = apply_plan(told.replaying(plan), plan, listener, report_of(config))
+        hand_over(result, talk, config, pipe)

@@ -9,24 +9,30 @@ from onnxprune.cli.exits import ToldError
 from onnxprune.cli.options import Talk
 from onnxprune.cli.printing import print_blocks, print_json
 from onnxprune.cli.standard_streams import UnprintableError
+from onnxprune.pipeline.config.groups import Reported
 from onnxprune.pipeline.extra import Extra
-from onnxprune.report.blocks import Lines
+from onnxprune.report.blocks import Block, Lines
 from onnxprune.report.html import page
+from onnxprune.report.markdown import markdown
 from onnxprune.report.section import Detail, headline, report_blocks
 from onnxprune.report.verdict import verdict
 from onnxprune.values.results import Result
 
 
-def report_of(path: Path | None) -> Extra:
-    """Return what makes the report of a result that goes to `path`; None: none is asked for."""
+def report_of(config: Reported) -> Extra:
+    """Return what makes the pages of a result that are asked for."""
 
     def report(result: Result) -> dict[Path, bytes]:
-        if path is None:
-            return {}
-        content = page(headline(result), report_blocks(result, Detail(whole=True, page=True)))
-        return {path: content.encode()}
+        return pages_of(config, headline(result), report_blocks(result, Detail(whole=True, page=True)))
 
     return report
+
+
+def pages_of(config: Reported, title: str, blocks: Iterable[Block]) -> dict[Path, bytes]:
+    """Return the pages that are asked for, by path."""
+    makers = ((config.report, page), (config.markdown, markdown))
+    blocks = tuple(blocks)
+    return {path: make(title, blocks).encode() for path, make in makers if path is not None}
 
 
 @contextmanager
@@ -46,13 +52,13 @@ def told(written: Iterable[Path]) -> Iterator[None]:
         raise ToldError(f"{str(error).rstrip('.')}, but the result is written: {places}", "unprintable") from None
 
 
-def deliver(result: Result, talk: Talk, report: Path | None, stream: TextIO | None = None) -> None:
-    """Print the result, and where its report is.
+def deliver(result: Result, talk: Talk, config: Reported, stream: TextIO | None = None) -> None:
+    """Print the result, and where its pages are.
 
     Args:
         result: what was written.
         talk: how it is told.
-        report: where its page is, if it has one.
+        config: says where its pages are.
         stream: where people read it; None: standard output.
 
     Raises:
@@ -63,7 +69,9 @@ def deliver(result: Result, talk: Talk, report: Path | None, stream: TextIO | No
         failed = ToldError(
             f"The pruned model is written, and the quantized one is not: {result.failure}", "not-quantizable"
         )
-    beside = {} if report is None else {"Report": report}
+    beside = {
+        what: path for what, path in (("Report", config.report), ("Summary", config.markdown)) if path is not None
+    }
     with told([*result.written.values(), *beside.values()]):
         if talk.as_json:
             error = {} if failed is None else {"error": str(failed), "code": failed.code, "exit": failed.exit_code}

@@ -16,7 +16,7 @@ from onnxprune.cli.options import Talk
 from onnxprune.cli.outcome import deliver
 from onnxprune.cli.standard_streams import UnprintableError
 from onnxprune.errors import InputError
-from onnxprune.pipeline.config.groups import Quantizing
+from onnxprune.pipeline.config.groups import Quantizing, Reported
 from onnxprune.values.results import Result
 
 STDOUT = Path("-")
@@ -45,16 +45,16 @@ def piped(config: C, talk: Talk) -> Iterator[tuple[C, Path | None]]:
         yield attrs.evolve(config, output=file, **plan), file
 
 
-def hand_over(result: Result, talk: Talk, report: Path | None, pipe: Path | None) -> None:
+def hand_over(result: Result, talk: Talk, config: Reported, pipe: Path | None) -> None:
     """Print a result; one whose model is at `pipe` sends that to standard output first.
 
     Raises:
         As `deliver` and `send`.
     """
     if pipe is None:
-        deliver(result, talk, report)
+        deliver(result, talk, config)
     else:
-        deliver(send(result, pipe), talk, report, sys.stderr)
+        deliver(send(result, pipe), talk, config, sys.stderr)
 
 
 def send(result: Result, file: Path) -> Result:

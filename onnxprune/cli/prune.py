@@ -29,10 +29,10 @@ def prune(config: PruneConfig, talk: Talk) -> None:
     with piped(config, talk) as (told, pipe):
         with open_listener(talk) as listener:
             try:
-                result = run(told, listener, report_of(config.report))
+                result = run(told, listener, report_of(config))
             except KeyboardInterrupt as stopped:
                 if pipe is not None or config.journal is None or not config.journal.exists():
                     raise
                 kept = f"interrupted; the steps that were finished are in {config.journal}, go on with --resume"
                 raise type(stopped)(kept) from None
-        hand_over(result, talk, config.report, pipe)
+        hand_over(result, talk, config, pipe)

@@ -1,6 +1,6 @@
 """Choosing some of the classes: a subtask, whose classes are numbered anew and remember the model's outputs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 import numpy as np
@@ -50,8 +50,11 @@ def numbers_of(
     count: int | None,
     source: str,
     option: str,
+    outputs: Sequence[int] | None = None,
 ) -> tuple[int, ...]:
     """Return the numbers of the classes called `wanted` by an option, as `choose_classes`, of any number of them.
+
+    Where classes are chosen already, `outputs` are the model's numbers of these, which are what numbers stand for.
 
     Raises:
         InputError: no labels, an unknown class, one named twice, or one without samples.
@@ -62,7 +65,8 @@ def numbers_of(
             "no-labels",
         )
     known = len(names) or count or int(labels.max()) + 1
-    numbers = [_number(name, names, known, source, option) for name in wanted]
+    spoken = {str(number): place for place, number in enumerate(range(known) if outputs is None else outputs)}
+    numbers = [_number(name, names, spoken, source, option) for name in wanted]
     for place, name in enumerate(wanted):
         if numbers[place] in numbers[:place]:
             raise InputError(f"{option} names {name!r} twice: name each class once", "bad-value")
@@ -94,12 +98,16 @@ def of_classes(dataset: Dataset, numbers: Sequence[int]) -> Dataset:
     )
 
 
-def _number(name: str, names: Sequence[str], known: int, source: str, option: str) -> int:
+def _number(name: str, names: Sequence[str], spoken: Mapping[str, int], source: str, option: str) -> int:
+    """Return the number of the class of a name, or of what stands for one where no class is called by a number."""
     if name in names:
         return names.index(name)
-    if name.isdecimal() and not any(other.isdecimal() for other in names) and int(name) < known:
-        return int(name)
+    number = str(int(name)) if name.isdecimal() else name
+    if number in spoken and not any(other.isdecimal() for other in names):
+        return spoken[number]
     close = get_close_matches(name, names, n=1)
     listed = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
-    hint = f"did you mean {close[0]!r}?" if close else f"its classes are {listed or f'the numbers 0 to {known - 1}'}"
+    hint = (
+        f"did you mean {close[0]!r}?" if close else f"its classes are {listed or f'the numbers 0 to {len(spoken) - 1}'}"
+    )
     raise InputError(f"{source} has no class {name!r} for {option}: {hint}", "unknown-name")

@@ -109,6 +109,14 @@ class Evaluator:
         """Return the most that the outputs of a model changed from the original's, at the confidence of the run."""
         return self._change(session, None, needed=True).most(self._config.confidence)
 
+    def outputs(self, session: Session) -> Drift:
+        """Return how far the outputs of a model are from the original's.
+
+        Raises:
+            InputError: the models share no output of numbers, or one cannot run on the data.
+        """
+        return self._change(session, None, needed=False)
+
     def answers(self, session: Session | None = None) -> Predictions:
         """Return what a model (None: the original) says of the data."""
         return self._before if session is None else self._predicted(session)

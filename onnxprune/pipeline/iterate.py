@@ -196,6 +196,12 @@ def _check(config: IterateConfig) -> None:
     for data in (config.data, config.val, config.test):
         if data is not None:
             refuse_missing(data)
+    if config.val is not None and config.val.resolve() == config.data.resolve():
+        raise InputError(
+            f"--val and --data are both {config.val}, and what is trained on cannot hold the floor; leave --val out to "
+            "part the data.",
+            "conflicting-options",
+        )
     folder = config.work_folder
     if is_null(folder):
         if config.resume:
@@ -279,12 +285,18 @@ def _samples(config: IterateConfig, original: Model, state: Iterations, listener
     listener.hear(Working("Opening the data"))
     session = open_session(original.proto, original.weights, name=str(original.path), threads=config.threads)
     samples = scale_pixels(open_samples(opening, original), opening, session, listener.track)
-    if samples.calibration.labels is None or samples.measured.labels is None:
-        raise InputError(
-            "Iterations need labels, to see what they lose; give one sub-folder per class, or y.", "no-labels"
-        )
+    for option, data in (("--data", samples.calibration), ("--val", samples.measured)):
+        if data.labels is None:
+            raise InputError(
+                f"Iterations need labels, to see what they lose, and the data of {option} have none; give one "
+                "sub-folder per class, or y.",
+                "no-labels",
+            )
     if state.data is not None and _digest(samples) != state.data:
-        raise InputError("The data is another than these iterations were begun with; give the same.", "other-run")
+        differ = " or ".join(part for part in ("--data", "--val") if part == "--data" or config.val is not None)
+        raise InputError(
+            f"The data of {differ} are others than these iterations were begun with; give the same.", "other-run"
+        )
     if samples.presets:
         listener.hear(DataOpened(samples))
     return samples, measured_on(config.test, samples, opening, original)

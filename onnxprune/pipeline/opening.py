@@ -31,8 +31,9 @@ from onnxprune.pipeline.outline import seconds_of_a_pass
 from onnxprune.pipeline.planning.latency import time_network
 from onnxprune.pipeline.planning.limits import check_limits, drop_limit, limits_of
 from onnxprune.pipeline.planning.plans import class_masks, recovery_settings, versions
+from onnxprune.pipeline.planning.scoring import check_gradients
 from onnxprune.pipeline.planning.widths import check_threshold, least_left, policy_of, refuse_unreachable
-from onnxprune.pipeline.samples import open_samples, scale_pixels
+from onnxprune.pipeline.samples import free_sizes, open_samples, scale_pixels
 from onnxprune.pipeline.state import open_state, read_state
 from onnxprune.runtime import open_session
 from onnxprune.runtime.custom_ops import custom_ops
@@ -121,6 +122,7 @@ def _checked(config: PruneConfig) -> ConfiguredMethod:
     options = method.settle(config.options)
     if config.scores is None:
         check_threshold(method, config.goal.budget.alpha)
+        check_gradients(method, options)
     policy_of(method, options, config.goal.policy)
     recovery_settings(config.recovered_by)
     if config.labels is not None and not config.labels.exists():
@@ -193,12 +195,7 @@ def _with_samples(run: Run, *, chosen_by_loss: bool, limit: float | None, planne
 
 def _with_sizes_of(run: Run) -> Run:
     """Take free sizes of the inputs for those of the samples, where nothing else was said."""
-    facts, feeds = run.model.graph.facts, next(run.calibration_samples.calibration.batches(1)).feeds
-    free = {
-        name: tuple(value.shape)
-        for name, value in feeds.items()
-        if not run.config.input_shape and facts.shapes[0].get(name, value.shape)[1:] != value.shape[1:]
-    }
+    free = {} if run.config.input_shape else free_sizes(run.model, run.calibration_samples)
     if not free:
         return run
     model = with_shapes(run.model, free)

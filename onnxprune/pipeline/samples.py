@@ -219,12 +219,33 @@ def open_samples(
     return opened(calibration=calibration, measured=test, held=tried_on, test=test)
 
 
+def free_sizes(model: Model, samples: Samples) -> dict[str, tuple[int, ...]]:
+    """Return the shapes that samples have in inputs whose sizes the model leaves free, by input."""
+    shapes, feeds = model.graph.facts.shapes[0], next(samples.calibration.batches(1)).feeds
+    return {
+        name: tuple(value.shape)
+        for name, value in feeds.items()
+        if shapes.get(name, value.shape)[1:] != value.shape[1:]
+    }
+
+
+def open_measured(config: PruneConfig, model: Model) -> Samples:
+    """Open data of which everything is measured on, and nothing is chosen by.
+
+    Raises:
+        InputError: data that cannot be used.
+    """
+    assert config.data is not None
+    whole = _opened(config, model, config.data, config.pixels)
+    return Samples(whole, calibration=whole, measured=whole, seed=config.seed)
+
+
 def _protected(config: PruneConfig, whole: Dataset, *, planned: bool) -> tuple[tuple[int, ...], str]:
     """Return the numbers of the classes to protect, or none and why."""
     of = f"the choice of --classes in '{config.data}'" if config.classes else f"'{config.data}'"
 
     def numbers(names: Sequence[str]) -> tuple[int, ...]:
-        return numbers_of(names, whole.class_names, whole.labels, None, of, "--protect")
+        return numbers_of(names, whole.class_names, whole.labels, None, of, "--protect", whole.outputs)
 
     if not planned:
         return numbers(config.protect) if config.protect else (), ""
@@ -348,6 +369,14 @@ def _opened(
                 "unsupported-model",
             )
     left = () if config.labels is not None else classes_left(model.proto)
+    numbered = not any(name.isdecimal() for name in left)
+    lost = [name for name in config.classes if left and name not in left and not (numbered and name.isdecimal())]
+    if lost:
+        raise InputError(
+            f"'{model.path}' was cut to the classes {', '.join(left)}, and {lost[0]!r} of --classes is none of them; "
+            "name some of these, or take the model that it was cut from.",
+            "unknown-name",
+        )
     return open_data(
         path,
         specs,

@@ -9,8 +9,9 @@ from onnxprune._version import __version__
 from onnxprune.values.data import DataSummary
 from onnxprune.values.equality import Equality
 from onnxprune.values.groups import ChannelGroup
+from onnxprune.values.measures import measures
 from onnxprune.values.opinion import Opinion
-from onnxprune.values.outcome import Figures, LayerCost, Quality, Speedup
+from onnxprune.values.outcome import Figures, LayerCost, Quality, Speedup, finite
 from onnxprune.values.plan import Plan
 from onnxprune.values.promise import Promise
 from onnxprune.values.quantized import Quantized, effects
@@ -104,6 +105,7 @@ class Result:
             "promise": None if self.promise is None else self.promise.to_json(),
             "speedup": None if self.speedup is None else self.speedup.to_json(),
             "single_speedup": None if self.single_speedup is None else self.single_speedup.to_json(),
+            "measures": {name: finite(value) for name, value in self.measures.items()},
             "quantized": self._quantized_json(),
             "verification": None if self.equality is None else self.equality.to_json(),
             "opinion": None if self.opinion is None else self.opinion.to_json(),
@@ -116,6 +118,13 @@ class Result:
             "warnings": list(self.warnings),
             "notes": list(self.notes),
         }
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """What conditions can ask for, by name; nothing before the model is measured."""
+        if self.after is None:
+            return {}
+        return measures(self.before, self.after, self.quality, self.speedup, self.single_speedup)
 
     def _quantized_json(self) -> dict[str, Any] | None:
         """The quantized model, and what pruning and quantization did apart, as JSON types."""

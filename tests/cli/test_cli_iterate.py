@@ -143,7 +143,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: py
     assert iterate(tmp_path / "parts.onnx", *args, "--resume", data=few()).code == 0
     assert (tmp_path / "parts.onnx").read_bytes() == (tmp_path / "whole.onnx").read_bytes()
     elsewhere = iterate(tmp_path / "parts.onnx", *args, "--resume", data=CALIB)
-    assert "The data is another" in elsewhere.sentence
+    assert "The data of --data are others" in elsewhere.sentence
 
 
 def test_an_iteration_under_the_floor_is_undone(tmp_path: Path) -> None:
@@ -174,9 +174,9 @@ def test_the_floor_is_held_on_the_data_that_is_given_for_it(tmp_path: Path) -> N
     assert found["quality"]["before"]["top1"] > 0.95
     assert found["quality"]["samples"] == len(images)
     other = iterate(tmp_path / "a.onnx", *args, "--val", TEST, "--resume", data=few())
-    assert "The data is another" in other.sentence
+    assert "The data of --data or --val are others" in other.sentence
     unlabelled = iterate(tmp_path / "b.onnx", *args, "--val", val / "0", data=few())
-    assert (unlabelled.code, "need labels" in unlabelled.sentence) == (2, True)
+    assert (unlabelled.code, "data of --val have none" in unlabelled.sentence) == (2, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.iterations", "a.onnx", "val"]
 
 
@@ -197,7 +197,7 @@ def test_a_run_without_labels_is_refused(tmp_path: Path) -> None:
         (flat / f"{image.parent.name}-{image.name}").write_bytes(image.read_bytes())
     ended = iterate(tmp_path / "a.onnx", "--method", "l1", "--macs", "50%", data=flat)
     assert ended.code == 2
-    assert "need labels" in ended.sentence
+    assert "data of --data have none" in ended.sentence
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
@@ -219,6 +219,8 @@ def test_what_took_more_than_its_ratio_leaves_less_to_the_next() -> None:
         (("--data", "nowhere"), 2, "nowhere"),
         (("--test", "nowhere"), 2, "nowhere"),
         (("--val", "nowhere"), 2, "nowhere"),
+        (("--val", str(TEST), "--holdout", "20%"), 2, "--holdout has no say"),
+        (("--val", "DATA"), 2, "cannot hold the floor"),
         (("--augment", "mixup"), 2, "no augmentation 'mixup'"),
         (("--device", "tpu"), 2, "--device"),
         (("--macs", "0.000001%", "--iterations", "1"), 1, "cannot be met"),
@@ -231,7 +233,8 @@ def test_what_took_more_than_its_ratio_leaves_less_to_the_next() -> None:
     ],
 )
 def test_what_cannot_be_leaves_no_work_folder(tmp_path: Path, args: tuple[str, ...], code: int, said: str) -> None:
-    ended = iterate(tmp_path / "a.onnx", "--method", "l1", "--macs", "50%", *args, data=few())
+    told = [str(few()) if arg == "DATA" else arg for arg in args]
+    ended = iterate(tmp_path / "a.onnx", "--method", "l1", "--macs", "50%", *told, data=few())
     assert ended.code == code
     assert said in ended.sentence or "GPU" in ended.sentence
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,7 @@
 """Some of the classes alone: what scores, recovery and accuracy see, and that the plan remembers it."""
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from refusals import refused
 import onnxprune
 from onnxprune.errors import Code
 from onnxprune.graph.loaded import load
+from onnxprune.pipeline import opening
 from onnxprune.pipeline.apply import apply_plan as replay
 from onnxprune.pipeline.config.jobs import PruneConfig
 from onnxprune.pipeline.samples import Samples, open_samples
@@ -271,6 +273,35 @@ def test_a_class_that_is_not_chosen_cannot_be_protected(few: Path, tmp_path: Pat
         onnxprune.prune(RESNET, few, protect=("3",), **more)
     made = onnxprune.prune(RESNET, few, protect=("4",), **more)
     assert made.plan.request["protect"] == ["4"]
+
+
+def test_a_number_stands_for_the_same_class_whatever_is_chosen(few: Path, tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("".join(f"{name}\n" for name in "zero one two three four five six seven eight nine".split()))
+    named = shutil.copytree(few, tmp_path / "named")
+    for folder, name in zip(sorted(named.iterdir()), words.read_text().split(), strict=True):
+        folder.rename(named / name)
+    kept = opened(named, labels=words, classes=("1", "2", "7"), protect=("7", "1"))
+    assert kept.protected_names == ("one", "seven")
+    with refused("unknown-name", "'0'"):
+        opened(named, labels=words, classes=("1", "2", "7"), protect=("0",))
+    assert opened(named, labels=words, classes=[1, 2], protect=2).protected_names == ("two",)
+
+
+def test_a_class_that_was_cut_away_is_not_there_to_choose(few: Path, tmp_path: Path) -> None:
+    trimmed = tmp_path / "a.onnx"
+    more: dict[str, Any] = {"preprocess": "unit", "trim_head": True}
+    onnxprune.prune(RESNET, few, "l1", classes=("2", "5", "7"), macs=0.5, output=trimmed, **more)
+    with refused("unknown-name", "cut to the classes 2, 5, 7", "'3' of classes="):
+        onnxprune.prune(trimmed, few, "l1", classes=("2", "3"), macs=0.5, output=tmp_path / "b.onnx", **more)
+
+
+def test_gradients_are_not_promised_without_torch(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said before the data are read, which may be many."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(opening, "open_samples", None)
+    with refused("not-installed", "torch"):
+        onnxprune.prune(RESNET, few, "fisher", macs=0.5, output=tmp_path / "a.onnx", preprocess="unit")
 
 
 def test_the_only_sample_of_a_protected_class_is_fitted_to(few: Path, tmp_path: Path) -> None:

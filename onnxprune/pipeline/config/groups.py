@@ -19,6 +19,7 @@ from onnxprune.pipeline.config.reading import (
     allowed,
     block,
     bytes_of_memory,
+    conditions,
     few,
     file,
     files,
@@ -41,6 +42,7 @@ from onnxprune.pipeline.config.reading import (
 )
 from onnxprune.registry import names_of
 from onnxprune.selection.widths import FLOOR
+from onnxprune.values.measures import MEASURES, Condition
 from onnxprune.values.preprocess import PRESETS, Preprocess
 
 if TYPE_CHECKING:
@@ -87,6 +89,11 @@ def _policies() -> str:
     from onnxprune.selection.policy import POLICIES
 
     return " ".join(f"{policy.name}: {policy.summary}." for policy in POLICIES.values())
+
+
+def measure_words() -> str:
+    """Say what each measure is."""
+    return "; ".join(f"{name}: {what}" for name, what in MEASURES.items())
 
 
 @attrs.frozen(slots=False, field_transformer=read_fields)
@@ -607,13 +614,34 @@ class Quantizing(Output):
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
 class Reported(Config):
-    """The page of the result."""
+    """The result as a page, and what refuses it."""
 
     report: Path | None = field(
         default=None,
         converter=optional(file),
         metadata=option("Write the whole result as one HTML page too.", OUTPUT, metavar="FILE.html"),
     )
+    markdown: Path | None = field(
+        default=None,
+        converter=optional(file),
+        metadata=option("Write it as Markdown too, for the summary of a CI job.", OUTPUT, metavar="FILE.md"),
+    )
+    fail_if: tuple[Condition, ...] = field(
+        default=(),
+        converter=conditions,
+        metadata=option(
+            "Write nothing and exit with 1 if this holds, such as 'top1_drop > 1'; may be given several times.",
+            BUDGET,
+            metavar="CONDITION",
+            many=True,
+            more=lambda: f"It fails as well where that was not measured. Measures: {measure_words()}.",
+        ),
+    )
+
+    @property
+    def pages(self) -> dict[str, Path | None]:
+        """Where pages go, by what messages call them."""
+        return {"the report": self.report, "the summary": self.markdown}
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)

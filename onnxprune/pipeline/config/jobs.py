@@ -324,6 +324,11 @@ class PruneConfig(
             raise InputError(
                 "--trim-head cuts the classifier to the classes of --classes; name them.", "missing-option"
             )
+        if self.fail_if and self.dry_run:
+            raise InputError(
+                "--fail-if asks what a result is, and --dry-run makes none; leave one of the two out.",
+                "conflicting-options",
+            )
         self._check_steps()
         self._check_training()
         self._check_quantizing()
@@ -462,7 +467,7 @@ class PruneConfig(
             "the saved scores": self.scores_output,
             **{f"the curve's .{ending}": path for ending, path in self.curve_written.items()},
             "the state": self.journal,
-            "the report": self.report,
+            **self.pages,
         }
 
     @property
@@ -804,6 +809,11 @@ class IterateConfig(
                 "leave that out, and give data with right labels.",
                 "bad-value",
             )
+        if self.val is not None and self.holdout is not None:
+            raise InputError(
+                "The floor is held on the data of --val, so --holdout has no say; leave one of the two out.",
+                "conflicting-options",
+            )
         self._check_effort()
         self.treatment()
 
@@ -825,6 +835,52 @@ class IterateConfig(
         """What is read."""
         data = {"the sample data": self.data, "the validation data": self.val, "the test data": self.test}
         return self.read(data, self.labels)
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class CompareConfig(Batches, Threads, Reported, Libraries, Pixels, Shapes, Classes, Subject):
+    """What `compare` can be told."""
+
+    other: Path = field(
+        converter=file,
+        metadata=option("The model that is measured against it.", DATA, metavar="OTHER", argument=True),
+    )
+    data: Path = field(
+        converter=path,
+        metadata=option(
+            "What both are measured on: a folder with a sub-folder per class, one of images, or an .npz.",
+            DATA,
+            metavar="PATH",
+            more="Take data that neither model was made with.",
+        ),
+    )
+    labels: Path | None = field(
+        default=None,
+        converter=optional(file),
+        metadata=option(
+            "Class names, one a line, in the order of the first model's outputs.",
+            DATA,
+            metavar="FILE",
+            default="the sorted folder names",
+        ),
+    )
+    confidence: float = field(
+        default=0.95,
+        converter=certainty,
+        metadata=option("Confidence of the bounds.", DATA, metavar="SHARE", default="95%", rare=True),
+    )
+
+    @property
+    def opening(self) -> PruneConfig:
+        """What opening and measuring the data goes by."""
+        shared = parts(self, Subject, Classes, Shapes, Pixels, Libraries, Threads, Batches)
+        return PruneConfig(**shared, data=self.data, labels=self.labels, confidence=self.confidence)
+
+    @property
+    def inputs(self) -> "Inputs":
+        """What is read."""
+        files = {f"library {number} of --custom-ops": library for number, library in enumerate(self.custom_ops, 1)}
+        return self.read({"the data": self.data, **files}, self.labels, self.other)
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from onnxprune.errors import did_you_mean
 from onnxprune.values.amount import BYTES, COUNTS, MILLISECONDS, Amount, read_amount
+from onnxprune.values.measures import Condition
 
 if TYPE_CHECKING:
     from onnxprune.finetune.training.recipe import Recipe
@@ -86,6 +87,16 @@ def share(value: float | str) -> float:
         hint = f"; did you mean {text}%?" if 1 < number <= 100 and not percent else ""
         raise ValueError(f"{text!r} is not between 0% and 100%{hint}")
     return found
+
+
+def conditions(value: str | Condition | Sequence[str | Condition]) -> tuple[Condition, ...]:
+    """Read conditions, one or several.
+
+    Raises:
+        ValueError: one is none.
+    """
+    several = [value] if isinstance(value, str | Condition) else value
+    return tuple(one if isinstance(one, Condition) else Condition.read(one) for one in several)
 
 
 def certainty(value: float | str) -> float:
@@ -251,13 +262,14 @@ def numbers(value: float | str | Sequence[float]) -> tuple[float, ...]:
     return tuple(_in_range(value, each) for each in found if each is not None)
 
 
-def names(value: str | Iterable[str]) -> tuple[str, ...]:
-    """Read names with commas between them, such as `cat,dog`.
+def names(value: str | int | Iterable[str | int]) -> tuple[str, ...]:
+    """Read names with commas between them, such as `cat,dog`, or numbers.
 
     Raises:
         ValueError: one of them is empty.
     """
-    found = tuple(str(part).strip() for part in (value.split(",") if isinstance(value, str) else value))
+    several = [value] if isinstance(value, int) else value.split(",") if isinstance(value, str) else value
+    found = tuple(str(part).strip() for part in several)
     if not all(found):
         raise ValueError(f"{value!r} has an empty name; write it as cat,dog,frog")
     return found

@@ -1,7 +1,7 @@
 """Accepting a result: what refuses it, and what is said of it in warnings."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from onnxprune.errors import UnreachableError
@@ -11,6 +11,7 @@ from onnxprune.pipeline.planned import Planned
 from onnxprune.selection.loss_limits import CLASS_DROP, COLLAPSE, collapses
 from onnxprune.values.amount import Amount, percent
 from onnxprune.values.equality import Equality
+from onnxprune.values.measures import Condition
 from onnxprune.values.outcome import Figures, Quality, Speedup
 from onnxprune.values.quantized import Quantized
 from onnxprune.values.results import Result
@@ -42,6 +43,7 @@ def accept(run: Run, result: Result, planned: Planned) -> Result:
         refuse_growth(before, after)
     limit = plan.request.get(CLASS_DROP)
     refuse_class_drop(quality, limit)
+    refuse_conditions(run.config.fail_if, result.measures)
     notes = result.notes
     if limit is not None and (quality is None or not quality.classes):
         notes = (*notes, f"No accuracy by class was measured, so the limit of {100 * limit:g} points is unchecked.")
@@ -69,6 +71,27 @@ def _unjudged(run: Run, quality: Quality | None) -> Iterator[str]:
         yield f"These samples cannot judge: {run.samples.alike}."
     if quality is not None and quality.before is None and quality.moved is not None and quality.moved >= LOST:
         yield f"The outputs have little to do with the original's: they changed by {100 * quality.moved:.0f} %."
+
+
+def refuse_conditions(conditions: Sequence[Condition], measures: Mapping[str, float]) -> None:
+    """Refuse a result of which a condition holds, or cannot be told.
+
+    Raises:
+        UnreachableError: one does.
+    """
+    for condition in conditions:
+        if condition.name not in measures:
+            raise UnreachableError(
+                f"--fail-if '{condition}': {condition.name} was not measured here, so nothing was written; leave that "
+                "condition out, or give data, labels and a quiet machine that it can be measured with.",
+                "condition-holds",
+            )
+        if condition.holds(measures):
+            raise UnreachableError(
+                f"--fail-if '{condition}' holds: {condition.name} is {measures[condition.name]:.4g}, so nothing was "
+                "written.",
+                "condition-holds",
+            )
 
 
 def refuse_class_drop(quality: Quality | None, limit: float | None) -> None:

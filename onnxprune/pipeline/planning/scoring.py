@@ -54,6 +54,16 @@ def collect(  # noqa: PLR0913 (every setting has its default)
     return gather(analysis, dataset, chosen, settled, losses=losses, batch_size=batch_size, seed=seed, track=track)
 
 
+def check_gradients(method: Method, options: Mapping[str, Any]) -> None:
+    """Make sure that torch is there where a method scores by gradients.
+
+    Raises:
+        InputError: it is not.
+    """
+    if method.needs(options) & (GRADIENTS | {FISHER}):
+        require_torch()
+
+
 def gather(  # noqa: PLR0913 (what a run has settled)
     analysis: Analysis,
     dataset: Dataset | None,
@@ -73,9 +83,8 @@ def gather(  # noqa: PLR0913 (what a run has settled)
     if dataset is None and method.needs_data(options):
         raise InputError(f"Method {method.name} needs sample data; name a folder with --data.", "no-data")
     needs = method.needs(options) | ({COARSE_MOMENTS} if losses else frozenset())
+    check_gradients(method, options)
     forwards = needs - GRADIENTS - {FISHER}
-    if forwards != needs:
-        require_torch()
     found = collect_statistics(analysis, dataset, forwards, batch_size=batch_size, seed=seed, track=track)
     if FISHER in needs and dataset is not None:
         from onnxprune.finetune.fisher import with_fisher
