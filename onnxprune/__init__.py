@@ -12,12 +12,14 @@ from onnxprune._version import __version__
 if TYPE_CHECKING:
     from onnxprune.api import (
         Budget,
+        Checked,
         Compared,
         Model,
         Plan,
         Result,
         Steering,
         apply,
+        check,
         collect,
         compare,
         inspect,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Budget",
+    "Checked",
     "Compared",
     "Model",
     "Plan",
@@ -41,6 +44,7 @@ __all__ = [
     "Steering",
     "__version__",
     "apply",
+    "check",
     "collect",
     "compare",
     "inspect",

@@ -8,9 +8,10 @@ from onnxprune import data
 from onnxprune.analysis.inspect import inspect
 from onnxprune.graph.loaded import Model, load
 from onnxprune.pipeline.apply import open_plan
+from onnxprune.pipeline.check import check as show
 from onnxprune.pipeline.compare import compare as side_by_side
 from onnxprune.pipeline.config.base import in_keywords, keywords_of, read_fields
-from onnxprune.pipeline.config.jobs import CompareConfig, PruneConfig
+from onnxprune.pipeline.config.jobs import CheckConfig, CompareConfig, PruneConfig
 from onnxprune.pipeline.events import NullListener
 from onnxprune.pipeline.execution import cut, store
 from onnxprune.pipeline.execution import recover as recovering
@@ -18,6 +19,7 @@ from onnxprune.pipeline.planning import plans, scoring
 from onnxprune.pipeline.prune import prune as run
 from onnxprune.selection.budget import Budget
 from onnxprune.selection.steering import Steering
+from onnxprune.values.checked import Checked
 from onnxprune.values.compared import Compared
 from onnxprune.values.plan import Plan
 from onnxprune.values.progress import Track, silent
@@ -25,12 +27,14 @@ from onnxprune.values.results import Result
 
 __all__ = [
     "Budget",
+    "Checked",
     "Compared",
     "Model",
     "Plan",
     "Result",
     "Steering",
     "apply",
+    "check",
     "collect",
     "compare",
     "inspect",
@@ -72,6 +76,18 @@ def prune(config: PruneCall) -> Result:
         InputError, UnreachableError, VerificationError: see `onnxprune.errors`; nothing is written then.
     """
     return run(config, _Tracking(config.track))
+
+
+@keywords_of(CheckConfig)
+def check(config: CheckConfig) -> Checked:
+    """Show once more, in another place, that `model` is what its plan makes of the original; nothing is written.
+
+    {arguments}
+
+    Raises:
+        InputError, VerificationError: see `onnxprune.errors`.
+    """
+    return show(config)
 
 
 @keywords_of(CompareConfig)

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "finetune": "Train a model's weights where they are (needs torch).",
     "iterate": "Prune and train in turns (needs torch).",
     "inspect": "List a model's channel groups and why some are frozen.",
+    "check": "Show that a pruned model is what its plan makes of the original.",
     "compare": "Measure two models side by side on the same data.",
     "profile": "Time a model's layers on this machine, or pack what times them on a device.",
     "methods": "List the importance methods.",

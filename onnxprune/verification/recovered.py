@@ -56,7 +56,7 @@ def check_recovered(
     session = open_session(recovered, weights, name="the recovered model", prepack=False)
     reference = open_session(cut, cut_weights, name="the cut model", prepack=False)
     for call in feeds:
-        if not _all_finite(session.run(call).values()) and _all_finite(reference.run(call).values()):
+        if not all_finite(session.run(call).values()) and all_finite(reference.run(call).values()):
             raise VerificationError(
                 "The recovered model computes values that are no numbers; use --recover none.", "recovery-failed"
             )
@@ -71,5 +71,6 @@ def _stripped(model: onnx.ModelProto, weights: Weights, changed: Iterable[str]) 
     return bare.SerializeToString(deterministic=True)
 
 
-def _all_finite(values: Iterable[NDArray[Any]]) -> bool:
+def all_finite(values: Iterable[NDArray[Any]]) -> bool:
+    """Whether all floating-point numbers of some arrays are numbers."""
     return all(np.isfinite(value).all() for value in values if value.dtype.kind == "f")

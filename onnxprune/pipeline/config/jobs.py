@@ -838,6 +838,59 @@ class IterateConfig(
 
 
 @attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
+class CheckConfig(Batches, Threads, Proving, Libraries, Pixels, Subject):
+    """What `check` can be told."""
+
+    against: Path = field(
+        converter=file,
+        metadata=option("The model that it was cut from.", DATA, metavar="ORIGINAL"),
+    )
+    plan: Path | None = field(
+        default=None,
+        converter=optional(file),
+        metadata=option("Its plan.", DATA, metavar="PLAN", default="MODEL.plan.json beside it"),
+    )
+    data: Path | None = field(
+        default=None,
+        converter=optional(path),
+        metadata=option(
+            "Samples that cut and mask are compared on: a folder or an .npz.", DATA, metavar="PATH", default="random"
+        ),
+    )
+    labels: Path | None = field(
+        default=None,
+        converter=optional(file),
+        metadata=option(
+            "Class names, one a line, in the order of the original's outputs.",
+            DATA,
+            metavar="FILE",
+            default="the sorted folder names",
+        ),
+    )
+    trained: bool = field(
+        default=False,
+        converter=switch,
+        metadata=option("Its weights may have been trained since it was written.", RUN),
+    )
+
+    @property
+    def plan_read(self) -> Path:
+        """Where the plan is."""
+        return self.plan or beside(self.model, ".plan.json")
+
+    def replaying(self, plan: "Plan", output: Path) -> PruneConfig:
+        """Return what a run goes by that cuts the original by `plan`, to `output`.
+
+        Raises:
+            InputError: a treatment of pixels that contradicts itself.
+        """
+        shared = parts(self, Batches, Threads, Proving, Libraries, Pixels)
+        also = {"the plan": self.plan_read, "the pruned model": self.model}
+        told: dict[str, Any] = {"model": self.against, "plan": self.plan_read, "data": self.data, "labels": self.labels}
+        return ApplyConfig(**shared, **told, output=output, also_read=also).replaying(plan)
+
+
+@attrs.frozen(kw_only=True, slots=False, field_transformer=read_fields)
 class CompareConfig(Batches, Threads, Reported, Libraries, Pixels, Shapes, Classes, Subject):
     """What `compare` can be told."""
 

@@ -118,7 +118,7 @@ def _asked(run: Run, oracle: str, cut: Cut, equality: Equality) -> Opinion:
     """
     run.working(f"Asking {oracle}")
     stored = StoredModel(cut.model, cut.weights)
-    return second_opinion(oracle, run.analysis, stored, cut.masks, cut.branches, _feeds_of(run), equality)
+    return second_opinion(oracle, run.analysis, stored, cut.masks, cut.branches, feeds_of(run), equality)
 
 
 def confirmed(run: Run, pruned: PrunedModel) -> PrunedModel:
@@ -130,11 +130,16 @@ def confirmed(run: Run, pruned: PrunedModel) -> PrunedModel:
     if pruned.opinion is None:
         return pruned
     stored = StoredModel(pruned.cut.model, pruned.cut.weights)
-    worst = confirm_written(pruned.opinion.oracle, stored, _feeds_of(run), pruned.opinion.tolerance)
+    worst = confirm_written(pruned.opinion.oracle, stored, feeds_of(run), pruned.opinion.tolerance)
     return replace(pruned, opinion=replace(pruned.opinion, written=worst))
 
 
-def _feeds_of(run: Run) -> Sequence[dict[str, Any]]:
+def feeds_of(run: Run) -> Sequence[dict[str, Any]]:
+    """Return the calls that a cut is checked on, by the data of a run where it has some.
+
+    Raises:
+        As `verification_feeds`.
+    """
     return verification_feeds(run.model, None if run.samples is None else run.samples.calibration, run.config.seed)
 
 

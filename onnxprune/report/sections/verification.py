@@ -6,6 +6,7 @@ from onnxprune.report import numbers
 from onnxprune.report.blocks import Block, Lines
 from onnxprune.report.section import Detail, Section, register
 from onnxprune.values.equality import Equality, Place
+from onnxprune.values.opinion import Opinion
 from onnxprune.values.results import Result
 
 _PLACES: Mapping[Place, str] = {
@@ -18,11 +19,14 @@ _PLACES: Mapping[Place, str] = {
 def blocks(result: Result, detail: Detail) -> Iterator[Block | None]:
     """Return what the check found."""
     yield None if result.equality is None else verification_lines(result.equality)
-    if result.opinion is not None:
-        found = result.opinion
-        said = f"cut and mask differ by {found.cut:.1e}, the written model in both by {found.written:.1e}"
-        blind = "" if found.has_power else "; on these samples masking changes too little for the cut to be told"
-        yield Lines((f"Second opinion of {found.oracle}: {said}, allowed {found.tolerance:.0e}{blind}.",))
+    yield None if result.opinion is None else opinion_lines(result.opinion)
+
+
+def opinion_lines(found: Opinion) -> Lines:
+    """Return what another runtime said."""
+    said = f"cut and mask differ by {found.cut:.1e}, the written model in both by {found.written:.1e}"
+    blind = "" if found.has_power else "; on these samples masking changes too little for the cut to be told"
+    return Lines((f"Second opinion of {found.oracle}: {said}, allowed {found.tolerance:.0e}{blind}.",))
 
 
 def verification_lines(equality: Equality) -> Lines:
