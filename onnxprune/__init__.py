@@ -1,7 +1,8 @@
 """onnxprune: class-aware channel pruning for any ONNX network.
 
-`prune` does the whole job; the stages are here one by one as well:
-load, inspect, collect, score, plan, apply, verify, recover, save.
+`prune` does the whole job, and `iterate` with training in between; `compare` and `check` look at what came of it,
+`profile` times layers. The stages are here one by one as well:
+load, inspect, explain, collect, score, plan, apply, verify, recover, save.
 """
 
 import os
@@ -11,22 +12,36 @@ from onnxprune._version import __version__
 
 if TYPE_CHECKING:
     from onnxprune.api import (
+        Analysis,
         Budget,
         Checked,
         Compared,
+        InputError,
+        Iterated,
         Model,
+        OnnxPruneError,
+        Packed,
         Plan,
+        Preprocess,
+        Profiled,
         Result,
+        Scores,
+        Statistics,
         Steering,
+        UnreachableError,
+        VerificationError,
         apply,
         check,
         collect,
         compare,
+        explain,
         inspect,
+        iterate,
         load,
         load_plan,
         open_data,
         plan,
+        profile,
         prune,
         recover,
         save,
@@ -35,23 +50,37 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Analysis",
     "Budget",
     "Checked",
     "Compared",
+    "InputError",
+    "Iterated",
     "Model",
+    "OnnxPruneError",
+    "Packed",
     "Plan",
+    "Preprocess",
+    "Profiled",
     "Result",
+    "Scores",
+    "Statistics",
     "Steering",
+    "UnreachableError",
+    "VerificationError",
     "__version__",
     "apply",
     "check",
     "collect",
     "compare",
+    "explain",
     "inspect",
+    "iterate",
     "load",
     "load_plan",
     "open_data",
     "plan",
+    "profile",
     "prune",
     "recover",
     "save",
@@ -71,3 +100,8 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module("onnxprune.api"), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names, also those that are not imported yet."""
+    return sorted({*globals(), *__all__} - {"Any", "TYPE_CHECKING", "os"})

@@ -2,7 +2,10 @@
 
 import doctest
 import inspect
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import onnx
@@ -22,6 +25,37 @@ def test_each_parameter_is_documented(name: str) -> None:
     documented = re.findall(r"^ {4,8}(\w+): ", inspect.getdoc(function) or "", flags=re.MULTILINE)
     if len(parameters) >= 3:
         assert set(parameters) <= set(documented)
+
+
+def test_what_is_public_is_listed_before_it_is_imported() -> None:
+    text = "import onnxprune, sys; print(*dir(onnxprune)); print('onnx' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    listed, imported = ran.stdout.splitlines()
+    assert set(onnxprune.__all__) <= set(listed.split())
+    assert imported == "False"
+    assert all(getattr(onnxprune, name).__doc__ for name in onnxprune.__all__ if name != "__version__")
+
+
+def test_what_a_prompt_shows_is_short() -> None:
+    root = Path(__file__).parents[1] / "sample_models"
+    model = onnxprune.load(root / "digits_convnet.onnx")
+    analysis = onnxprune.inspect(model)
+    data = onnxprune.open_data(root / "calib", model.graph.input_specs, onnxprune.Preprocess())
+    statistics = onnxprune.collect(analysis, data, "l1")
+    scores = onnxprune.score(analysis, statistics, "l1")
+    plan = onnxprune.plan(model, analysis, scores, onnxprune.Budget(macs=0.5), "l1")
+    cut, plan = onnxprune.apply(model, analysis, plan)
+    result = onnxprune.prune(model.path, root / "calib", "l1", macs=0.5, output=os.devnull, preprocess="unit")
+    beside = onnxprune.compare(model.path, other=model.path, data=root / "calib", preprocess="unit")
+    values = (model, model.graph, analysis, analysis.groups[0], data, statistics, scores, plan, cut, result, beside)
+    for value in values:
+        text = repr(value)
+        assert text.startswith(f"{type(value).__name__}(")
+        assert len(text) < 1000
+        assert text.count("\n") < 10
+    assert "values=4 entries" in repr(scores)
+    assert f"path={model.path}" in repr(model)
+    assert "rows=array of int64 [300]" in repr(data)
 
 
 def test_the_example_of_a_plan_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from onnxprune.graph.model import Graph
 from onnxprune.ops.facts import Count, Pin, Renumber, Sums
 from onnxprune.values.axes import Axis, BoolArray, IntArray, frozen_array
 from onnxprune.values.branches import Branch, groups_of, left_out, unfit
+from onnxprune.values.brief import brief
 from onnxprune.values.costs import CostTable
 from onnxprune.values.groups import ChannelGroup, Member
 
@@ -59,6 +60,7 @@ class Labelling:
         return kept[labels]
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Analysis:
     """What can be cut of a graph, and what follows from cutting it.

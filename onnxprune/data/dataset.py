@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from onnxprune.data.image_input import ImageInput, Pixels
 from onnxprune.errors import InputError
+from onnxprune.values.brief import brief
 from onnxprune.values.preprocess import Preprocess
 
 Rows = NDArray[np.int64]
@@ -74,6 +75,7 @@ class Batch:
         return len(self.indices)
 
 
+@brief
 @dataclass(frozen=True)
 class Dataset:
     """Samples in a fixed order, possibly labelled; made by `open_data`.

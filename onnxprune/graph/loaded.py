@@ -17,9 +17,11 @@ from onnxprune.graph.storage.measures import digest, file_size
 from onnxprune.graph.storage.metadata import forget_interface
 from onnxprune.graph.storage.weights import Weights
 from onnxprune.values.arrangement import Arrangement
+from onnxprune.values.brief import brief
 from onnxprune.values.interface import shape_text
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Model:
     """A loaded model: where it came from, what was read of it, and what the user should know of that.

@@ -15,6 +15,7 @@ from onnxprune.graph.shapes.free_sizes import InputShapes, is_free
 from onnxprune.graph.shapes.propagate import Facts, captured_names, propagate
 from onnxprune.graph.storage.measures import FLOATS
 from onnxprune.graph.storage.weights import NO_WEIGHTS, Weights, is_external
+from onnxprune.values.brief import brief
 from onnxprune.values.interface import TensorSpec
 
 
@@ -71,6 +72,7 @@ class Part(NamedTuple):
     axes: tuple[int | None, ...]
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Graph:
     """A model, the weights that it refers to, and what is known of it. The model itself is never changed."""

@@ -15,9 +15,11 @@ from onnxprune.surgery.leave_out import leave_out
 from onnxprune.surgery.rewrite import edited
 from onnxprune.values.axes import Axis, BoolArray
 from onnxprune.values.branches import Branch, emptied, left_out
+from onnxprune.values.brief import brief
 from onnxprune.values.interface import Interface, Narrowed
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Cut:
     """A cut model, the weights that it refers to, what was changed to get it, and the branches that were left out."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune._version import __version__
+from onnxprune.values.brief import brief
 from onnxprune.values.data import DataSummary
 from onnxprune.values.measures import measures
 from onnxprune.values.outcome import Figures, Quality, Speedup, finite
@@ -20,6 +21,7 @@ class OpCount:
     after: int
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Compared:
     """The result of comparing two models.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from onnxprune.values.axes import Axis, IntArray
+from onnxprune.values.brief import brief
 
 Role = Literal["produces", "weight", "activation"]
 
@@ -21,6 +22,7 @@ IN_OUTPUT = "is part of the graph output"
 """What freezes channels that every user of the model sees; the reason names the output."""
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class ChannelGroup:
     """Channels of one kind: they touch the same axes in the same way, so that they cost and count alike.

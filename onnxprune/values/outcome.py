@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from onnxprune.values.accuracy import Accuracy
+from onnxprune.values.brief import brief
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ class AfterStep:
         return dict(vars(self))
 
 
+@brief
 @dataclass(frozen=True)
 class Quality:
     """What the cut did to the answers, on data that no score saw.

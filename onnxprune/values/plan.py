@@ -10,6 +10,7 @@ import numpy as np
 from onnxprune.errors import InputError
 from onnxprune.values.arrangement import Arrangement
 from onnxprune.values.axes import BoolArray, frozen_array
+from onnxprune.values.brief import brief
 
 SCHEMA = 1
 
@@ -34,6 +35,7 @@ class GroupPlan:
         return self.size - len(self.removed)
 
 
+@brief
 @dataclass(frozen=True)
 class Plan:
     """A cut, ready to be applied to the model with this digest.

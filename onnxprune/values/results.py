@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxprune._version import __version__
+from onnxprune.values.brief import brief
 from onnxprune.values.data import DataSummary
 from onnxprune.values.equality import Equality
 from onnxprune.values.groups import ChannelGroup
@@ -19,6 +20,7 @@ from onnxprune.values.training import Epoch
 from onnxprune.values.trials import Search
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Result:
     """The result of pruning; what was not reached (a dry run stops at the plan) is None.
@@ -209,6 +211,14 @@ class Iteration:
     trained: float
     kept: bool
     seconds: float
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A file that times a network on a device, and how many timings it makes."""
+
+    file: Path
+    timings: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxprune.values.axes import Axis, BoolArray, FloatArray, IntArray
+from onnxprune.values.brief import brief
 
 LayerKind = Literal["map", "vector"]
 
@@ -131,6 +132,7 @@ class Consumer:
         return found
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Statistics:
     """Statistics of all layers over one calibration set; `samples` [classes] says how many images each class had."""
@@ -152,6 +154,7 @@ class Statistics:
         return np.flatnonzero(self.samples)
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Scores:
     """Importance of every channel of every group: higher = keep.
