@@ -5,6 +5,7 @@ python docs/generate.py --check    fail if one is out of date
 """
 
 import inspect
+import json
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from onnxprune.errors import CODES
 from onnxprune.importance.method import METHODS
 from onnxprune.ops.rules import RULES
 from onnxprune.report.methods import needs
+from onnxprune.report.schemas import SCHEMAS, published
 from onnxprune.values.measures import MEASURES
 
 HERE = Path(__file__).parent
@@ -87,6 +89,11 @@ def measures_page() -> str:
     return NOTE + "\n".join(lines) + "\n"
 
 
+def schema_text(name: str) -> str:
+    """Return the JSON schema of a result."""
+    return json.dumps(published(name), indent=2) + "\n"
+
+
 def pages() -> dict[Path, str]:
     """Return every generated page by its place."""
     return {
@@ -94,6 +101,7 @@ def pages() -> dict[Path, str]:
         HERE / "methods.md": methods_page(),
         HERE / "errors.md": errors_page(),
         HERE / "measures.md": measures_page(),
+        **{HERE / "schema" / f"{name}.schema.json": schema_text(name) for name in SCHEMAS},
         HERE / "cli.md": NOTE + reference().rstrip() + "\n",
     }
 
@@ -106,6 +114,7 @@ def main() -> int:
             print(f"{path.name} is out of date: run `make docs`", file=sys.stderr)
         return 1 if stale else 0
     for path in stale:
+        path.parent.mkdir(exist_ok=True)
         path.write_text(pages()[path], encoding="utf-8")
         print(f"wrote {path.name}")
     return 0

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxprune._version import __version__
+from onnxprune._version import RESULT_FORMAT, __version__
 from onnxprune.values.equality import Equality
 from onnxprune.values.opinion import Opinion
 
@@ -35,6 +35,7 @@ class Checked:
         """The fields as JSON types."""
         return {
             "version": __version__,
+            "format": RESULT_FORMAT,
             "model": str(self.model),
             "against": str(self.against),
             "plan": str(self.plan),

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onnxprune._version import __version__
+from onnxprune._version import RESULT_FORMAT, __version__
 from onnxprune.values.brief import brief
 from onnxprune.values.data import DataSummary
 from onnxprune.values.measures import measures
@@ -68,6 +68,7 @@ class Compared:
         """The fields as JSON types."""
         return {
             "version": __version__,
+            "format": RESULT_FORMAT,
             "model": str(self.model),
             "other": str(self.other),
             "before": self.before.to_json(),

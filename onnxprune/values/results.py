@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onnxprune._version import __version__
+from onnxprune._version import RESULT_FORMAT, __version__
 from onnxprune.values.brief import brief
 from onnxprune.values.data import DataSummary
 from onnxprune.values.equality import Equality
@@ -90,6 +90,7 @@ class Result:
         """The result as JSON types."""
         return {
             "version": __version__,
+            "format": RESULT_FORMAT,
             "model": str(self.model),
             "output": _text(self.output),
             "plan": _text(self.plan_output),
