@@ -26,8 +26,9 @@ def test_the_names_of_a_result_in_json() -> None:
     found = result(output=Path("b.onnx")).to_json()
     assert list(found) == [
         "version", "format", "model", "output", "plan", "labels", "curve", "method", "options", "requested", "reached",
-        "before", "after", "foreseen", "layers", "quality", "promise", "speedup", "single_speedup", "measures", "quantized",
-        "verification", "opinion", "groups", "frozen", "recovery", "classes", "search", "skipped", "warnings", "notes",
+        "before", "after", "foreseen", "layers", "quality", "promise", "speedup", "single_speedup", "measures",
+        "quantized", "verification", "opinion", "groups", "frozen", "recovery", "classes", "search", "skipped",
+        "warnings", "notes",
     ]  # fmt: skip
     assert (found["output"], found["plan"], found["skipped"]) == ("b.onnx", None, ["broken.png"])
     assert found["groups"] == {"g": {"size": 4, "kept": 3}}
