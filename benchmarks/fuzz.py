@@ -98,8 +98,8 @@ def page(rows: Sequence[Row]) -> str:
             "",
             "Written by `python benchmarks/fuzz.py`: random small networks, all groups cut at random and compared with",
             "masks of the tests' own making, then one of them alone with the project's own. Of those with power a",
-            "wrong cut would have been seen: the masks change an",
-            f"output by far more than the tolerance. {rows[-1]['stamp']}.",
+            "wrong cut would have been seen: the masks change an output by far more than the tolerance.",
+            f"{rows[-1]['stamp']}.",
             "",
             table(
                 ("nets", "with something to cut", "of these with power", "where cut and mask differ"),
