@@ -2,7 +2,8 @@
 # What action.yml runs: prune, and tell the job's summary what came of it. Inputs come as variables, never as code.
 set -euo pipefail
 
-arguments=("$MODEL" -o "$OUTPUT")
+[[ "$MODEL" != -* ]] || MODEL="./$MODEL"
+arguments=("$MODEL")
 [[ -z "$DATA" ]] || arguments+=(--data "$DATA")
 while IFS= read -r line; do
     line="${line#"${line%%[![:space:]]*}"}"
@@ -13,11 +14,13 @@ while IFS= read -r line; do
     [[ -z "${line//[[:space:]]/}" ]] || arguments+=(--fail-if "$line")
 done <<< "$FAIL_IF"
 
-folder="$(dirname -- "$OUTPUT")"
-mkdir -p -- "$folder"
+arguments+=(-o "$OUTPUT") # of several the last counts
+
+mkdir -p -- "$(dirname -- "$OUTPUT")"
 work="$(mktemp -d)"
 trap 'rm -rf -- "$work"' EXIT
-report="$folder/$(basename -- "$OUTPUT" .onnx).html"
+stem="${OUTPUT%.onnx}"
+report="$stem.html"
 
 status=0
 onnxprune prune "${arguments[@]}" --report "$report" --markdown "$work/summary.md" 2> >(tee "$work/said" >&2) || status=$?
@@ -31,8 +34,13 @@ else
       grep -a '^onnxprune: ' -- "$work/said" | tail -n 1 | sed 's/^/    /' || true; } >> "$GITHUB_STEP_SUMMARY"
 fi
 if [[ "$status" -eq 0 ]]; then
+    files=()
+    for file in "$OUTPUT" "$stem".*; do
+        [[ ! -f "$file" || "$file" -ef "$MODEL" || "$file" == "${files[0]:-}" ]] || files+=("$file")
+    done
+    [[ -f "$OUTPUT" ]] || OUTPUT=""
     end="end-$RANDOM$RANDOM"
-    for pair in "model=$OUTPUT" "report=$report" "folder=$folder"; do
+    for pair in "model=$OUTPUT" "report=$report" "files=$(printf '%s\n' "${files[@]}")"; do
         printf '%s<<%s\n%s\n%s\n' "${pair%%=*}" "$end" "${pair#*=}" "$end"
     done >> "$GITHUB_OUTPUT"
 fi

@@ -44,10 +44,23 @@ def test_a_model_is_pruned_and_the_summary_told(tmp_path: Path) -> None:
     )
     assert status == 0
     assert summary.startswith("## digits\\_convnet.onnx, pruned by l1\n")
-    assert outputs == {"model": "pruned/model.onnx", "report": "pruned/model.html", "folder": "pruned"}
+    names = [f"pruned/model.{ending}" for ending in ("onnx", "html", "plan.json")]
+    assert outputs == {"model": names[0], "report": names[1], "files": "\n".join(names)}
     onnx.checker.check_model(onnx.load(tmp_path / outputs["model"]))
-    names = sorted(path.name for path in (tmp_path / "pruned").iterdir())
-    assert names == ["model.html", "model.onnx", "model.plan.json"]
+    assert sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "pruned").iterdir()) == sorted(names)
+
+
+def test_what_is_uploaded_is_what_was_written(tmp_path: Path) -> None:
+    """Not the whole workspace, where the output goes into its root, and no model of a dry run."""
+    (tmp_path / "-m.onnx").write_bytes(CONVNET.read_bytes())
+    options = "--output=elsewhere.onnx\n--macs=50%\n--method=l1\n--preprocess=unit\n--recover=none"
+    status, _, outputs = run(tmp_path, model="-m.onnx", data=str(few()), options=options, output="out.onnx")
+    assert (status, outputs["model"]) == (0, "out.onnx")
+    assert outputs["files"].splitlines() == ["out.onnx", "out.html", "out.plan.json"]
+    dry = f"{options}\n--dry-run"
+    status, _, outputs = run(tmp_path, model="-m.onnx", data=str(few()), options=dry, output="d.onnx")
+    assert (status, outputs["model"]) == (0, "")
+    assert "d.onnx" not in outputs["files"].splitlines()
 
 
 def test_a_missed_condition_fails_the_job_and_says_why(tmp_path: Path) -> None:

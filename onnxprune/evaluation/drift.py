@@ -40,6 +40,11 @@ class Drift:
     parts: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
+    def compared(self) -> bool:
+        """Whether any output could be compared."""
+        return bool(self.relative_l2 or self.equal)
+
+    @property
     def worst(self) -> float:
         """The largest change of an output: relative norm, or share of elements that are not equal."""
         return max((*self.relative_l2.values(), *(1 - share for share in self.equal.values())), default=0.0)
@@ -158,7 +163,9 @@ def drift(
     totals = _Totals()
     for batch in track(dataset.batches(batch_size), total=len(dataset), what="comparing outputs"):
         for chunk in reference.chunks(batch.feeds):
-            before, after = reference.run(chunk.feeds, names), session.run(chunk.feeds, names)
+            one_call = session.chunk_size in (None, chunk.size)
+            before = reference.run(chunk.feeds, names)
+            after = session.run(chunk.feeds, names) if one_call else session.run_samples(chunk.feeds, names)
             for name in names:
                 old = _left(before[name], reference.interface.get(name, ()), session.interface.get(name, ()))
                 totals.add(name, old, after[name], chunk.size, chunk.count, dataset.outputs or ())

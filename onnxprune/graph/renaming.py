@@ -11,7 +11,7 @@ from onnxprune.graph.storage.subgraphs import with_inner
 def named_alike(model: onnx.ModelProto, like: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """Return `model` with the names that `like` has for its inputs and outputs, matched by their order.
 
-    Names that both have stay; where these are all that is read and something of what is made, nothing changes.
+    Names that both have stay. Outputs are let be where one model has more of them.
 
     Args:
         model: to be renamed; it is left as it is.
@@ -29,9 +29,10 @@ def named_alike(model: onnx.ModelProto, like: onnx.ModelProto, name: str) -> onn
             "compare models of the same task.",
             "wrong-model",
         )
-    renamed = {} if set(inputs) == set(wanted) else _renamed(inputs, wanted)
-    made_as = {} if set(outputs) & set(made) or len(outputs) != len(made) else _renamed(outputs, made)
-    taken = {*inputs, *outputs, *_names(model)} & {*renamed.values(), *made_as.values()}
+    renamed = _renamed(inputs, wanted)
+    made_as = _renamed(outputs, made) if len(outputs) == len(made) else {}
+    new = [*renamed.values(), *made_as.values()]
+    taken = {*inputs, *outputs, *_names(model)} & {*new} | {name for name in new if new.count(name) > 1}
     if taken:
         raise InputError(
             f"'{name}' has other names for its inputs or outputs than the first model, and uses {sorted(taken)[0]!r} "
@@ -48,7 +49,9 @@ def _inputs(model: onnx.ModelProto) -> list[str]:
 
 
 def _renamed(own: Sequence[str], other: Sequence[str]) -> dict[str, str]:
-    return {name: new for name, new in zip(own, other, strict=True) if name != new}
+    """Return the new names of those that only one side has, matched by their order."""
+    ours, theirs = ([name for name in one if name not in two] for one, two in ((own, other), (other, own)))
+    return dict(zip(ours, theirs, strict=True))
 
 
 def _names(model: onnx.ModelProto) -> set[str]:

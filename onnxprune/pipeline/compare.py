@@ -81,47 +81,75 @@ def _compared(config: CompareConfig, first: Model, second: Model, listener: List
     samples = scale_pixels(open_measured(opening, first), opening, sessions[0], listener.track)
     listener.hear(Working("Measuring both models"))
     evaluator = Evaluator(opening, first, samples, listener.track, samples.known)
+    agreement = _agreement(evaluator, sessions[1], samples) if config.check_accuracy else None
     quality, change = evaluator.quality(sessions[1]), evaluator.outputs(sessions[1])
-    bounds = {**quality.bounds, MAX_DRIFT: change.most(config.confidence)}
-    agreement = None
-    if quality.before is not None:
-        agreement = float(np.mean(evaluator.answers().predicted == evaluator.answers(sessions[1]).predicted))
+    whole = change.compared and not change.skipped  # of outputs that cannot be compared it is not known
+    bounds = {name: bound for name, bound in quality.bounds.items() if name != MAX_DRIFT}
+    bounds |= {MAX_DRIFT: change.most(config.confidence)} if whole else {}
     listener.hear(Working("Measuring latency"))
-    timed = _timed(samples, sessions)
-    alone = {} if config.threads is not None else _timed(samples, _on_one_thread(first, second))
+    alike = {session.chunk_size or 1 for session in sessions} == {sessions[0].chunk_size or 1}
+    timed = _timed(samples, sessions) if alike else {}
+    alone = _timed(samples, _on_one_thread(first, second)) if alike and config.threads is None else {}
+    notes = (*first.notes, *second.notes)
+    if not alike:
+        notes = (*notes, "The models take different numbers of samples a call, so that their latency is not compared.")
     return Compared(
         first.path,
         second.path,
         _figures(first, samples, timed.get("before"), alone.get("before")),
         _figures(second, samples, timed.get("after"), alone.get("after")),
-        replace(quality, moved=change.worst, bounds=bounds),
+        replace(quality, moved=change.worst if whole else None, bounds=bounds),
         agreement,
         {**change.relative_l2, **{name: 1 - share for name, share in change.equal.items()}},
         change.skipped,
         tuple(_ops(first, second)),
         samples.summary,
-        speedup=timed["before"].faster(timed["after"]),
+        speedup=timed["before"].faster(timed["after"]) if timed else None,
         single_speedup=alone["before"].faster(alone["after"]) if alone else None,
         threads=config.threads,
         confidence=config.confidence,
-        notes=tuple(dict.fromkeys((*first.notes, *second.notes))),
+        notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _agreement(evaluator: Evaluator, second: Session, samples: Samples) -> float | None:
+    """Return the share of the samples to which both give the same class; None without labels.
+
+    Raises:
+        InputError: they tell different numbers of classes apart.
+    """
+    if samples.measured.labels is None:
+        return None
+    ours, theirs = evaluator.answers(), evaluator.answers(second)
+    if ours.classes != theirs.classes:
+        raise InputError(
+            f"The first model tells {ours.classes} classes apart and the second {theirs.classes}, so their top-1 is "
+            "not of the same task; --no-accuracy-check compares their outputs alone.",
+            "wrong-outputs",
+        )
+    return float(np.mean(ours.predicted == theirs.predicted))
 
 
 def _opening(config: CompareConfig, first: Model, second: Model) -> PruneConfig:
     """Return what the data are opened by: where a classifier was trimmed to some classes, these are chosen.
 
     Raises:
-        InputError: the first is trimmed and the second is not.
+        InputError: the models are trimmed to other classes than each other, or than those that are asked for.
     """
     ours, theirs = classes_left(first.proto), classes_left(second.proto)
-    if ours and not theirs:
+    if ours and ours != theirs:
+        other = f"only {', '.join(theirs)}" if theirs else "all classes; name that one first"
         raise InputError(
-            f"'{first.path}' tells only {', '.join(ours)} apart, and '{second.path}' all classes; name that one first.",
-            "wrong-outputs",
+            f"'{first.path}' tells only {', '.join(ours)} apart, and '{second.path}' {other}.", "wrong-outputs"
         )
-    opening = config.opening
-    return attrs.evolve(opening, classes=config.classes or theirs) if theirs and not ours else opening
+    if ours or not theirs:
+        return config.opening
+    if config.classes and {*config.classes} != {*theirs}:
+        raise InputError(
+            f"'{second.path}' tells only {', '.join(theirs)} apart, and is compared on these; leave --classes out.",
+            "conflicting-options",
+        )
+    return attrs.evolve(config.opening, classes=theirs)
 
 
 def _on_one_thread(first: Model, second: Model) -> list[Session]:

@@ -63,14 +63,14 @@ class Evaluator:
         data, confidence = self._data, self._config.confidence if confidence is None else confidence
         if data.labels is None or not self._config.check_accuracy:
             change = self._change(pruned, than, needed=moved)
-            bounds = {MAX_DRIFT: change.most(confidence)}
+            known = change.compared
             return Quality(
                 data.source,
                 len(data),
                 drift=change.relative_l2,
                 agreement=change.agreement,
-                moved=change.worst,
-                bounds=bounds,
+                moved=change.worst if known else None,
+                bounds={MAX_DRIFT: change.most(confidence)} if known else {},
             )
         old = self._before if than is None else self._predicted(than)
         new = self._predicted(pruned)
@@ -141,7 +141,7 @@ class Evaluator:
             change = drift(other, pruned, self._data, batch_size=self._config.batch_size, track=self._track)
             if than is None:
                 self._drifts[pruned] = change
-        if needed and not change.relative_l2 and not change.equal:
+        if needed and not change.compared:
             reasons = "; ".join(f"'{name}': {reason}" for name, reason in change.skipped.items())
             raise InputError(
                 f"No output can be compared with the original's, so no limit on its change can be held ({reasons}); "

@@ -21,7 +21,7 @@ MEASURES: Mapping[str, str] = MappingProxyType(
         "top1_drop": "points of top-1 that were lost",
         "top1_drop_upper": "points of top-1 that were lost at most, at the confidence of the run",
         "class_drop": "points that the class lost which lost most",
-        "output_change": "change of the output that changed most, as a share of it",
+        "output_change": "change of the output that changed most, as a share of it; of those that can be compared",
         "output_change_upper": "the most that this is, at the confidence of the run",
     }
 )
@@ -29,7 +29,8 @@ MEASURES: Mapping[str, str] = MappingProxyType(
 
 COMPARISONS = (">=", "<=", ">", "<")
 
-_CONDITION = re.compile(r"\s*(\w+)\s*(>=|<=|>|<)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*", re.IGNORECASE)
+_NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+_CONDITION = re.compile(rf"\s*(\w+)\s*(>=|<=|>|<)\s*({_NUMBER})\s*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Condition:
             ValueError: it is none, or of a measure that there is not.
         """
         found = _CONDITION.fullmatch(text)
-        if found is None:
+        if found is None or not math.isfinite(float(found[3])):
             raise ValueError(f"{text!r} is no condition; write a measure, {', '.join(COMPARISONS)}, and a number")
         name, comparison, number = found.groups()
         if name not in MEASURES:

@@ -186,7 +186,7 @@ class Quality:
             "change": self.change,
             "change_interval95": None if self.change_interval is None else list(self.change_interval),
             "classes": [vars(row) for row in self.classes],
-            "drift": None if self.drift is None else dict(self.drift),
+            "drift": None if self.drift is None else {name: finite(change) for name, change in self.drift.items()},
             "agreement": None if self.agreement is None else dict(self.agreement),
             "moved": finite(self.moved),
             "bounds": {name: finite(bound) for name, bound in self.bounds.items()},

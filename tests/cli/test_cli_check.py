@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from nets import net
 from places import CONVNET, RESNET
 from program import Ended, call, few
 
@@ -126,6 +127,59 @@ def test_weights_that_no_recovery_gave_are_told(tmp_path: Path) -> None:
     assert (ended.code, "has other values than the cut leaves" in ended.sentence) == (3, True)
     ended = check(output, "--trained", "--json")
     assert (ended.code, json.loads(ended.stdout)["changed"]) == (0, 1)
+
+
+ODD = """(float[n, 3, 8, 8] x) => (float[n, 4] y)
+    <float[16, 3, 3, 3] w, float[12, 16, 3, 3] v, float[12] b, float[4, 12] u,
+     float low, float high, float factor, float[0] none, float[4] sizes> {
+        c = Conv<pads = [1, 1, 1, 1]>(x, w)
+        r = Clip(c, low, high)
+        s = Resize<mode = "nearest">(r, none, sizes)
+        t = Mul(s, factor)
+        d = Conv<pads = [1, 1, 1, 1]>(t, v, b)
+        e = Relu(d)
+        g = GlobalAveragePool(e)
+        f = Flatten(g)
+        y = Gemm<transB = 1>(f, u)
+    }"""
+
+
+def odd(folder: Path, recover: str) -> tuple[Path, Path]:
+    """Return a net with numbers that are no weights, and what pruning made of it."""
+    model = net(ODD)
+    numbers = {"low": 0.0, "high": 6.0, "none": [], "factor": 0.5, "sizes": [1.0, 1.0, 2.0, 2.0]}
+    for name, value in numbers.items():
+        given = onnx.numpy_helper.from_array(np.asarray(value, dtype=np.float32), name)
+        found = [tensor for tensor in model.graph.initializer if tensor.name == name]
+        (found[0] if found else model.graph.initializer.add()).CopyFrom(given)
+    onnx.save(model, folder / "odd.onnx")
+    np.savez(folder / "x.npz", x=np.random.default_rng(0).normal(size=(80, 3, 8, 8)).astype(np.float32))
+    args = ("--data", folder / "x.npz", "--method", "l1", "--macs", "60%", "--recover", recover)
+    ended = call(folder / "odd.onnx", *args, "-o", folder / "small.onnx")
+    assert ended.code == 0, ended.stderr
+    return folder / "odd.onnx", folder / "small.onnx"
+
+
+@pytest.mark.parametrize("name", ["low", "high", "sizes", "factor"])
+@pytest.mark.parametrize("recover", ["refit", "none"])
+def test_numbers_that_are_no_weights_stay_as_they_are(tmp_path: Path, name: str, recover: str) -> None:
+    """A bound, a size or a factor is nothing that recovery or training gives; a zero with a sign is another zero."""
+    original, small = odd(tmp_path, recover)
+    assert check(small, against=original).code == 0
+    model = onnx.load(small)
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    value = onnx.numpy_helper.to_array(tensor)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(-value if name == "low" else value * np.float32(1.2), name))
+    onnx.save(model, small)
+    ended = check(small, *(["--trained"] if recover == "none" else []), against=original)
+    assert (ended.code, f"'{name}' has other values" in ended.sentence) == (3, True), ended.stderr
+
+
+def test_shapes_that_were_recorded_since_do_not_count(copy: Path) -> None:
+    model = onnx.shape_inference.infer_shapes(onnx.load(copy))
+    model.producer_name, model.doc_string, model.graph.node[0].doc_string = "somebody", "mine", "first"
+    onnx.save(model, copy)
+    assert check(copy).code == 0
 
 
 def test_another_original_or_plan_is_refused(small: Path, copy: Path, tmp_path: Path) -> None:

@@ -128,6 +128,68 @@ def test_a_trimmed_model_is_compared_on_its_classes(tmp_path: Path) -> None:
     assert (turned.code, "tells only 2, 5, 7 apart" in turned.sentence) == (2, True)
 
 
+def test_classes_that_a_model_lost_are_not_compared(tmp_path: Path) -> None:
+    for name, classes in (("a", "2,5,7"), ("b", "1,3,4")):
+        args = ("--classes", classes, "--trim-head", "--ratio", "50%", "--recover", "none", "--method", "l1")
+        output = tmp_path / f"{name}.onnx"
+        assert call(CONVNET, "--data", few(), *args, "--preprocess", "unit", "-o", output).code == 0
+    ended = compare(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    assert (ended.code, "only 2, 5, 7 apart" in ended.sentence, "only 1, 3, 4" in ended.sentence) == (2, True, True)
+    ended = compare(CONVNET, tmp_path / "a.onnx", "--classes", "1,3,4")
+    assert (ended.code, "leave --classes out" in ended.sentence) == (2, True)
+    assert compare(tmp_path / "a.onnx", tmp_path / "a.onnx", data=few()).code == 0
+
+
+def dense(path: Path, width: int, *, batch: int | str = "n", name: str = "y") -> Path:
+    """Write a net of one layer with so many outputs, whose first weights are those of all others."""
+    rng = np.random.default_rng(0)
+    weight = onnx.numpy_helper.from_array(rng.normal(size=(8, 9)).astype(np.float32)[:, :width], "w")
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], [name])],
+        "dense",
+        [value("x", onnx.TensorProto.FLOAT, [batch, 8])],
+        [value(name, onnx.TensorProto.FLOAT, [batch, width])],
+        [weight],
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    return path
+
+
+def samples(path: Path, **more: Any) -> Path:
+    np.savez(path, x=np.random.default_rng(1).normal(size=(40, 8)).astype(np.float32), **more)
+    return path
+
+
+def test_what_cannot_be_compared_has_no_measure(tmp_path: Path) -> None:
+    five, seven = dense(tmp_path / "five.onnx", 5), dense(tmp_path / "seven.onnx", 7)
+    plain = samples(tmp_path / "x.npz")
+    ended = call("compare", five, seven, "--data", plain, "--json")
+    found = json.loads(ended.stdout)
+    assert "y" in found["not_compared"]
+    assert not {"output_change", "output_change_upper"} & found["measures"].keys()
+    ended = call("compare", five, seven, "--data", plain, "--fail-if", "output_change > 0.5")
+    assert (ended.code, "was not measured here" in ended.sentence) == (1, True)
+    labelled = samples(tmp_path / "xy.npz", y=np.arange(40) % 5)
+    ended = call("compare", five, five, "--data", labelled, "--no-accuracy-check")
+    assert ended.code == 0, ended.stderr
+    scores = np.load(plain)["x"] @ onnx.numpy_helper.to_array(onnx.load(five).graph.initializer[0])
+    labelled = samples(tmp_path / "xy.npz", y=scores.argmax(axis=1))
+    ended = call("compare", five, seven, "--data", labelled)
+    assert (ended.code, "tells 5 classes apart and the second 7" in ended.sentence) == (2, True)
+
+
+@pytest.mark.parametrize(("one", "two"), [("n", 1), (1, "n"), (1, 4), (4, 1)])
+def test_models_of_other_batches_are_fed_alike(tmp_path: Path, one: int | str, two: int | str) -> None:
+    first, second = dense(tmp_path / "a.onnx", 5, batch=one), dense(tmp_path / "b.onnx", 5, batch=two, name="z")
+    ended = call("compare", first, second, "--data", samples(tmp_path / "x.npz"), "--json")
+    assert ended.code == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["measures"]["output_change"] < 1e-6
+    assert ("latency_ratio" in found["measures"] or found["speedup"] is not None) is (4 not in (one, two))
+
+
 def test_nothing_is_written_where_a_condition_holds(small: Path, tmp_path: Path) -> None:
     args = ("--markdown", tmp_path / "a.md", "--report", tmp_path / "a.html", "--fail-if")
     ended = compare(CONVNET, small, *args, "macs_ratio < 0.5", data=few())
@@ -145,6 +207,8 @@ def test_nothing_is_written_where_a_condition_holds(small: Path, tmp_path: Path)
         ("top1_drop == 1", "no condition"),
         ("__import__('os') > 1", "no condition"),
         ("top1_drop > nan", "no condition"),
+        ("top1_drop > 1e999", "no condition"),
+        ("top1_drop > \u0661", "no condition"),
     ],
 )
 def test_what_is_no_condition_is_refused(small: Path, text: str, said: str) -> None:

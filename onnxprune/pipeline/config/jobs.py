@@ -917,6 +917,17 @@ class CompareConfig(Batches, Threads, Reported, Libraries, Pixels, Shapes, Class
             default="the sorted folder names",
         ),
     )
+    check_accuracy: bool = field(
+        default=True,
+        converter=switch,
+        metadata=option(
+            "Compare outputs alone, also where the first model is near chance.",
+            DATA,
+            "--no-accuracy-check",
+            python="Compare top-1, and refuse a first model that is near chance on the data.",
+            rare=True,
+        ),
+    )
     confidence: float = field(
         default=0.95,
         converter=certainty,
@@ -927,7 +938,8 @@ class CompareConfig(Batches, Threads, Reported, Libraries, Pixels, Shapes, Class
     def opening(self) -> PruneConfig:
         """What opening and measuring the data goes by."""
         shared = parts(self, Subject, Classes, Shapes, Pixels, Libraries, Threads, Batches)
-        return PruneConfig(**shared, data=self.data, labels=self.labels, confidence=self.confidence)
+        told: dict[str, Any] = {"confidence": self.confidence, "check_accuracy": self.check_accuracy}
+        return PruneConfig(**shared, data=self.data, labels=self.labels, **told)
 
     @property
     def inputs(self) -> "Inputs":
