@@ -15,7 +15,7 @@ from onnxprune.importance.method import METHODS
 from onnxprune.ops.rules import RULES
 from onnxprune.report.methods import needs
 from onnxprune.report.schemas import SCHEMAS, published
-from onnxprune.values.measures import MEASURES
+from onnxprune.values.conditions import MEASURES
 
 HERE = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py; change the code, not this page. -->\n\n"

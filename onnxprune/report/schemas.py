@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 from onnxprune._version import RESULT_FORMAT
 from onnxprune.errors import CODES
+from onnxprune.values.conditions import MEASURES
 from onnxprune.values.equality import Place, Proof, Status
-from onnxprune.values.measures import MEASURES
 from onnxprune.values.promise import State
 from onnxprune.values.trials import COLUMNS
 

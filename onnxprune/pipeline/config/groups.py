@@ -42,7 +42,7 @@ from onnxprune.pipeline.config.reading import (
 )
 from onnxprune.registry import names_of
 from onnxprune.selection.widths import FLOOR
-from onnxprune.values.measures import MEASURES, Condition
+from onnxprune.values.conditions import MEASURES, Condition
 from onnxprune.values.preprocess import PRESETS, Preprocess
 
 if TYPE_CHECKING:
@@ -624,7 +624,7 @@ class Reported(Config):
     markdown: Path | None = field(
         default=None,
         converter=optional(file),
-        metadata=option("Write it as Markdown too, for the summary of a CI job.", OUTPUT, metavar="FILE.md"),
+        metadata=option("Write it as Markdown too, for the summary of a CI job.", OUTPUT, metavar="FILE.md", rare=True),
     )
     fail_if: tuple[Condition, ...] = field(
         default=(),
@@ -635,6 +635,7 @@ class Reported(Config):
             metavar="CONDITION",
             many=True,
             more=lambda: f"It fails as well where that was not measured. Measures: {measure_words()}.",
+            rare=True,
         ),
     )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from onnxprune.errors import did_you_mean
 from onnxprune.values.amount import BYTES, COUNTS, MILLISECONDS, Amount, read_amount
-from onnxprune.values.measures import Condition
+from onnxprune.values.conditions import Condition
 
 if TYPE_CHECKING:
     from onnxprune.finetune.training.recipe import Recipe

@@ -10,8 +10,8 @@ from onnxprune.pipeline.execution.promise import with_promise
 from onnxprune.pipeline.planned import Planned
 from onnxprune.selection.loss_limits import CLASS_DROP, COLLAPSE, collapses
 from onnxprune.values.amount import Amount, percent
+from onnxprune.values.conditions import Condition
 from onnxprune.values.equality import Equality
-from onnxprune.values.measures import Condition
 from onnxprune.values.outcome import Figures, Quality, Speedup
 from onnxprune.values.quantized import Quantized
 from onnxprune.values.results import Result
