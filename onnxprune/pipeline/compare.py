@@ -21,15 +21,13 @@ from onnxprune.pipeline.config.jobs import CompareConfig, PruneConfig
 from onnxprune.pipeline.evaluator import Evaluator
 from onnxprune.pipeline.events import NULL_LISTENER, Listener, Working
 from onnxprune.pipeline.execution.accept import refuse_conditions
+from onnxprune.pipeline.execution.evaluate import SECONDS
 from onnxprune.pipeline.samples import Samples, free_sizes, open_measured, scale_pixels
 from onnxprune.runtime import Session, open_session
 from onnxprune.runtime.custom_ops import custom_ops
 from onnxprune.selection.loss_limits import MAX_DRIFT
 from onnxprune.values.compared import Compared, OpCount
 from onnxprune.values.outcome import Figures
-
-SECONDS = 1.5
-"""For the timing of one model."""
 
 Pages = Callable[[Compared], Mapping[Path, bytes]]
 """Makes of the result what is to be written, by path."""
